@@ -1,0 +1,104 @@
+//! From files to validated manifests.
+//!
+//! # Flow
+//!
+//! ```text
+//! Source::load ─► Tree (files, or why one could not be read)                         I/O
+//!      │
+//!      ▼
+//! Loader ── parses changed files only; reads what manifests refer to (device XML);   pure + I/O
+//!      │    reads the namespace schema
+//!      ▼
+//! ParsedTree ── per file: a Manifest, or the problems that refuse it  ─► compile
+//! ```
+//!
+//! # Invariants
+//!
+//! - A file is taken or refused as a whole; a refused one is still *there*: it is never mistaken for an empty one.
+//! - All problems of a file are found in one go, each with line, column and path inside the file.
+//! - A [`manifest::Manifest`] is fully validated: compiling it cannot fail for a reason that the file alone shows.
+
+pub mod manifest;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::Stream;
+
+use self::manifest::{Attachments, Manifest};
+use crate::model::{Problem, Revision};
+
+/// Where manifests come from: a directory or a git repository.
+pub trait Source: Send + Sync + 'static {
+    /// Reads the current state: every manifest file, each with its content or the reason why it has none.
+    ///
+    /// # Errors
+    /// When the source as a whole cannot be read (directory gone, remote away). What was loaded before stays
+    /// in force; nothing is pruned.
+    fn load(&self) -> impl Future<Output = Result<Tree, SourceError>> + Send;
+
+    /// Yields whenever something may have changed. A hint: it carries nothing, and a timer covers its losses.
+    fn changes(&self) -> impl Stream<Item = ()> + Send + 'static;
+
+    /// Reads a file that a manifest refers to by a path relative to the manifest, confined to the root.
+    ///
+    /// # Errors
+    /// A sentence saying why it cannot be read.
+    fn attachment(&self, manifest: &str, path: &str) -> impl Future<Output = Result<Arc<str>, String>> + Send;
+}
+
+/// One state of the source.
+#[derive(Debug, Clone, Default)]
+pub struct Tree {
+    /// Commit id, or a hash over names and contents.
+    pub revision: Revision,
+    /// Every manifest file, sorted by path.
+    pub files: Vec<ManifestFile>,
+}
+
+/// One manifest file.
+#[derive(Debug, Clone)]
+pub struct ManifestFile {
+    /// Path as people know it: the directory as it was given, then the path below it.
+    pub path: Arc<str>,
+    /// The text, or a sentence saying why there is none (not UTF-8, too large, a symlink out of the root, …).
+    pub content: Result<Arc<str>, String>,
+    /// Hash of the content, to tell changed files from unchanged ones.
+    pub digest: [u8; 32],
+}
+
+/// Why a source as a whole could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct SourceError {
+    /// A sentence for people; never holds a credential.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// One state of the source, parsed.
+#[derive(Debug, Clone, Default)]
+pub struct ParsedTree {
+    /// The state of the source.
+    pub revision: Revision,
+    /// Every manifest file, sorted by path.
+    pub files: Vec<ParsedFile>,
+    /// What the manifests refer to.
+    pub attachments: Attachments,
+    /// Problems that belong to no manifest file: the namespace schema, the tree as a whole.
+    pub problems: Vec<Problem>,
+}
+
+/// One manifest file, parsed.
+#[derive(Debug, Clone)]
+pub struct ParsedFile {
+    /// As in [`ManifestFile`].
+    pub path: Arc<str>,
+    /// As in [`ManifestFile`]; changes also when something changed that parsing depends on.
+    pub digest: [u8; 32],
+    /// What it says; none when an error refuses it.
+    pub manifest: Option<Arc<Manifest>>,
+    /// Errors (then there is no manifest) and warnings.
+    pub problems: Vec<Problem>,
+}

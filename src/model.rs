@@ -1,0 +1,46 @@
+//! The words of the operator, as values.
+//!
+//! Nothing here does I/O, knows a clock or can block: these are the types that every other module passes
+//! to its neighbour. A value that exists is valid — names are newtypes whose only constructors check them,
+//! so that code behind them needs no `Result`.
+//!
+//! | file | words |
+//! |---|---|
+//! | [`names`] | asset uuid, service name, resource, instance, revision |
+//! | [`service`] | the fields of a Swarm service (or container) that we own |
+//! | [`record`] | facts in the asset registry |
+//! | [`desired`] | what the manifests mean, and the problems found in them |
+//! | [`observed`] | what really runs and is really registered |
+//! | [`step`] | one action as data, with its reason |
+//! | [`status`] | sync, health, drift, conditions |
+//! | [`outcome`] | what became of a step |
+//! | [`plan`] | what a pass decided |
+//! | [`command`] | what a person tells a running operator |
+//! | [`settings`] | OpenFactory's settings that shape services |
+
+pub mod command;
+pub mod desired;
+pub mod names;
+pub mod observed;
+pub mod outcome;
+pub mod plan;
+pub mod record;
+pub mod service;
+pub mod settings;
+pub mod status;
+pub mod step;
+
+pub use command::Command;
+pub use desired::{Desired, DesiredResource, DesiredService, Origin, Problem, Severity};
+pub use names::{AssetUuid, InstanceName, InvalidName, Kind, ResourceId, Revision, ServiceName};
+pub use observed::{
+    Observed, ObservedRecord, ObservedService, PlatformSnapshot, RegistrySnapshot, ServiceId, TaskState, TaskView,
+    UpdateState,
+};
+pub use outcome::{FailureKind, StepFailure};
+pub use plan::{Plan, PruneBlock, PruneVerdict, ResourcePlan};
+pub use record::{Availability, Record, RecordId, Scalar, Source};
+pub use service::{Mark, ServiceSpec, SpecHash};
+pub use settings::{PlatformKind, Settings};
+pub use status::{Condition, ConditionKind, Drift, DriftType, Health, Sync};
+pub use step::{FieldChange, PlannedStep, Reason, Step, StepVerb};

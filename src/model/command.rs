@@ -1,0 +1,17 @@
+//! What a person tells a running operator.
+
+use super::names::ResourceId;
+
+/// A word from a person, through the API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Look again now, forgetting backoff.
+    Reconcile {
+        /// Removals beyond the prune guard are confirmed, for the next plan only.
+        confirm_prune: bool,
+    },
+    /// Leave a resource alone until it is resumed.
+    Suspend(ResourceId),
+    /// Take care of a resource again; a rolled-back update may be tried again.
+    Resume(ResourceId),
+}

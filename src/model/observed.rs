@@ -1,0 +1,179 @@
+//! What really runs and what is really registered.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::names::{AssetUuid, ServiceName};
+use super::record::{Availability, Record, RecordId, RecordOwner};
+use super::service::{Mark, ServiceSpec};
+
+/// One sighting of the world, on which one plan is made.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
+    /// Monotonic time since the operator started.
+    pub at: Duration,
+    /// Services and tasks; `None` when they could not be read, in which case nothing is planned for them.
+    pub platform: Option<Arc<PlatformSnapshot>>,
+    /// Records; `None` when they could not be read, in which case nothing is planned for them.
+    pub registry: Option<Arc<RegistrySnapshot>>,
+}
+
+/// Services and tasks at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct PlatformSnapshot {
+    /// Counts full reads of the engine's list: two sightings of an absence need two generations.
+    pub generation: u64,
+    /// False when a read failed, timed out or may be stale (no leader): nothing is removed then.
+    pub complete: bool,
+    /// Every service on the cluster by its name, ours and strangers'.
+    pub services: BTreeMap<ServiceName, Arc<ObservedService>>,
+    /// Tasks by the id of their service, those of removed services that have not ended yet included.
+    pub tasks: BTreeMap<ServiceId, Vec<TaskView>>,
+    /// Names of the networks that services can be attached to.
+    pub networks: BTreeSet<String>,
+    /// For images whose tag is followed: the digest that the tag points to now, `sha256:…`.
+    pub digests: BTreeMap<String, String>,
+    /// Services that could not be understood (an answer of an unknown shape), by name with the reason: they
+    /// exist, so nothing is created in their place, and they are never changed.
+    pub unreadable: BTreeMap<String, String>,
+}
+
+/// Full id that the engine gave a service (25 characters) or a container (64).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct ServiceId(pub String);
+
+/// A service that exists.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ObservedService {
+    /// Full id.
+    pub id: ServiceId,
+    /// Version that an update must name; 0 on the docker platform.
+    pub version: u64,
+    /// The fields that we own, as found, in the normal form of a desired spec: networks by name,
+    /// constraints and ports in normal form, engine defaults gone. The image keeps its digest.
+    pub spec: ServiceSpec,
+    /// What the owned fields cannot say about it: `global mode`, `job mode`, … Such a service is never
+    /// equal to a desired one and never updated in place.
+    pub foreign_mode: Option<String>,
+    /// Our mark, or another operator's; none on a service that no operator wrote.
+    pub mark: Option<Mark>,
+    /// The routing labels that the containers carry; they should equal `spec.labels`.
+    pub container_labels: BTreeMap<String, String>,
+    /// What the engine says of its last update.
+    pub update: UpdateState,
+    /// Wall time of creation as the engine writes it (RFC 3339), for people.
+    pub created_at: String,
+}
+
+/// What the engine says of a service's last update.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "state", content = "message")]
+pub enum UpdateState {
+    /// No update, or one that the engine does not report on.
+    #[default]
+    None,
+    /// Tasks are being replaced.
+    Updating,
+    /// The engine stopped half-way after a failure.
+    Paused(String),
+    /// Tasks were replaced.
+    Completed,
+    /// The engine is going back to the previous spec.
+    RollbackStarted(String),
+    /// The rollback stopped half-way.
+    RollbackPaused(String),
+    /// The engine went back to the previous spec, whose labels are the old ones too.
+    RollbackCompleted(String),
+}
+
+/// One task (or container) as far as it matters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TaskView {
+    /// Full id.
+    pub id: String,
+    /// Replica number, from 1.
+    pub slot: u64,
+    /// Where it is.
+    pub state: TaskState,
+    /// Whether it is meant to run, as opposed to a remnant that is being shut down.
+    pub wanted: bool,
+    /// The engine's reason, e.g. `no suitable node (…)`; empty for none.
+    pub error: String,
+    /// Node id; empty until it is placed.
+    pub node: String,
+    /// When this state began, RFC 3339.
+    pub since: String,
+}
+
+/// The states of a Swarm task, in the order in which a task goes through them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskState {
+    /// Made, not yet looked at.
+    New,
+    /// Resources are being allocated.
+    Allocated,
+    /// Waits for a node.
+    Pending,
+    /// A node was chosen.
+    Assigned,
+    /// The node took it.
+    Accepted,
+    /// The image is being pulled.
+    Preparing,
+    /// About to start.
+    Ready,
+    /// Starting.
+    Starting,
+    /// Runs.
+    Running,
+    /// Ended by itself with success.
+    Complete,
+    /// Was stopped.
+    Shutdown,
+    /// Ended with an error.
+    Failed,
+    /// The node refused it.
+    Rejected,
+    /// Its node is gone.
+    Orphaned,
+    /// About to be deleted.
+    Remove,
+    /// A word that we do not know.
+    Unknown,
+}
+
+impl TaskState {
+    /// Whether a container may still be alive in this state.
+    pub fn is_active(self) -> bool {
+        self <= TaskState::Running
+    }
+}
+
+/// Records at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct RegistrySnapshot {
+    /// Counts full reads.
+    pub generation: u64,
+    /// False when a read was cut or suspiciously smaller than the one before: nothing is removed then.
+    pub complete: bool,
+    /// Every record, ours and other people's.
+    pub records: BTreeMap<RecordId, Arc<ObservedRecord>>,
+    /// What each asset says of its availability.
+    pub availability: BTreeMap<AssetUuid, Availability>,
+    /// Things about the registry itself that a person should mend, each a sentence.
+    pub warnings: Vec<String>,
+}
+
+/// A record that exists.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ObservedRecord {
+    /// The record as found. An asset that was taken back half-way has an empty `asset_type`.
+    pub record: Record,
+    /// Our mark.
+    pub owner: Option<RecordOwner>,
+}

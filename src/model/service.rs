@@ -1,0 +1,286 @@
+//! The part of a Swarm service (or container) that a manifest decides.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::names::{InstanceName, ResourceId, Revision, ServiceName};
+
+/// Every field that we own, and nothing else. Two equal specs mean the same service.
+///
+/// On the docker platform one container is one spec with `replicas` 1: an app with three replicas compiles
+/// to three specs `NAME-1`, `NAME-2`, `NAME-3`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceSpec {
+    /// Name of the service or container.
+    pub name: ServiceName,
+    /// Image reference as the manifest writes it (desired), or as found, digest included (observed).
+    pub image: String,
+    /// What replaces the image's entry point; empty for the image's own.
+    pub command: Vec<String>,
+    /// What replaces the image's arguments; empty for the image's own.
+    pub args: Vec<String>,
+    /// `NAME=value` in order. The engine compares them in order too, so order is part of the meaning.
+    pub env: Vec<EnvVar>,
+    /// `uid:gid`, or none for the image's own.
+    pub user: Option<String>,
+    /// Labels that we set on the service and on its containers alike (routing).
+    pub labels: BTreeMap<String, String>,
+    /// In order.
+    pub mounts: Vec<Mount>,
+    /// In order.
+    pub ulimits: Vec<Ulimit>,
+    /// Upper bounds.
+    pub limits: Resources,
+    /// What a node must have free.
+    pub reservations: Resources,
+    /// Placement constraints in normal form, `node.role == worker`, in order.
+    pub constraints: Vec<String>,
+    /// Networks by name, in order.
+    pub networks: Vec<String>,
+    /// Number of tasks.
+    pub replicas: u64,
+    /// Published ports.
+    pub ports: Vec<Port>,
+}
+
+impl ServiceSpec {
+    /// A spec with a name and an image and nothing else, one replica.
+    pub fn new(name: ServiceName, image: impl Into<String>) -> Self {
+        ServiceSpec {
+            name,
+            image: image.into(),
+            command: Vec::new(),
+            args: Vec::new(),
+            env: Vec::new(),
+            user: None,
+            labels: BTreeMap::new(),
+            mounts: Vec::new(),
+            ulimits: Vec::new(),
+            limits: Resources::default(),
+            reservations: Resources::default(),
+            constraints: Vec::new(),
+            networks: Vec::new(),
+            replicas: 1,
+            ports: Vec::new(),
+        }
+    }
+
+    /// Whether a label of the service called `name` is one that OpenFactory would set: only those are
+    /// compared and removed; all others belong to other people.
+    pub fn owns_label(name: &ServiceName, key: &str) -> bool {
+        let Some(rest) = key.strip_prefix("traefik.") else { return false };
+        if rest == "enable" {
+            return true;
+        }
+        let Some((section, object)) = rest.strip_prefix("http.").and_then(|rest| rest.split_once('.')) else {
+            return false;
+        };
+        if !matches!(section, "routers" | "services" | "middlewares") {
+            return false;
+        }
+        let object = object.split('.').next().unwrap_or(object);
+        let stem = object.strip_prefix("ofa-").map(|stem| {
+            ["-external", "-slash", "-strip"].iter().find_map(|tail| stem.strip_suffix(tail)).unwrap_or(stem)
+        });
+        object == name.as_str() || stem.is_some_and(|stem| stem == name.normal())
+    }
+}
+
+/// One environment variable. `Debug` hides the value, so that no log can show it by accident.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EnvVar {
+    /// Left of the first `=`.
+    pub name: String,
+    /// Right of the first `=`. Possibly a secret: never printed unless a person asks for it.
+    pub value: String,
+}
+
+impl EnvVar {
+    /// A variable.
+    pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
+        EnvVar { name: name.into(), value: value.into() }
+    }
+
+    /// Splits `NAME=value` at the first `=`; a text without `=` is a name with an empty value.
+    pub fn split(text: &str) -> Self {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        EnvVar::new(name, value)
+    }
+
+    /// `NAME=value`, as the engine takes it.
+    pub fn joined(&self) -> String {
+        format!("{}={}", self.name, self.value)
+    }
+}
+
+impl std::fmt::Debug for EnvVar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}=<{} bytes>", self.name, self.value.len())
+    }
+}
+
+/// A mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Mount {
+    /// A named volume, created on demand by a driver.
+    Volume {
+        /// Volume name.
+        source: String,
+        /// Absolute path in the container.
+        target: String,
+        /// Volume driver; empty for the engine's default.
+        driver: String,
+        /// Driver options.
+        options: BTreeMap<String, String>,
+        /// Mounted read-only.
+        read_only: bool,
+    },
+    /// A directory of the host.
+    Bind {
+        /// Absolute path on the host.
+        source: String,
+        /// Absolute path in the container.
+        target: String,
+        /// Mounted read-only.
+        read_only: bool,
+    },
+    /// Any other kind, as found on a service that somebody edited; never desired.
+    Other {
+        /// The engine's word for it: `tmpfs`, `npipe`, …
+        kind: String,
+        /// Absolute path in the container.
+        target: String,
+    },
+}
+
+/// One ulimit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ulimit {
+    /// `nofile`, …
+    pub name: String,
+    /// Soft limit.
+    pub soft: i64,
+    /// Hard limit.
+    pub hard: i64,
+}
+
+/// CPU and memory; `None` is unlimited or unreserved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Resources {
+    /// Billionths of a CPU.
+    pub nano_cpus: Option<i64>,
+    /// Bytes.
+    pub memory_bytes: Option<i64>,
+}
+
+/// One published TCP port in ingress mode.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Port {
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: String,
+    /// Port in the container.
+    pub target: u16,
+    /// Port on the nodes.
+    pub published: u16,
+    /// `ingress` or `host`.
+    pub mode: String,
+}
+
+impl Port {
+    /// A TCP port published through the ingress network.
+    pub fn tcp(published: u16, target: u16) -> Self {
+        Port { protocol: "tcp".into(), target, published, mode: "ingress".into() }
+    }
+}
+
+/// A hash of a [`ServiceSpec`] in a canonical form; equal specs have equal hashes on every machine.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct SpecHash(pub String);
+
+/// Label: whose service it is. The only label that ownership is decided by.
+pub const LABEL_INSTANCE: &str = "io.openfactory.operator/instance";
+/// Label: the resource that the service belongs to, `app/UUID`.
+pub const LABEL_RESOURCE: &str = "io.openfactory.operator/resource";
+/// Label: hash of what was asked for.
+pub const LABEL_SPEC: &str = "io.openfactory.operator/spec";
+/// Label: the revision at which what was asked for last changed.
+pub const LABEL_REVISION: &str = "io.openfactory.operator/revision";
+/// Label: `file:line` in the manifests.
+pub const LABEL_ORIGIN: &str = "io.openfactory.operator/origin";
+
+/// Our mark on a service. It is kept in labels of the service alone, never of its containers, since a
+/// changed container label restarts every task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mark {
+    /// Owner.
+    pub instance: InstanceName,
+    /// The resource that needs the service.
+    pub resource: ResourceId,
+    /// Hash of what was asked for.
+    pub spec: SpecHash,
+    /// Revision of the source.
+    pub revision: Revision,
+    /// `file:line`.
+    pub origin: String,
+}
+
+impl Mark {
+    /// The labels that carry this mark.
+    pub fn labels(&self) -> [(&'static str, String); 5] {
+        [
+            (LABEL_INSTANCE, self.instance.to_string()),
+            (LABEL_RESOURCE, self.resource.to_string()),
+            (LABEL_SPEC, self.spec.0.clone()),
+            (LABEL_REVISION, self.revision.0.clone()),
+            (LABEL_ORIGIN, self.origin.clone()),
+        ]
+    }
+
+    /// Reads a mark back. A service without a readable instance and resource carries no mark.
+    pub fn from_labels<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Option<Mark> {
+        Some(Mark {
+            instance: InstanceName::new(get(LABEL_INSTANCE)?).ok()?,
+            resource: get(LABEL_RESOURCE)?.parse().ok()?,
+            spec: SpecHash(get(LABEL_SPEC).unwrap_or_default().to_owned()),
+            revision: Revision(get(LABEL_REVISION).unwrap_or_default().to_owned()),
+            origin: get(LABEL_ORIGIN).unwrap_or_default().to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_routing_labels_of_the_service_itself_are_owned() {
+        let name = ServiceName::new("press_7").unwrap();
+        for ours in [
+            "traefik.enable",
+            "traefik.http.routers.ofa-press-7.rule",
+            "traefik.http.routers.ofa-press-7-external.rule",
+            "traefik.http.middlewares.ofa-press-7-strip.stripprefix.prefixes",
+            "traefik.http.services.ofa-press-7.loadbalancer.server.port",
+        ] {
+            assert!(ServiceSpec::owns_label(&name, ours), "{ours}");
+        }
+        for theirs in [
+            "team",
+            "traefik.http.routers.ofa-press-70.rule",
+            "traefik.http.routers.mine.rule",
+            "traefik.tcp.routers.ofa-press-7.rule",
+            "io.openfactory.operator/instance",
+        ] {
+            assert!(!ServiceSpec::owns_label(&name, theirs), "{theirs}");
+        }
+        let agent = ServiceName::new("cnc-1-agent").unwrap();
+        assert!(ServiceSpec::owns_label(&agent, "traefik.http.routers.cnc-1-agent.rule"));
+    }
+
+    #[test]
+    fn debug_never_shows_an_environment_value() {
+        assert_eq!(format!("{:?}", EnvVar::new("TOKEN", "s3cret")), "TOKEN=<6 bytes>");
+    }
+}

@@ -1,0 +1,217 @@
+//! Actions as data.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::names::ServiceName;
+use super::observed::ServiceId;
+use super::record::{Record, RecordId, RecordOwner};
+use super::service::{Mark, ServiceSpec};
+
+/// One action. Whoever executes it has nothing left to decide.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Create a service that does not exist. Never under another name, never a second one.
+    CreateService {
+        /// What to create, image pinned if its tag is followed.
+        spec: Arc<ServiceSpec>,
+        /// The mark it shall carry.
+        mark: Mark,
+    },
+    /// Set every owned field of an existing service; everything else stays as found.
+    UpdateService {
+        /// Full id.
+        id: ServiceId,
+        /// The version that was planned on; another one is a conflict.
+        version: u64,
+        /// What it shall be.
+        spec: Arc<ServiceSpec>,
+        /// The mark it shall carry.
+        mark: Mark,
+    },
+    /// Remove a service by its full id.
+    RemoveService {
+        /// Full id.
+        id: ServiceId,
+        /// Its name, for people.
+        name: ServiceName,
+    },
+    /// Write a record, whole.
+    Register {
+        /// What to write.
+        record: Arc<Record>,
+        /// The mark it shall carry.
+        owner: RecordOwner,
+    },
+    /// Take a record back.
+    Deregister {
+        /// The record as it was last seen.
+        record: Arc<Record>,
+    },
+    /// Clear our mark from a record whose rows have stayed away for a while: the end of taking it back.
+    ForgetRecord {
+        /// Which.
+        record: RecordId,
+    },
+}
+
+impl Step {
+    /// The verb, for labels and events.
+    pub fn verb(&self) -> StepVerb {
+        match self {
+            Step::CreateService { .. } => StepVerb::Create,
+            Step::UpdateService { .. } => StepVerb::Update,
+            Step::RemoveService { .. } => StepVerb::Remove,
+            Step::Register { .. } => StepVerb::Register,
+            Step::Deregister { .. } => StepVerb::Deregister,
+            Step::ForgetRecord { .. } => StepVerb::Forget,
+        }
+    }
+
+    /// What the step acts on: `service scheduler`, `asset SCHEDULER`.
+    pub fn object(&self) -> String {
+        match self {
+            Step::CreateService { spec, .. } | Step::UpdateService { spec, .. } => format!("service {}", spec.name),
+            Step::RemoveService { name, .. } => format!("service {name}"),
+            Step::Register { record, .. } | Step::Deregister { record } => record.id().to_string(),
+            Step::ForgetRecord { record } => record.to_string(),
+        }
+    }
+
+    /// Whether the step takes something away. Such steps rest on two sightings and on complete reads.
+    pub fn is_destructive(&self) -> bool {
+        match self {
+            Step::RemoveService { .. } | Step::Deregister { .. } | Step::ForgetRecord { .. } => true,
+            Step::CreateService { .. } | Step::UpdateService { .. } | Step::Register { .. } => false,
+        }
+    }
+}
+
+/// The verbs, as labels of metrics and events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepVerb {
+    /// Create a service.
+    Create,
+    /// Update a service.
+    Update,
+    /// Remove a service.
+    Remove,
+    /// Write a record.
+    Register,
+    /// Take a record back.
+    Deregister,
+    /// Clear the mark of a record that was taken back.
+    Forget,
+}
+
+impl StepVerb {
+    /// Every verb.
+    pub const ALL: [StepVerb; 6] = [
+        StepVerb::Create,
+        StepVerb::Update,
+        StepVerb::Remove,
+        StepVerb::Register,
+        StepVerb::Deregister,
+        StepVerb::Forget,
+    ];
+
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StepVerb::Create => "create",
+            StepVerb::Update => "update",
+            StepVerb::Remove => "remove",
+            StepVerb::Register => "register",
+            StepVerb::Deregister => "deregister",
+            StepVerb::Forget => "forget",
+        }
+    }
+}
+
+impl fmt::Display for StepVerb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a step is planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// A manifest describes something that was never deployed.
+    New,
+    /// The manifest changed since the service was last written.
+    ManifestChanged,
+    /// A service that was deployed is gone.
+    Missing,
+    /// A service differs from what was last asked for: somebody edited it.
+    Modified,
+    /// A service that OpenFactory's command line deployed is taken over.
+    Adopt,
+    /// The tag that is followed points to another image.
+    ImageMoved,
+    /// The manifest no longer describes the resource, or the resource no longer needs this object.
+    Orphaned,
+    /// The registry does not hold a record that it should.
+    Unregistered,
+    /// The registry holds other content than it should.
+    StaleRecord,
+    /// A person asked for it.
+    Requested,
+}
+
+impl Reason {
+    /// The reason as people read it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::New => "new",
+            Reason::ManifestChanged => "manifest changed",
+            Reason::Missing => "missing",
+            Reason::Modified => "modified outside the manifests",
+            Reason::Adopt => "adopt",
+            Reason::ImageMoved => "image tag moved",
+            Reason::Orphaned => "no longer described",
+            Reason::Unregistered => "not registered",
+            Reason::StaleRecord => "record differs",
+            Reason::Requested => "requested",
+        }
+    }
+}
+
+/// A step with why it is planned and, field by field, what it changes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedStep {
+    /// What to do.
+    pub step: Step,
+    /// Why.
+    pub reason: Reason,
+    /// What differs; empty for steps that create or remove.
+    pub changes: Vec<FieldChange>,
+}
+
+/// One field that differs. Values of environment variables are in it: whoever prints a change must honour
+/// `secret`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FieldChange {
+    /// `image`, `environment.MODE`, `deploy.replicas`, `labels.traefik.enable`, …
+    pub field: String,
+    /// Value that exists; none when the field is added.
+    pub from: Option<String>,
+    /// Value that is wanted; none when the field is taken away.
+    pub to: Option<String>,
+    /// The values are environment values: shown only when a person asks.
+    pub secret: bool,
+}
+
+impl fmt::Debug for FieldChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.field)?;
+        if !self.secret {
+            write!(f, ": {:?} -> {:?}", self.from, self.to)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,51 @@
+//! What runs services: Docker Swarm, or plain Docker on one host.
+//!
+//! Adapters act and observe; they never decide. [`Platform::execute`] gets a step that names full ids and
+//! versions from the snapshot that it was planned on, and says what became of it in terms that decide what
+//! comes next ([`crate::model::FailureKind`]).
+//!
+//! # Invariants
+//!
+//! - `observe` answers from a cache that the engine's events keep warm; a full list on a timer and after every
+//!   reconnect corrects it. One list of services and one of tasks, never a call per service.
+//! - A snapshot that rests on a failing or possibly stale read says so (`complete: false`).
+//! - An update starts from the service as the engine holds it, so that fields that we do not own survive.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::Stream;
+
+use crate::model::{PlatformSnapshot, Step, StepFailure};
+
+/// A platform.
+pub trait Platform: Send + Sync + 'static {
+    /// What runs now. `follow` names the images whose tag is followed, without digest.
+    ///
+    /// # Errors
+    /// When nothing can be said: the engine cannot be reached, is no manager, or answers nonsense.
+    fn observe(
+        &self,
+        follow: &BTreeSet<String>,
+    ) -> impl Future<Output = Result<Arc<PlatformSnapshot>, PlatformError>> + Send;
+
+    /// Carries out a step that concerns a service. Bounded in time by the adapter.
+    ///
+    /// # Errors
+    /// What went wrong, classified.
+    fn execute(&self, step: &Step) -> impl Future<Output = Result<(), StepFailure>> + Send;
+
+    /// Yields whenever `observe` may answer something new. A hint: it carries nothing.
+    fn events(&self) -> impl Stream<Item = ()> + Send + 'static;
+}
+
+/// Why a platform cannot be observed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct PlatformError {
+    /// A sentence for people.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
