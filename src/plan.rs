@@ -33,6 +33,12 @@ pub struct Policy {
     pub guard: Guard,
     /// A person has confirmed removals beyond the guard, for this plan.
     pub prune_confirmed: bool,
+    /// Plan for these resources alone and leave all others as they are; none for every resource. `apply` and
+    /// `down` with paths are scoped to what these paths describe.
+    pub scope: Option<BTreeSet<ResourceId>>,
+    /// Resources that a person asked to tear down: removed although the manifests describe them, with
+    /// [`crate::model::Reason::Requested`], whatever `prune` and the guard say.
+    pub remove: BTreeSet<ResourceId>,
     /// How long a resource may be on its way before it counts as degraded.
     pub progress_deadline: Duration,
     /// How long something written to the registry may stay invisible before it counts as missing.

@@ -30,6 +30,10 @@ pub trait Platform: Send + Sync + 'static {
         follow: &BTreeSet<String>,
     ) -> impl Future<Output = Result<Arc<PlatformSnapshot>, PlatformError>> + Send;
 
+    /// Asks that the next `observe` rest on a full read that begins after this call. Returns at once; asking
+    /// twice before that read is asking once.
+    fn refresh(&self);
+
     /// Carries out a step that concerns a service. Bounded in time by the adapter.
     ///
     /// # Errors

@@ -24,6 +24,10 @@ pub trait Registry: Send + Sync + 'static {
     /// When nothing can be said.
     fn observe(&self) -> impl Future<Output = Result<Arc<RegistrySnapshot>, RegistryError>> + Send;
 
+    /// Asks that the next `observe` rest on a full read that begins after this call. Returns at once; asking
+    /// twice before that read is asking once.
+    fn refresh(&self);
+
     /// Carries out a step that concerns a record. Bounded in time by the adapter.
     ///
     /// # Errors
