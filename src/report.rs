@@ -1,14 +1,47 @@
 //! What the operator says of itself: status, events, metrics.
 //!
-//! The reconcile loop tells a [`Report`] what each pass found and what became of each step; the HTTP server and
-//! the command line read from it. Nothing here decides anything, and nothing here ever holds the value of an
-//! environment variable.
+//! # Flow
+//!
+//! ```text
+//! reconcile ── pass(&Pass) ──► track: since when?  ─► metrics: gauges, convergence
+//!           └─ step(StepReport) ─► events: ring + broadcast, steps_total
+//!
+//! http, cli ◄── status() (built when somebody asks, then kept until the next pass or step), events(), metrics()
+//! ```
+//!
+//! Nothing here decides anything, and nothing here ever holds the value of an environment variable: a plan's
+//! field changes are reduced to names ([`PlanView`]) before they leave.
+//!
+//! # Guarantees
+//!
+//! - A pass costs a walk over its resources; the [`Status`] itself is only built for a reader.
+//! - Memory is bounded by the resources that exist and by [`events::GLOBAL_EVENTS`]; what vanished is forgotten.
+//! - A slow reader of events never holds anybody up; it skips, and is told how many it missed.
 
+pub mod events;
+pub mod metrics;
+mod plan_view;
+pub mod status;
+mod track;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
+use tokio::sync::broadcast;
 
-use crate::model::{Desired, FailureKind, Observed, Origin, Plan, Reason, ResourceId, Revision, StepVerb};
+pub use self::events::{Event, EventOutcome, StepReport};
+pub use self::plan_view::PlanView;
+pub use self::status::{ResourceStatus, Status};
+
+use self::events::EventLog;
+use self::metrics::Metrics;
+use self::status::{History, View};
+use self::track::{Parts, Tracker};
+use crate::model::{Desired, InstanceName, Observed, Plan, ResourceId};
+
+/// How many events a reader may lag behind before it skips some. An event is a pointer here.
+const BROADCAST_EVENTS: usize = 256;
 
 /// What one pass saw and decided.
 #[derive(Debug, Clone, Copy)]
@@ -17,12 +50,14 @@ pub struct Pass<'a> {
     pub wall: SystemTime,
     /// How long the pass took.
     pub took: Duration,
-    /// What is wanted.
-    pub desired: &'a Desired,
+    /// What is wanted; kept until the next pass.
+    pub desired: &'a Arc<Desired>,
     /// What is; its `at` is the monotonic time of the pass.
     pub observed: &'a Observed,
     /// What was decided; none when nothing could be observed.
-    pub plan: Option<&'a Plan>,
+    pub plan: Option<&'a Arc<Plan>>,
+    /// Resources that wait before they are tried again.
+    pub retries: &'a BTreeMap<ResourceId, Retry>,
     /// Why the source could not be read; the last good state is in force.
     pub source_error: Option<&'a str>,
     /// Why the platform could not be observed.
@@ -31,44 +66,159 @@ pub struct Pass<'a> {
     pub registry_error: Option<&'a str>,
 }
 
-/// What became of one step: one change to the cluster is one event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Event {
-    /// Counts events since the operator started, from 1.
-    pub sequence: u64,
-    /// Wall time, RFC 3339.
-    pub time: String,
-    /// The resource.
-    pub resource: ResourceId,
-    /// What was done.
-    pub verb: StepVerb,
-    /// To what: `service scheduler`.
-    pub object: String,
-    /// Why.
-    pub reason: Reason,
-    /// Names of the fields that changed; values are never part of it.
-    pub fields: Vec<String>,
-    /// The manifest's place; none for a resource that is no longer described.
-    pub origin: Option<Origin>,
-    /// The manifest's revision.
-    pub revision: Revision,
-    /// How it ended.
-    pub outcome: EventOutcome,
-    /// How long the step took, in milliseconds.
-    pub milliseconds: u64,
+/// When a resource whose steps failed is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// How many attempts have failed in a row.
+    pub failures: u32,
+    /// When the next one may begin, on the operator's monotonic clock.
+    pub at: Duration,
 }
 
-/// How a step ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case", tag = "result")]
-pub enum EventOutcome {
-    /// It worked.
-    Succeeded,
-    /// It did not.
-    Failed {
-        /// What follows from it.
-        kind: FailureKind,
-        /// A sentence for people.
-        message: String,
-    },
+/// The operator's account of itself. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Report {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: Mutex<State>,
+    metrics: Metrics,
+    events: broadcast::Sender<Arc<Event>>,
+}
+
+#[derive(Debug)]
+struct State {
+    instance: InstanceName,
+    last: Option<Last>,
+    parts: Parts,
+    tracker: Tracker,
+    events: EventLog,
+    status: Option<Arc<Status>>,
+}
+
+/// What the last pass left.
+#[derive(Debug)]
+struct Last {
+    wall: SystemTime,
+    desired: Arc<Desired>,
+    observed: Observed,
+    /// Of the last pass that had one.
+    plan: Option<Arc<Plan>>,
+    /// The last pass had no plan.
+    blind: bool,
+    retries: BTreeMap<ResourceId, Retry>,
+}
+
+impl Report {
+    /// An account that knows nothing yet, of the operator that owns objects marked with `instance`.
+    pub fn new(instance: InstanceName) -> Self {
+        Report {
+            inner: Arc::new(Inner {
+                state: Mutex::new(State {
+                    instance,
+                    last: None,
+                    parts: Parts::default(),
+                    tracker: Tracker::default(),
+                    events: EventLog::default(),
+                    status: None,
+                }),
+                metrics: Metrics::new(),
+                events: broadcast::Sender::new(BROADCAST_EVENTS),
+            }),
+        }
+    }
+
+    /// Takes in what a pass saw and decided.
+    pub fn pass(&self, pass: &Pass<'_>) {
+        let mut state = self.state();
+        let state = &mut *state;
+        let earlier = state.last.take().and_then(|last| last.plan);
+        let plan = pass.plan.cloned().or(earlier);
+        let blind = pass.plan.is_none();
+        let result = state.parts.pass(pass);
+        let rows = status::rows(pass.desired, plan.as_deref(), blind);
+        let changes = state.tracker.pass(&rows, blind, pass.wall, pass.observed.at);
+        state.events.forget(&changes.vanished);
+        self.inner.metrics.pass(pass, result, &state.parts, &rows, blind, &changes, plan.as_deref());
+        state.last = Some(Last {
+            wall: pass.wall,
+            desired: Arc::clone(pass.desired),
+            observed: pass.observed.clone(),
+            plan,
+            blind,
+            retries: pass.retries.clone(),
+        });
+        state.status = None;
+    }
+
+    /// Takes in what became of a step, and gives it its number.
+    pub fn step(&self, step: StepReport) -> Arc<Event> {
+        let mut state = self.state();
+        let State { events, tracker, status, .. } = &mut *state;
+        self.inner.metrics.step(&step);
+        tracker.step(&step);
+        let event = events.push(step, |resource| tracker.knows(resource));
+        *status = None;
+        // No receiver is no error: nobody is listening.
+        let _ = self.inner.events.send(Arc::clone(&event));
+        event
+    }
+
+    /// Everything that is known, as of the last pass.
+    pub fn status(&self) -> Arc<Status> {
+        let mut state = self.state();
+        if let Some(status) = &state.status {
+            return Arc::clone(status);
+        }
+        let status = Arc::new(match &state.last {
+            None => Status::unknown(),
+            Some(last) => status::build(&View {
+                instance: &state.instance,
+                wall: last.wall,
+                desired: &last.desired,
+                observed: &last.observed,
+                plan: last.plan.as_deref(),
+                blind: last.blind,
+                history: Some(History {
+                    parts: &state.parts,
+                    tracker: &state.tracker,
+                    events: &state.events,
+                    retries: &last.retries,
+                }),
+            }),
+        });
+        state.status = Some(Arc::clone(&status));
+        status
+    }
+
+    /// What the last pass decided, without any value; none before the first plan.
+    pub fn plan(&self) -> Option<PlanView> {
+        let state = self.state();
+        let plan = state.last.as_ref().and_then(|last| last.plan.clone());
+        drop(state);
+        plan.map(|plan| PlanView::of(&plan))
+    }
+
+    /// The events after number `sequence` that are still kept, oldest first, and those to come. Nothing is
+    /// lost or doubled between the two.
+    pub fn events(&self, sequence: u64) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
+        let state = self.state();
+        (state.events.after(sequence), self.inner.events.subscribe())
+    }
+
+    /// The metrics in Prometheus's text format.
+    pub fn metrics(&self) -> String {
+        // The lock keeps a pass from moving gauges half-way through the gathering.
+        let state = self.state();
+        let families = self.inner.metrics.gather();
+        drop(state);
+        metrics::encode(&families)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock was held leaves at worst one pass half taken in; the next one mends it.
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

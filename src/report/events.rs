@@ -1,0 +1,176 @@
+//! One event for every change to the cluster.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use crate::clock::rfc3339;
+use crate::model::{FailureKind, Origin, PlannedStep, Reason, ResourceId, Revision, StepFailure, StepVerb};
+
+/// How many events are kept over all resources: an hour of a busy factory, under a megabyte.
+pub const GLOBAL_EVENTS: usize = 1_000;
+
+/// How many events are kept for one resource, even when others have long pushed them out of the common list.
+pub const RESOURCE_EVENTS: usize = 10;
+
+/// What became of a step, as the executor tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepReport {
+    /// Wall time at the step's end.
+    pub wall: SystemTime,
+    /// How long it took.
+    pub took: Duration,
+    /// The resource.
+    pub resource: ResourceId,
+    /// What was done.
+    pub verb: StepVerb,
+    /// To what: `service scheduler`.
+    pub object: String,
+    /// Why.
+    pub reason: Reason,
+    /// Names of the fields that changed, without values.
+    pub fields: Vec<String>,
+    /// The manifest's place; none for a resource that is no longer described.
+    pub origin: Option<Origin>,
+    /// The manifest's revision.
+    pub revision: Revision,
+    /// How it ended.
+    pub outcome: Result<(), StepFailure>,
+}
+
+impl StepReport {
+    /// The report of a planned step.
+    pub fn of(
+        resource: ResourceId,
+        origin: Option<Origin>,
+        revision: Revision,
+        step: &PlannedStep,
+        outcome: Result<(), StepFailure>,
+        wall: SystemTime,
+        took: Duration,
+    ) -> Self {
+        StepReport {
+            wall,
+            took,
+            resource,
+            verb: step.step.verb(),
+            object: step.step.object(),
+            reason: step.reason,
+            fields: step.changes.iter().map(|change| change.field.clone()).collect(),
+            origin,
+            revision,
+            outcome,
+        }
+    }
+}
+
+/// What became of one step: one change to the cluster is one event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Event {
+    /// Counts events since the operator started, from 1.
+    pub sequence: u64,
+    /// Wall time, RFC 3339.
+    pub time: String,
+    /// The resource.
+    pub resource: ResourceId,
+    /// What was done.
+    pub verb: StepVerb,
+    /// To what: `service scheduler`.
+    pub object: String,
+    /// Why.
+    pub reason: Reason,
+    /// Names of the fields that changed; values are never part of it.
+    pub fields: Vec<String>,
+    /// The manifest's place; none for a resource that is no longer described.
+    pub origin: Option<Origin>,
+    /// The manifest's revision.
+    pub revision: Revision,
+    /// How it ended.
+    pub outcome: EventOutcome,
+    /// How long the step took, in milliseconds.
+    pub milliseconds: u64,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "result")]
+pub enum EventOutcome {
+    /// It worked.
+    Succeeded,
+    /// It did not.
+    Failed {
+        /// What follows from it.
+        kind: FailureKind,
+        /// A sentence for people.
+        message: String,
+    },
+}
+
+/// The events that are still remembered.
+#[derive(Debug, Default)]
+pub(super) struct EventLog {
+    sequence: u64,
+    all: VecDeque<Arc<Event>>,
+    by_resource: BTreeMap<ResourceId, VecDeque<Arc<Event>>>,
+}
+
+impl EventLog {
+    /// Numbers and keeps an event. `alive` says whether a resource still exists: the events of others go when
+    /// the common list lets go of them.
+    pub(super) fn push(&mut self, step: StepReport, alive: impl Fn(&ResourceId) -> bool) -> Arc<Event> {
+        self.sequence += 1;
+        let event = Arc::new(Event {
+            sequence: self.sequence,
+            time: rfc3339(step.wall),
+            resource: step.resource,
+            verb: step.verb,
+            object: step.object,
+            reason: step.reason,
+            fields: step.fields,
+            origin: step.origin,
+            revision: step.revision,
+            outcome: match step.outcome {
+                Ok(()) => EventOutcome::Succeeded,
+                Err(failure) => EventOutcome::Failed { kind: failure.kind, message: failure.message },
+            },
+            milliseconds: u64::try_from(step.took.as_millis()).unwrap_or(u64::MAX),
+        });
+        let own = self.by_resource.entry(event.resource.clone()).or_default();
+        if own.len() == RESOURCE_EVENTS {
+            own.pop_front();
+        }
+        own.push_back(Arc::clone(&event));
+        self.all.push_back(Arc::clone(&event));
+        if self.all.len() > GLOBAL_EVENTS
+            && let Some(oldest) = self.all.pop_front()
+            && !alive(&oldest.resource)
+        {
+            self.forget(std::slice::from_ref(&oldest.resource));
+        }
+        event
+    }
+
+    /// Lets go of the events of resources that vanished, once the common list no longer holds their last one.
+    pub(super) fn forget(&mut self, vanished: &[ResourceId]) {
+        let first_kept = self.all.front().map_or(u64::MAX, |event| event.sequence);
+        for resource in vanished {
+            let last = self.by_resource.get(resource).and_then(VecDeque::back).map(|event| event.sequence);
+            if last.is_some_and(|last| last < first_kept) {
+                self.by_resource.remove(resource);
+            }
+        }
+    }
+
+    /// The kept events with a higher number, oldest first.
+    pub(super) fn after(&self, sequence: u64) -> Vec<Arc<Event>> {
+        let from = self.all.partition_point(|event| event.sequence <= sequence);
+        self.all.range(from..).cloned().collect()
+    }
+
+    /// The last events of one resource, oldest first.
+    pub(super) fn of(&self, resource: &ResourceId) -> Vec<Arc<Event>> {
+        self.by_resource.get(resource).map(|own| own.iter().cloned().collect()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,295 @@
+//! The metrics, all of whose labels come from enums, resources' uuids and the revision aside.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use super::Pass;
+use super::events::StepReport;
+use super::status::{PartState, Row};
+use super::track::{Changes, Parts};
+use crate::model::{DriftType, FailureKind, Health, Kind, Plan, PruneVerdict, ResourceId, StepVerb, Sync};
+
+/// The content type of [`encode`]'s text.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Upper bounds in seconds: from a warm pass without work to one that waits for a slow engine.
+const PASS_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// Upper bounds in seconds: from a service put back at once to an image pulled over a slow line.
+const CONVERGENCE_BUCKETS: &[f64] =
+    &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0];
+
+/// How a pass went: the first thing that kept it from being complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PassResult {
+    /// Everything could be read, and a plan was made.
+    Success,
+    /// The source could not be read; the last good state is in force.
+    SourceFailed,
+    /// The platform could not be observed, or not completely.
+    PlatformFailed,
+    /// The registry could not be observed, or not completely.
+    RegistryFailed,
+    /// Everything could be read, yet no plan was made.
+    NotPlanned,
+}
+
+impl PassResult {
+    /// Every result.
+    pub const ALL: [PassResult; 5] = [
+        PassResult::Success,
+        PassResult::SourceFailed,
+        PassResult::PlatformFailed,
+        PassResult::RegistryFailed,
+        PassResult::NotPlanned,
+    ];
+
+    /// The word, as a metric's label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PassResult::Success => "success",
+            PassResult::SourceFailed => "source_failed",
+            PassResult::PlatformFailed => "platform_failed",
+            PassResult::RegistryFailed => "registry_failed",
+            PassResult::NotPlanned => "not_planned",
+        }
+    }
+}
+
+/// The label of a step that worked; others carry [`FailureKind::as_str`].
+const SUCCEEDED: &str = "succeeded";
+
+#[derive(Debug)]
+pub(super) struct Metrics {
+    registry: Registry,
+    reconcile_total: IntCounterVec,
+    reconcile_duration: Histogram,
+    resources: IntGaugeVec,
+    drift: IntGaugeVec,
+    drift_detected: IntCounterVec,
+    steps: IntCounterVec,
+    convergence: Histogram,
+    manifest_errors: IntGauge,
+    prune_blocked: IntGauge,
+    revision: IntGaugeVec,
+    last_success: Gauge,
+    platform_up: IntGauge,
+    registry_up: IntGauge,
+    /// Series that exist, so that those of vanished resources and revisions can go.
+    exported: std::sync::Mutex<Exported>,
+}
+
+#[derive(Debug, Default)]
+struct Exported {
+    drift: BTreeSet<(ResourceId, DriftType)>,
+    revision: Option<String>,
+}
+
+/// A metric of ours, registered. Names and labels are constants that a test registers once, so that neither
+/// step can fail at run time; a metric that failed would be missing, never fatal.
+fn made<C: Collector + Clone + 'static>(registry: &Registry, collector: prometheus::Result<C>) -> C {
+    #[expect(clippy::expect_used, reason = "names and labels are constants of this file; every test runs this")]
+    let collector = collector.expect("a metric's name and labels are well formed");
+    #[expect(clippy::expect_used, reason = "as above")]
+    registry.register(Box::new(collector.clone())).expect("a metric is registered once");
+    collector
+}
+
+impl Metrics {
+    pub(super) fn new() -> Self {
+        let registry = Registry::new();
+        let r = &registry;
+        let gauge = |name: &str, help: &str| made(r, IntGauge::new(name, help));
+        let gauges = |name: &str, help: &str, labels: &[&str]| made(r, IntGaugeVec::new(Opts::new(name, help), labels));
+        let counters =
+            |name: &str, help: &str, labels: &[&str]| made(r, IntCounterVec::new(Opts::new(name, help), labels));
+        let histogram = |name: &str, help: &str, buckets: &[f64]| {
+            made(r, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
+        };
+        let metrics = Metrics {
+            reconcile_total: counters("ofop_reconcile_total", "Passes by how they went.", &["result"]),
+            reconcile_duration: histogram(
+                "ofop_reconcile_duration_seconds",
+                "How long a pass took, the steps that it starts not included.",
+                PASS_BUCKETS,
+            ),
+            resources: gauges(
+                "ofop_resources",
+                "Resources by kind, by whether they match and by whether they run.",
+                &["kind", "sync", "health"],
+            ),
+            drift: gauges(
+                "ofop_drift",
+                "Differences that no change of the manifests explains, by resource and type.",
+                &["kind", "uuid", "type"],
+            ),
+            drift_detected: counters(
+                "ofop_drift_detected_total",
+                "Differences that no change of the manifests explains, counted when first seen.",
+                &["type"],
+            ),
+            steps: counters(
+                "ofop_steps_total",
+                "Steps by verb and by how they ended; conflict, exists and gone are races, not errors.",
+                &["verb", "result"],
+            ),
+            convergence: histogram(
+                "ofop_convergence_seconds",
+                "From the first sight of a difference until the resource matches, or is gone if it had to go.",
+                CONVERGENCE_BUCKETS,
+            ),
+            manifest_errors: gauge("ofop_manifest_errors", "Errors in the manifests."),
+            prune_blocked: gauge("ofop_prune_blocked", "Resources whose removal is held back."),
+            revision: gauges("ofop_source_revision_info", "The revision in force, always 1.", &["revision"]),
+            last_success: made(
+                r,
+                Gauge::new(
+                    "ofop_last_success_timestamp_seconds",
+                    "Unix time of the last pass that read everything and made a plan; 0 before the first.",
+                ),
+            ),
+            platform_up: gauge("ofop_platform_up", "1 when the last pass read the platform completely."),
+            registry_up: gauge("ofop_registry_up", "1 when the last pass read the asset registry completely."),
+            exported: std::sync::Mutex::default(),
+            registry: registry.clone(),
+        };
+        // An operator without high availability always leads.
+        gauge("ofop_leader", "1 when this operator may change the cluster.").set(1);
+        gauges("ofop_build_info", "The operator's version, always 1.", &["version"])
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        metrics.at_zero();
+        metrics
+    }
+
+    /// Every series whose labels are known beforehand exists from the start: a counter that appears with its
+    /// first increment hides that increment from `increase()`.
+    fn at_zero(&self) {
+        for result in PassResult::ALL {
+            self.reconcile_total.with_label_values(&[result.as_str()]);
+        }
+        for drift in DriftType::ALL {
+            self.drift_detected.with_label_values(&[drift.as_str()]);
+        }
+        for verb in StepVerb::ALL {
+            self.steps.with_label_values(&[verb.as_str(), SUCCEEDED]);
+            for kind in FailureKind::ALL {
+                self.steps.with_label_values(&[verb.as_str(), kind.as_str()]);
+            }
+        }
+        self.set_resources(&BTreeMap::new());
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one pass, seen from every side; called from one place")]
+    pub(super) fn pass(
+        &self,
+        pass: &Pass<'_>,
+        result: PassResult,
+        parts: &Parts,
+        rows: &[Row<'_>],
+        blind: bool,
+        changes: &Changes,
+        plan: Option<&Plan>,
+    ) {
+        self.reconcile_total.with_label_values(&[result.as_str()]).inc();
+        self.reconcile_duration.observe(pass.took.as_secs_f64());
+        let mut counts = BTreeMap::new();
+        for row in rows {
+            *counts.entry((row.id.kind, row.sync, row.health)).or_insert(0) += 1;
+        }
+        self.set_resources(&counts);
+        for drift in &changes.drift {
+            self.drift_detected.with_label_values(&[drift.as_str()]).inc();
+        }
+        for took in &changes.converged {
+            self.convergence.observe(took.as_secs_f64());
+        }
+        self.manifest_errors.set(count(pass.desired.errors()));
+        self.prune_blocked.set(match plan.map(|plan| &plan.prune) {
+            None | Some(PruneVerdict::Nothing | PruneVerdict::Allowed(_)) => 0,
+            Some(PruneVerdict::Blocked { resources, .. }) => count(resources.len()),
+        });
+        self.platform_up.set(i64::from(parts.platform.state == PartState::Up));
+        self.registry_up.set(i64::from(parts.registry.state == PartState::Up));
+        if let Some(at) = parts.last_success {
+            self.last_success.set(unix(at));
+        }
+        let mut exported = self.exported.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !blind {
+            self.set_drift(rows, &mut exported.drift);
+        }
+        let revision = &pass.desired.revision.0;
+        if exported.revision.as_ref() != Some(revision) {
+            if let Some(old) = exported.revision.replace(revision.clone()) {
+                // It was exported, hence it is there.
+                let _ = self.revision.remove_label_values(&[&old]);
+            }
+            self.revision.with_label_values(&[revision]).set(1);
+        }
+    }
+
+    pub(super) fn step(&self, step: &StepReport) {
+        let result = match &step.outcome {
+            Ok(()) => SUCCEEDED,
+            Err(failure) => failure.kind.as_str(),
+        };
+        self.steps.with_label_values(&[step.verb.as_str(), result]).inc();
+    }
+
+    pub(super) fn gather(&self) -> Vec<MetricFamily> {
+        self.registry.gather()
+    }
+
+    fn set_resources(&self, counts: &BTreeMap<(Kind, Sync, Health), i64>) {
+        for kind in Kind::ALL {
+            for sync in Sync::ALL {
+                for health in Health::ALL {
+                    let number = counts.get(&(kind, sync, health)).copied().unwrap_or(0);
+                    self.resources.with_label_values(&[kind.as_str(), sync.as_str(), health.as_str()]).set(number);
+                }
+            }
+        }
+    }
+
+    fn set_drift(&self, rows: &[Row<'_>], exported: &mut BTreeSet<(ResourceId, DriftType)>) {
+        let mut numbers: BTreeMap<(&ResourceId, DriftType), i64> = BTreeMap::new();
+        for row in rows {
+            for piece in row.drift {
+                *numbers.entry((row.id, piece.drift)).or_insert(0) += 1;
+            }
+        }
+        exported.retain(|(id, drift)| {
+            let stays = numbers.contains_key(&(id, *drift));
+            if !stays {
+                let _ = self.drift.remove_label_values(&[id.kind.as_str(), id.uuid.as_str(), drift.as_str()]);
+            }
+            stays
+        });
+        for ((id, drift), number) in numbers {
+            self.drift.with_label_values(&[id.kind.as_str(), id.uuid.as_str(), drift.as_str()]).set(number);
+            exported.insert((id.clone(), drift));
+        }
+    }
+}
+
+/// The text format of gathered metrics.
+pub(super) fn encode(families: &[MetricFamily]) -> String {
+    let mut text = Vec::new();
+    // Writing to memory does not fail, and every family has a name and a type.
+    let _ = TextEncoder::new().encode(families, &mut text);
+    String::from_utf8(text).unwrap_or_default()
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unix(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}

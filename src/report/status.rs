@@ -1,0 +1,295 @@
+//! What is known, as one value: for the API, the page, `get` and `describe`.
+
+mod build;
+mod service;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+pub(super) use self::build::{History, Row, View, build, rows};
+pub use self::service::{RecordStatus, ServicePresence, ServiceStatus};
+
+use super::events::Event;
+use crate::model::{
+    ConditionKind, Desired, DriftType, Health, InstanceName, Kind, Observed, Origin, Plan, Problem, PruneBlock,
+    PruneVerdict, ResourceId, Revision, Sync,
+};
+
+/// What is known. Holds no environment value.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// Wall time of the pass that this rests on, RFC 3339; none before the first.
+    pub time: Option<String>,
+    /// The revision of the source that is in force.
+    pub revision: Revision,
+    /// A first complete pass is done and the platform is up.
+    pub ready: bool,
+    /// Why not; empty when ready.
+    pub not_ready: Vec<String>,
+    /// When everything was last read and planned, RFC 3339.
+    pub last_success: Option<String>,
+    /// Where manifests come from.
+    pub source: PartStatus,
+    /// What runs services.
+    pub platform: PartStatus,
+    /// The asset registry.
+    pub registry: PartStatus,
+    /// Number of manifest files, valid or not.
+    pub files: usize,
+    /// What is wrong or odd in the manifests.
+    pub problems: Vec<Problem>,
+    /// What becomes of removals.
+    pub prune: PruneStatus,
+    /// Number of resources by sync and by health.
+    pub summary: Summary,
+    /// Every resource that is described, or of which something exists under our mark, sorted.
+    pub resources: Vec<ResourceStatus>,
+}
+
+/// Something that the operator depends on.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct PartStatus {
+    /// Its state.
+    pub state: PartState,
+    /// Since when, RFC 3339; none without a daemon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Why it is not up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Things that a person should mend.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// The state of something that the operator depends on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PartState {
+    /// It was read completely.
+    Up,
+    /// It was read in part, or what it said may be stale: nothing is removed.
+    Partial,
+    /// It could not be read.
+    Down,
+    /// It has not been read yet.
+    #[default]
+    Unknown,
+}
+
+impl PartState {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PartState::Up => "up",
+            PartState::Partial => "partial",
+            PartState::Down => "down",
+            PartState::Unknown => "unknown",
+        }
+    }
+}
+
+/// What becomes of removals.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct PruneStatus {
+    /// The verdict.
+    pub state: PruneState,
+    /// The resources that it is about.
+    pub resources: Vec<ResourceId>,
+    /// Why removals wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// The same as a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// The verdict over removals.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PruneState {
+    /// Nothing to remove.
+    #[default]
+    Nothing,
+    /// Being removed.
+    Allowed,
+    /// Held back.
+    Blocked,
+}
+
+impl PruneStatus {
+    /// The status of a verdict.
+    pub fn of(verdict: &PruneVerdict) -> Self {
+        match verdict {
+            PruneVerdict::Nothing => PruneStatus::default(),
+            PruneVerdict::Allowed(resources) => {
+                PruneStatus { state: PruneState::Allowed, resources: resources.clone(), reason: None, message: None }
+            }
+            PruneVerdict::Blocked { resources, reason } => {
+                let (word, message) = match reason {
+                    PruneBlock::Guard { removing, managed } => (
+                        "guard",
+                        format!("removing {removing} of {managed} managed resources at once needs a person's word"),
+                    ),
+                    PruneBlock::InvalidManifests => {
+                        ("invalid_manifests", "a manifest is invalid: nothing is removed until all are valid".into())
+                    }
+                    PruneBlock::IncompleteObservation => (
+                        "incomplete_observation",
+                        "not everything could be read: nothing is removed until it can".into(),
+                    ),
+                    PruneBlock::Disabled => ("disabled", "pruning is switched off".into()),
+                };
+                PruneStatus {
+                    state: PruneState::Blocked,
+                    resources: resources.clone(),
+                    reason: Some(word),
+                    message: Some(message),
+                }
+            }
+        }
+    }
+}
+
+/// Numbers of resources.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// All.
+    pub resources: usize,
+    /// Those that match.
+    pub synced: usize,
+    /// Those that do not.
+    pub out_of_sync: usize,
+    /// Those that run.
+    pub healthy: usize,
+    /// Those on their way.
+    pub progressing: usize,
+    /// Those that do not run, the rolled-back ones included.
+    pub degraded: usize,
+    /// Those with drift.
+    pub drifted: usize,
+    /// Errors in the manifests.
+    pub manifest_errors: usize,
+}
+
+/// One resource.
+#[derive(Debug, Clone, Serialize)]
+pub struct ResourceStatus {
+    /// `app/UUID`.
+    #[serde(rename = "resource")]
+    pub id: ResourceId,
+    /// App or device.
+    pub kind: Kind,
+    /// The uuid in the manifest.
+    pub uuid: String,
+    /// Where the manifests describe it; none for a resource that they no longer describe.
+    pub origin: Option<Origin>,
+    /// The revision at which what was last asked for last changed, by the marks on its services.
+    pub revision: Option<Revision>,
+    /// Its file is invalid at the moment; this is how it last was valid.
+    pub frozen: bool,
+    /// Does it match?
+    pub sync: Sync,
+    /// Since when, RFC 3339; none without a daemon, as all times here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sync_since: Option<String>,
+    /// Does it run?
+    pub health: Health,
+    /// Since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_since: Option<String>,
+    /// Differences that no change of the manifests explains.
+    pub drift: Vec<DriftStatus>,
+    /// What else is known.
+    pub conditions: Vec<ConditionStatus>,
+    /// Number of steps that are planned and not done.
+    pub pending_steps: usize,
+    /// Its services, wanted and found.
+    pub services: Vec<ServiceStatus>,
+    /// Its records, wanted and found.
+    pub records: Vec<RecordStatus>,
+    /// When it is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryStatus>,
+    /// Its last events, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<Arc<Event>>,
+}
+
+/// One piece of drift.
+#[derive(Debug, Clone, Serialize)]
+pub struct DriftStatus {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub drift: DriftType,
+    /// `service scheduler`, `asset SCHEDULER`.
+    pub object: String,
+    /// Names of the fields that differ.
+    pub fields: Vec<String>,
+    /// When it was first seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+}
+
+/// Something that holds for a resource.
+#[derive(Debug, Clone, Serialize)]
+pub struct ConditionStatus {
+    /// What it is about.
+    #[serde(rename = "type")]
+    pub kind: ConditionKind,
+    /// One word for machines.
+    pub reason: String,
+    /// A sentence for people.
+    pub message: String,
+    /// Since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+}
+
+/// When a resource is tried again.
+#[derive(Debug, Clone, Serialize)]
+pub struct RetryStatus {
+    /// How many attempts have failed in a row.
+    pub failures: u32,
+    /// When the next one may begin, RFC 3339.
+    pub at: String,
+}
+
+impl Status {
+    /// The status without a daemon: what one observation and one plan show.
+    pub fn of(
+        instance: &InstanceName,
+        wall: SystemTime,
+        desired: &Desired,
+        observed: &Observed,
+        plan: Option<&Plan>,
+    ) -> Self {
+        build(&View { instance, wall, desired, observed, plan, blind: plan.is_none(), history: None })
+    }
+
+    /// The status before the first pass.
+    pub(super) fn unknown() -> Self {
+        Status {
+            time: None,
+            revision: Revision::default(),
+            ready: false,
+            not_ready: vec!["the first pass is not done".into()],
+            last_success: None,
+            source: PartStatus::default(),
+            platform: PartStatus::default(),
+            registry: PartStatus::default(),
+            files: 0,
+            problems: Vec::new(),
+            prune: PruneStatus::default(),
+            summary: Summary::default(),
+            resources: Vec::new(),
+        }
+    }
+
+    /// One resource.
+    pub fn get(&self, id: &ResourceId) -> Option<&ResourceStatus> {
+        self.resources.binary_search_by(|resource| resource.id.cmp(id)).ok().map(|index| &self.resources[index])
+    }
+}

@@ -1,0 +1,275 @@
+//! How a status is put together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::service::{RecordStatus, ServiceStatus};
+use super::{
+    ConditionStatus, DriftStatus, PartState, PartStatus, PruneStatus, ResourceStatus, RetryStatus, Status, Summary,
+};
+use crate::clock::rfc3339;
+use crate::model::{
+    Condition, ConditionKind, Desired, DesiredResource, Drift, FailureKind, Health, InstanceName, Observed,
+    ObservedRecord, ObservedService, Plan, ResourceId, ResourcePlan, Sync,
+};
+use crate::report::Retry;
+use crate::report::events::EventLog;
+use crate::report::track::{Part, Parts, Tracked, Tracker};
+
+/// One resource as a pass sees it.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::report) struct Row<'a> {
+    pub(in crate::report) id: &'a ResourceId,
+    pub(in crate::report) sync: Sync,
+    pub(in crate::report) health: Health,
+    pub(in crate::report) drift: &'a [Drift],
+    pub(in crate::report) conditions: &'a [Condition],
+    plan: Option<&'a ResourcePlan>,
+}
+
+/// Every resource, sorted. A blind pass shows what was planned last, and what is described since, as unknown.
+pub(in crate::report) fn rows<'a>(desired: &'a Desired, plan: Option<&'a Plan>, blind: bool) -> Vec<Row<'a>> {
+    let planned = plan.map(|plan| &plan.resources);
+    let row = |id: &'a ResourceId, plan: Option<&'a ResourcePlan>| Row {
+        id,
+        sync: plan.filter(|_| !blind).map_or(Sync::Unknown, |plan| plan.sync),
+        health: plan.filter(|_| !blind).map_or(Health::Unknown, |plan| plan.health),
+        drift: plan.map_or(&[], |plan| &plan.drift),
+        conditions: plan.map_or(&[], |plan| &plan.conditions),
+        plan,
+    };
+    match planned {
+        Some(planned) if !blind => planned.iter().map(|(id, plan)| row(id, Some(plan))).collect(),
+        Some(planned) => {
+            let ids: BTreeSet<_> = planned.keys().chain(desired.resources.keys()).collect();
+            ids.into_iter().map(|id| row(id, planned.get(id))).collect()
+        }
+        None => desired.resources.keys().map(|id| row(id, None)).collect(),
+    }
+}
+
+/// What a status is put together from.
+pub(in crate::report) struct View<'a> {
+    pub(in crate::report) instance: &'a InstanceName,
+    pub(in crate::report) wall: SystemTime,
+    pub(in crate::report) desired: &'a Desired,
+    pub(in crate::report) observed: &'a Observed,
+    pub(in crate::report) plan: Option<&'a Plan>,
+    pub(in crate::report) blind: bool,
+    /// None without a daemon.
+    pub(in crate::report) history: Option<History<'a>>,
+}
+
+/// What only a daemon knows.
+pub(in crate::report) struct History<'a> {
+    pub(in crate::report) parts: &'a Parts,
+    pub(in crate::report) tracker: &'a Tracker,
+    pub(in crate::report) events: &'a EventLog,
+    pub(in crate::report) retries: &'a BTreeMap<ResourceId, Retry>,
+}
+
+/// Services and records that carry our mark, by the resource that the mark names.
+#[derive(Default)]
+struct Marked<'a> {
+    services: BTreeMap<&'a ResourceId, Vec<&'a ObservedService>>,
+    records: BTreeMap<&'a ResourceId, Vec<&'a Arc<ObservedRecord>>>,
+}
+
+impl<'a> Marked<'a> {
+    fn find(instance: &InstanceName, observed: &'a Observed) -> Self {
+        let mut marked = Marked::default();
+        for service in observed.platform.iter().flat_map(|platform| platform.services.values()) {
+            if let Some(mark) = service.mark.as_ref().filter(|mark| mark.instance == *instance) {
+                marked.services.entry(&mark.resource).or_default().push(service);
+            }
+        }
+        for record in observed.registry.iter().flat_map(|registry| registry.records.values()) {
+            if let Some(owner) = record.owner.as_ref().filter(|owner| owner.instance == *instance) {
+                marked.records.entry(&owner.resource).or_default().push(record);
+            }
+        }
+        marked
+    }
+}
+
+/// Puts a status together.
+pub(in crate::report) fn build(view: &View<'_>) -> Status {
+    let marked = Marked::find(view.instance, view.observed);
+    let rows = rows(view.desired, view.plan, view.blind);
+    let resources: Vec<_> = rows.iter().map(|row| resource(view, &marked, row)).collect();
+    let (source, platform, registry) = parts(view);
+    let mut not_ready = Vec::new();
+    if view.history.as_ref().is_some_and(|history| !history.parts.seen_all) {
+        not_ready.push("no complete pass yet".into());
+    }
+    for (name, part) in [("source", &source), ("platform", &platform), ("registry", &registry)] {
+        let needed = name == "platform" || !not_ready.is_empty();
+        if needed && part.state != PartState::Up {
+            let why = part.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+            not_ready.push(format!("{name} is {}{why}", part.state.as_str()));
+        }
+    }
+    Status {
+        time: Some(rfc3339(view.wall)),
+        revision: view.desired.revision.clone(),
+        ready: not_ready.is_empty(),
+        not_ready,
+        last_success: view.history.as_ref().and_then(|history| history.parts.last_success).map(rfc3339),
+        source,
+        platform,
+        registry,
+        files: view.desired.files,
+        problems: view.desired.problems.clone(),
+        prune: view.plan.map(|plan| PruneStatus::of(&plan.prune)).unwrap_or_default(),
+        summary: summary(&resources, view.desired),
+        resources,
+    }
+}
+
+fn parts(view: &View<'_>) -> (PartStatus, PartStatus, PartStatus) {
+    let warnings = view.observed.registry.as_ref().map(|registry| registry.warnings.clone()).unwrap_or_default();
+    if let Some(history) = &view.history {
+        let status = |part: &Part, warnings| PartStatus {
+            state: part.state,
+            since: part.since.map(rfc3339),
+            message: part.message.clone(),
+            warnings,
+        };
+        let parts = history.parts;
+        (status(&parts.source, vec![]), status(&parts.platform, vec![]), status(&parts.registry, warnings))
+    } else {
+        let status = |complete: Option<bool>, warnings| PartStatus {
+            state: match complete {
+                None => PartState::Down,
+                Some(true) => PartState::Up,
+                Some(false) => PartState::Partial,
+            },
+            since: None,
+            message: None,
+            warnings,
+        };
+        let platform = view.observed.platform.as_ref().map(|seen| seen.complete);
+        let registry = view.observed.registry.as_ref().map(|seen| seen.complete);
+        (status(Some(true), vec![]), status(platform, vec![]), status(registry, warnings))
+    }
+}
+
+fn summary(resources: &[ResourceStatus], desired: &Desired) -> Summary {
+    let count = |test: &dyn Fn(&ResourceStatus) -> bool| resources.iter().filter(|resource| test(resource)).count();
+    Summary {
+        resources: resources.len(),
+        synced: count(&|resource| resource.sync == Sync::Synced),
+        out_of_sync: count(&|resource| resource.sync == Sync::OutOfSync),
+        healthy: count(&|resource| resource.health == Health::Healthy),
+        progressing: count(&|resource| resource.health == Health::Progressing),
+        degraded: count(&|resource| matches!(resource.health, Health::Degraded | Health::RolledBack)),
+        drifted: count(&|resource| !resource.drift.is_empty()),
+        manifest_errors: desired.errors(),
+    }
+}
+
+fn resource(view: &View<'_>, marked: &Marked<'_>, row: &Row<'_>) -> ResourceStatus {
+    let desired = view.desired.resources.get(row.id).map(Arc::as_ref);
+    let tracked = view.history.as_ref().and_then(|history| history.tracker.get(row.id));
+    let ours = marked.services.get(row.id).map(Vec::as_slice).unwrap_or_default();
+    ResourceStatus {
+        id: row.id.clone(),
+        kind: row.id.kind,
+        uuid: row.id.uuid.to_string(),
+        origin: row.plan.and_then(|plan| plan.origin.clone()).or_else(|| desired.map(|d| d.origin.clone())),
+        revision: ours.iter().find_map(|service| service.mark.as_ref()).map(|mark| mark.revision.clone()),
+        frozen: desired.is_some_and(|desired| desired.frozen),
+        sync: row.sync,
+        sync_since: tracked.map(|tracked| rfc3339(tracked.sync_since)),
+        health: row.health,
+        health_since: tracked.map(|tracked| rfc3339(tracked.health_since)),
+        drift: row.drift.iter().map(|piece| drift(piece, tracked)).collect(),
+        conditions: conditions(row, tracked),
+        pending_steps: row.plan.map_or(0, |plan| plan.steps.len()),
+        services: services(view, desired, ours),
+        records: records(view, desired, marked.records.get(row.id).map(Vec::as_slice).unwrap_or_default()),
+        retry: view
+            .history
+            .as_ref()
+            .and_then(|history| history.retries.get(row.id))
+            .map(|retry| RetryStatus { failures: retry.failures, at: rfc3339(moment(view, retry.at)) }),
+        events: view.history.as_ref().map(|history| history.events.of(row.id)).unwrap_or_default(),
+    }
+}
+
+/// The wall time of a monotonic one, by the two times of the pass.
+fn moment(view: &View<'_>, at: Duration) -> SystemTime {
+    view.wall + at.saturating_sub(view.observed.at)
+}
+
+fn drift(piece: &Drift, tracked: Option<&Tracked>) -> DriftStatus {
+    DriftStatus {
+        drift: piece.drift,
+        object: piece.object.clone(),
+        fields: piece.fields.clone(),
+        since: tracked.and_then(|tracked| tracked.drift_since(piece)).map(rfc3339),
+    }
+}
+
+fn conditions(row: &Row<'_>, tracked: Option<&Tracked>) -> Vec<ConditionStatus> {
+    let planned = row.conditions.iter().map(|condition| ConditionStatus {
+        kind: condition.kind,
+        reason: condition.reason.clone(),
+        message: condition.message.clone(),
+        since: tracked.and_then(|tracked| tracked.condition_since(condition)).map(rfc3339),
+    });
+    let mut conditions: Vec<_> = planned.collect();
+    let told = conditions.iter().any(|condition| condition.kind == ConditionKind::Failed);
+    if let Some((failure, since)) = tracked.and_then(|tracked| tracked.failure.as_ref()).filter(|_| !told) {
+        conditions.push(ConditionStatus {
+            kind: ConditionKind::Failed,
+            reason: failure_reason(failure.kind).to_owned(),
+            message: failure.message.clone(),
+            since: Some(rfc3339(*since)),
+        });
+    }
+    conditions
+}
+
+/// The word for machines that a failed step leaves.
+fn failure_reason(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::Conflict => "Conflict",
+        FailureKind::Exists => "Exists",
+        FailureKind::Gone => "Gone",
+        FailureKind::Rejected => "Rejected",
+        FailureKind::Dependency => "DependencyMissing",
+        FailureKind::Unavailable => "Unavailable",
+        FailureKind::Ambiguous => "AnswerLost",
+        FailureKind::Revoked => "Revoked",
+    }
+}
+
+fn services(view: &View<'_>, desired: Option<&DesiredResource>, ours: &[&ObservedService]) -> Vec<ServiceStatus> {
+    let platform = view.observed.platform.as_deref();
+    let wanted = desired.map(|desired| desired.services.as_slice()).unwrap_or_default();
+    let mut services: Vec<_> = wanted
+        .iter()
+        .map(|wanted| {
+            let ours = ours.iter().any(|service| service.spec.name == wanted.spec.name);
+            ServiceStatus::wanted(wanted, ours, platform)
+        })
+        .collect();
+    if let Some(platform) = platform {
+        let orphans = ours.iter().filter(|found| !wanted.iter().any(|wanted| wanted.spec.name == found.spec.name));
+        services.extend(orphans.map(|found| ServiceStatus::orphaned(found, platform)));
+    }
+    services
+}
+
+fn records(view: &View<'_>, desired: Option<&DesiredResource>, ours: &[&Arc<ObservedRecord>]) -> Vec<RecordStatus> {
+    let registry = view.observed.registry.as_deref();
+    let wanted = desired.map(|desired| desired.records.as_slice()).unwrap_or_default();
+    let mut records: Vec<_> = wanted.iter().map(|record| RecordStatus::wanted(record, registry)).collect();
+    if let Some(registry) = registry {
+        let orphans = ours.iter().filter(|found| !wanted.iter().any(|wanted| wanted.id() == found.record.id()));
+        records.extend(orphans.map(|found| RecordStatus::orphaned(found, registry)));
+    }
+    records
+}
