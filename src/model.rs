@@ -38,7 +38,7 @@ pub use observed::{
     UpdateState,
 };
 pub use outcome::{FailureKind, StepFailure};
-pub use plan::{Plan, PruneBlock, PruneVerdict, ResourcePlan};
+pub use plan::{HeldStep, Plan, PruneBlock, PruneVerdict, ResourcePlan, Wait};
 pub use record::{Availability, Record, RecordId, Scalar, Source};
 pub use service::{Mark, ServiceSpec, SpecHash};
 pub use settings::{PlatformKind, Settings};

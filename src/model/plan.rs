@@ -1,9 +1,11 @@
 //! What a pass decided.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::desired::Origin;
 use super::names::{ResourceId, Revision};
+use super::observed::ServiceId;
 use super::status::{Condition, Drift, Health, Sync};
 use super::step::PlannedStep;
 
@@ -16,6 +18,23 @@ pub struct Plan {
     pub resources: BTreeMap<ResourceId, ResourcePlan>,
     /// What became of removals.
     pub prune: PruneVerdict,
+    /// A person confirmed the removals of this plan.
+    pub prune_confirmed: bool,
+    /// When to look again although nothing happens: something in this plan ripens with time (a second
+    /// sighting, a deadline). Counted from [`super::Observed::at`].
+    pub recheck: Option<Duration>,
+}
+
+impl Plan {
+    /// Whether nothing is to be done, neither now nor later.
+    pub fn is_empty(&self) -> bool {
+        self.resources.values().all(|resource| resource.steps.is_empty() && resource.held.is_empty())
+    }
+
+    /// Number of steps that can be taken now.
+    pub fn steps(&self) -> usize {
+        self.resources.values().map(|resource| resource.steps.len()).sum()
+    }
 }
 
 /// One resource in a plan.
@@ -25,6 +44,8 @@ pub struct ResourcePlan {
     pub origin: Option<Origin>,
     /// What to do, in order; empty when nothing can or need be done now.
     pub steps: Vec<PlannedStep>,
+    /// What is needed but cannot be done now, and what it waits for.
+    pub held: Vec<HeldStep>,
     /// Differences that no change of the manifests explains.
     pub drift: Vec<Drift>,
     /// Does it match?
@@ -33,6 +54,55 @@ pub struct ResourcePlan {
     pub health: Health,
     /// What else is known.
     pub conditions: Vec<Condition>,
+}
+
+/// A step that is needed but must wait.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeldStep {
+    /// What will be done.
+    pub step: PlannedStep,
+    /// What it waits for.
+    pub wait: Wait,
+}
+
+/// What a needed step waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wait {
+    /// A removal rests on two sightings in a row; this was the first.
+    SecondSighting,
+    /// The services that keep the record alive must go first.
+    Services,
+    /// Tasks of these services (removed, or shrinking) are still ending; they may write once more.
+    TasksEnding(Vec<ServiceId>),
+    /// The rows that were taken back must stay away for a while.
+    RowsStayAway,
+    /// Something that it builds on is not there; a condition says what.
+    Dependency,
+    /// The engine undid the same update before.
+    RolledBack,
+    /// The resource is suspended.
+    Suspended,
+    /// Removals wait.
+    Prune(PruneBlock),
+}
+
+impl Wait {
+    /// What it waits for, as people read it.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Wait::SecondSighting => "a second look",
+            Wait::Services => "its services to go",
+            Wait::TasksEnding(_) => "its last tasks to end",
+            Wait::RowsStayAway => "its rows to stay away",
+            Wait::Dependency => "what it builds on",
+            Wait::RolledBack => "another manifest, or `resume`",
+            Wait::Suspended => "`resume`",
+            Wait::Prune(PruneBlock::Guard { .. }) => "a person's confirmation",
+            Wait::Prune(PruneBlock::InvalidManifests) => "valid manifests",
+            Wait::Prune(PruneBlock::IncompleteObservation) => "a complete reading",
+            Wait::Prune(PruneBlock::Disabled) => "pruning to be switched on",
+        }
+    }
 }
 
 /// What became of the removals that a plan would need.
