@@ -40,6 +40,7 @@
 //! | `cli` | everything | – |
 
 pub mod clock;
+pub mod compile;
 pub mod desired;
 pub mod model;
 pub mod plan;
