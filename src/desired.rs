@@ -18,7 +18,12 @@
 //! - All problems of a file are found in one go, each with line, column and path inside the file.
 //! - A [`manifest::Manifest`] is fully validated: compiling it cannot fail for a reason that the file alone shows.
 
+mod attached;
+pub mod directory;
+mod file;
 pub mod manifest;
+mod settle;
+mod watch;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -26,6 +31,8 @@ use std::sync::Arc;
 use futures_util::Stream;
 
 use self::manifest::{Attachments, Manifest};
+pub use self::settle::Settle;
+pub use self::watch::Timing;
 use crate::model::{Problem, Revision};
 
 /// Where manifests come from: a directory or a git repository.

@@ -1,0 +1,214 @@
+//! Manifests from folders and files.
+//!
+//! # Flow
+//!
+//! ```text
+//! load ─► walk ─► (changed files are read) ─► settle ─► Tree        blocking work on its own thread
+//!              └► the folders that were seen ─► watch ─► changes
+//! ```
+//!
+//! # Guarantees
+//!
+//! - Every `*.yml` and `*.yaml` below a root counts, hidden files and folders aside, sorted by path. A file that
+//!   cannot be read is in the tree with the reason; so are those in a folder that cannot be read.
+//! - A symlink counts as what it leads to, as long as that is below the root; a folder counts once.
+//! - A change counts once it lasted ([`Settle`]): neither half of a write nor the moment between two steps of an
+//!   editor, a checkout or a swap of `..data` is taken for the new state.
+//! - A root that is gone, looks unmounted or holds more than it should is an error of the whole source. An empty
+//!   folder is a state like any other.
+//! - A file system that does not answer stops no one for longer than [`PATIENCE`], and is asked once at a time.
+
+mod walk;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::Stream;
+use sha2::{Digest, Sha256};
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use self::walk::{Found, Known};
+use super::attached::LocalFiles;
+use super::file::Reading;
+use super::settle::{Settle, Settling};
+use super::watch::{Targets, Timing, hints};
+use super::{ManifestFile, Source, SourceError, Tree};
+use crate::model::Revision;
+
+/// How long the file system may take to answer: more than a busy NFS server needs, less than a person waits.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A folder or file that was named.
+#[derive(Debug, Clone)]
+struct Root {
+    /// As it was named.
+    path: PathBuf,
+    /// The same as text, the beginning of every name below it.
+    shown: String,
+}
+
+/// How a directory is read and watched.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// How long a change has to last.
+    pub settle: Settle,
+    /// When changes are announced.
+    pub timing: Timing,
+}
+
+impl Options {
+    /// For a daemon, with a full look at least this often.
+    pub fn watching(rescan: Duration) -> Self {
+        Options { settle: Settle::WATCHING, timing: Timing { rescan, ..Timing::default() } }
+    }
+
+    /// For a command that loads once.
+    pub fn at_once() -> Self {
+        Options { settle: Settle::AT_ONCE, timing: Timing::default() }
+    }
+}
+
+/// Folders and files with manifests.
+#[derive(Debug)]
+pub struct DirectorySource {
+    roots: Arc<[Root]>,
+    options: Options,
+    state: Mutex<State>,
+    targets: watch::Sender<Targets>,
+    attachments: LocalFiles,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    settling: Settling,
+    devices: Vec<Option<u64>>,
+    tree: Option<Tree>,
+    /// A look that has not come back yet.
+    walk: Option<JoinHandle<Result<Found, SourceError>>>,
+}
+
+impl DirectorySource {
+    /// A source of every manifest below these folders, and of these files whatever their names.
+    pub fn new(paths: impl IntoIterator<Item = impl Into<PathBuf>>, options: Options) -> Self {
+        let roots: Arc<[Root]> = paths
+            .into_iter()
+            .map(|path| {
+                let path = path.into();
+                Root { shown: path.to_string_lossy().into_owned(), path }
+            })
+            .collect();
+        let anchors = roots.iter().map(|root| root.path.clone()).collect();
+        let targets = watch::Sender::new(Targets { anchors, ..Targets::default() });
+        let attachments = LocalFiles::new(options.settle, targets.clone());
+        DirectorySource { roots, options, state: Mutex::default(), targets, attachments }
+    }
+
+    /// Looks at the files once.
+    async fn look(&self, state: &mut State) -> Result<bool, SourceError> {
+        // A look that somebody gave up on still runs; its answer is old, and two at once help nobody.
+        if let Some(walk) = state.walk.as_mut() {
+            let _ = tokio::time::timeout(PATIENCE, walk).await.map_err(|_| self.silent())?;
+            state.walk = None;
+        }
+        let known = Known {
+            accepted: state.settling.accepted().clone(),
+            pending: state.settling.pending().cloned().collect(),
+            devices: state.devices.clone(),
+        };
+        let roots = self.roots.clone();
+        let walk = state.walk.insert(tokio::task::spawn_blocking(move || walk::walk(&roots, &known)));
+        let found = tokio::time::timeout(PATIENCE, walk).await.map_err(|_| self.silent());
+        let found = found?;
+        state.walk = None;
+        let found =
+            found.map_err(|_| SourceError { message: "reading the files was cut short".into(), hint: None })??;
+        let changed = state.settling.see_all(found.files, Instant::now(), &self.options.settle);
+        state.devices = found.devices;
+        let again = state.settling.next(&self.options.settle);
+        self.targets.send_if_modified(|targets| {
+            let modified = targets.folders != found.folders || targets.again != again;
+            targets.folders = found.folders;
+            targets.again = again;
+            modified
+        });
+        Ok(changed)
+    }
+
+    fn silent(&self) -> SourceError {
+        let names: Vec<String> = self.roots.iter().map(|root| format!("`{}`", root.shown)).collect();
+        SourceError {
+            message: format!("{} did not answer within {} s", names.join(", "), PATIENCE.as_secs()),
+            hint: Some("look for a network file system whose server is away".into()),
+        }
+    }
+
+    /// The root that a manifest belongs to.
+    fn root_of(&self, manifest: &str) -> Option<&Root> {
+        self.roots.iter().find(|root| below(root, manifest).is_some())
+    }
+}
+
+impl Source for DirectorySource {
+    async fn load(&self) -> Result<Tree, SourceError> {
+        let state = &mut *self.state.lock().await;
+        let mut changed = self.look(state).await?;
+        // The first state has nothing before it that could stay in force, so it is waited for.
+        while state.tree.is_none()
+            && let Some(next) = state.settling.next(&self.options.settle)
+        {
+            tokio::time::sleep_until(next).await;
+            changed |= self.look(state).await?;
+            if state.settling.pending().all(|name| state.settling.accepted().contains_key(name)) {
+                break;
+            }
+        }
+        match &state.tree {
+            Some(tree) if !changed => Ok(tree.clone()),
+            Some(_) | None => {
+                let tree = tree(&self.roots, state.settling.accepted());
+                state.tree = Some(tree.clone());
+                Ok(tree)
+            }
+        }
+    }
+
+    fn changes(&self) -> impl Stream<Item = ()> + Send + 'static {
+        hints(self.targets.subscribe(), self.options.timing)
+    }
+
+    async fn attachment(&self, manifest: &str, path: &str) -> Result<Arc<str>, String> {
+        let root = self.root_of(manifest).ok_or("belongs to no folder of this source")?;
+        let beside = Path::new(manifest).parent().unwrap_or(Path::new(""));
+        // A file that was named by itself has no folder that would confine what is beside it.
+        let within = (root.shown != manifest).then(|| root.path.clone());
+        self.attachments.read(beside.join(path), within).await
+    }
+}
+
+/// The name of a file below a root.
+fn below<'a>(root: &Root, name: &'a str) -> Option<&'a str> {
+    if name == root.shown {
+        return Some(name);
+    }
+    name.strip_prefix(root.shown.trim_end_matches('/'))?.strip_prefix('/')
+}
+
+fn tree(roots: &[Root], accepted: &BTreeMap<Arc<str>, Reading>) -> Tree {
+    let mut hash = Sha256::new();
+    let mut files = Vec::with_capacity(accepted.len());
+    for (name, reading) in accepted {
+        // Names below the root, so that a copy of the folder elsewhere has the same revision.
+        let below = roots.iter().find_map(|root| below(root, name)).unwrap_or(name);
+        hash.update((below.len() as u64).to_be_bytes());
+        hash.update(below.as_bytes());
+        hash.update(reading.digest);
+        files.push(ManifestFile { path: name.clone(), content: reading.content.clone(), digest: reading.digest });
+    }
+    let hash = hash.finalize();
+    let revision = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    Tree { revision: Revision(revision), files }
+}
