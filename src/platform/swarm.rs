@@ -1,1 +1,4 @@
 //! Docker Swarm.
+
+pub mod convert;
+mod raw;

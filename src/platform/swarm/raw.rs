@@ -1,0 +1,103 @@
+//! The engine's JSON, as far as we read it.
+//!
+//! Only for reading: an update goes by the text as found (`overlay`). Everything may be missing or null, and
+//! a word that we do not know stays a word.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+/// Null means the same as absent.
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// A struct that is read from an object of the engine's with keys in its spelling, `TaskTemplate`.
+macro_rules! raw {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty $(= $key:literal)?),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(rename_all = "PascalCase", default)]
+        pub(super) struct $name {
+            $(
+                #[serde(deserialize_with = "or_default" $(, rename = $key)?)]
+                pub(super) $field: $kind,
+            )*
+        }
+    };
+}
+
+raw!(Version { index: u64 });
+
+raw!(
+    /// What tells whether a service changed, without reading the rest.
+    Header { id: String = "ID", version: Version, spec: HeaderSpec }
+);
+raw!(HeaderSpec { name: String });
+
+raw!(Service { id: String = "ID", version: Version, created_at: String, spec: Spec, update_status: UpdateStatus });
+
+raw!(Spec {
+    name: String,
+    labels: BTreeMap<String, String>,
+    task_template: TaskTemplate,
+    mode: Mode,
+    endpoint_spec: EndpointSpec,
+    networks: Vec<Attachment>,
+});
+
+raw!(TaskTemplate {
+    container_spec: Option<ContainerSpec>,
+    resources: Requirements,
+    placement: Placement,
+    networks: Vec<Attachment>,
+    runtime: String,
+});
+
+raw!(ContainerSpec {
+    image: String,
+    command: Vec<String>,
+    args: Vec<String>,
+    env: Vec<String>,
+    user: String,
+    labels: BTreeMap<String, String>,
+    mounts: Vec<Value>,
+    ulimits: Vec<Ulimit>,
+});
+
+raw!(Ulimit { name: String, soft: i64, hard: i64 });
+
+raw!(Requirements { limits: Amounts, reservations: Amounts });
+raw!(Amounts { nano_cpus: i64 = "NanoCPUs", memory_bytes: i64 });
+
+raw!(Placement { constraints: Vec<String> });
+
+raw!(Attachment { target: String });
+
+raw!(Mode { replicated: Option<Replicated>, global: Option<Value>, replicated_job: Option<Value>, global_job: Option<Value> });
+raw!(Replicated { replicas: Option<u64> });
+
+raw!(EndpointSpec { ports: Vec<Port> });
+raw!(Port { protocol: String, target_port: u16, published_port: u16, publish_mode: String });
+
+raw!(UpdateStatus { state: String, message: String });
+
+raw!(Task {
+    id: String = "ID",
+    version: Version,
+    service_id: String = "ServiceID",
+    slot: u64,
+    node_id: String = "NodeID",
+    status: TaskStatus,
+    desired_state: String,
+});
+raw!(TaskStatus { timestamp: String, state: String, err: String });
+
+raw!(
+    /// One network. Lists call the id `Id`.
+    Network { name: String, id: String, scope: String, ingress: bool, config_only: bool }
+);
+
+raw!(Node { id: String = "ID", manager_status: Option<ManagerStatus> });
+raw!(ManagerStatus { leader: bool, reachability: String });
