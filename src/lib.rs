@@ -41,6 +41,7 @@
 
 pub mod clock;
 pub mod compile;
+pub mod config;
 pub mod desired;
 pub mod model;
 pub mod plan;
