@@ -37,12 +37,14 @@
 //! | `reconcile` | `desired`, `compile`, `plan`, the seams, `report`, `model` | `cli`, `http`, a concrete adapter |
 //! | `report`, `config` | `model` | anything else of ours |
 //! | `http` | `report`, `model` | the rest |
+//! | `clock`, `elements` | std | anything of ours; everybody may use them |
 //! | `cli` | everything | – |
 
 pub mod clock;
 pub mod compile;
 pub mod config;
 pub mod desired;
+mod elements;
 pub mod model;
 pub mod plan;
 pub mod platform;
