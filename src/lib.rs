@@ -34,6 +34,7 @@
 //! | `model` | std, serde, thiserror | an async runtime, an engine client, logging |
 //! | `desired` (parsing), `compile`, `plan`, `registry/messages`, `platform/*/convert`, `reconcile/backoff` | `model` and front doors before them in the flow | async, clocks, I/O |
 //! | `desired` (sources), `platform`, `registry` | `model` | `plan`, `reconcile`, one another |
+//! | `render` | `model`, `registry/messages`, `platform/*/body` | anything else of ours |
 //! | `reconcile` | `desired`, `compile`, `plan`, the seams, `report`, `model` | `cli`, `http`, a concrete adapter |
 //! | `report`, `config` | `model` | anything else of ours |
 //! | `http` | `report`, `model` | the rest |
@@ -49,4 +50,5 @@ pub mod model;
 pub mod plan;
 pub mod platform;
 pub mod registry;
+pub mod render;
 pub mod report;
