@@ -148,6 +148,28 @@ pub enum TaskState {
 }
 
 impl TaskState {
+    /// The engine's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TaskState::New => "new",
+            TaskState::Allocated => "allocated",
+            TaskState::Pending => "pending",
+            TaskState::Assigned => "assigned",
+            TaskState::Accepted => "accepted",
+            TaskState::Preparing => "preparing",
+            TaskState::Ready => "ready",
+            TaskState::Starting => "starting",
+            TaskState::Running => "running",
+            TaskState::Complete => "complete",
+            TaskState::Shutdown => "shutdown",
+            TaskState::Failed => "failed",
+            TaskState::Rejected => "rejected",
+            TaskState::Orphaned => "orphaned",
+            TaskState::Remove => "remove",
+            TaskState::Unknown => "unknown",
+        }
+    }
+
     /// Whether a container may still be alive in this state.
     pub fn is_active(self) -> bool {
         self <= TaskState::Running

@@ -227,6 +227,16 @@ pub enum Availability {
     Unavailable,
 }
 
+impl Availability {
+    /// `AVAILABLE` or `UNAVAILABLE`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Availability::Available => "AVAILABLE",
+            Availability::Unavailable => "UNAVAILABLE",
+        }
+    }
+}
+
 /// Our mark on a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RecordOwner {
