@@ -166,7 +166,8 @@ impl Report {
         event
     }
 
-    /// Everything that is known, as of the last pass.
+    /// Everything that is known, as of the last pass. Resources come without their events, see
+    /// [`Report::resource`].
     pub fn status(&self) -> Arc<Status> {
         let mut state = self.state();
         if let Some(status) = &state.status {
@@ -181,16 +182,18 @@ impl Report {
                 observed: &last.observed,
                 plan: last.plan.as_deref(),
                 blind: last.blind,
-                history: Some(History {
-                    parts: &state.parts,
-                    tracker: &state.tracker,
-                    events: &state.events,
-                    retries: &last.retries,
-                }),
+                history: Some(History { parts: &state.parts, tracker: &state.tracker, retries: &last.retries }),
             }),
         });
         state.status = Some(Arc::clone(&status));
         status
+    }
+
+    /// One resource, with its last events.
+    pub fn resource(&self, id: &ResourceId) -> Option<ResourceStatus> {
+        let mut resource = self.status().get(id)?.clone();
+        resource.events = self.state().events.of(id);
+        Some(resource)
     }
 
     /// What the last pass decided, without any value; none before the first plan.
@@ -202,7 +205,8 @@ impl Report {
     }
 
     /// The events after number `sequence` that are still kept, oldest first, and those to come. Nothing is
-    /// lost or doubled between the two.
+    /// lost or doubled between the two. A number that was never given, since it stems from an earlier life of
+    /// the operator, counts as 0.
     pub fn events(&self, sequence: u64) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
         let state = self.state();
         (state.events.after(sequence), self.inner.events.subscribe())

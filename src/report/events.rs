@@ -163,8 +163,9 @@ impl EventLog {
         }
     }
 
-    /// The kept events with a higher number, oldest first.
+    /// The kept events with a higher number, oldest first; all of them for a number that was never given.
     pub(super) fn after(&self, sequence: u64) -> Vec<Arc<Event>> {
+        let sequence = if sequence > self.sequence { 0 } else { sequence };
         let from = self.all.partition_point(|event| event.sequence <= sequence);
         self.all.range(from..).cloned().collect()
     }

@@ -5,18 +5,18 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::status::PruneStatus;
-use crate::model::{Drift, Health, Origin, Plan, Reason, ResourceId, Revision, StepVerb, Sync};
+use crate::model::{Drift, Health, Origin, Plan, PlannedStep, Reason, ResourceId, Revision, StepVerb, Sync, Wait};
 
 /// What a pass decided, fit to be shown to anybody: fields by name, values never.
 #[derive(Debug, Clone, Serialize)]
 pub struct PlanView {
     /// The revision planned for.
     pub revision: Revision,
-    /// Number of steps over all resources.
+    /// Number of steps that can be taken now, over all resources.
     pub steps: usize,
     /// What becomes of removals.
     pub prune: PruneStatus,
-    /// Resources that need steps or drift, by id.
+    /// Resources that need steps or have drift, by id.
     pub resources: BTreeMap<ResourceId, PlannedResource>,
 }
 
@@ -33,6 +33,9 @@ pub struct PlannedResource {
     pub drift: Vec<Drift>,
     /// What will be done, in order.
     pub steps: Vec<StepView>,
+    /// What is needed and must wait.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<StepView>,
 }
 
 /// One step.
@@ -46,6 +49,21 @@ pub struct StepView {
     pub reason: Reason,
     /// Names of the fields that differ.
     pub fields: Vec<String>,
+    /// What it waits for, as people read it; none for a step that is being taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<&'static str>,
+}
+
+impl StepView {
+    fn of(planned: &PlannedStep, wait: Option<&Wait>) -> Self {
+        StepView {
+            verb: planned.step.verb(),
+            object: planned.step.object(),
+            reason: planned.reason,
+            fields: planned.changes.iter().map(|change| change.field.clone()).collect(),
+            waits_for: wait.map(Wait::as_str),
+        }
+    }
 }
 
 impl PlanView {
@@ -54,27 +72,24 @@ impl PlanView {
         let resources: BTreeMap<_, _> = plan
             .resources
             .iter()
-            .filter(|(_, resource)| !resource.steps.is_empty() || !resource.drift.is_empty())
+            .filter(|(_, resource)| {
+                !(resource.steps.is_empty() && resource.held.is_empty() && resource.drift.is_empty())
+            })
             .map(|(id, resource)| {
-                let steps = resource.steps.iter().map(|planned| StepView {
-                    verb: planned.step.verb(),
-                    object: planned.step.object(),
-                    reason: planned.reason,
-                    fields: planned.changes.iter().map(|change| change.field.clone()).collect(),
-                });
                 let view = PlannedResource {
                     origin: resource.origin.clone(),
                     sync: resource.sync,
                     health: resource.health,
                     drift: resource.drift.clone(),
-                    steps: steps.collect(),
+                    steps: resource.steps.iter().map(|step| StepView::of(step, None)).collect(),
+                    held: resource.held.iter().map(|held| StepView::of(&held.step, Some(&held.wait))).collect(),
                 };
                 (id.clone(), view)
             })
             .collect();
         PlanView {
             revision: plan.revision.clone(),
-            steps: resources.values().map(|resource| resource.steps.len()).sum(),
+            steps: plan.steps(),
             prune: PruneStatus::of(&plan.prune),
             resources,
         }

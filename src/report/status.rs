@@ -206,6 +206,9 @@ pub struct ResourceStatus {
     pub conditions: Vec<ConditionStatus>,
     /// Number of steps that are planned and not done.
     pub pending_steps: usize,
+    /// Steps that are needed and must wait.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<HeldStatus>,
     /// Its services, wanted and found.
     pub services: Vec<ServiceStatus>,
     /// Its records, wanted and found.
@@ -213,7 +216,7 @@ pub struct ResourceStatus {
     /// When it is tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryStatus>,
-    /// Its last events, oldest first.
+    /// Its last events, oldest first; only filled by [`crate::report::Report::resource`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Arc<Event>>,
 }
@@ -246,6 +249,15 @@ pub struct ConditionStatus {
     /// Since when.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
+}
+
+/// A step that is needed and must wait.
+#[derive(Debug, Clone, Serialize)]
+pub struct HeldStatus {
+    /// What will be done: `remove service x`.
+    pub step: String,
+    /// What it waits for, as people read it.
+    pub waits_for: &'static str,
 }
 
 /// When a resource is tried again.

@@ -6,15 +6,15 @@ use std::time::{Duration, SystemTime};
 
 use super::service::{RecordStatus, ServiceStatus};
 use super::{
-    ConditionStatus, DriftStatus, PartState, PartStatus, PruneStatus, ResourceStatus, RetryStatus, Status, Summary,
+    ConditionStatus, DriftStatus, HeldStatus, PartState, PartStatus, PruneStatus, ResourceStatus, RetryStatus, Status,
+    Summary,
 };
 use crate::clock::rfc3339;
 use crate::model::{
-    Condition, ConditionKind, Desired, DesiredResource, Drift, FailureKind, Health, InstanceName, Observed,
+    Condition, ConditionKind, Desired, DesiredResource, Drift, FailureKind, Health, HeldStep, InstanceName, Observed,
     ObservedRecord, ObservedService, Plan, ResourceId, ResourcePlan, Sync,
 };
 use crate::report::Retry;
-use crate::report::events::EventLog;
 use crate::report::track::{Part, Parts, Tracked, Tracker};
 
 /// One resource as a pass sees it.
@@ -65,7 +65,6 @@ pub(in crate::report) struct View<'a> {
 pub(in crate::report) struct History<'a> {
     pub(in crate::report) parts: &'a Parts,
     pub(in crate::report) tracker: &'a Tracker,
-    pub(in crate::report) events: &'a EventLog,
     pub(in crate::report) retries: &'a BTreeMap<ResourceId, Retry>,
 }
 
@@ -187,6 +186,7 @@ fn resource(view: &View<'_>, marked: &Marked<'_>, row: &Row<'_>) -> ResourceStat
         drift: row.drift.iter().map(|piece| drift(piece, tracked)).collect(),
         conditions: conditions(row, tracked),
         pending_steps: row.plan.map_or(0, |plan| plan.steps.len()),
+        held: row.plan.map(|plan| plan.held.iter().map(held).collect()).unwrap_or_default(),
         services: services(view, desired, ours),
         records: records(view, desired, marked.records.get(row.id).map(Vec::as_slice).unwrap_or_default()),
         retry: view
@@ -194,7 +194,7 @@ fn resource(view: &View<'_>, marked: &Marked<'_>, row: &Row<'_>) -> ResourceStat
             .as_ref()
             .and_then(|history| history.retries.get(row.id))
             .map(|retry| RetryStatus { failures: retry.failures, at: rfc3339(moment(view, retry.at)) }),
-        events: view.history.as_ref().map(|history| history.events.of(row.id)).unwrap_or_default(),
+        events: Vec::new(),
     }
 }
 
@@ -210,6 +210,11 @@ fn drift(piece: &Drift, tracked: Option<&Tracked>) -> DriftStatus {
         fields: piece.fields.clone(),
         since: tracked.and_then(|tracked| tracked.drift_since(piece)).map(rfc3339),
     }
+}
+
+fn held(held: &HeldStep) -> HeldStatus {
+    let step = &held.step.step;
+    HeldStatus { step: format!("{} {}", step.verb(), step.object()), waits_for: held.wait.as_str() }
 }
 
 fn conditions(row: &Row<'_>, tracked: Option<&Tracked>) -> Vec<ConditionStatus> {

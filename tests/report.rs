@@ -1,0 +1,339 @@
+//! What the operator says of itself, driven by a manual clock.
+
+#[path = "support/factory.rs"]
+mod factory;
+
+use std::time::Duration;
+
+use factory::{Factory, app, instance};
+use ofop::model::{
+    ConditionKind, FailureKind, Health, Observed, Problem, PruneBlock, PruneVerdict, Revision, StepFailure, StepVerb,
+    Sync,
+};
+use ofop::report::status::{PartState, PruneState, ServicePresence};
+use ofop::report::{EventOutcome, Report, Retry, Status, StepReport, events};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn step(factory: &Factory, uuid: &str, outcome: Result<(), StepFailure>) -> StepReport {
+    let id = app(uuid);
+    let spec = &factory.desired.resources[&id].services[0].spec;
+    let planned = factory::update_step(spec, &id);
+    let revision = Revision("0123456789abcdef".into());
+    StepReport::of(id, None, revision, &planned, outcome, factory.wall(), Duration::from_millis(12))
+}
+
+/// The value of one series in the metrics text; none when it does not exist.
+fn metric(report: &Report, series: &str) -> Option<f64> {
+    let text = report.metrics();
+    text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+}
+
+#[test]
+fn since_when_is_kept_while_nothing_changes_and_moves_when_it_does() {
+    let report = Report::new(instance());
+    let mut factory = Factory::empty().with_app("PRESS-7");
+    factory.tell(&report, MINUTE);
+    factory.tell(&report, MINUTE);
+    let first = report.status();
+    let press = first.get(&app("PRESS-7")).unwrap();
+    assert_eq!(press.sync_since.as_deref(), Some("2026-01-02T03:04:06.000Z"));
+
+    factory.drift(&app("PRESS-7"));
+    factory.condition(&app("PRESS-7"), ConditionKind::Waiting, "NetworkMissing", "network `x` does not exist");
+    factory.tell(&report, MINUTE);
+    factory.tell(&report, MINUTE);
+    let second = report.status();
+    let press = second.get(&app("PRESS-7")).unwrap();
+    assert_eq!(press.sync, Sync::OutOfSync);
+    assert_eq!(press.sync_since.as_deref(), Some("2026-01-02T03:06:06.000Z"));
+    assert_eq!(press.drift[0].since.as_deref(), Some("2026-01-02T03:06:06.000Z"));
+    assert_eq!(press.conditions[0].since.as_deref(), Some("2026-01-02T03:06:06.000Z"));
+    assert_eq!(press.health_since.as_deref(), Some("2026-01-02T03:04:06.000Z"), "its health did not change");
+}
+
+#[test]
+fn convergence_is_measured_from_the_first_sight_of_a_difference() {
+    let report = Report::new(instance());
+    let mut factory = Factory::empty().with_app("PRESS-7");
+    factory.tell(&report, MINUTE);
+    assert_eq!(metric(&report, "ofop_convergence_seconds_count"), Some(0.0), "it was never out of sync");
+    factory.drift(&app("PRESS-7"));
+    factory.tell(&report, Duration::from_secs(20));
+    factory.tell(&report, Duration::from_secs(10));
+    factory.heal(&app("PRESS-7"));
+    factory.tell(&report, MINUTE);
+    factory.tell(&report, MINUTE);
+    assert_eq!(metric(&report, "ofop_convergence_seconds_count"), Some(1.0));
+    assert_eq!(metric(&report, "ofop_convergence_seconds_sum"), Some(30.0));
+}
+
+#[test]
+fn a_removal_converges_when_the_resource_is_gone() {
+    let report = Report::new(instance());
+    let mut factory = Factory::empty().with_app("PRESS-7");
+    factory.planned(&app("PRESS-7")).sync = Sync::OutOfSync;
+    factory.tell(&report, Duration::from_secs(5));
+    factory.remove(&app("PRESS-7"));
+    factory.tell(&report, MINUTE);
+    assert_eq!(metric(&report, "ofop_convergence_seconds_sum"), Some(5.0));
+}
+
+#[test]
+fn suspension_is_no_convergence() {
+    let report = Report::new(instance());
+    let mut factory = Factory::empty().with_app("PRESS-7");
+    factory.drift(&app("PRESS-7"));
+    factory.tell(&report, MINUTE);
+    factory.planned(&app("PRESS-7")).health = Health::Suspended;
+    factory.tell(&report, MINUTE);
+    factory.planned(&app("PRESS-7")).health = Health::Healthy;
+    factory.tell(&report, Duration::from_secs(2));
+    factory.heal(&app("PRESS-7"));
+    factory.tell(&report, MINUTE);
+    assert_eq!(metric(&report, "ofop_convergence_seconds_sum"), Some(2.0), "counted from the resumption");
+}
+
+#[test]
+fn drift_has_a_series_while_it_lasts_and_is_counted_once() {
+    let report = Report::new(instance());
+    let mut factory = Factory::empty().with_app("PRESS-7").with_app("PRESS-8");
+    let series = r#"ofop_drift{kind="app",type="modified",uuid="PRESS-7"}"#;
+    factory.tell(&report, MINUTE);
+    assert_eq!(metric(&report, series), None);
+    factory.drift(&app("PRESS-7"));
+    factory.tell(&report, MINUTE);
+    factory.tell(&report, MINUTE);
+    assert_eq!(metric(&report, series), Some(1.0));
+    assert_eq!(metric(&report, r#"ofop_drift_detected_total{type="modified"}"#), Some(1.0));
+    factory.heal(&app("PRESS-7"));
+    factory.tell(&report, MINUTE);
+    assert_eq!(metric(&report, series), None, "the series of drift that is gone is gone");
+    factory.drift(&app("PRESS-7"));
+    factory.tell(&report, MINUTE);
+    assert_eq!(metric(&report, r#"ofop_drift_detected_total{type="modified"}"#), Some(2.0));
+    factory.remove(&app("PRESS-7"));
+    factory.tell(&report, MINUTE);
+    assert_eq!(metric(&report, series), None, "the series of a resource that vanished is gone");
+}
+
+#[test]
+fn only_the_revision_in_force_has_a_series() {
+    let report = Report::new(instance());
+    let mut factory = Factory::empty();
+    factory.tell(&report, MINUTE);
+    factory.desired.revision = Revision("fedcba".into());
+    factory.tell(&report, MINUTE);
+    assert_eq!(metric(&report, r#"ofop_source_revision_info{revision="fedcba"}"#), Some(1.0));
+    assert_eq!(report.metrics().matches("\nofop_source_revision_info{").count(), 1);
+}
+
+#[test]
+fn a_pass_that_read_not_everything_is_no_success_and_makes_the_rest_unknown() {
+    let report = Report::new(instance());
+    let mut factory = Factory::empty().with_app("PRESS-7");
+    factory.drift(&app("PRESS-7"));
+    factory.tell(&report, MINUTE);
+    let success = metric(&report, "ofop_last_success_timestamp_seconds");
+    assert_eq!(success, Some(1_767_323_046.0));
+
+    factory.platform = None;
+    let plan = factory.plan.take();
+    factory.platform_error = Some("no connection to the engine".into());
+    factory.tell(&report, MINUTE);
+    let status = report.status();
+    assert_eq!(status.platform.state, PartState::Down);
+    assert_eq!(status.platform.message.as_deref(), Some("no connection to the engine"));
+    assert_eq!(status.platform.since.as_deref(), Some("2026-01-02T03:05:06.000Z"));
+    assert!(!status.ready);
+    assert_eq!(status.not_ready, ["platform is down: no connection to the engine"]);
+    let press = status.get(&app("PRESS-7")).unwrap();
+    assert_eq!((press.sync, press.health), (Sync::Unknown, Health::Unknown));
+    assert_eq!(press.drift.len(), 1, "what was known is still shown");
+    assert_eq!(press.services[0].presence, ServicePresence::Unknown);
+    assert_eq!(metric(&report, "ofop_platform_up"), Some(0.0));
+    assert_eq!(metric(&report, "ofop_registry_up"), Some(1.0));
+    assert_eq!(metric(&report, r#"ofop_reconcile_total{result="platform_failed"}"#), Some(1.0));
+    assert_eq!(metric(&report, "ofop_last_success_timestamp_seconds"), success);
+    assert_eq!(metric(&report, r#"ofop_resources{health="Unknown",kind="app",sync="Unknown"}"#), Some(1.0));
+    assert_eq!(metric(&report, r#"ofop_drift{kind="app",type="modified",uuid="PRESS-7"}"#), Some(1.0));
+
+    factory.platform = Some(ofop::model::PlatformSnapshot { complete: true, ..Default::default() });
+    factory.platform_error = None;
+    factory.plan = plan;
+    factory.heal(&app("PRESS-7"));
+    factory.tell(&report, MINUTE);
+    assert!(report.status().ready);
+    assert_eq!(metric(&report, "ofop_convergence_seconds_sum"), Some(120.0), "an outage does not stop that clock");
+}
+
+#[test]
+fn readiness_waits_for_a_first_complete_pass() {
+    let report = Report::new(instance());
+    assert_eq!(report.status().not_ready, ["the first pass is not done"]);
+    let mut factory = Factory::empty();
+    factory.registry = None;
+    factory.registry_error = Some("ksqlDB does not answer".into());
+    factory.tell(&report, MINUTE);
+    assert_eq!(report.status().not_ready, ["no complete pass yet", "registry is down: ksqlDB does not answer"]);
+    factory.registry = Some(ofop::model::RegistrySnapshot { complete: true, ..Default::default() });
+    factory.registry_error = None;
+    factory.tell(&report, MINUTE);
+    assert!(report.status().ready);
+    factory.registry = None;
+    factory.registry_error = Some("ksqlDB does not answer".into());
+    factory.tell(&report, MINUTE);
+    assert!(report.status().ready, "afterwards only the platform decides");
+}
+
+#[test]
+fn a_failed_step_is_a_condition_until_one_works() {
+    let report = Report::new(instance());
+    let mut factory = Factory::empty().with_app("PRESS-7");
+    factory.drift(&app("PRESS-7"));
+    factory.tell(&report, MINUTE);
+    let refused = StepFailure::new(FailureKind::Rejected, "the engine refuses the image name");
+    report.step(step(&factory, "PRESS-7", Err(refused.clone())));
+    factory.retries.insert(app("PRESS-7"), Retry { failures: 1, at: factory.now + MINUTE });
+    factory.tell(&report, MINUTE);
+    report.step(step(&factory, "PRESS-7", Err(refused)));
+    let status = report.status();
+    let press = status.get(&app("PRESS-7")).unwrap();
+    assert_eq!(press.conditions[0].kind, ConditionKind::Failed);
+    assert_eq!(press.conditions[0].reason, "Rejected");
+    assert_eq!(press.conditions[0].since.as_deref(), Some("2026-01-02T03:05:06.000Z"), "since it first failed so");
+    assert_eq!(press.retry.as_ref().unwrap().at, "2026-01-02T03:06:06.000Z");
+    assert_eq!(metric(&report, r#"ofop_steps_total{result="rejected",verb="update"}"#), Some(2.0));
+
+    report.step(step(&factory, "PRESS-7", Ok(())));
+    assert!(report.status().get(&app("PRESS-7")).unwrap().conditions.is_empty());
+}
+
+#[test]
+fn a_lost_race_is_no_condition() {
+    let report = Report::new(instance());
+    let mut factory = Factory::empty().with_app("PRESS-7");
+    factory.tell(&report, MINUTE);
+    report.step(step(&factory, "PRESS-7", Err(StepFailure::new(FailureKind::Conflict, "version 7 is old"))));
+    assert!(report.status().get(&app("PRESS-7")).unwrap().conditions.is_empty());
+}
+
+#[test]
+fn events_are_numbered_bounded_and_kept_per_resource() {
+    let report = Report::new(instance());
+    let mut factory = Factory::empty().with_app("QUIET").with_app("BUSY");
+    factory.tell(&report, MINUTE);
+    let quiet = report.step(step(&factory, "QUIET", Ok(())));
+    assert_eq!((quiet.sequence, quiet.verb), (1, StepVerb::Update));
+    assert_eq!(quiet.outcome, EventOutcome::Succeeded);
+    for _ in 0..events::GLOBAL_EVENTS {
+        report.step(step(&factory, "BUSY", Ok(())));
+    }
+    let (kept, _) = report.events(0);
+    assert_eq!(kept.len(), events::GLOBAL_EVENTS);
+    assert_eq!(kept[0].sequence, 2);
+    assert_eq!(report.resource(&app("QUIET")).unwrap().events, [quiet]);
+    assert_eq!(report.resource(&app("BUSY")).unwrap().events.len(), events::RESOURCE_EVENTS);
+    let (after, _) = report.events(events::GLOBAL_EVENTS as u64 - 1);
+    assert_eq!(after.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1000, 1001]);
+    let (earlier_life, _) = report.events(5_000_000);
+    assert_eq!(earlier_life.len(), events::GLOBAL_EVENTS, "a number from an earlier life skips nothing");
+}
+
+#[test]
+fn the_status_needs_no_daemon() {
+    let mut factory = Factory::empty().with_app("PRESS-7");
+    factory.drift(&app("PRESS-7"));
+    let observed = Observed {
+        at: Duration::ZERO,
+        platform: factory.platform.clone().map(Into::into),
+        registry: factory.registry.clone().map(Into::into),
+    };
+    let status = Status::of(&instance(), factory.wall(), &factory.desired, &observed, factory.plan.as_ref());
+    let press = status.get(&app("PRESS-7")).unwrap();
+    assert_eq!((press.sync, press.drift.len(), press.pending_steps), (Sync::OutOfSync, 1, 1));
+    assert_eq!((press.services[0].replicas.running, press.services[0].replicas.wanted), (1, 1));
+    assert_eq!(press.records[0].registered, Some(true));
+    assert_eq!(press.sync_since, None);
+    assert_eq!(status.summary.out_of_sync, 1);
+}
+
+#[test]
+fn services_say_whether_they_are_there_and_whose_they_are() {
+    let mut factory = Factory::empty().with_app("HERE").with_app("GONE").with_app("THEIRS").with_app("LEFT");
+    let platform = factory.platform.as_mut().unwrap();
+    platform.services.remove("gone");
+    let theirs = std::sync::Arc::make_mut(platform.services.get_mut("theirs").unwrap());
+    theirs.mark = None;
+    factory.desired.resources.remove(&app("LEFT"));
+    let report = Report::new(instance());
+    factory.tell(&report, MINUTE);
+    let status = report.status();
+    let presence = |uuid| status.get(&app(uuid)).unwrap().services[0].presence;
+    assert_eq!(presence("HERE"), ServicePresence::Present);
+    assert_eq!(presence("GONE"), ServicePresence::Missing);
+    assert_eq!(presence("THEIRS"), ServicePresence::Foreign);
+    assert_eq!(presence("LEFT"), ServicePresence::Orphaned);
+    assert!(!status.get(&app("LEFT")).unwrap().records[0].wanted);
+}
+
+#[test]
+fn blocked_removals_and_manifest_errors_show() {
+    let report = Report::new(instance());
+    let mut factory = Factory::empty().with_app("PRESS-7").with_app("PRESS-8");
+    factory.desired.problems.push(Problem::file("desired/app_x.yml", "is not UTF-8"));
+    let reason = PruneBlock::Guard { removing: 2, managed: 2 };
+    factory.plan.as_mut().unwrap().prune =
+        PruneVerdict::Blocked { resources: vec![app("PRESS-7"), app("PRESS-8")], reason };
+    factory.tell(&report, MINUTE);
+    let status = report.status();
+    assert_eq!(status.prune.state, PruneState::Blocked);
+    assert_eq!(status.prune.reason, Some("guard"));
+    assert_eq!(status.summary.manifest_errors, 1);
+    assert_eq!(metric(&report, "ofop_prune_blocked"), Some(2.0));
+    assert_eq!(metric(&report, "ofop_manifest_errors"), Some(1.0));
+}
+
+#[test]
+fn every_documented_metric_exists_from_the_start() {
+    let report = Report::new(instance());
+    let text = report.metrics();
+    for name in [
+        "ofop_reconcile_total{result=\"success\"} 0",
+        "ofop_reconcile_duration_seconds_count 0",
+        "ofop_resources{health=\"Healthy\",kind=\"app\",sync=\"Synced\"} 0",
+        "ofop_drift_detected_total{type=\"orphaned\"} 0",
+        "ofop_steps_total{result=\"succeeded\",verb=\"create\"} 0",
+        "ofop_convergence_seconds_count 0",
+        "ofop_manifest_errors 0",
+        "ofop_prune_blocked 0",
+        "ofop_last_success_timestamp_seconds 0",
+        "ofop_platform_up 0",
+        "ofop_registry_up 0",
+        "ofop_leader 1",
+        "ofop_build_info{version=",
+    ] {
+        assert!(text.contains(name), "{name} in\n{text}");
+    }
+}
+
+#[test]
+fn no_secret_in_status_plan_or_metrics() {
+    let report = Report::new(instance());
+    let mut factory = Factory::empty().with_app("PRESS-7");
+    factory.drift(&app("PRESS-7"));
+    factory.tell(&report, MINUTE);
+    report.step(step(&factory, "PRESS-7", Ok(())));
+    let told = [
+        serde_json::to_string(&*report.status()).unwrap(),
+        serde_json::to_string(&report.resource(&app("PRESS-7"))).unwrap(),
+        serde_json::to_string(&report.plan()).unwrap(),
+        serde_json::to_string(&report.events(0).0).unwrap(),
+        report.metrics(),
+        format!("{report:?}"),
+    ];
+    for text in told {
+        assert!(!text.contains(factory::SECRET), "{text}");
+        assert!(text.contains("environment.TOKEN") || text.contains("ofop_") || text.contains("PRESS-7"), "{text}");
+    }
+}

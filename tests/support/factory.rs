@@ -1,0 +1,235 @@
+//! A small factory as a pass sees it, for tests of what the operator says of itself.
+
+#![allow(dead_code, reason = "every test file that includes this uses a part of it")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ofop::model::record::{AssetRecord, RecordOwner};
+use ofop::model::service::{EnvVar, Mark, SpecHash};
+use ofop::model::{
+    AssetUuid, Condition, ConditionKind, Desired, DesiredResource, DesiredService, Drift, DriftType, FieldChange,
+    Health, InstanceName, Observed, ObservedRecord, ObservedService, Origin, Plan, PlannedStep, PlatformSnapshot,
+    Reason, Record, RegistrySnapshot, ResourceId, ResourcePlan, Revision, ServiceId, ServiceName, ServiceSpec, Step,
+    Sync, TaskState, TaskView, UpdateState,
+};
+use ofop::report::{Pass, Report, Retry};
+
+/// A value that must never be seen anywhere.
+pub(crate) const SECRET: &str = "s3ntinel-0f-a-secret";
+
+/// Wall time at the monotonic time zero: 2026-01-02T03:04:05Z.
+pub(crate) const EPOCH: Duration = Duration::from_secs(1_767_323_045);
+
+pub(crate) fn instance() -> InstanceName {
+    InstanceName::new("test").unwrap()
+}
+
+pub(crate) fn app(uuid: &str) -> ResourceId {
+    ResourceId::app(AssetUuid::new(uuid).unwrap())
+}
+
+pub(crate) fn device(uuid: &str) -> ResourceId {
+    ResourceId::device(AssetUuid::new(uuid).unwrap())
+}
+
+/// The world and what was decided about it; each test changes what it is about.
+pub(crate) struct Factory {
+    pub(crate) desired: Desired,
+    pub(crate) platform: Option<PlatformSnapshot>,
+    pub(crate) registry: Option<RegistrySnapshot>,
+    pub(crate) plan: Option<Plan>,
+    pub(crate) retries: BTreeMap<ResourceId, Retry>,
+    pub(crate) source_error: Option<String>,
+    pub(crate) platform_error: Option<String>,
+    pub(crate) registry_error: Option<String>,
+    /// The manual clock: monotonic time, and wall time counted from [`EPOCH`].
+    pub(crate) now: Duration,
+}
+
+impl Factory {
+    /// Nothing is described, nothing exists, everything can be read.
+    pub(crate) fn empty() -> Self {
+        Factory {
+            desired: Desired { revision: Revision("0123456789abcdef".into()), complete: true, ..Desired::default() },
+            platform: Some(PlatformSnapshot { generation: 1, complete: true, ..PlatformSnapshot::default() }),
+            registry: Some(RegistrySnapshot { generation: 1, complete: true, ..RegistrySnapshot::default() }),
+            plan: Some(Plan::default()),
+            retries: BTreeMap::new(),
+            source_error: None,
+            platform_error: None,
+            registry_error: None,
+            now: Duration::from_secs(1),
+        }
+    }
+
+    /// An app that runs and matches, with a secret in its environment.
+    pub(crate) fn with_app(mut self, uuid: &str) -> Self {
+        self.add(app(uuid));
+        self
+    }
+
+    pub(crate) fn add(&mut self, id: ResourceId) {
+        let name = ServiceName::new(id.uuid.as_str()).unwrap_or_else(|_| ServiceName::new("odd").unwrap());
+        let mut spec = ServiceSpec::new(name.clone(), "press:1.0");
+        spec.env.push(EnvVar::new("TOKEN", SECRET));
+        let record = Record::Asset(AssetRecord {
+            uuid: id.uuid.clone(),
+            asset_type: "OpenFactoryApp".into(),
+            docker_service: name.to_string(),
+            references_above: Vec::new(),
+            references_below: Vec::new(),
+            uns: None,
+            attributes: Vec::new(),
+        });
+        let origin = Origin { file: "desired/app_press.yml".into(), line: 3 };
+        let service_id = ServiceId(format!("id-of-{name}"));
+        self.platform.as_mut().unwrap().services.insert(
+            name,
+            Arc::new(ObservedService {
+                id: service_id.clone(),
+                version: 7,
+                spec: spec.clone(),
+                foreign_mode: None,
+                mark: Some(Mark {
+                    instance: instance(),
+                    resource: id.clone(),
+                    spec: SpecHash("hash".into()),
+                    revision: Revision("0123456789abcdef".into()),
+                    origin: origin.to_string(),
+                }),
+                container_labels: BTreeMap::new(),
+                update: UpdateState::Completed,
+                created_at: "2026-01-01T00:00:00Z".into(),
+            }),
+        );
+        self.platform.as_mut().unwrap().tasks.insert(service_id, vec![task(TaskState::Running, "")]);
+        self.registry.as_mut().unwrap().records.insert(
+            record.id(),
+            Arc::new(ObservedRecord {
+                record: record.clone(),
+                owner: Some(RecordOwner { instance: instance(), resource: id.clone() }),
+            }),
+        );
+        self.plan.as_mut().unwrap().resources.insert(
+            id.clone(),
+            ResourcePlan {
+                origin: Some(origin.clone()),
+                steps: Vec::new(),
+                held: Vec::new(),
+                drift: Vec::new(),
+                sync: Sync::Synced,
+                health: Health::Healthy,
+                conditions: Vec::new(),
+            },
+        );
+        let service = DesiredService { spec: Arc::new(spec), hash: SpecHash("hash".into()), follow_digest: false };
+        self.desired.resources.insert(
+            id.clone(),
+            Arc::new(DesiredResource {
+                id,
+                origin,
+                services: vec![service],
+                records: vec![Arc::new(record)],
+                frozen: false,
+            }),
+        );
+    }
+
+    pub(crate) fn planned(&mut self, id: &ResourceId) -> &mut ResourcePlan {
+        self.plan.as_mut().unwrap().resources.get_mut(id).unwrap()
+    }
+
+    /// Somebody edited the service of a resource: drift, and a step that names the secret old and new value.
+    pub(crate) fn drift(&mut self, id: &ResourceId) {
+        let step = update_step(&self.desired.resources[id].services[0].spec, id);
+        let planned = self.planned(id);
+        planned.sync = Sync::OutOfSync;
+        planned.drift = vec![Drift {
+            drift: DriftType::Modified,
+            object: format!("service {}", id.uuid.as_str().to_lowercase()),
+            fields: vec!["environment.TOKEN".into()],
+        }];
+        planned.steps = vec![step];
+    }
+
+    pub(crate) fn heal(&mut self, id: &ResourceId) {
+        let planned = self.planned(id);
+        planned.sync = Sync::Synced;
+        planned.drift.clear();
+        planned.steps.clear();
+    }
+
+    pub(crate) fn condition(&mut self, id: &ResourceId, kind: ConditionKind, reason: &str, message: &str) {
+        let since = self.now;
+        let condition = Condition { kind, reason: reason.into(), message: message.into(), since };
+        self.planned(id).conditions.push(condition);
+    }
+
+    pub(crate) fn remove(&mut self, id: &ResourceId) {
+        self.desired.resources.remove(id);
+        self.plan.as_mut().unwrap().resources.remove(id);
+    }
+
+    pub(crate) fn wall(&self) -> SystemTime {
+        UNIX_EPOCH + EPOCH + self.now
+    }
+
+    /// Tells a report of a pass over this world, then lets the clock go on.
+    pub(crate) fn tell(&mut self, report: &Report, then: Duration) {
+        let observed = Observed {
+            at: self.now,
+            platform: self.platform.clone().map(Arc::new),
+            registry: self.registry.clone().map(Arc::new),
+        };
+        report.pass(&Pass {
+            wall: self.wall(),
+            took: Duration::from_millis(3),
+            desired: &Arc::new(self.desired.clone()),
+            observed: &observed,
+            plan: self.plan.clone().map(Arc::new).as_ref(),
+            retries: &self.retries,
+            source_error: self.source_error.as_deref(),
+            platform_error: self.platform_error.as_deref(),
+            registry_error: self.registry_error.as_deref(),
+        });
+        self.now += then;
+    }
+}
+
+pub(crate) fn task(state: TaskState, error: &str) -> TaskView {
+    TaskView {
+        id: "t1k2j3h4g5f6d7s8a9q0w1e2r".into(),
+        slot: 1,
+        state,
+        wanted: true,
+        error: error.into(),
+        node: "n1".into(),
+        since: "2026-01-02T03:04:05.000Z".into(),
+    }
+}
+
+pub(crate) fn update_step(spec: &Arc<ServiceSpec>, id: &ResourceId) -> PlannedStep {
+    PlannedStep {
+        step: Step::UpdateService {
+            id: ServiceId(format!("id-of-{}", spec.name)),
+            version: 7,
+            spec: Arc::clone(spec),
+            mark: Mark {
+                instance: instance(),
+                resource: id.clone(),
+                spec: SpecHash("hash".into()),
+                revision: Revision("0123456789abcdef".into()),
+                origin: "desired/app_press.yml:3".into(),
+            },
+        },
+        reason: Reason::Modified,
+        changes: vec![FieldChange {
+            field: "environment.TOKEN".into(),
+            from: Some(format!("{SECRET}-old")),
+            to: Some(SECRET.into()),
+            secret: true,
+        }],
+    }
+}
