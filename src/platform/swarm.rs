@@ -1,5 +1,4 @@
 //! Docker Swarm.
 
-pub mod body;
 pub mod convert;
 mod raw;

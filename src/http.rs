@@ -1,0 +1,176 @@
+//! What the running operator answers over HTTP: health, metrics, a read-only API, a page for people, and the
+//! few words that a person may say to it.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `GET /`, `/resources/KIND/UUID` | status pages |
+//! | `GET /healthz` | 200 while the process answers |
+//! | `GET /readyz` | 200 after the first complete pass while the platform is up, else 503 and why |
+//! | `GET /metrics` | Prometheus text format |
+//! | `GET /api/v1/resources[/KIND/UUID]` | [`crate::report::Status`] as JSON |
+//! | `GET /api/v1/plan` | [`crate::report::PlanView`] as JSON |
+//! | `GET /api/v1/events` | events as a JSON list, or as server-sent events |
+//! | `POST /api/v1/reconcile`, `suspend`, `resume` | 202; needs the bearer token |
+//!
+//! # Guarantees
+//!
+//! - Nothing that is answered holds an environment value: it all comes from [`Report`], which holds none.
+//! - Without a configured token nothing can be changed. A browser cannot be tricked into changing anything,
+//!   since no cookie and no other ambient right exists.
+//! - On a loopback address only requests that name an IP address or `localhost` are answered, so that a web
+//!   page whose name was re-pointed at this machine reads nothing.
+//! - Requests are bounded in size and in time, connections in number; a shutdown ends them within
+//!   [`SHUTDOWN_GRACE`].
+//!
+//! # Errors
+//!
+//! Every error is JSON: `{"error":{"code":"not_found","message":"…","hint":"…"}}`.
+
+mod api;
+mod assets;
+mod auth;
+mod events;
+mod html;
+mod page;
+mod page_resource;
+mod problem;
+mod serve;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub use self::auth::{InvalidToken, MIN_TOKEN, Token};
+use self::problem::Problem;
+use crate::model::Command;
+use crate::report::Report;
+
+/// The largest request body, in bytes: commands are a line of JSON.
+const MAX_BODY: usize = 16 * 1024;
+
+/// How long a request may take until its answer begins.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long connections may last on after the shutdown began.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
+
+/// Nothing but our own files may be loaded, run, framed or posted to.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
+     img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// Headers of every answer.
+const HEADERS: [(HeaderName, HeaderValue); 5] = [
+    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY)),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+];
+
+/// What the handlers share.
+#[derive(Debug, Clone)]
+struct Shared {
+    report: Report,
+    commands: mpsc::Sender<Command>,
+    token: Option<Token>,
+    /// Cancelled when the server goes down: endless answers end.
+    closing: CancellationToken,
+}
+
+/// Answers until `shutdown` is done, then lets answers in flight end.
+///
+/// # Errors
+/// When the listener's own address cannot be read. Errors of single connections concern nobody else.
+pub async fn serve(
+    listener: TcpListener,
+    report: Report,
+    commands: mpsc::Sender<Command>,
+    token: Option<Token>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> std::io::Result<()> {
+    serve_with(listener, report, commands, token, Router::new(), shutdown).await
+}
+
+/// The same with further routes, which get the same limits and headers: a source that is told of changes by a
+/// call brings its own.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_with(
+    listener: TcpListener,
+    report: Report,
+    commands: mpsc::Sender<Command>,
+    token: Option<Token>,
+    further: Router,
+    shutdown: impl Future<Output = ()> + Send,
+) -> std::io::Result<()> {
+    let closing = CancellationToken::new();
+    let shared = Shared { report, commands, token, closing: closing.clone() };
+    let router = router(shared, further, listener.local_addr()?);
+    serve::run(listener, router, closing, shutdown).await;
+    Ok(())
+}
+
+fn router(shared: Shared, further: Router, address: SocketAddr) -> Router {
+    let commands = Router::new()
+        .route("/api/v1/reconcile", post(api::reconcile))
+        .route("/api/v1/suspend", post(api::suspend))
+        .route("/api/v1/resume", post(api::resume))
+        .route_layer(middleware::from_fn_with_state(shared.clone(), auth::require_token));
+    let loopback = address.ip().is_loopback();
+    Router::new()
+        .route("/", get(page::overview))
+        .route("/resources/{kind}/{uuid}", get(page_resource::resource))
+        .route("/assets/status.css", get(assets::css))
+        .route("/assets/status.js", get(assets::js))
+        .route("/favicon.ico", get(assets::icon))
+        .route("/healthz", get(api::healthz))
+        .route("/readyz", get(api::readyz))
+        .route("/metrics", get(api::metrics))
+        .route("/api/v1/resources", get(api::resources))
+        .route("/api/v1/resources/{kind}/{uuid}", get(api::resource))
+        .route("/api/v1/plan", get(api::plan))
+        .route("/api/v1/events", get(events::events))
+        .merge(commands)
+        .with_state(shared)
+        .merge(further)
+        .fallback(nowhere)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn(move |request: axum::extract::Request, next: Next| async move {
+            if loopback && !auth::is_local_host(&request) {
+                return Problem::foreign_host().into_response();
+            }
+            match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+                Ok(response) => response,
+                Err(_) => Problem::timeout().into_response(),
+            }
+        }))
+        .layer(middleware::map_response(with_headers))
+}
+
+async fn with_headers(mut response: Response) -> Response {
+    for (name, value) in HEADERS {
+        // An answer that says otherwise knows better.
+        response.headers_mut().entry(name).or_insert(value);
+    }
+    response
+}
+
+async fn nowhere(uri: Uri) -> Problem {
+    Problem::not_found(format!("there is nothing at `{}`", uri.path()))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Problem {
+    Problem::wrong_method(format!("`{}` does not take {method}", uri.path()))
+}

@@ -1,0 +1,177 @@
+//! Health, metrics and the JSON API.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::Shared;
+use super::problem::Problem;
+use crate::model::{Command, Health, Kind, ResourceId, Sync};
+use crate::report::{PlanView, ResourceStatus, Status, metrics};
+
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+#[derive(Serialize)]
+struct Ready<'a> {
+    ready: bool,
+    reasons: &'a [String],
+}
+
+pub(super) async fn readyz(State(shared): State<Shared>) -> Response {
+    let status = shared.report.status();
+    let code = if status.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(Ready { ready: status.ready, reasons: &status.not_ready })).into_response()
+}
+
+pub(super) async fn metrics(State(shared): State<Shared>) -> Response {
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], shared.report.metrics()).into_response()
+}
+
+/// Which resources are asked for; all by default.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Filter {
+    kind: Option<String>,
+    sync: Option<String>,
+    health: Option<String>,
+}
+
+/// The text of a query that must be one of a few words.
+fn one_of<T: Copy>(
+    name: &str,
+    text: Option<&str>,
+    all: &[T],
+    word: fn(T) -> &'static str,
+) -> Result<Option<T>, Problem> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let found = all.iter().copied().find(|value| word(*value).eq_ignore_ascii_case(text));
+    found.map(Some).ok_or_else(|| {
+        let words: Vec<_> = all.iter().map(|value| word(*value)).collect();
+        Problem::bad_request(format!("`{name}` must be one of {}", words.join(", ")))
+    })
+}
+
+pub(super) async fn resources(
+    State(shared): State<Shared>,
+    filter: Result<Query<Filter>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(filter) = filter.map_err(|error| Problem::bad_request(error.body_text()))?;
+    let kind = one_of("kind", filter.kind.as_deref(), &Kind::ALL, Kind::as_str)?;
+    let sync = one_of("sync", filter.sync.as_deref(), &Sync::ALL, Sync::as_str)?;
+    let health = one_of("health", filter.health.as_deref(), &Health::ALL, Health::as_str)?;
+    let status = shared.report.status();
+    if kind.is_none() && sync.is_none() && health.is_none() {
+        return Ok(Json(&*status).into_response());
+    }
+    let mut status = Status::clone(&status);
+    status.resources.retain(|resource: &ResourceStatus| {
+        kind.is_none_or(|kind| resource.kind == kind)
+            && sync.is_none_or(|sync| resource.sync == sync)
+            && health.is_none_or(|health| resource.health == health)
+    });
+    Ok(Json(status).into_response())
+}
+
+/// The resource that a path names; axum has decoded the percent signs.
+pub(super) fn resource_id(kind: &str, uuid: &str) -> Result<ResourceId, Problem> {
+    format!("{kind}/{uuid}").parse().map_err(|error: crate::model::InvalidName| Problem::not_found(error.to_string()))
+}
+
+pub(super) async fn resource(
+    State(shared): State<Shared>,
+    Path((kind, uuid)): Path<(String, String)>,
+) -> Result<Json<ResourceStatus>, Problem> {
+    let id = resource_id(&kind, &uuid)?;
+    shared.report.resource(&id).map(Json).ok_or_else(|| unknown(&id))
+}
+
+fn unknown(id: &ResourceId) -> Problem {
+    Problem::not_found(format!("no resource `{id}` is described or deployed"))
+}
+
+pub(super) async fn plan(State(shared): State<Shared>) -> Result<Json<PlanView>, Problem> {
+    shared.report.plan().map(Json).ok_or_else(|| Problem::not_yet("no plan has been made yet"))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ReconcileBody {
+    confirm_prune: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResourceBody {
+    resource: String,
+}
+
+#[derive(Serialize)]
+struct Accepted {
+    accepted: bool,
+}
+
+pub(super) async fn reconcile(
+    State(shared): State<Shared>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let body = whole(body)?;
+    let wanted: ReconcileBody = if body.is_empty() { ReconcileBody::default() } else { json(&body)? };
+    send(&shared, Command::Reconcile { confirm_prune: wanted.confirm_prune })
+}
+
+pub(super) async fn suspend(
+    State(shared): State<Shared>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let id = named(&shared, body)?;
+    send(&shared, Command::Suspend(id))
+}
+
+pub(super) async fn resume(
+    State(shared): State<Shared>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let id = named(&shared, body)?;
+    send(&shared, Command::Resume(id))
+}
+
+/// The resource that a command names. It must exist: a typo shall not look like success.
+fn named(shared: &Shared, body: Result<Bytes, BytesRejection>) -> Result<ResourceId, Problem> {
+    let wanted: ResourceBody = json(&whole(body)?)?;
+    let id =
+        wanted.resource.parse().map_err(|error: crate::model::InvalidName| Problem::bad_request(error.to_string()))?;
+    if shared.report.status().get(&id).is_none() {
+        return Err(unknown(&id));
+    }
+    Ok(id)
+}
+
+fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
+    body.map_err(|error| {
+        if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            Problem::too_large()
+        } else {
+            Problem::bad_request("the body could not be read")
+        }
+    })
+}
+
+fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| Problem::bad_request(format!("the body is not as expected: {error}")))
+}
+
+fn send(shared: &Shared, command: Command) -> Result<Response, Problem> {
+    match shared.commands.try_send(command) {
+        Ok(()) => Ok((StatusCode::ACCEPTED, Json(Accepted { accepted: true })).into_response()),
+        Err(TrySendError::Full(_)) => Err(Problem::busy()),
+        Err(TrySendError::Closed(_)) => Err(Problem::stopping()),
+    }
+}

@@ -1,0 +1,100 @@
+//! Errors as the API tells them.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// An error as the API tells it.
+#[derive(Debug, Serialize)]
+pub(super) struct Problem {
+    #[serde(skip)]
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Body {
+    error: Problem,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Problem { status, code, message: message.into(), hint: None }
+    }
+
+    fn hint(mut self, hint: &'static str) -> Self {
+        self.hint = Some(hint);
+        self
+    }
+
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Problem::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Problem::new(StatusCode::BAD_REQUEST, "bad_request", message)
+    }
+
+    pub(super) fn wrong_method(message: impl Into<String>) -> Self {
+        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+    }
+
+    pub(super) fn too_large() -> Self {
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("the body exceeds {} bytes", super::MAX_BODY))
+    }
+
+    pub(super) fn timeout() -> Self {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "the request took too long")
+    }
+
+    pub(super) fn not_yet(message: impl Into<String>) -> Self {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_yet", message)
+    }
+
+    pub(super) fn busy() -> Self {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many commands are waiting")
+            .hint("try again in a second")
+    }
+
+    pub(super) fn stopping() -> Self {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the operator is going down")
+    }
+
+    pub(super) fn no_token() -> Self {
+        Problem::new(
+            StatusCode::FORBIDDEN,
+            "no_token_configured",
+            "commands are switched off: the operator was started without an API token",
+        )
+        .hint("start it with OFOP_API_TOKEN set, and send `Authorization: Bearer TOKEN`")
+    }
+
+    pub(super) fn unauthorized() -> Self {
+        Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "the bearer token is missing or wrong")
+            .hint("send `Authorization: Bearer TOKEN` with the operator's API token")
+    }
+
+    pub(super) fn foreign_host() -> Self {
+        Problem::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "foreign_host",
+            "the operator listens on a loopback address and answers only to `localhost` or an IP address",
+        )
+        .hint("let a proxy send `Host: localhost`, or listen on another address")
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.status;
+        let mut response = (status, Json(Body { error: self })).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ofop\""));
+        }
+        response
+    }
+}

@@ -1,3 +1,0 @@
-//! Plain containers on one host.
-
-pub mod body;
