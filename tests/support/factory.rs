@@ -1,6 +1,7 @@
 //! A small factory as a pass sees it, for tests of what the operator says of itself.
 
 #![allow(dead_code, reason = "every test file that includes this uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot build its world fails")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,0 +1,377 @@
+//! The HTTP server as a client sees it: a real listener on a free port, a client that speaks bare HTTP/1.1.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot talk to its server fails"
+)]
+
+#[cfg(test)]
+#[path = "support/factory.rs"]
+mod factory;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use factory::{Factory, SECRET, app, device, instance};
+use ofop::http::{self, Token};
+use ofop::model::{Command, ConditionKind, FailureKind, Health, Problem, Revision, StepFailure, Sync};
+use ofop::report::{Report, StepReport};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+const TOKEN: &str = "a-token-of-some-length";
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A server with what is behind it.
+struct Server {
+    address: SocketAddr,
+    report: Report,
+    commands: mpsc::Receiver<Command>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error} in {:?}", self.body))
+    }
+
+    fn code(&self) -> String {
+        let body = self.json();
+        assert!(!body["error"]["message"].as_str().unwrap_or_default().is_empty(), "{body}");
+        body["error"]["code"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+impl Server {
+    async fn start(token: Option<&str>) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let report = Report::new(instance());
+        let (sender, commands) = mpsc::channel(1);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let token = token.map(|token| Token::new(token).unwrap());
+        let serving = http::serve(listener, report.clone(), sender, token, async {
+            let _ = stopped.await;
+        });
+        let task = tokio::spawn(serving);
+        Server { address, report, commands, stop, task }
+    }
+
+    async fn send(&self, request: &str) -> Answer {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.send(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")).await
+    }
+
+    async fn post(&self, path: &str, authorization: Option<&str>, body: &str) -> Answer {
+        let authorization = authorization.map(|value| format!("Authorization: {value}\r\n")).unwrap_or_default();
+        self.send(&format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{authorization}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+        .await
+    }
+
+    async fn stop(self) {
+        let _ = self.stop.send(());
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+fn step(factory: &Factory, uuid: &str, outcome: Result<(), StepFailure>) -> StepReport {
+    let id = app(uuid);
+    let planned = factory::update_step(&factory.desired.resources[&id].services[0].spec, &id);
+    StepReport::of(id, None, Revision("r".into()), &planned, outcome, factory.wall(), SECOND)
+}
+
+const BEARER: &str = "Bearer a-token-of-some-length";
+
+#[tokio::test]
+async fn health_and_readiness_tell_apart_alive_and_ready() {
+    let server = Server::start(None).await;
+    assert_eq!(server.get("/healthz").await.body, "ok\n");
+    let waiting = server.get("/readyz").await;
+    assert_eq!(waiting.status, 503);
+    assert_eq!(waiting.json(), json!({"ready": false, "reasons": ["the first pass is not done"]}));
+    Factory::empty().tell(&server.report, SECOND);
+    let ready = server.get("/readyz").await;
+    assert_eq!((ready.status, ready.json()["ready"].as_bool()), (200, Some(true)));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn resources_are_listed_filtered_and_found_by_encoded_uuids() {
+    let server = Server::start(None).await;
+    let mut factory = Factory::empty().with_app("PRESS-7");
+    factory.add(device("odd /ü%?#"));
+    factory.drift(&app("PRESS-7"));
+    factory.tell(&server.report, SECOND);
+    server.report.step(step(&factory, "PRESS-7", Ok(())));
+
+    let all = server.get("/api/v1/resources").await.json();
+    assert_eq!(all["resources"][0]["resource"], "app/PRESS-7");
+    assert_eq!(all["resources"][0]["drift"][0]["type"], "modified");
+    assert_eq!(all["resources"].as_array().unwrap().len(), 2);
+    let synced = server.get("/api/v1/resources?sync=synced").await.json();
+    assert_eq!(synced["resources"][0]["resource"], "device/odd /ü%?#");
+    assert_eq!(server.get("/api/v1/resources?kind=app&sync=Synced").await.json()["resources"], json!([]));
+    assert_eq!(server.get("/api/v1/resources?sync=wrong").await.code(), "bad_request");
+    assert_eq!(server.get("/api/v1/resources?nonsense=1").await.status, 400);
+
+    let one = server.get("/api/v1/resources/app/PRESS-7").await.json();
+    assert_eq!(one["services"][0]["replicas"], json!({"wanted": 1, "running": 1}));
+    assert_eq!(one["events"][0]["sequence"], 1);
+    let odd = server.get("/api/v1/resources/device/odd%20%2F%C3%BC%25%3F%23").await;
+    assert_eq!(odd.json()["uuid"], "odd /ü%?#");
+    assert_eq!(server.get("/resources/device/odd%20%2F%C3%BC%25%3F%23").await.status, 200);
+    for missing in ["/api/v1/resources/app/NONE", "/api/v1/resources/pod/x", "/api/v1/nothing", "/nothing"] {
+        let answer = server.get(missing).await;
+        assert_eq!((answer.status, answer.code().as_str()), (404, "not_found"), "{missing}");
+    }
+    assert_eq!(server.get("/resources/app/NONE").await.status, 404);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn commands_need_the_token() {
+    let mut server = Server::start(Some(TOKEN)).await;
+    Factory::empty().with_app("PRESS-7").tell(&server.report, SECOND);
+    for wrong in [None, Some("Bearer wrong"), Some("Basic YTpi"), Some(TOKEN), Some("Bearer "), Some("Bear")] {
+        let answer = server.post("/api/v1/reconcile", wrong, "").await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "unauthorized"), "{wrong:?}");
+        assert!(answer.head.contains("www-authenticate: bearer"), "{}", answer.head);
+    }
+    assert!(server.commands.try_recv().is_err());
+    let body = r#"{"resource":"app/PRESS-7"}"#;
+    for (path, body, command) in [
+        ("reconcile", "", Command::Reconcile { confirm_prune: false }),
+        ("reconcile", r#"{"confirm_prune":true}"#, Command::Reconcile { confirm_prune: true }),
+        ("suspend", body, Command::Suspend(app("PRESS-7"))),
+        ("resume", body, Command::Resume(app("PRESS-7"))),
+    ] {
+        assert_eq!(server.post(&format!("/api/v1/{path}"), Some(BEARER), body).await.status, 202, "{path}");
+        assert_eq!(server.commands.try_recv().unwrap(), command);
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn commands_are_refused_when_no_token_is_configured() {
+    let mut server = Server::start(None).await;
+    let answer = server.post("/api/v1/reconcile", Some(BEARER), "").await;
+    assert_eq!((answer.status, answer.code().as_str()), (403, "no_token_configured"));
+    assert!(server.commands.try_recv().is_err());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn bad_commands_say_what_is_wrong_with_them() {
+    let server = Server::start(Some(TOKEN)).await;
+    Factory::empty().with_app("PRESS-7").tell(&server.report, SECOND);
+    for (path, body, status) in [
+        ("/api/v1/suspend", "", 400),
+        ("/api/v1/suspend", "{", 400),
+        ("/api/v1/suspend", r#"{"resource":"PRESS-7"}"#, 400),
+        ("/api/v1/suspend", r#"{"resource":"app/PRESS-8"}"#, 404),
+        ("/api/v1/reconcile", r#"{"confirm-prune":true}"#, 400),
+    ] {
+        let answer = server.post(path, Some(BEARER), body).await;
+        assert_eq!(answer.status, status, "{path} {body}");
+        assert!(!answer.code().is_empty());
+    }
+    let long = format!("{:20000}", "{}");
+    let answer = server.post("/api/v1/reconcile", Some(BEARER), &long).await;
+    assert_eq!((answer.status, answer.code().as_str()), (413, "too_large"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_queue_and_a_stopping_operator_are_said() {
+    let mut server = Server::start(Some(TOKEN)).await;
+    assert_eq!(server.post("/api/v1/reconcile", Some(BEARER), "").await.status, 202);
+    let full = server.post("/api/v1/reconcile", Some(BEARER), "").await;
+    assert_eq!((full.status, full.code().as_str()), (503, "busy"));
+    server.commands.close();
+    let closed = server.post("/api/v1/reconcile", Some(BEARER), "").await;
+    assert_eq!((closed.status, closed.code().as_str()), (503, "stopping"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn wrong_methods_are_named_and_the_right_ones_listed() {
+    let server = Server::start(Some(TOKEN)).await;
+    let answer = server.get("/api/v1/reconcile").await;
+    assert_eq!((answer.status, answer.code().as_str()), (405, "method_not_allowed"));
+    assert!(answer.head.contains("allow: post"), "{}", answer.head);
+    let answer = server.post("/metrics", None, "").await;
+    assert_eq!((answer.status, answer.code().as_str()), (405, "method_not_allowed"));
+    assert!(answer.head.contains("allow: get,head"), "{}", answer.head);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_whose_name_was_re_pointed_reads_nothing() {
+    let server = Server::start(None).await;
+    let answer = server.send("GET /api/v1/resources HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n").await;
+    assert_eq!((answer.status, answer.code().as_str()), (421, "foreign_host"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn every_answer_carries_the_protecting_headers() {
+    let server = Server::start(None).await;
+    for path in ["/", "/metrics", "/api/v1/resources", "/assets/status.js", "/nothing"] {
+        let head = server.get(path).await.head;
+        assert!(head.contains("content-security-policy: default-src 'none'"), "{path}: {head}");
+        assert!(head.contains("x-content-type-options: nosniff"), "{path}: {head}");
+        assert!(!head.contains("access-control-allow"), "{path}: {head}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn events_come_as_a_list_or_as_a_stream_that_resumes() {
+    let server = Server::start(None).await;
+    let mut factory = Factory::empty().with_app("PRESS-7").with_app("PRESS-8");
+    factory.tell(&server.report, SECOND);
+    server.report.step(step(&factory, "PRESS-7", Ok(())));
+    server.report.step(step(&factory, "PRESS-8", Err(StepFailure::new(FailureKind::Rejected, "no such image"))));
+
+    let list = server.get("/api/v1/events").await.json();
+    assert_eq!(list["events"][1]["outcome"], json!({"result":"failed","kind":"rejected","message":"no such image"}));
+    assert_eq!(server.get("/api/v1/events?after=1").await.json()["events"].as_array().unwrap().len(), 1);
+    let of_one = server.get("/api/v1/events?resource=app/PRESS-7").await.json();
+    assert_eq!(of_one["events"][0]["resource"], "app/PRESS-7");
+    assert_eq!(of_one["events"].as_array().unwrap().len(), 1);
+    assert_eq!(server.get("/api/v1/events?resource=x").await.status, 400);
+
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let request =
+        "GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\nLast-Event-ID: 1\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut lines = BufReader::new(stream).lines();
+    let mut data = async || loop {
+        let line = lines.next_line().await.unwrap().expect("the stream goes on");
+        if let Some(data) = line.strip_prefix("data: ") {
+            return serde_json::from_str::<Value>(data).unwrap();
+        }
+    };
+    assert_eq!(data().await["sequence"], 2);
+    server.report.step(step(&factory, "PRESS-7", Ok(())));
+    assert_eq!(data().await["sequence"], 3);
+    // Shutdown ends the endless.
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_reader_that_falls_behind_is_told_how_much_it_missed() {
+    let report = Report::new(instance());
+    let mut factory = Factory::empty().with_app("PRESS-7");
+    factory.tell(&report, SECOND);
+    let (_, mut coming) = report.events(0);
+    for _ in 0..300 {
+        report.step(step(&factory, "PRESS-7", Ok(())));
+    }
+    let missed = coming.recv().await.unwrap_err();
+    assert_eq!(missed, tokio::sync::broadcast::error::RecvError::Lagged(44));
+    assert_eq!(coming.recv().await.unwrap().sequence, 45, "it goes on with the oldest that is left");
+}
+
+#[tokio::test]
+async fn the_page_escapes_what_it_shows() {
+    let server = Server::start(None).await;
+    let mut factory = Factory::empty().with_app("PRESS-7");
+    let nasty = "<script>alert(1)</script>\" onmouseover=\"x";
+    factory.add(app(nasty));
+    factory.condition(&app(nasty), ConditionKind::Waiting, nasty, nasty);
+    factory.desired.problems.push(Problem::file(nasty, nasty).hint(nasty));
+    factory.source_error = Some(nasty.into());
+    factory.tell(&server.report, SECOND);
+    let path = "/resources/app/%3Cscript%3Ealert(1)%3C%2Fscript%3E%22%20onmouseover%3D%22x";
+    for path in ["/", "/?q=%3Cscript%3E%22%20onmouseover%3D%22x", path] {
+        let page = server.get(path).await;
+        assert_eq!(page.status, 200, "{path}");
+        assert!(!page.body.contains("<script>"), "{}", page.body);
+        assert!(!page.body.contains("\" onmouseover"), "{}", page.body);
+    }
+    assert!(server.get("/").await.body.contains("&lt;script&gt;alert(1)"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_page_shows_first_what_needs_a_person_and_pages_through_thousands() {
+    let server = Server::start(None).await;
+    let mut factory = Factory::empty();
+    for number in 0..450 {
+        factory.add(app(&format!("APP-{number:03}")));
+    }
+    factory.planned(&app("APP-449")).health = Health::Degraded;
+    factory.planned(&app("APP-449")).sync = Sync::OutOfSync;
+    factory.tell(&server.report, SECOND);
+    let first = server.get("/").await.body;
+    let at = |name: &str| first.find(&format!(">app/{name}<"));
+    assert!(at("APP-449").unwrap() < at("APP-000").unwrap());
+    assert!(at("APP-300").is_none());
+    assert!(first.contains("page 1 of 3"));
+    assert!(server.get("/?page=3").await.body.contains(">app/APP-448<"));
+    let found = server.get("/?q=app-30").await.body;
+    assert!(found.contains(">app/APP-305<") && !found.contains(">app/APP-449<"));
+    let attention = server.get("/?show=attention").await.body;
+    assert!(attention.contains(">app/APP-449<") && !attention.contains(">app/APP-000<"));
+    assert!(server.get("/?page=nonsense").await.body.contains("page 1 of 3"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn no_secret_in_sight_over_http() {
+    let server = Server::start(Some(TOKEN)).await;
+    let mut factory = Factory::empty().with_app("PRESS-7");
+    factory.drift(&app("PRESS-7"));
+    factory.tell(&server.report, SECOND);
+    server.report.step(step(&factory, "PRESS-7", Ok(())));
+    for path in [
+        "/",
+        "/resources/app/PRESS-7",
+        "/metrics",
+        "/readyz",
+        "/api/v1/resources",
+        "/api/v1/resources/app/PRESS-7",
+        "/api/v1/plan",
+        "/api/v1/events",
+    ] {
+        let answer = server.get(path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(!answer.body.contains(SECRET) && !answer.body.contains(TOKEN), "{path}: {}", answer.body);
+    }
+    let plan = server.get("/api/v1/plan").await;
+    assert_eq!(plan.json()["resources"]["app/PRESS-7"]["steps"][0]["fields"], json!(["environment.TOKEN"]));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn there_is_no_plan_before_the_first() {
+    let server = Server::start(None).await;
+    let answer = server.get("/api/v1/plan").await;
+    assert_eq!((answer.status, answer.code().as_str()), (503, "not_yet"));
+    server.stop().await;
+}
