@@ -34,17 +34,22 @@
 //! | `model` | std, serde, thiserror | an async runtime, an engine client, logging |
 //! | `desired` (parsing), `compile`, `plan`, `registry/messages`, `platform/*/convert`, `reconcile/backoff` | `model` and front doors before them in the flow | async, clocks, I/O |
 //! | `desired` (sources), `platform`, `registry` | `model` | `plan`, `reconcile`, one another |
+//! | `render` | `model`, `registry/messages`, `platform/*/body` | anything else of ours |
 //! | `reconcile` | `desired`, `compile`, `plan`, the seams, `report`, `model` | `cli`, `http`, a concrete adapter |
 //! | `report`, `config` | `model` | anything else of ours |
 //! | `http` | `report`, `model` | the rest |
+//! | `clock`, `elements` | std | anything of ours; everybody may use them |
 //! | `cli` | everything | – |
 
 pub mod clock;
 pub mod compile;
+pub mod config;
 pub mod desired;
+mod elements;
 pub mod http;
 pub mod model;
 pub mod plan;
 pub mod platform;
 pub mod registry;
+pub mod render;
 pub mod report;

@@ -11,6 +11,7 @@
 //! - A snapshot that rests on a failing or possibly stale read says so (`complete: false`).
 //! - An update starts from the service as the engine holds it, so that fields that we do not own survive.
 
+pub mod docker;
 pub mod engine;
 pub mod swarm;
 

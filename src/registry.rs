@@ -9,6 +9,8 @@
 //! - Every write is absolute state under a key and may be sent again.
 //! - A read that is cut, failing or suspiciously small says so (`complete: false`): absence needs evidence.
 
+pub mod messages;
+
 use std::future::Future;
 use std::sync::Arc;
 

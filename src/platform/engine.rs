@@ -17,7 +17,7 @@
 
 mod address;
 mod failure;
-mod pieces;
+mod lines;
 mod wire;
 
 use std::path::Path;
@@ -33,7 +33,7 @@ use serde::de::DeserializeOwned;
 
 pub use address::Address;
 pub use failure::{Act, CallError, without_leader};
-pub use pieces::Lines;
+pub use lines::Lines;
 
 use crate::platform::PlatformError;
 
@@ -165,7 +165,7 @@ impl Engine {
     pub async fn list(&self, act: Act, path: &str, mut each: impl FnMut(&[u8]) + Send) -> Result<(), CallError> {
         let whole = async {
             let mut body = self.begin(act, Method::GET, path, Bytes::new()).await?.into_body();
-            let mut elements = pieces::Elements::default();
+            let mut elements = crate::elements::Elements::default();
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(|error| CallError::lost(act, &error))?;
                 if let Ok(data) = frame.into_data() {

@@ -1,4 +1,5 @@
 //! Docker Swarm.
 
+pub mod body;
 pub mod convert;
 mod raw;

@@ -1,18 +1,16 @@
-//! Long answers in pieces: the elements of a JSON array, and the lines of a stream.
+//! Long JSON lists, element by element.
+//!
+//! Both the engine and ksqlDB answer with lists that grow with the cluster. Reading them in pieces keeps memory
+//! flat, lets one odd element harm no other, and makes a list that was cut an error instead of a shorter list.
 
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
-
-use super::failure::{Act, CallError};
-
-/// The longest element of a list or line of a stream, in bytes. A service with its previous spec fits one raft
-/// message of 1.5 MiB; JSON can be several times as long as the bytes that it stands for.
-const MAX_PIECE: usize = 8 << 20;
+/// The longest element of a list, in bytes. A service with its previous spec fits one raft message of 1.5 MiB;
+/// JSON can be several times as long as the bytes that it stands for.
+pub(crate) const MAX_PIECE: usize = 8 << 20;
 
 /// Splits the text of one JSON array into the texts of its elements, whatever the chunks it arrives in.
 /// It knows only as much of JSON as that takes; an element is checked by whoever parses it.
 #[derive(Default)]
-pub(super) struct Elements {
+pub(crate) struct Elements {
     place: Place,
     /// Brackets open inside the present element.
     depth: usize,
@@ -39,7 +37,7 @@ enum Place {
 
 impl Elements {
     /// Takes the next chunk and hands on every element that it completes.
-    pub(super) fn feed(&mut self, chunk: &[u8], each: &mut impl FnMut(&[u8])) -> Result<(), String> {
+    pub(crate) fn feed(&mut self, chunk: &[u8], each: &mut impl FnMut(&[u8])) -> Result<(), String> {
         let mut start = 0;
         for (at, &byte) in chunk.iter().enumerate() {
             match self.place {
@@ -92,7 +90,7 @@ impl Elements {
     }
 
     /// Whether the list was whole.
-    pub(super) fn end(self) -> Result<(), String> {
+    pub(crate) fn end(self) -> Result<(), String> {
         match self.place {
             Place::After | Place::Null(4) => Ok(()),
             Place::Before | Place::Between | Place::Inside | Place::Null(_) => Err("the list was cut".into()),
@@ -115,54 +113,6 @@ impl Elements {
             b'{' | b'[' => self.depth += 1,
             b'}' | b']' => self.depth = self.depth.saturating_sub(1),
             _ => {}
-        }
-    }
-}
-
-/// The lines of a stream that does not end by itself.
-pub struct Lines {
-    act: Act,
-    body: Incoming,
-    held: Vec<u8>,
-    /// Where the next line may begin in `held`.
-    from: usize,
-}
-
-impl Lines {
-    pub(super) fn new(act: Act, body: Incoming) -> Lines {
-        Lines { act, body, held: Vec::new(), from: 0 }
-    }
-
-    /// The next line without its end; none when the stream has ended. Can be dropped while it waits without
-    /// losing a byte.
-    ///
-    /// # Errors
-    /// When the connection is lost or a line is absurdly long.
-    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, CallError> {
-        loop {
-            if let Some(end) = self.held[self.from..].iter().position(|&byte| byte == b'\n') {
-                let line = self.held[self.from..self.from + end].to_vec();
-                self.from += end + 1;
-                if line.iter().all(u8::is_ascii_whitespace) {
-                    continue;
-                }
-                return Ok(Some(line));
-            }
-            self.held.drain(..self.from);
-            self.from = 0;
-            if self.held.len() > MAX_PIECE {
-                let message = format!("a line is longer than {} MiB", MAX_PIECE >> 20);
-                return Err(CallError::Answer { act: self.act, message });
-            }
-            match self.body.frame().await {
-                None => return Ok(None),
-                Some(Err(error)) => return Err(CallError::lost(self.act, &error)),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.held.extend_from_slice(&data);
-                    }
-                }
-            }
         }
     }
 }

@@ -1,0 +1,254 @@
+//! Flags, environment and `.ofaenv` → one validated [`Config`].
+//!
+//! # Flow
+//!
+//! ```text
+//! flags > process environment > .ofaenv > default  ─► text with its origin ─► Config, or the first error
+//! ```
+//!
+//! OpenFactory's own variables keep their names, so that an existing `.ofaenv` works unchanged; ours begin with
+//! `OFOP_`. An empty variable counts as not set, [`OPENFACTORY_LOG_BACKEND`](Settings::log_backend) aside, where
+//! empty means that services get no such variable.
+//!
+//! # Guarantees
+//!
+//! - A `Config` that exists is valid; only files and servers that it names may still disappoint.
+//! - No error and no `Debug` output shows a value of a variable that could be a secret.
+
+pub mod dotenv;
+mod values;
+mod variables;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::{InstanceName, Settings};
+use values::Reader;
+pub use values::parse_duration;
+pub use variables::{DEFAULT_FILE, From, Variables};
+
+/// Where the HTTP server listens unless told otherwise.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:8420";
+/// How often everything is listed and compared whether or not something was reported: facts about lost
+/// events call for 10 to 30 s.
+pub const DEFAULT_RESYNC: Duration = Duration::from_secs(30);
+/// How many resources are worked on at a time: enough to keep a Swarm manager busy (a create takes some
+/// 10 ms), few enough to leave it room for others.
+pub const DEFAULT_CONCURRENCY: usize = 8;
+/// Where the embedded registry and clones of git repositories live unless told otherwise.
+pub const DEFAULT_STATE_DIR: &str = ".ofop";
+/// The owner that marks carry unless told otherwise.
+pub const DEFAULT_INSTANCE: &str = "default";
+/// How long a resource may be on its way before it counts as degraded.
+pub const DEFAULT_PROGRESS_DEADLINE: Duration = Duration::from_secs(300);
+/// How long something written to the registry may stay invisible: ksqlDB follows Kafka with a lag of
+/// seconds, and of minutes while it fails over.
+pub const DEFAULT_EXPECTATION: Duration = Duration::from_secs(60);
+
+/// Everything that can be set, validated.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What shapes services.
+    pub settings: Settings,
+    /// Which registry holds the records.
+    pub registry: RegistryKind,
+    /// `--desired`: the directory of manifests.
+    pub desired: Option<PathBuf>,
+    /// `--state-dir`.
+    pub state_dir: PathBuf,
+    /// `--instance`.
+    pub instance: InstanceName,
+    /// `--host`: the engine's address as in `DOCKER_HOST`; none for the engine's default socket.
+    pub host: Option<String>,
+    /// `DOCKER_CERT_PATH`: directory with `ca.pem`, `cert.pem`, `key.pem` for an engine behind TLS.
+    pub tls_directory: Option<PathBuf>,
+    /// `--listen`: where the daemon serves HTTP.
+    pub listen: SocketAddr,
+    /// `--address`: where the commands that talk to the daemon look for it, `host:port`.
+    pub address: String,
+    /// `--resync`.
+    pub resync: Duration,
+    /// `--concurrency`.
+    pub concurrency: NonZeroUsize,
+    /// `--log-format`.
+    pub log_format: LogFormat,
+    /// `--no-prune` not given.
+    pub prune: bool,
+    /// The prune guard's number of resources.
+    pub prune_guard_count: usize,
+    /// The prune guard's share of the managed resources, 0 to 1.
+    pub prune_guard_fraction: f64,
+    /// `--progress-deadline`.
+    pub progress_deadline: Duration,
+    /// How long a record may stay invisible after it was written.
+    pub expectation: Duration,
+    /// The API's bearer token.
+    pub token: Option<Secret>,
+    /// What `${NAME}` in a manifest may refer to.
+    pub variables: Variables,
+}
+
+/// Which registry holds the records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RegistryKind {
+    /// Kafka and ksqlDB.
+    Openfactory,
+    /// A SQLite file.
+    Embedded,
+}
+
+impl RegistryKind {
+    /// `openfactory` or `embedded`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RegistryKind::Openfactory => "openfactory",
+            RegistryKind::Embedded => "embedded",
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides a text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Secret(text.into())
+    }
+
+    /// The text, for whoever must send or compare it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<secret>")
+    }
+}
+
+/// What the command line says: the text of each flag that was given, by the flag (`--resync`).
+pub type Flags = BTreeMap<&'static str, String>;
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The dotenv file cannot be read.
+    #[error("cannot read the environment file `{}`", path.display())]
+    EnvFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The dotenv file cannot be understood.
+    #[error("{}:{line}: {reason}", path.display())]
+    EnvFileLine {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: u32,
+        /// What is wrong with the line.
+        reason: &'static str,
+    },
+    /// A setting has a text that means nothing.
+    #[error("{from}: {reason}")]
+    Invalid {
+        /// Who says so.
+        from: From,
+        /// What is wrong.
+        reason: String,
+        /// What to write instead.
+        hint: String,
+    },
+    /// A file that a setting names cannot be read.
+    #[error("{from}: cannot read `{}`", path.display())]
+    File {
+        /// Which setting.
+        from: From,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A setting needs another one.
+    #[error("{what} needs {missing}")]
+    Missing {
+        /// What was asked for.
+        what: &'static str,
+        /// The name of the setting that it needs.
+        missing: &'static str,
+        /// What to do.
+        hint: &'static str,
+    },
+}
+
+impl ConfigError {
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            ConfigError::EnvFile { .. } => "name an existing file with --env-file, or leave the flag out".into(),
+            ConfigError::EnvFileLine { .. } => {
+                "write one NAME=value a line; a value with blanks around it or line breaks goes in quotes".into()
+            }
+            ConfigError::Invalid { hint, .. } => hint.clone(),
+            ConfigError::File { .. } => "check the path and who may read the file".into(),
+            ConfigError::Missing { hint, .. } => (*hint).into(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads every setting.
+    ///
+    /// # Errors
+    /// The first setting that is invalid, named as the user wrote it.
+    pub fn load(flags: &Flags, variables: Variables) -> Result<Config, ConfigError> {
+        let read = Reader { flags, variables: &variables };
+        let settings = read.settings()?;
+        let registry = read.registry(&settings)?;
+        Ok(Config {
+            registry,
+            desired: read.path("--desired", "OFOP_DESIRED"),
+            state_dir: read.path("--state-dir", "OFOP_STATE_DIR").unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_DIR)),
+            instance: read.instance()?,
+            host: read.host()?,
+            tls_directory: read.tls_directory(),
+            listen: read.listen()?,
+            address: read.address()?,
+            resync: read.duration("--resync", "OFOP_RESYNC", DEFAULT_RESYNC)?,
+            concurrency: read.concurrency()?,
+            log_format: read.log_format()?,
+            prune: read.prune()?,
+            prune_guard_count: read.guard_count()?,
+            prune_guard_fraction: read.guard_fraction()?,
+            progress_deadline: read.duration(
+                "--progress-deadline",
+                "OFOP_PROGRESS_DEADLINE",
+                DEFAULT_PROGRESS_DEADLINE,
+            )?,
+            expectation: read.duration("--expectation", "OFOP_EXPECTATION", DEFAULT_EXPECTATION)?,
+            token: read.token()?,
+            settings,
+            variables,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+use std::io::Write as _;
+
+use super::*;
+
+fn variables(environment: &[(&str, &str)], file: &str) -> Variables {
+    let mut written = tempfile::NamedTempFile::new().unwrap();
+    written.write_all(file.as_bytes()).unwrap();
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Variables::load(environment, Some(written.path())).unwrap()
+}
+
+fn load(flags: &[(&'static str, &str)], environment: &[(&str, &str)], file: &str) -> Result<Config, ConfigError> {
+    let flags = flags.iter().map(|(flag, text)| (*flag, (*text).to_owned())).collect();
+    Config::load(&flags, variables(environment, file))
+}
+
+#[test]
+fn a_flag_goes_before_the_environment_and_that_before_the_file() {
+    let file = "OFOP_RESYNC=3s\nOFOP_INSTANCE=file\nOFOP_CONCURRENCY=3";
+    let environment = [("OFOP_RESYNC", "2s"), ("OFOP_INSTANCE", "environment")];
+    let config = load(&[("--resync", "1s")], &environment, file).unwrap();
+    assert_eq!(config.resync, Duration::from_secs(1));
+    assert_eq!(config.instance.as_str(), "environment");
+    assert_eq!(config.concurrency.get(), 3);
+}
+
+#[test]
+fn an_existing_ofaenv_shapes_the_settings() {
+    let file = r#"
+        # OpenFactory
+        export KAFKA_BROKER="broker-1:9092,broker-2:9092"
+        KSQLDB_URL='http://ksqldb:8088/'   # with a slash
+        ASSET_ROUTER_URL=http://router:8000
+        OPENFACTORY_BASE_DOMAIN=plant.example
+        OPENFACTORY_VERSION=v0.6.6
+        OPENFACTORY_ENV=dev
+        DEPLOYMENT_PLATFORM=swarm
+        OPENFACTORY_MANAGER_NODE_DOCKER_URL=unix:///run/manager.sock
+    "#;
+    let config = load(&[], &[("DOCKER_HOST", "unix:///elsewhere.sock")], file).unwrap();
+    assert_eq!(config.settings.kafka_broker, "broker-1:9092,broker-2:9092");
+    assert_eq!(config.settings.ksqldb_url, "http://ksqldb:8088");
+    assert_eq!(config.settings.base_domain, "plant.example");
+    assert_eq!(config.settings.network, "factory-net");
+    assert!(config.settings.dev);
+    assert_eq!(config.settings.mtconnect_producer_image, "ghcr.io/openfactoryio/kafka-mtc-producer:v0.6.6");
+    assert_eq!(config.host.as_deref(), Some("unix:///run/manager.sock"));
+    assert_eq!(config.registry, RegistryKind::Openfactory);
+}
+
+#[test]
+fn the_log_backend_is_text_unless_set_and_none_when_set_to_nothing() {
+    let backend = |file| load(&[], &[], file).unwrap().settings.log_backend;
+    assert_eq!(backend("").as_deref(), Some("text"));
+    assert_eq!(backend("OPENFACTORY_LOG_BACKEND=loki").as_deref(), Some("loki"));
+    assert_eq!(backend("OPENFACTORY_LOG_BACKEND="), None);
+}
+
+#[test]
+fn the_registry_follows_ksqldb_unless_told() {
+    assert_eq!(load(&[], &[], "").unwrap().registry, RegistryKind::Embedded);
+    let both = [("KSQLDB_URL", "http://k:8088"), ("KAFKA_BROKER", "b:9092")];
+    assert_eq!(load(&[], &both, "").unwrap().registry, RegistryKind::Openfactory);
+    assert_eq!(load(&[("--registry", "embedded")], &both, "").unwrap().registry, RegistryKind::Embedded);
+    let error = load(&[("--registry", "openfactory")], &[], "").unwrap_err();
+    assert_eq!(error.to_string(), "the openfactory registry needs KSQLDB_URL");
+}
+
+#[test]
+fn an_invalid_setting_is_named_as_the_user_wrote_it() {
+    for (flags, environment, file, message) in [
+        (vec![("--resync", "soon")], vec![], "", "--resync: `soon` is not a time between 1ms and 24h"),
+        (vec![], vec![("OFOP_RESYNC", "0")], "", "OFOP_RESYNC: `0` is not a time between 1ms and 24h"),
+        (vec![], vec![], "\nOFOP_LISTEN=x", ":2): `x` is not an address with a port"),
+        (vec![], vec![("DEPLOYMENT_PLATFORM", "k8s")], "", "DEPLOYMENT_PLATFORM: `k8s` is not a platform"),
+        (vec![], vec![("KSQLDB_URL", "user:pass@host")], "", "KSQLDB_URL: is not an http or https address"),
+        (vec![("--host", "manager")], vec![], "", "--host: `manager` is not an engine's address"),
+        (vec![("--concurrency", "0")], vec![], "", "--concurrency: `0` is not a number from 1 to 256"),
+        (vec![("--instance", "a b")], vec![], "", "--instance: instance name must be"),
+        (vec![("--prune-guard-fraction", "31")], vec![], "", "--prune-guard-fraction: `31` is not between 0 and 1"),
+    ] {
+        let error = load(&flags, &environment, file).unwrap_err();
+        assert!(error.to_string().contains(message), "{error}");
+        assert!(!error.hint().is_empty());
+    }
+}
+
+#[test]
+fn no_variable_shows_in_debug_output_or_errors() {
+    let environment = [("OFOP_TOKEN", "t0ken-sentinel"), ("PASSWORD", "p4ss-sentinel")];
+    let config = load(&[], &environment, "OTHER=f1le-sentinel").unwrap();
+    assert_eq!(config.token.as_ref().map(Secret::expose), Some("t0ken-sentinel"));
+    assert!(!format!("{config:?}").contains("sentinel"));
+    let error = load(&[], &[("OFOP_TOKEN", "two sentinel words")], "").unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("sentinel"));
+    assert!(!format!("{:?}", dotenv::parse("'sentinel").map(|_| ()).unwrap_err()).contains("sentinel"));
+}
+
+#[test]
+fn times_take_a_unit() {
+    for (text, millis) in [("500ms", 500), ("30s", 30_000), ("30", 30_000), ("5m", 300_000), ("1.5h", 5_400_000)] {
+        assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
+    }
+    for text in ["", "s", "-1s", "1 day", "1e9h"] {
+        assert_eq!(parse_duration(text), None, "{text}");
+    }
+}
+
+#[test]
+fn the_daemon_is_looked_for_where_it_listens_unless_told() {
+    let address = |environment: &[(&str, &str)]| load(&[], environment, "").unwrap().address;
+    assert_eq!(address(&[]), DEFAULT_LISTEN);
+    assert_eq!(address(&[("OFOP_LISTEN", "0.0.0.0:9000")]), "127.0.0.1:9000");
+    assert_eq!(address(&[("OFOP_LISTEN", ":9000"), ("OFOP_ADDRESS", "http://ops:80/")]), "ops:80");
+    assert!(load(&[("--address", "ops")], &[], "").is_err());
+}

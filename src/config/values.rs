@@ -1,0 +1,328 @@
+//! One function per setting: from a text with its origin to a value.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::variables::{Found, From, Variables};
+use super::{
+    ConfigError, DEFAULT_CONCURRENCY, DEFAULT_INSTANCE, DEFAULT_LISTEN, Flags, LogFormat, RegistryKind, Secret,
+};
+use crate::model::{InstanceName, PlatformKind, Settings};
+
+/// The most a time setting may say; longer is a slip of the unit.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+pub(super) struct Reader<'a> {
+    pub(super) flags: &'a Flags,
+    pub(super) variables: &'a Variables,
+}
+
+fn invalid(from: From, reason: impl Into<String>, hint: impl Into<String>) -> ConfigError {
+    ConfigError::Invalid { from, reason: reason.into(), hint: hint.into() }
+}
+
+impl Reader<'_> {
+    /// The text of a variable; empty counts as not set.
+    fn variable(&self, name: &'static str) -> Option<Found> {
+        self.variables.get(name).filter(|found| !found.text.trim().is_empty())
+    }
+
+    fn text(&self, name: &'static str) -> Option<String> {
+        self.variable(name).map(|found| found.text.trim().to_owned())
+    }
+
+    /// The text of a flag, else of a variable.
+    fn setting(&self, flag: &'static str, name: &'static str) -> Option<Found> {
+        match self.flags.get(flag) {
+            Some(text) => Some(Found { text: text.clone(), from: From::Flag(flag) }),
+            None => self.variable(name),
+        }
+    }
+
+    pub(super) fn path(&self, flag: &'static str, name: &'static str) -> Option<PathBuf> {
+        self.setting(flag, name).map(|found| PathBuf::from(found.text))
+    }
+
+    pub(super) fn duration(
+        &self,
+        flag: &'static str,
+        name: &'static str,
+        default: Duration,
+    ) -> Result<Duration, ConfigError> {
+        let Some(found) = self.setting(flag, name) else { return Ok(default) };
+        match parse_duration(&found.text) {
+            Some(duration) if duration <= LONGEST && !duration.is_zero() => Ok(duration),
+            _ => Err(invalid(
+                found.from,
+                format!("`{}` is not a time between 1ms and 24h", found.text),
+                "write a number with its unit: 500ms, 30s, 5m or 1h",
+            )),
+        }
+    }
+
+    pub(super) fn platform(&self) -> Result<PlatformKind, ConfigError> {
+        let Some(found) = self.setting("--platform", "DEPLOYMENT_PLATFORM") else { return Ok(PlatformKind::Swarm) };
+        match found.text.trim().to_ascii_lowercase().as_str() {
+            "swarm" => Ok(PlatformKind::Swarm),
+            "docker" => Ok(PlatformKind::Docker),
+            _ => Err(invalid(found.from, format!("`{}` is not a platform", found.text), "write `swarm` or `docker`")),
+        }
+    }
+
+    pub(super) fn settings(&self) -> Result<Settings, ConfigError> {
+        let default = Settings::default();
+        let version = self.text("OPENFACTORY_VERSION").unwrap_or(default.version);
+        let producer = format!("ghcr.io/openfactoryio/kafka-mtc-producer:{version}");
+        Ok(Settings {
+            platform: self.platform()?,
+            kafka_broker: self.text("KAFKA_BROKER").unwrap_or_default(),
+            ksqldb_url: self.ksqldb_url()?,
+            asset_router_url: self.text("ASSET_ROUTER_URL").unwrap_or_default(),
+            base_domain: self.text("OPENFACTORY_BASE_DOMAIN").unwrap_or_default(),
+            network: self.text("OPENFACTORY_NETWORK").unwrap_or(default.network),
+            version,
+            dev: self.text("OPENFACTORY_ENV").is_some_and(|text| text == "dev"),
+            log_backend: match self.variables.get("OPENFACTORY_LOG_BACKEND") {
+                Some(found) => Some(found.text.trim().to_owned()).filter(|text| !text.is_empty()),
+                None => default.log_backend,
+            },
+            text_log_directory: self.text("OPENFACTORY_TEXT_LOG_DIRECTORY"),
+            ksqldb_log_level: self.text("KSQLDB_LOG_LEVEL").unwrap_or(default.ksqldb_log_level),
+            mtconnect_agent_image: self.text("MTCONNECT_AGENT_IMAGE").unwrap_or(default.mtconnect_agent_image),
+            mtconnect_producer_image: self.text("MTCONNECT_PRODUCER_IMAGE").unwrap_or(producer),
+            mtconnect_agent_config: self.agent_config()?,
+            uns_schema: self.text("OPENFACTORY_UNS_SCHEMA"),
+        })
+    }
+
+    fn ksqldb_url(&self) -> Result<String, ConfigError> {
+        let Some(found) = self.variable("KSQLDB_URL") else { return Ok(String::new()) };
+        let url = found.text.trim().trim_end_matches('/');
+        if url.starts_with("http://") || url.starts_with("https://") {
+            return Ok(url.to_owned());
+        }
+        Err(invalid(found.from, "is not an http or https address", "write it like http://ksqldb-server:8088"))
+    }
+
+    fn agent_config(&self) -> Result<Option<String>, ConfigError> {
+        let Some(found) = self.variable("OFOP_MTCONNECT_AGENT_CONFIG") else { return Ok(None) };
+        let path = PathBuf::from(&found.text);
+        std::fs::read_to_string(&path).map(Some).map_err(|source| ConfigError::File { from: found.from, path, source })
+    }
+
+    pub(super) fn registry(&self, settings: &Settings) -> Result<RegistryKind, ConfigError> {
+        let kind = match self.setting("--registry", "OFOP_REGISTRY") {
+            None if settings.ksqldb_url.is_empty() => RegistryKind::Embedded,
+            None => RegistryKind::Openfactory,
+            Some(found) => match found.text.trim() {
+                "openfactory" => RegistryKind::Openfactory,
+                "embedded" => RegistryKind::Embedded,
+                _ => {
+                    return Err(invalid(
+                        found.from,
+                        format!("`{}` is not a registry", found.text),
+                        "write `openfactory` (Kafka and ksqlDB) or `embedded` (a SQLite file)",
+                    ));
+                }
+            },
+        };
+        if kind == RegistryKind::Openfactory {
+            let missing = match (settings.ksqldb_url.is_empty(), settings.kafka_broker.is_empty()) {
+                (true, _) => Some("KSQLDB_URL"),
+                (false, true) => Some("KAFKA_BROKER"),
+                (false, false) => None,
+            };
+            if let Some(missing) = missing {
+                return Err(ConfigError::Missing {
+                    what: "the openfactory registry",
+                    missing,
+                    hint: "set it in the environment or in .ofaenv, or use --registry embedded",
+                });
+            }
+        }
+        Ok(kind)
+    }
+
+    pub(super) fn instance(&self) -> Result<InstanceName, ConfigError> {
+        let found = self
+            .setting("--instance", "OFOP_INSTANCE")
+            .unwrap_or(Found { text: DEFAULT_INSTANCE.into(), from: From::Flag("--instance") });
+        InstanceName::new(found.text.trim())
+            .map_err(|error| invalid(found.from, error.to_string(), "write something like `plant-1`"))
+    }
+
+    /// OpenFactory's variable goes before Docker's: it is about this cluster, while `DOCKER_HOST` is about
+    /// whatever the shell last worked with.
+    pub(super) fn host(&self) -> Result<Option<String>, ConfigError> {
+        let found =
+            self.setting("--host", "OPENFACTORY_MANAGER_NODE_DOCKER_URL").or_else(|| self.variable("DOCKER_HOST"));
+        let Some(found) = found else { return Ok(None) };
+        let host = found.text.trim();
+        if ["unix://", "tcp://", "http://", "https://", "ssh://"].iter().any(|scheme| host.starts_with(scheme)) {
+            return Ok(Some(host.to_owned()));
+        }
+        Err(invalid(
+            found.from,
+            format!("`{host}` is not an engine's address"),
+            "write it like unix:///var/run/docker.sock or tcp://manager:2376",
+        ))
+    }
+
+    pub(super) fn tls_directory(&self) -> Option<PathBuf> {
+        self.variable("DOCKER_TLS_VERIFY")?;
+        match self.text("DOCKER_CERT_PATH") {
+            Some(path) => Some(PathBuf::from(path)),
+            None => Some(PathBuf::from(self.text("HOME")?).join(".docker")),
+        }
+    }
+
+    pub(super) fn listen(&self) -> Result<SocketAddr, ConfigError> {
+        let found = self
+            .setting("--listen", "OFOP_LISTEN")
+            .unwrap_or(Found { text: DEFAULT_LISTEN.into(), from: From::Flag("--listen") });
+        let text = found.text.trim();
+        let text = text.strip_prefix(':').map_or(text.to_owned(), |port| format!("0.0.0.0:{port}"));
+        let text = text.strip_prefix("localhost:").map_or(text.clone(), |port| format!("127.0.0.1:{port}"));
+        text.parse().map_err(|_| {
+            invalid(
+                found.from,
+                format!("`{}` is not an address with a port", found.text),
+                format!("write it like {DEFAULT_LISTEN}, or 0.0.0.0:8420 for every interface"),
+            )
+        })
+    }
+
+    /// Where the daemon is: told, or where it would listen; an address that stands for every interface is
+    /// reached through the loopback one.
+    pub(super) fn address(&self) -> Result<String, ConfigError> {
+        let Some(found) = self.setting("--address", "OFOP_ADDRESS") else {
+            let mut listen = self.listen()?;
+            if listen.ip().is_unspecified() {
+                listen.set_ip(if listen.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+            }
+            return Ok(listen.to_string());
+        };
+        let text = found.text.trim().trim_end_matches('/');
+        let text = text.strip_prefix("http://").unwrap_or(text);
+        let port = text.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok()));
+        match port.flatten() {
+            Some(_) => Ok(text.to_owned()),
+            None => Err(invalid(
+                found.from,
+                format!("`{}` is not a host with a port", found.text),
+                format!("write it like {DEFAULT_LISTEN}"),
+            )),
+        }
+    }
+
+    pub(super) fn concurrency(&self) -> Result<NonZeroUsize, ConfigError> {
+        const MOST: usize = 256;
+        let Some(found) = self.setting("--concurrency", "OFOP_CONCURRENCY") else {
+            return Ok(NonZeroUsize::new(DEFAULT_CONCURRENCY).unwrap_or(NonZeroUsize::MIN));
+        };
+        found.text.trim().parse().ok().filter(|count: &NonZeroUsize| count.get() <= MOST).ok_or_else(|| {
+            invalid(
+                found.from,
+                format!("`{}` is not a number from 1 to {MOST}", found.text),
+                format!("write how many resources may be worked on at a time; {DEFAULT_CONCURRENCY} is the default"),
+            )
+        })
+    }
+
+    pub(super) fn log_format(&self) -> Result<LogFormat, ConfigError> {
+        let Some(found) = self.setting("--log-format", "OFOP_LOG_FORMAT") else { return Ok(LogFormat::Text) };
+        match found.text.trim() {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err(invalid(found.from, format!("`{}` is not a log format", found.text), "write `text` or `json`")),
+        }
+    }
+
+    pub(super) fn prune(&self) -> Result<bool, ConfigError> {
+        if self.flags.contains_key("--no-prune") {
+            return Ok(false);
+        }
+        let Some(found) = self.variable("OFOP_PRUNE") else { return Ok(true) };
+        match found.text.trim().to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => Ok(true),
+            "false" | "no" | "off" | "0" => Ok(false),
+            _ => Err(invalid(found.from, format!("`{}` is neither true nor false", found.text), "write true or false")),
+        }
+    }
+
+    pub(super) fn guard_count(&self) -> Result<usize, ConfigError> {
+        const DEFAULT: usize = 5;
+        let Some(found) = self.setting("--prune-guard-count", "OFOP_PRUNE_GUARD_COUNT") else { return Ok(DEFAULT) };
+        found.text.trim().parse().map_err(|_| {
+            invalid(
+                found.from,
+                format!("`{}` is not a whole number", found.text),
+                "write how many resources may go at once without a person's word, e.g. 5",
+            )
+        })
+    }
+
+    pub(super) fn guard_fraction(&self) -> Result<f64, ConfigError> {
+        const DEFAULT: f64 = 0.3;
+        let Some(found) = self.setting("--prune-guard-fraction", "OFOP_PRUNE_GUARD_FRACTION") else {
+            return Ok(DEFAULT);
+        };
+        let text = found.text.trim();
+        let number = match text.strip_suffix('%') {
+            Some(percent) => percent.trim().parse::<f64>().map(|number| number / 100.0),
+            None => text.parse(),
+        };
+        number.ok().filter(|number| (0.0..=1.0).contains(number)).ok_or_else(|| {
+            invalid(
+                found.from,
+                format!("`{text}` is not between 0 and 1"),
+                "write the share of resources that may go at once, e.g. 0.3 or 30%",
+            )
+        })
+    }
+
+    pub(super) fn token(&self) -> Result<Option<Secret>, ConfigError> {
+        let (text, from) = match self.setting("--token-file", "OFOP_TOKEN_FILE") {
+            Some(Found { text, from }) => {
+                let path = PathBuf::from(text);
+                let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::File {
+                    from: from.clone(),
+                    path,
+                    source,
+                })?;
+                (text, from)
+            }
+            None => match self.variable("OFOP_TOKEN") {
+                Some(found) => (found.text, found.from),
+                None => return Ok(None),
+            },
+        };
+        let token = text.trim();
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(invalid(
+                from,
+                "the token is empty or holds white space or control characters",
+                "make one with: head -c 32 /dev/urandom | base64",
+            ));
+        }
+        Ok(Some(Secret::new(token)))
+    }
+}
+
+/// `500ms`, `30s`, `5m`, `1h`; a bare number is seconds.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: f64 = number.parse().ok()?;
+    let seconds = match unit.trim() {
+        "ms" => number / 1000.0,
+        "" | "s" => number,
+        "m" | "min" => number * 60.0,
+        "h" => number * 3600.0,
+        _ => return None,
+    };
+    Duration::try_from_secs_f64(seconds).ok()
+}

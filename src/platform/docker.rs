@@ -1,0 +1,3 @@
+//! Plain containers on one host.
+
+pub mod body;

@@ -1,0 +1,121 @@
+//! What `POST /containers/create` receives.
+
+use serde_json::{Map, Value, json};
+
+use crate::model::service::Mount;
+use crate::model::{Mark, ServiceSpec};
+
+/// The body that creates a container; its name travels beside it. The first network is part of it, further
+/// ones are connected before the container starts ([`further_networks`]), since engines before 25.0 take
+/// only one.
+pub fn create_body(spec: &ServiceSpec, mark: Option<&Mark>) -> Value {
+    let mut labels: Map<String, Value> = spec.labels.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+    for (key, value) in mark.iter().flat_map(|mark| mark.labels()) {
+        labels.insert(key.to_owned(), json!(value));
+    }
+    let mut body = Map::new();
+    body.insert("Image".into(), json!(spec.image));
+    put(&mut body, "Entrypoint", json!(spec.command));
+    put(&mut body, "Cmd", json!(spec.args));
+    put(&mut body, "Env", spec.env.iter().map(|variable| variable.joined()).collect());
+    if let Some(user) = &spec.user {
+        body.insert("User".into(), json!(user));
+    }
+    put(&mut body, "Labels", Value::Object(labels));
+    let exposed: Map<String, Value> = spec.ports.iter().map(|port| (inside(port), json!({}))).collect();
+    put(&mut body, "ExposedPorts", Value::Object(exposed));
+    body.insert("HostConfig".into(), host_config(spec));
+    if let Some(network) = spec.networks.first() {
+        body.insert("NetworkingConfig".into(), json!({"EndpointsConfig": {network: {}}}));
+    }
+    Value::Object(body)
+}
+
+/// The networks to connect after creation.
+pub fn further_networks(spec: &ServiceSpec) -> &[String] {
+    spec.networks.get(1..).unwrap_or_default()
+}
+
+fn host_config(spec: &ServiceSpec) -> Value {
+    let mut host = Map::new();
+    let network = spec.networks.first().map_or("default", String::as_str);
+    host.insert("NetworkMode".into(), json!(network));
+    put(&mut host, "Mounts", spec.mounts.iter().map(mount).collect());
+    let ulimits =
+        |ulimit: &crate::model::service::Ulimit| json!({"Name": ulimit.name, "Soft": ulimit.soft, "Hard": ulimit.hard});
+    put(&mut host, "Ulimits", spec.ulimits.iter().map(ulimits).collect());
+    if let Some(cpus) = spec.limits.nano_cpus {
+        host.insert("NanoCpus".into(), json!(cpus));
+    }
+    if let Some(bytes) = spec.limits.memory_bytes {
+        host.insert("Memory".into(), json!(bytes));
+    }
+    let mut bindings = Map::new();
+    for port in &spec.ports {
+        bindings.insert(inside(port), json!([{"HostPort": port.published.to_string()}]));
+    }
+    put(&mut host, "PortBindings", Value::Object(bindings));
+    Value::Object(host)
+}
+
+fn inside(port: &crate::model::service::Port) -> String {
+    format!("{}/{}", port.target, port.protocol)
+}
+
+fn mount(mount: &Mount) -> Value {
+    let mut body = match mount {
+        Mount::Volume { source, target, driver, options, read_only: _ } => {
+            let mut body = json!({"Type": "volume", "Source": source, "Target": target});
+            if !driver.is_empty() || !options.is_empty() {
+                body["VolumeOptions"] = json!({"DriverConfig": {"Name": driver, "Options": options}});
+            }
+            body
+        }
+        Mount::Bind { source, target, read_only: _ } => json!({"Type": "bind", "Source": source, "Target": target}),
+        Mount::Other { kind, target } => json!({"Type": kind, "Target": target}),
+    };
+    if matches!(mount, Mount::Volume { read_only: true, .. } | Mount::Bind { read_only: true, .. }) {
+        body["ReadOnly"] = json!(true);
+    }
+    body
+}
+
+fn put(body: &mut Map<String, Value>, key: &str, value: Value) {
+    let empty = value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty);
+    if !empty {
+        body.insert(key.to_owned(), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ServiceName;
+    use crate::model::service::{EnvVar, Port};
+
+    #[test]
+    fn a_container_takes_its_first_network_at_creation_and_the_rest_after() {
+        let mut spec = ServiceSpec::new(ServiceName::new("cnc-agent").unwrap(), "agent:1");
+        spec.command = vec!["sh".into(), "-c".into(), "true".into()];
+        spec.env = vec![EnvVar::new("A", "1")];
+        spec.networks = vec!["factory-net".into(), "mon".into()];
+        spec.ports = vec![Port::tcp(3202, 5000)];
+        spec.limits.nano_cpus = Some(1_000_000_000);
+        assert_eq!(
+            create_body(&spec, None),
+            json!({
+                "Image": "agent:1",
+                "Entrypoint": ["sh", "-c", "true"],
+                "Env": ["A=1"],
+                "ExposedPorts": {"5000/tcp": {}},
+                "HostConfig": {
+                    "NetworkMode": "factory-net",
+                    "NanoCpus": 1_000_000_000,
+                    "PortBindings": {"5000/tcp": [{"HostPort": "3202"}]},
+                },
+                "NetworkingConfig": {"EndpointsConfig": {"factory-net": {}}},
+            })
+        );
+        assert_eq!(further_networks(&spec), ["mon"]);
+    }
+}
