@@ -17,13 +17,30 @@
 //! - Nothing is removed on an incomplete read, on one sighting, while any manifest is invalid, or beyond the
 //!   guard without a person's word.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod diff;
+mod draft;
+mod health;
+mod image;
+mod join;
+mod memory;
+mod ownership;
+mod records;
+mod removal;
+mod services;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    ConditionKind, DesiredResource, InstanceName, Record, RecordId, ResourceId, ServiceId, ServiceName, SpecHash,
+    ConditionKind, Desired, DesiredResource, Health, InstanceName, Observed, Plan, PlatformSnapshot, Record, RecordId,
+    RegistrySnapshot, ResourceId, ResourcePlan, ServiceId, ServiceName, Step, Sync, Wait,
 };
+
+use self::draft::Draft;
+use self::join::{Joined, Orphans, Wanted};
+pub use self::memory::{Attempt, Memory};
+use self::removal::Pruning;
 
 /// What an operator may do, and its limits. Values, not behaviour.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,51 +81,183 @@ impl Default for Guard {
     }
 }
 
-/// What the operator remembers between passes. All of it can be lost without harm: removals then take one more
-/// look, an update that the engine rolled back is tried once more, and deadlines begin anew.
-#[derive(Debug, Clone, Default)]
-pub struct Memory {
-    /// Services that were seen without a reason to exist, and the generation of the snapshot that showed it.
-    pub orphan_services: BTreeMap<ServiceId, u64>,
-    /// The same for records.
-    pub orphan_records: BTreeMap<RecordId, u64>,
-    /// Services that are being removed, and for which resource they ran: their tasks outlive them.
-    pub departing: BTreeMap<ServiceId, ResourceId>,
-    /// Since when tasks that end hold up the taking back of a record.
-    pub ending: BTreeMap<ServiceId, Duration>,
-    /// Records written or taken back a moment ago (`None`), with the time until which the registry may say
-    /// otherwise.
-    pub expected: BTreeMap<RecordId, (Option<Arc<Record>>, Duration)>,
-    /// Since when an asset's rows have stayed away, for assets that are being taken back.
-    pub gone_since: BTreeMap<RecordId, Duration>,
-    /// Updates that the engine rolled back: not tried again until the manifest changes. The one part that is
-    /// worth keeping over a restart, since the engine forgets what it rolled back.
-    pub rolled_back: BTreeMap<ServiceName, SpecHash>,
-    /// Updates that were sent and whose end has not been seen.
-    pub attempted: BTreeMap<ServiceName, Attempt>,
-    /// Since when a resource has been on its way.
-    pub progressing_since: BTreeMap<ResourceId, Duration>,
-    /// Since when a condition holds, by its kind and reason.
-    pub condition_since: BTreeMap<(ResourceId, ConditionKind, String), Duration>,
-    /// What each resource looked like when it was last seen in sync: what of it is missing later was lost.
-    pub synced: BTreeMap<ResourceId, Arc<DesiredResource>>,
-    /// Resources whose removal a person has confirmed and that are not gone yet.
-    pub confirmed: BTreeSet<ResourceId>,
-    /// A person confirmed removals beyond the guard, for the next plan.
-    pub confirm_next: bool,
-    /// Resources that a person told us to leave alone.
-    pub suspended: BTreeSet<ResourceId>,
-    /// Resources of which a rolled-back update may be tried again.
-    pub retry: BTreeSet<ResourceId>,
+/// How soon to look again for a second sighting, or for tasks that are ending.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Decides what to do. Pure: the same values give the same plan.
+///
+/// # Guarantees
+///
+/// - Every resource that is desired, or of which something exists under our mark, is in the plan; with a scope,
+///   every such resource of the scope.
+/// - Steps of a resource are in the order in which they must be taken; whoever takes them stops at the first that
+///   fails. Resources do not depend on one another.
+/// - A step that is needed and cannot be taken now is held, with what it waits for.
+pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy, memory: &Memory) -> Plan {
+    let context = Context::new(desired, observed, policy, memory);
+    let joined = join::join(&context);
+    let pruning = Pruning::decide(&context, &joined);
+    let mut recheck = Recheck::default();
+    let mut resources: Vec<(ResourceId, ResourcePlan)> = Vec::with_capacity(joined.wanted.len());
+    for wanted in &joined.wanted {
+        if context.in_scope(&wanted.resource.id) {
+            let plan = plan_wanted(&context, &joined, wanted);
+            recheck.look(&context, &wanted.resource.id, &plan);
+            resources.push((wanted.resource.id.clone(), plan));
+        }
+    }
+    for (id, orphans) in &joined.orphans {
+        if policy.remove.contains(*id) || !desired.resources.contains_key(*id) {
+            let plan = plan_unwanted(&context, id, orphans, &pruning);
+            recheck.look(&context, id, &plan);
+            resources.push(((*id).clone(), plan));
+        }
+    }
+    Plan {
+        revision: desired.revision.clone(),
+        resources: resources.into_iter().collect(),
+        prune: pruning.verdict,
+        prune_confirmed: policy.prune_confirmed || memory.confirm_next,
+        recheck: recheck.soonest,
+    }
 }
 
-/// An update that was sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attempt {
-    /// What was asked for: the hash in the mark, with the digest if one was pinned.
-    pub spec: SpecHash,
-    /// The service.
-    pub id: ServiceId,
-    /// The version that the update was planned on. Only what the engine says under a later one is about it.
-    pub version: u64,
+fn plan_wanted<'a>(context: &Context<'a>, joined: &Joined<'a>, wanted: &Wanted<'a>) -> ResourcePlan {
+    let resource: &DesiredResource = wanted.resource;
+    let (found, records) = (joined.services(wanted), joined.records(wanted));
+    let mut draft = Draft::default();
+    services::plan_services(context, &mut draft, resource, found, records);
+    records::plan_records(context, &mut draft, resource, records, found);
+    if !joined.orphans.is_empty()
+        && let Some(orphans) = joined.orphans.get(&resource.id)
+    {
+        removal::plan_leftovers(context, &mut draft, &resource.id, orphans, found);
+    }
+    let health = health::of_wanted(context, &mut draft, resource, found);
+    if resource.frozen {
+        let message = format!("{} is invalid; the resource stays as it last was valid", resource.origin.file);
+        draft.note(ConditionKind::Frozen, "InvalidManifest", message);
+    }
+    let blind = !resource.services.is_empty() && context.platform.is_none();
+    let sync = match () {
+        () if blind => Sync::Unknown,
+        () if draft.differs => Sync::OutOfSync,
+        () if draft.unknown => Sync::Unknown,
+        () => Sync::Synced,
+    };
+    finish(context, draft, &resource.id, Some(resource), sync, health)
+}
+
+fn plan_unwanted(context: &Context<'_>, id: &ResourceId, orphans: &Orphans<'_>, pruning: &Pruning) -> ResourcePlan {
+    let mut draft = Draft::default();
+    removal::plan_removal(context, &mut draft, id, orphans, pruning);
+    let tasks = |service: &ServiceId| context.platform.and_then(|platform| platform.tasks.get(service));
+    let services =
+        orphans.services.iter().map(|service| (&***service, tasks(&service.id).map(Vec::as_slice).unwrap_or_default()));
+    let health = health::of_orphans(&mut draft, services);
+    let described = context.desired.resources.get(id).map(|resource| &**resource);
+    finish(context, draft, id, described, Sync::OutOfSync, health)
+}
+
+fn finish(
+    context: &Context<'_>,
+    mut draft: Draft,
+    id: &ResourceId,
+    described: Option<&DesiredResource>,
+    sync: Sync,
+    mut health: Health,
+) -> ResourcePlan {
+    if !context.memory.suspended.is_empty() && context.memory.suspended.contains(id) {
+        draft.suspend();
+        health = Health::Suspended;
+    }
+    let conditions = draft.conditions(context, id);
+    ResourcePlan {
+        origin: described.map(|resource| resource.origin.clone()),
+        steps: draft.steps,
+        held: draft.held,
+        drift: draft.drift,
+        sync,
+        health,
+        conditions,
+    }
+}
+
+/// What every part of planning looks at.
+struct Context<'a> {
+    desired: &'a Desired,
+    policy: &'a Policy,
+    memory: &'a Memory,
+    at: Duration,
+    platform: Option<&'a PlatformSnapshot>,
+    registry: Option<&'a RegistrySnapshot>,
+}
+
+impl<'a> Context<'a> {
+    fn new(desired: &'a Desired, observed: &'a Observed, policy: &'a Policy, memory: &'a Memory) -> Self {
+        Context {
+            desired,
+            policy,
+            memory,
+            at: observed.at,
+            platform: observed.platform.as_deref(),
+            registry: observed.registry.as_deref(),
+        }
+    }
+
+    fn in_scope(&self, id: &ResourceId) -> bool {
+        self.policy.scope.as_ref().is_none_or(|scope| scope.contains(id)) || self.policy.remove.contains(id)
+    }
+
+    /// Why the service of this name cannot be understood, if it exists and cannot. The engine tells names apart
+    /// without regard to case.
+    fn unreadable(&self, name: &ServiceName) -> Option<&'a str> {
+        let (_, reason) =
+            self.platform?.unreadable.iter().find(|(found, _)| found.eq_ignore_ascii_case(name.as_str()))?;
+        Some(reason)
+    }
+
+    /// What was written to the registry so recently that it may not be visible yet: a record, or its absence.
+    fn expectation(&self, id: &RecordId) -> Option<&'a Option<Arc<Record>>> {
+        let (record, until) = self.memory.expected.get(id)?;
+        (*until > self.at).then_some(record)
+    }
+}
+
+/// When time alone will change the plan.
+#[derive(Default)]
+struct Recheck {
+    soonest: Option<Duration>,
+}
+
+impl Recheck {
+    fn after(&mut self, wait: Duration) {
+        self.soonest = Some(self.soonest.map_or(wait, |soonest| soonest.min(wait)));
+    }
+
+    fn look(&mut self, context: &Context<'_>, id: &ResourceId, plan: &ResourcePlan) {
+        for held in &plan.held {
+            match &held.wait {
+                Wait::SecondSighting | Wait::TasksEnding(_) => self.after(LOOK_AGAIN),
+                Wait::RowsStayAway => {
+                    let since = match &held.step.step {
+                        Step::ForgetRecord { record } => context.memory.gone_since.get(record),
+                        Step::CreateService { .. }
+                        | Step::UpdateService { .. }
+                        | Step::RemoveService { .. }
+                        | Step::Register { .. }
+                        | Step::Deregister { .. } => None,
+                    };
+                    let stayed = since.map_or(Duration::ZERO, |since| context.at.saturating_sub(*since));
+                    self.after(removal::FORGET_AFTER.saturating_sub(stayed).max(LOOK_AGAIN));
+                }
+                Wait::Services | Wait::Dependency | Wait::RolledBack | Wait::Suspended | Wait::Prune(_) => {}
+            }
+        }
+        if plan.health == Health::Progressing {
+            let since = context.memory.progressing_since.get(id).copied().unwrap_or(context.at);
+            let spent = context.at.saturating_sub(since);
+            self.after(context.policy.progress_deadline.saturating_sub(spent).max(LOOK_AGAIN));
+        }
+    }
 }

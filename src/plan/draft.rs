@@ -1,0 +1,94 @@
+//! The plan of one resource while it is being made.
+
+use crate::model::{
+    Condition, ConditionKind, Drift, DriftType, FieldChange, HeldStep, PlannedStep, Reason, Step, Wait,
+};
+
+use super::Context;
+use crate::model::ResourceId;
+
+/// What has been found out and decided about one resource so far.
+#[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent findings, not a state")]
+pub(super) struct Draft {
+    pub(super) steps: Vec<PlannedStep>,
+    pub(super) held: Vec<HeldStep>,
+    pub(super) drift: Vec<Drift>,
+    pub(super) notes: Vec<Note>,
+    /// Something does not match.
+    pub(super) differs: bool,
+    /// Something could not be read.
+    pub(super) unknown: bool,
+    /// Something is missing and cannot be made now: nothing new is put on top of it.
+    pub(super) blocked: bool,
+    /// The engine undid an update of it, which is held.
+    pub(super) rolled_back: bool,
+    /// It waits for something that is not ours.
+    pub(super) waiting: bool,
+    /// A stranger is in the way.
+    pub(super) conflict: bool,
+}
+
+/// A condition without its time.
+pub(super) struct Note {
+    pub(super) kind: ConditionKind,
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+}
+
+impl Draft {
+    /// Plans a step, now or when what it waits for has come.
+    pub(super) fn step(&mut self, step: Step, reason: Reason, changes: Vec<FieldChange>, wait: Option<Wait>) {
+        let step = PlannedStep { step, reason, changes };
+        self.differs = true;
+        match wait {
+            None => self.steps.push(step),
+            Some(wait) => self.held.push(HeldStep { step, wait }),
+        }
+    }
+
+    /// Notes drift.
+    pub(super) fn drift(&mut self, drift: DriftType, object: String, changes: &[FieldChange]) {
+        self.differs = true;
+        self.drift.push(Drift { drift, object, fields: changes.iter().map(|change| change.field.clone()).collect() });
+    }
+
+    /// Notes a condition.
+    pub(super) fn note(&mut self, kind: ConditionKind, reason: &'static str, message: String) {
+        self.notes.push(Note { kind, reason, message });
+    }
+
+    /// A stranger is in the way.
+    pub(super) fn conflict(&mut self, reason: &'static str, message: String) {
+        self.differs = true;
+        self.conflict = true;
+        self.note(ConditionKind::Conflict, reason, message);
+    }
+
+    /// It waits for something that is not there.
+    pub(super) fn wait_for(&mut self, reason: &'static str, message: String) {
+        self.waiting = true;
+        self.note(ConditionKind::Waiting, reason, message);
+    }
+
+    /// Turns every step into one that waits: the resource is suspended.
+    pub(super) fn suspend(&mut self) {
+        let steps = self.steps.drain(..).map(|step| HeldStep { step, wait: Wait::Suspended });
+        let mut held: Vec<HeldStep> = steps.collect();
+        held.append(&mut self.held);
+        self.held = held;
+        self.note(ConditionKind::Suspended, "Suspended", "left alone until it is resumed".into());
+    }
+
+    /// Conditions with the time since which they hold: the kind and the reason are what makes two the same.
+    pub(super) fn conditions(&mut self, context: &Context<'_>, id: &ResourceId) -> Vec<Condition> {
+        self.notes
+            .drain(..)
+            .map(|note| {
+                let key = (id.clone(), note.kind, note.reason.to_owned());
+                let since = context.memory.condition_since.get(&key).copied().unwrap_or(context.at);
+                Condition { kind: note.kind, reason: key.2, message: note.message, since }
+            })
+            .collect()
+    }
+}

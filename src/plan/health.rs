@@ -1,0 +1,227 @@
+//! Whether a resource runs.
+
+use std::collections::BTreeMap;
+
+use crate::model::{
+    Availability, ConditionKind, DesiredResource, Health, ObservedService, Record, ServiceSpec, TaskState, TaskView,
+    UpdateState,
+};
+
+use super::Context;
+use super::draft::Draft;
+use super::join::Found;
+
+/// How many ended tasks of one replica make a restart loop. The engine keeps five per replica by default
+/// (`TaskHistoryRetentionLimit`).
+const RESTART_LOOP: usize = 3;
+
+/// How it goes with one service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Pulse {
+    Runs,
+    OnItsWay,
+    Fails,
+}
+
+/// Health of a resource that is described.
+pub(super) fn of_wanted(
+    context: &Context<'_>,
+    draft: &mut Draft,
+    resource: &DesiredResource,
+    found: &[Found<'_>],
+) -> Health {
+    if !resource.services.is_empty() && context.platform.is_none() {
+        return Health::Unknown;
+    }
+    let mut worst = Pulse::Runs;
+    for (service, found) in resource.services.iter().zip(found) {
+        let pulse = match found.service {
+            Some(existing) => pulse(draft, existing, service.spec.replicas, found.tasks),
+            None => Pulse::OnItsWay,
+        };
+        worst = worst.max(pulse);
+    }
+    if worst == Pulse::Runs {
+        worst = worst.max(availability(context, draft, resource));
+    }
+    if resource.services.is_empty() {
+        if context.registry.is_none() {
+            return Health::Unknown;
+        }
+        if draft.differs {
+            worst = Pulse::OnItsWay;
+        }
+    }
+    let health = if draft.rolled_back {
+        Health::RolledBack
+    } else if draft.conflict || worst == Pulse::Fails {
+        Health::Degraded
+    } else if draft.waiting {
+        Health::Waiting
+    } else if worst == Pulse::OnItsWay {
+        deadline(context, draft, resource)
+    } else {
+        Health::Healthy
+    };
+    if health == Health::Healthy && draft.unknown && found.iter().any(|found| found.service.is_none()) {
+        Health::Unknown
+    } else {
+        health
+    }
+}
+
+/// Health of a resource that goes: it runs as long as it is there.
+pub(super) fn of_orphans<'a>(
+    draft: &mut Draft,
+    services: impl Iterator<Item = (&'a ObservedService, &'a [TaskView])>,
+) -> Health {
+    let going = !draft.steps.is_empty();
+    let mut worst = None;
+    for (service, tasks) in services {
+        let pulse = pulse(draft, service, service.spec.replicas, tasks);
+        worst = worst.max(Some(pulse));
+    }
+    match worst {
+        _ if going => Health::Progressing,
+        Some(Pulse::Runs) => Health::Healthy,
+        Some(Pulse::Fails) => Health::Degraded,
+        Some(Pulse::OnItsWay) | None => Health::Progressing,
+    }
+}
+
+/// The engine sets no limit to how long a task may stay on its way, so we do.
+fn deadline(context: &Context<'_>, draft: &mut Draft, resource: &DesiredResource) -> Health {
+    let since = context.memory.progressing_since.get(&resource.id).copied().unwrap_or(context.at);
+    let limit = context.policy.progress_deadline;
+    if context.at.saturating_sub(since) < limit {
+        return Health::Progressing;
+    }
+    draft.note(
+        ConditionKind::Degraded,
+        "ProgressDeadlineExceeded",
+        format!("has been on its way for more than {} s", limit.as_secs()),
+    );
+    Health::Degraded
+}
+
+fn pulse(draft: &mut Draft, service: &ObservedService, replicas: u64, tasks: &[TaskView]) -> Pulse {
+    let name = &service.spec.name;
+    let running = tasks.iter().filter(|task| task.wanted && task.state == TaskState::Running).count() as u64;
+    let paused = match &service.update {
+        UpdateState::Paused(why) | UpdateState::RollbackPaused(why) => Some(why),
+        UpdateState::None
+        | UpdateState::Updating
+        | UpdateState::Completed
+        | UpdateState::RollbackStarted(_)
+        | UpdateState::RollbackCompleted(_) => None,
+    };
+    if let Some(why) = paused {
+        let why = scrub(why, &service.spec);
+        draft.note(ConditionKind::Degraded, "UpdatePaused", format!("the engine stopped updating {name}: {why}"));
+        return Pulse::Fails;
+    }
+    let updating = matches!(service.update, UpdateState::Updating | UpdateState::RollbackStarted(_));
+    if running >= replicas {
+        if updating {
+            draft.note(ConditionKind::Progressing, "Updating", format!("tasks of {name} are being replaced"));
+        }
+        return if updating { Pulse::OnItsWay } else { Pulse::Runs };
+    }
+    let (pulse, reason, error) = trouble(tasks);
+    let kind = if pulse == Pulse::Fails { ConditionKind::Degraded } else { ConditionKind::Progressing };
+    let error = if error.is_empty() { String::new() } else { format!(": {}", scrub(error, &service.spec)) };
+    draft.note(kind, reason, format!("{running} of {replicas} tasks of {name} run{error}"));
+    pulse
+}
+
+/// What keeps tasks from running: the newest error of those that should, or of those that tried.
+fn trouble(tasks: &[TaskView]) -> (Pulse, &'static str, &str) {
+    let with_error = |wanted: bool| {
+        tasks
+            .iter()
+            .filter(move |task| task.wanted == wanted && !task.error.is_empty())
+            .max_by(|left, right| left.since.cmp(&right.since).then_with(|| left.id.cmp(&right.id)))
+    };
+    let newest = with_error(true).or_else(|| with_error(false));
+    let mut failures: BTreeMap<u64, usize> = BTreeMap::new();
+    for task in tasks {
+        if matches!(task.state, TaskState::Failed | TaskState::Rejected) {
+            *failures.entry(task.slot).or_default() += 1;
+        }
+    }
+    let runs =
+        |slot: u64| tasks.iter().any(|task| task.slot == slot && task.wanted && task.state == TaskState::Running);
+    let looping = failures.iter().any(|(slot, count)| *count >= RESTART_LOOP && !runs(*slot));
+    let error = newest.map(|task| task.error.as_str()).unwrap_or_default();
+    let reason = match newest {
+        Some(task) => word(&task.error, task.state),
+        None if tasks.is_empty() => "NoTasks",
+        None => "Starting",
+    };
+    match (looping, reason) {
+        (true, "TaskFailed") => (Pulse::Fails, "RestartLoop", error),
+        (true, reason) => (Pulse::Fails, reason, error),
+        (false, reason) => (Pulse::OnItsWay, reason, error),
+    }
+}
+
+/// One word for what the engine says in a sentence.
+fn word(error: &str, state: TaskState) -> &'static str {
+    let says = |part: &str| error.to_ascii_lowercase().contains(part);
+    if says("no suitable node") {
+        "NoSuitableNode"
+    } else if says("no such image") || says("manifest unknown") || says("pull access denied") {
+        "ImageMissing"
+    } else if says("network") && says("not found") {
+        "NetworkMissing"
+    } else if state == TaskState::Rejected {
+        "TaskRejected"
+    } else {
+        "TaskFailed"
+    }
+}
+
+/// An engine's error text without the values of variables, should it quote one.
+fn scrub(error: &str, spec: &ServiceSpec) -> String {
+    /// Shorter values are words such as `1` or `on`, which say nothing and would leave holes everywhere.
+    const TELLING: usize = 4;
+    let mut text = error.to_owned();
+    for var in spec.env.iter().filter(|var| var.value.len() >= TELLING) {
+        if text.contains(&var.value) {
+            text = text.replace(&var.value, &format!("<{}>", var.name));
+        }
+    }
+    text
+}
+
+/// An app whose tasks run and that says of itself that it is not available is on its way.
+fn availability(context: &Context<'_>, draft: &mut Draft, resource: &DesiredResource) -> Pulse {
+    /// The type of the assets that say so as they start and stop, unlike devices, which are off at night.
+    const APP: &str = "OpenFactoryApp";
+    let Some(registry) = context.registry else { return Pulse::Runs };
+    if registry.availability.is_empty() {
+        return Pulse::Runs;
+    }
+    let absent: Vec<&str> = resource
+        .records
+        .iter()
+        .filter_map(|record| match &**record {
+            Record::Asset(asset) if asset.asset_type == APP => Some(&asset.uuid),
+            Record::Asset(_)
+            | Record::Connector { .. }
+            | Record::MetricsTarget { .. }
+            | Record::CoordinatorDevice { .. } => None,
+        })
+        .filter(|uuid| registry.availability.get(*uuid) == Some(&Availability::Unavailable))
+        .map(|uuid| uuid.as_str())
+        .collect();
+    if absent.is_empty() {
+        return Pulse::Runs;
+    }
+    draft.note(
+        ConditionKind::Progressing,
+        "AssetUnavailable",
+        format!("runs, but says that it is unavailable: {}", absent.join(", ")),
+    );
+    Pulse::OnItsWay
+}

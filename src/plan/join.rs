@@ -1,0 +1,164 @@
+//! Lays what is wanted beside what is found: one walk over two sorted lists for services, one for records.
+//!
+//! What is found under our mark and wanted by nobody is an orphan of the resource that its mark names.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::model::{
+    DesiredResource, ObservedRecord, ObservedService, RecordId, ResourceId, ServiceId, ServiceName, TaskView,
+};
+
+use super::Context;
+
+/// Both sides, matched.
+pub(super) struct Joined<'a> {
+    /// Wanted resources, sorted by id.
+    pub(super) wanted: Vec<Wanted<'a>>,
+    /// What exists under our mark and is not wanted, by the resource that it was made for.
+    pub(super) orphans: BTreeMap<&'a ResourceId, Orphans<'a>>,
+    services: Vec<Found<'a>>,
+    records: Vec<Option<&'a Arc<ObservedRecord>>>,
+}
+
+/// A wanted resource with what was found for it.
+pub(super) struct Wanted<'a> {
+    pub(super) resource: &'a Arc<DesiredResource>,
+    services: usize,
+    records: usize,
+}
+
+/// What was found under the name of a wanted service.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Found<'a> {
+    /// The service.
+    pub(super) service: Option<&'a Arc<ObservedService>>,
+    /// Its tasks.
+    pub(super) tasks: &'a [TaskView],
+    /// Another resource that wants a service of the same name and comes before this one.
+    pub(super) rival: Option<&'a ResourceId>,
+}
+
+/// What exists for a resource under our mark without being wanted.
+#[derive(Default)]
+pub(super) struct Orphans<'a> {
+    /// Sorted by name.
+    pub(super) services: Vec<&'a Arc<ObservedService>>,
+    /// Sorted by id.
+    pub(super) records: Vec<(&'a RecordId, &'a Arc<ObservedRecord>)>,
+}
+
+impl<'a> Joined<'a> {
+    /// Services found for a wanted resource, in its order.
+    pub(super) fn services(&self, wanted: &Wanted<'a>) -> &[Found<'a>] {
+        self.services.get(wanted.services..wanted.services + wanted.resource.services.len()).unwrap_or_default()
+    }
+
+    /// Records found for a wanted resource, in its order.
+    pub(super) fn records(&self, wanted: &Wanted<'a>) -> &[Option<&'a Arc<ObservedRecord>>] {
+        self.records.get(wanted.records..wanted.records + wanted.resource.records.len()).unwrap_or_default()
+    }
+}
+
+/// Matches both sides. Resources that a person wants removed count as not wanted.
+pub(super) fn join<'a>(context: &Context<'a>) -> Joined<'a> {
+    let mut wanted = Vec::with_capacity(context.desired.resources.len());
+    let (mut services, mut records) = (0, 0);
+    for (id, resource) in &context.desired.resources {
+        if !context.policy.remove.contains(id) {
+            wanted.push(Wanted { resource, services, records });
+            services += resource.services.len();
+            records += resource.records.len();
+        }
+    }
+    let mut joined = Joined {
+        wanted,
+        orphans: BTreeMap::new(),
+        services: vec![Found::default(); services],
+        records: vec![None; records],
+    };
+    join_services(context, &mut joined);
+    join_records(context, &mut joined);
+    joined
+}
+
+fn join_services<'a>(context: &Context<'a>, joined: &mut Joined<'a>) {
+    let mut names: Vec<(&'a ServiceName, usize, &'a ResourceId)> = Vec::with_capacity(joined.services.len());
+    for wanted in &joined.wanted {
+        for service in &wanted.resource.services {
+            names.push((&service.spec.name, names.len(), &wanted.resource.id));
+        }
+    }
+    // nearly sorted already, since names derive from uuids
+    names.sort_by(|left, right| left.0.cmp(right.0).then(left.1.cmp(&right.1)));
+    for pair in names.windows(2) {
+        if let [(before, _, resource), (after, at, _)] = pair
+            && before == after
+            && let Some(found) = joined.services.get_mut(*at)
+        {
+            found.rival = Some(resource);
+        }
+    }
+    let Some(platform) = context.platform else { return };
+    let mut names = names.into_iter().peekable();
+    for (name, service) in &platform.services {
+        while names.next_if(|(wanted, ..)| *wanted < name).is_some() {}
+        let mut is_wanted = false;
+        while let Some((_, at, _)) = names.next_if(|(wanted, ..)| *wanted == name) {
+            is_wanted = true;
+            if let Some(found) = joined.services.get_mut(at) {
+                found.service = Some(service);
+                found.tasks = platform.tasks.get(&service.id).map(Vec::as_slice).unwrap_or_default();
+            }
+        }
+        if !is_wanted
+            && let Some(mark) = &service.mark
+            && mark.instance == context.policy.instance
+            && context.in_scope(&mark.resource)
+        {
+            joined.orphans.entry(&mark.resource).or_default().services.push(service);
+        }
+    }
+}
+
+fn join_records<'a>(context: &Context<'a>, joined: &mut Joined<'a>) {
+    let Some(registry) = context.registry else { return };
+    let mut ids: Vec<(RecordId, usize)> = Vec::with_capacity(joined.records.len());
+    for wanted in &joined.wanted {
+        for record in &wanted.resource.records {
+            ids.push((record.id(), ids.len()));
+        }
+    }
+    ids.sort();
+    let mut ids = ids.into_iter().peekable();
+    for (id, record) in &registry.records {
+        while ids.next_if(|(wanted, _)| wanted < id).is_some() {}
+        let mut is_wanted = false;
+        while let Some((_, at)) = ids.next_if(|(wanted, _)| wanted == id) {
+            is_wanted = true;
+            if let Some(found) = joined.records.get_mut(at) {
+                *found = Some(record);
+            }
+        }
+        if !is_wanted
+            && let Some(owner) = &record.owner
+            && owner.instance == context.policy.instance
+            && context.in_scope(&owner.resource)
+        {
+            joined.orphans.entry(&owner.resource).or_default().records.push((id, record));
+        }
+    }
+}
+
+/// Ids of removed services that still have a live task, with the resource that they ran for if it is known.
+pub(super) fn departed<'a>(context: &Context<'a>) -> Vec<(&'a ServiceId, Option<&'a ResourceId>)> {
+    let Some(platform) = context.platform else { return Vec::new() };
+    let present: std::collections::BTreeSet<&ServiceId> =
+        platform.services.values().map(|service| &service.id).collect();
+    platform
+        .tasks
+        .iter()
+        .filter(|(id, tasks)| !present.contains(id) && tasks.iter().any(|task| task.state.is_active()))
+        .map(|(id, _)| (id, context.memory.departing.get(id)))
+        .collect()
+}

@@ -1,0 +1,308 @@
+//! How the memory of one pass becomes that of the next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{
+    Command, ConditionKind, Desired, DesiredResource, FailureKind, Health, Observed, Plan, PlannedStep, PruneVerdict,
+    Record, RecordId, ResourceId, ServiceId, ServiceName, SpecHash, Step, StepFailure, Sync, UpdateState, Wait,
+};
+
+use super::Policy;
+use super::records::is_taken_back;
+use super::services::attempt;
+
+/// What the operator remembers between passes. All of it can be lost without harm: removals then take one more
+/// look, an update that the engine rolled back is tried once more, and deadlines begin anew.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    /// Services that were seen without a reason to exist, and the generation of the snapshot that showed it.
+    pub orphan_services: BTreeMap<ServiceId, u64>,
+    /// The same for records.
+    pub orphan_records: BTreeMap<RecordId, u64>,
+    /// Services that are being removed, and for which resource they ran: their tasks outlive them.
+    pub departing: BTreeMap<ServiceId, ResourceId>,
+    /// Since when tasks that end hold up the taking back of a record.
+    pub ending: BTreeMap<ServiceId, Duration>,
+    /// Records written or taken back a moment ago (`None`), with the time until which the registry may say
+    /// otherwise.
+    pub expected: BTreeMap<RecordId, (Option<Arc<Record>>, Duration)>,
+    /// Since when an asset's rows have stayed away, for assets that are being taken back.
+    pub gone_since: BTreeMap<RecordId, Duration>,
+    /// Updates that the engine rolled back: not tried again until the manifest changes. The one part that is
+    /// worth keeping over a restart, since the engine forgets what it rolled back.
+    pub rolled_back: BTreeMap<ServiceName, SpecHash>,
+    /// Updates that were sent and whose end has not been seen.
+    pub attempted: BTreeMap<ServiceName, Attempt>,
+    /// Since when a resource has been on its way.
+    pub progressing_since: BTreeMap<ResourceId, Duration>,
+    /// Since when a condition holds, by its kind and reason.
+    pub condition_since: BTreeMap<(ResourceId, ConditionKind, String), Duration>,
+    /// What each resource looked like when it was last seen in sync: what of it is missing later was lost.
+    pub synced: BTreeMap<ResourceId, Arc<DesiredResource>>,
+    /// Resources whose removal a person has confirmed and that are not gone yet.
+    pub confirmed: BTreeSet<ResourceId>,
+    /// A person confirmed removals beyond the guard, for the next plan.
+    pub confirm_next: bool,
+    /// Resources that a person told us to leave alone.
+    pub suspended: BTreeSet<ResourceId>,
+    /// Resources of which a rolled-back update may be tried again.
+    pub retry: BTreeSet<ResourceId>,
+}
+
+/// An update that was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// What was asked for: the hash in the mark, with the digest if one was pinned.
+    pub spec: SpecHash,
+    /// The service.
+    pub id: ServiceId,
+    /// The version that the update was planned on. Only what the engine says under a later one is about it.
+    pub version: u64,
+}
+
+impl Memory {
+    /// Takes in what a pass saw and decided. To be called once per plan, before its steps are carried out.
+    pub fn learn(&mut self, desired: &Desired, observed: &Observed, plan: &Plan) {
+        self.learn_sightings(desired, observed, plan);
+        self.learn_endings(observed, plan);
+        self.learn_records(observed);
+        self.learn_updates(desired, observed);
+        self.learn_times(observed.at, plan);
+        self.learn_synced(desired, plan);
+        self.learn_confirmations(plan);
+        self.retry.clear();
+    }
+
+    /// Takes in what became of a step. `now` is monotonic time.
+    pub fn step_done(
+        &mut self,
+        policy: &Policy,
+        resource: &ResourceId,
+        step: &PlannedStep,
+        outcome: &Result<(), StepFailure>,
+        now: Duration,
+    ) {
+        // a call whose answer was lost may have worked
+        let may_have_worked = match outcome {
+            Ok(()) => true,
+            Err(failure) => failure.kind == FailureKind::Ambiguous,
+        };
+        if !may_have_worked {
+            return;
+        }
+        let until = now + policy.expectation;
+        match &step.step {
+            Step::CreateService { .. } => {
+                self.progressing_since.insert(resource.clone(), now);
+            }
+            Step::UpdateService { id, version, spec, mark } => {
+                self.progressing_since.insert(resource.clone(), now);
+                let sent = Attempt { spec: attempt(mark, spec), id: id.clone(), version: *version };
+                self.attempted.insert(spec.name.clone(), sent);
+            }
+            Step::RemoveService { id, .. } => {
+                self.departing.insert(id.clone(), resource.clone());
+            }
+            Step::Register { record, .. } if outcome.is_ok() => {
+                self.expected.insert(record.id(), (Some(Arc::clone(record)), until));
+            }
+            Step::Deregister { record } if outcome.is_ok() => {
+                self.expected.insert(record.id(), (None, until));
+            }
+            Step::Register { .. } | Step::Deregister { .. } => {}
+            Step::ForgetRecord { record } => {
+                self.gone_since.remove(record);
+            }
+        }
+    }
+
+    /// Takes in a person's word.
+    pub fn command(&mut self, command: &Command) {
+        match command {
+            Command::Reconcile { confirm_prune } => self.confirm_next |= confirm_prune,
+            Command::Suspend(id) => {
+                self.suspended.insert(id.clone());
+            }
+            Command::Resume(id) => {
+                self.suspended.remove(id);
+                self.retry.insert(id.clone());
+            }
+        }
+    }
+
+    /// Sightings count only when everything was read and every manifest is valid, and only in a row.
+    fn learn_sightings(&mut self, desired: &Desired, observed: &Observed, plan: &Plan) {
+        let (mut services, mut records) = (BTreeSet::<&ServiceId>::new(), BTreeSet::<RecordId>::new());
+        for (id, resource) in &plan.resources {
+            let held = resource.held.iter().map(|held| &held.step);
+            for step in resource.steps.iter().chain(held) {
+                match &step.step {
+                    Step::RemoveService { id: service, .. } => {
+                        services.insert(service);
+                        self.departing.insert(service.clone(), id.clone());
+                    }
+                    Step::Deregister { record } => {
+                        records.insert(record.id());
+                    }
+                    Step::CreateService { .. }
+                    | Step::UpdateService { .. }
+                    | Step::Register { .. }
+                    | Step::ForgetRecord { .. } => {}
+                }
+            }
+        }
+        self.orphan_services.retain(|id, _| services.contains(id));
+        self.orphan_records.retain(|id, _| records.contains(id));
+        if let Some(platform) = observed.platform.as_ref().filter(|platform| platform.complete && desired.complete) {
+            for id in services {
+                self.orphan_services.entry(id.clone()).or_insert(platform.generation);
+            }
+        } else {
+            self.orphan_services.clear();
+        }
+        if let Some(registry) = observed.registry.as_ref().filter(|registry| registry.complete && desired.complete) {
+            for id in records {
+                self.orphan_records.entry(id).or_insert(registry.generation);
+            }
+        } else {
+            self.orphan_records.clear();
+        }
+    }
+
+    fn learn_endings(&mut self, observed: &Observed, plan: &Plan) {
+        let waits: BTreeSet<&ServiceId> = plan
+            .resources
+            .values()
+            .flat_map(|resource| &resource.held)
+            .filter_map(|held| match &held.wait {
+                Wait::TasksEnding(ids) => Some(ids),
+                Wait::SecondSighting
+                | Wait::Services
+                | Wait::RowsStayAway
+                | Wait::Dependency
+                | Wait::RolledBack
+                | Wait::Suspended
+                | Wait::Prune(_) => None,
+            })
+            .flatten()
+            .collect();
+        let Some(platform) = &observed.platform else { return };
+        if self.departing.is_empty() && self.ending.is_empty() && waits.is_empty() {
+            return;
+        }
+        let present: BTreeSet<&ServiceId> = platform.services.values().map(|service| &service.id).collect();
+        let lives = |id: &ServiceId| {
+            platform.tasks.get(id).is_some_and(|tasks| tasks.iter().any(|task| task.state.is_active()))
+        };
+        self.departing.retain(|id, _| present.contains(id) || lives(id));
+        // a wait that has run out stays run out for as long as the tasks are there
+        self.ending.retain(|id, _| lives(id));
+        for id in waits {
+            self.ending.entry(id.clone()).or_insert(observed.at);
+        }
+    }
+
+    fn learn_records(&mut self, observed: &Observed) {
+        self.expected.retain(|_, (_, until)| *until > observed.at);
+        let Some(registry) = observed.registry.as_ref().filter(|registry| registry.complete) else { return };
+        let taken_back = |id: &RecordId| registry.records.get(id).is_some_and(|found| is_taken_back(&found.record));
+        self.gone_since.retain(|id, _| taken_back(id));
+        for (id, found) in &registry.records {
+            if is_taken_back(&found.record) && !self.gone_since.contains_key(id) {
+                self.gone_since.insert(id.clone(), observed.at);
+            }
+        }
+    }
+
+    /// Which of the updates that were sent have ended, and how.
+    fn learn_updates(&mut self, desired: &Desired, observed: &Observed) {
+        for id in &self.retry {
+            let services = desired.resources.get(id).into_iter().flat_map(|resource| &resource.services);
+            for service in services {
+                self.rolled_back.remove(&service.spec.name);
+                self.attempted.remove(&service.spec.name);
+            }
+        }
+        let Some(platform) = &observed.platform else { return };
+        let rolled_back = &mut self.rolled_back;
+        self.attempted.retain(|name, sent| {
+            let Some(found) = platform.services.get(name).filter(|found| found.id == sent.id) else {
+                return !platform.complete;
+            };
+            if found.version <= sent.version {
+                return true;
+            }
+            match &found.update {
+                UpdateState::RollbackStarted(_)
+                | UpdateState::RollbackPaused(_)
+                | UpdateState::RollbackCompleted(_) => {
+                    rolled_back.insert(name.clone(), sent.spec.clone());
+                    false
+                }
+                UpdateState::Completed => false,
+                UpdateState::None | UpdateState::Updating | UpdateState::Paused(_) => true,
+            }
+        });
+        if platform.complete {
+            // a service that is gone has nothing to go back to: it is simply made again
+            self.rolled_back.retain(|name, _| platform.services.contains_key(name));
+        }
+    }
+
+    fn learn_times(&mut self, now: Duration, plan: &Plan) {
+        for (id, resource) in &plan.resources {
+            match resource.health {
+                Health::Progressing => {
+                    self.progressing_since.entry(id.clone()).or_insert(now);
+                }
+                // past its deadline it stays so until it runs
+                Health::Degraded => {}
+                Health::Healthy | Health::RolledBack | Health::Waiting | Health::Suspended | Health::Unknown => {
+                    self.progressing_since.remove(id);
+                }
+            }
+        }
+        self.progressing_since.retain(|id, _| plan.resources.contains_key(id));
+        let before = std::mem::take(&mut self.condition_since);
+        for (id, resource) in &plan.resources {
+            for condition in &resource.conditions {
+                let key = (id.clone(), condition.kind, condition.reason.clone());
+                let since = before.get(&key).copied().unwrap_or(condition.since);
+                self.condition_since.insert(key, since);
+            }
+        }
+    }
+
+    fn learn_synced(&mut self, desired: &Desired, plan: &Plan) {
+        self.synced.retain(|id, _| desired.resources.contains_key(id));
+        for (id, resource) in &plan.resources {
+            if resource.sync != Sync::Synced {
+                continue;
+            }
+            let Some(wanted) = desired.resources.get(id) else { continue };
+            match self.synced.get_mut(id) {
+                Some(known) if Arc::ptr_eq(known, wanted) => {}
+                Some(known) => *known = Arc::clone(wanted),
+                None => {
+                    self.synced.insert(id.clone(), Arc::clone(wanted));
+                }
+            }
+        }
+    }
+
+    fn learn_confirmations(&mut self, plan: &Plan) {
+        self.confirm_next = false;
+        if plan.prune_confirmed {
+            match &plan.prune {
+                PruneVerdict::Nothing => {}
+                PruneVerdict::Allowed(resources) | PruneVerdict::Blocked { resources, .. } => {
+                    self.confirmed.extend(resources.iter().cloned());
+                }
+            }
+        }
+        // gone, or described again
+        self.confirmed.retain(|id| plan.resources.get(id).is_some_and(|resource| resource.origin.is_none()));
+    }
+}

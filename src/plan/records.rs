@@ -1,0 +1,328 @@
+//! Steps for the records of one wanted resource.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::model::record::{AssetRecord, RecordOwner, Uns};
+use crate::model::{
+    Availability, DesiredResource, DriftType, FieldChange, ObservedRecord, Reason, Record, RecordId, RegistrySnapshot,
+    Step, Wait,
+};
+
+use super::Context;
+use super::draft::Draft;
+use super::join::Found;
+
+/// Plans every record of a wanted resource, in the order in which they are written.
+pub(super) fn plan_records(
+    context: &Context<'_>,
+    draft: &mut Draft,
+    resource: &DesiredResource,
+    found: &[Option<&Arc<ObservedRecord>>],
+    services: &[Found<'_>],
+) {
+    if resource.records.is_empty() {
+        return;
+    }
+    let Some(registry) = context.registry else {
+        draft.unknown = true;
+        return;
+    };
+    let planner = Planner { context, registry, resource, services };
+    for (record, found) in resource.records.iter().zip(found) {
+        planner.record(draft, record, found.map(|found| &**found));
+    }
+}
+
+/// Whether a coordinator that serves the record's device is there.
+pub(super) fn coordinator_available(registry: &RegistrySnapshot, record: &Record) -> bool {
+    let Record::CoordinatorDevice { protocol, .. } = record else { return true };
+    registry.availability.iter().any(|(uuid, availability)| {
+        *availability == Availability::Available
+            && matches!(
+                registry.records.get(&RecordId::Asset(uuid.clone())).map(|found| &found.record),
+                Some(Record::Asset(asset)) if asset.asset_type == protocol.coordinator_type()
+            )
+    })
+}
+
+/// An asset that was taken back half-way: its rows are gone, its mark is not.
+pub(super) fn is_taken_back(record: &Record) -> bool {
+    matches!(record, Record::Asset(asset) if asset.asset_type.is_empty())
+}
+
+struct Planner<'a> {
+    context: &'a Context<'a>,
+    registry: &'a RegistrySnapshot,
+    resource: &'a DesiredResource,
+    services: &'a [Found<'a>],
+}
+
+impl Planner<'_> {
+    fn record(&self, draft: &mut Draft, wanted: &Arc<Record>, found: Option<&ObservedRecord>) {
+        let us = &self.context.policy.instance;
+        if let Some(owner) = found.and_then(|found| found.owner.as_ref())
+            && owner.instance != *us
+        {
+            draft.blocked = true;
+            draft.conflict("OtherInstance", format!("{} belongs to operator instance {}", wanted.id(), owner.instance));
+            return;
+        }
+        if let Some(found) = found {
+            let marked = found.owner.as_ref().is_some_and(|owner| owner.resource == self.resource.id);
+            if marked && same(wanted, &found.record) && !self.is_being_taken_back(wanted) {
+                self.coordinator(draft, wanted);
+                return;
+            }
+        }
+        if self.was_just_written(wanted) {
+            return;
+        }
+        match found.filter(|found| !is_taken_back(&found.record)) {
+            Some(found) => self.present(draft, wanted, found),
+            None => self.absent(draft, wanted),
+        }
+    }
+
+    fn absent(&self, draft: &mut Draft, wanted: &Arc<Record>) {
+        if !self.registry.complete {
+            // absent from a reading that is cut is not absent
+            draft.unknown = true;
+            return;
+        }
+        let reason = self.reason_of_absence(draft, &wanted.id());
+        if reason == Reason::Unregistered {
+            draft.drift(DriftType::Unregistered, wanted.id().to_string(), &[]);
+        }
+        self.coordinator(draft, wanted);
+        let wait = draft.blocked.then_some(Wait::Dependency);
+        self.register(draft, wanted, reason, Vec::new(), wait);
+    }
+
+    fn present(&self, draft: &mut Draft, wanted: &Arc<Record>, found: &ObservedRecord) {
+        let changes = describe(wanted, &found.record, found.owner.as_ref(), &self.owner());
+        if found.owner.is_none() {
+            if let (Record::Asset(wanted), Record::Asset(asset)) = (&**wanted, &found.record)
+                && wanted.asset_type != asset.asset_type
+            {
+                draft.blocked = true;
+                draft.conflict(
+                    "StrangersAsset",
+                    format!("asset {} is registered by somebody else as {}", wanted.uuid, asset.asset_type),
+                );
+                return;
+            }
+            if draft.conflict {
+                return;
+            }
+            self.register(draft, wanted, Reason::Adopt, changes, None);
+            return;
+        }
+        let id = wanted.id();
+        let reason = match self.last_wanted(&id) {
+            Some(last) if *last == **wanted => Reason::StaleRecord,
+            Some(_) => Reason::ManifestChanged,
+            None if has_manifest_change(draft) => Reason::ManifestChanged,
+            None => Reason::StaleRecord,
+        };
+        if reason == Reason::StaleRecord {
+            draft.drift(DriftType::StaleRecord, id.to_string(), &changes);
+        }
+        self.coordinator(draft, wanted);
+        let waits = draft.blocked && matches!(**wanted, Record::CoordinatorDevice { .. });
+        self.register(draft, wanted, reason, changes, waits.then_some(Wait::Dependency));
+    }
+
+    /// A device of a coordinator needs one that is there.
+    fn coordinator(&self, draft: &mut Draft, wanted: &Record) {
+        if let Record::CoordinatorDevice { device, protocol, .. } = wanted
+            && !coordinator_available(self.registry, wanted)
+        {
+            draft.blocked = true;
+            draft.wait_for(
+                "CoordinatorMissing",
+                format!("device {device} needs an available asset of type {}", protocol.coordinator_type()),
+            );
+        }
+    }
+
+    fn owner(&self) -> RecordOwner {
+        RecordOwner { instance: self.context.policy.instance.clone(), resource: self.resource.id.clone() }
+    }
+
+    fn register(
+        &self,
+        draft: &mut Draft,
+        wanted: &Arc<Record>,
+        reason: Reason,
+        changes: Vec<FieldChange>,
+        wait: Option<Wait>,
+    ) {
+        let step = Step::Register { record: Arc::clone(wanted), owner: self.owner() };
+        draft.step(step, reason, changes, wait);
+    }
+
+    /// The registry follows its topics with a lag: what was written a moment ago counts as there.
+    fn was_just_written(&self, wanted: &Record) -> bool {
+        self.context.expectation(&wanted.id()).is_some_and(|expected| expected.as_deref() == Some(wanted))
+    }
+
+    /// What was taken back a moment ago counts as gone, whatever rows are still visible.
+    fn is_being_taken_back(&self, wanted: &Record) -> bool {
+        !self.context.memory.expected.is_empty() && self.context.expectation(&wanted.id()).is_some_and(Option::is_none)
+    }
+
+    fn last_wanted(&self, id: &RecordId) -> Option<&Record> {
+        let synced = self.context.memory.synced.get(&self.resource.id)?;
+        synced.records.iter().map(|record| &**record).find(|record| record.id() == *id)
+    }
+
+    fn reason_of_absence(&self, draft: &Draft, id: &RecordId) -> Reason {
+        match self.context.memory.synced.get(&self.resource.id) {
+            Some(_) if self.last_wanted(id).is_some() => Reason::Unregistered,
+            Some(_) => Reason::ManifestChanged,
+            None if has_manifest_change(draft) => Reason::ManifestChanged,
+            None => {
+                let us = &self.context.policy.instance;
+                let runs = self
+                    .services
+                    .iter()
+                    .filter_map(|found| found.service?.mark.as_ref())
+                    .any(|mark| mark.instance == *us && mark.resource == self.resource.id);
+                if runs { Reason::Unregistered } else { Reason::New }
+            }
+        }
+    }
+}
+
+fn has_manifest_change(draft: &Draft) -> bool {
+    draft
+        .steps
+        .iter()
+        .chain(draft.held.iter().map(|held| &held.step))
+        .any(|step| step.reason == Reason::ManifestChanged)
+}
+
+/// Whether a record says what it should. References are sets, further attributes belong to others, and values
+/// are compared as they read, since the registry keeps them as text.
+fn same(wanted: &Record, found: &Record) -> bool {
+    match (wanted, found) {
+        (Record::Asset(wanted), Record::Asset(found)) => {
+            wanted.asset_type == found.asset_type
+                && wanted.docker_service == found.docker_service
+                && same_references(&wanted.references_above, &found.references_above)
+                && same_references(&wanted.references_below, &found.references_below)
+                && same_uns(wanted.uns.as_ref(), found.uns.as_ref())
+                && wanted.attributes.iter().all(|attribute| has_attribute(found, attribute))
+        }
+        (wanted, found) => wanted == found,
+    }
+}
+
+fn same_references(wanted: &[String], found: &[String]) -> bool {
+    wanted == found || wanted.iter().collect::<BTreeSet<_>>() == found.iter().collect::<BTreeSet<_>>()
+}
+
+fn same_uns(wanted: Option<&Uns>, found: Option<&Uns>) -> bool {
+    match (wanted, found) {
+        (Some(wanted), Some(found)) => {
+            wanted == found || (wanted.uns_id == found.uns_id && levels(wanted) == levels(found))
+        }
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}
+
+fn levels(uns: &Uns) -> BTreeSet<(&str, String)> {
+    uns.levels.iter().map(|(level, value)| (level.as_str(), value.python_str())).collect()
+}
+
+fn has_attribute(found: &AssetRecord, wanted: &crate::model::record::Attribute) -> bool {
+    found
+        .attributes
+        .iter()
+        .filter(|attribute| attribute.id == wanted.id)
+        .any(|attribute| attribute.value == wanted.value || attribute.value.python_str() == wanted.value.python_str())
+}
+
+/// What differs, in words.
+fn describe(
+    wanted: &Record,
+    found: &Record,
+    found_owner: Option<&RecordOwner>,
+    owner: &RecordOwner,
+) -> Vec<FieldChange> {
+    let mut changes = Vec::new();
+    let mut push_as = |field: &str, from: Option<String>, to: Option<String>, secret: bool| {
+        if from != to {
+            changes.push(FieldChange { field: field.to_owned(), from, to, secret });
+        }
+    };
+    if let (
+        Record::Connector { config, .. } | Record::CoordinatorDevice { config, .. },
+        Record::Connector { config: found, .. } | Record::CoordinatorDevice { config: found, .. },
+    ) = (wanted, found)
+    {
+        // a device's configuration holds the environment of its adapter
+        push_as("config", Some(found.clone()), Some(config.clone()), true);
+    }
+    let mut push = |field: &str, from, to| push_as(field, from, to, false);
+    match (wanted, found) {
+        (Record::Asset(wanted), Record::Asset(found)) => {
+            push("type", Some(found.asset_type.clone()), Some(wanted.asset_type.clone()));
+            push("docker_service", text(&found.docker_service), text(&wanted.docker_service));
+            if !same_references(&wanted.references_above, &found.references_above) {
+                push("references_above", list(&found.references_above), list(&wanted.references_above));
+            }
+            if !same_references(&wanted.references_below, &found.references_below) {
+                push("references_below", list(&found.references_below), list(&wanted.references_below));
+            }
+            if !same_uns(wanted.uns.as_ref(), found.uns.as_ref()) {
+                push("uns", found.uns.as_ref().map(uns_words), wanted.uns.as_ref().map(uns_words));
+            }
+            for attribute in &wanted.attributes {
+                let before = found.attributes.iter().find(|other| other.id == attribute.id);
+                push(
+                    &format!("attributes.{}", attribute.id),
+                    before.map(|before| before.value.python_str()),
+                    Some(attribute.value.python_str()),
+                );
+            }
+        }
+        (
+            Record::MetricsTarget { host, port, path, .. },
+            Record::MetricsTarget { host: found_host, port: found_port, path: found_path, .. },
+        ) => {
+            push(
+                "target",
+                Some(format!("{found_host}:{found_port}{found_path}")),
+                Some(format!("{host}:{port}{path}")),
+            );
+        }
+        // the configurations are told above; an id decides the kind of its record
+        (
+            Record::Asset(_)
+            | Record::Connector { .. }
+            | Record::CoordinatorDevice { .. }
+            | Record::MetricsTarget { .. },
+            _,
+        ) => {}
+    }
+    push("managed_by", found_owner.map(|found| found.instance.to_string()), Some(owner.instance.to_string()));
+    push("managed_resource", found_owner.map(|found| found.resource.to_string()), Some(owner.resource.to_string()));
+    changes
+}
+
+fn text(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn list(items: &[String]) -> Option<String> {
+    (!items.is_empty()).then(|| items.join(", "))
+}
+
+fn uns_words(uns: &Uns) -> String {
+    let levels: Vec<String> =
+        uns.levels.iter().map(|(level, value)| format!("{level}={}", value.python_str())).collect();
+    format!("{} ({})", uns.uns_id, levels.join(" "))
+}

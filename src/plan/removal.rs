@@ -1,0 +1,339 @@
+//! What goes: resources that nothing describes any more, and what is left over of those that shrank.
+//!
+//! # Flow
+//!
+//! ```text
+//! services, last started first ─► their tasks end ─► records ─► rows stay away for a while ─► our mark on them
+//! ```
+//!
+//! Each arrow is a pass or more, and each pass looks again: a removal that is cut short anywhere goes on from
+//! what is still there.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{
+    ConditionKind, DriftType, ObservedRecord, ObservedService, PruneBlock, PruneVerdict, Reason, Record, RecordId,
+    ResourceId, ServiceId, Step, Wait,
+};
+
+use super::Context;
+use super::draft::Draft;
+use super::join::{self, Found, Orphans};
+use super::records::{coordinator_available, is_taken_back};
+
+/// How long rows that were taken back must stay away before we let go of the asset. An app says `UNAVAILABLE` as
+/// it stops, and rows that ksqlDB derives from earlier messages can come late; both take seconds.
+pub(super) const FORGET_AFTER: Duration = Duration::from_secs(30);
+
+/// How long tasks of a removed service may hold up the taking back of its records. The engine stops a container
+/// after 10 s unless told otherwise; a node that is cut off never reports the end.
+pub(super) const TASKS_END_WITHIN: Duration = Duration::from_secs(60);
+
+/// Why nothing may be removed at all, as far as what was read decides it.
+pub(super) fn wait_for_reads(context: &Context<'_>) -> Option<PruneBlock> {
+    if !context.desired.complete {
+        Some(PruneBlock::InvalidManifests)
+    } else if !context.platform.is_some_and(|platform| platform.complete) {
+        Some(PruneBlock::IncompleteObservation)
+    } else {
+        None
+    }
+}
+
+/// A removal waits unless an earlier full read has shown the same already.
+pub(super) fn second_sighting(context: &Context<'_>, id: &ServiceId) -> Option<Wait> {
+    let now = context.platform.map(|platform| platform.generation);
+    match (context.memory.orphan_services.get(id), now) {
+        (Some(first), Some(now)) if *first < now => None,
+        (Some(_) | None, _) => Some(Wait::SecondSighting),
+    }
+}
+
+fn second_sighting_of_record(context: &Context<'_>, id: &RecordId) -> Option<Wait> {
+    let now = context.registry.map(|registry| registry.generation);
+    match (context.memory.orphan_records.get(id), now) {
+        (Some(first), Some(now)) if *first < now => None,
+        (Some(_) | None, _) => Some(Wait::SecondSighting),
+    }
+}
+
+/// Decides which of the resources that nothing describes may go.
+pub(super) struct Pruning {
+    pub(super) verdict: PruneVerdict,
+    block: Option<PruneBlock>,
+}
+
+impl Pruning {
+    /// Looks at all removals together.
+    pub(super) fn decide(context: &Context<'_>, joined: &join::Joined<'_>) -> Self {
+        let described = |id: &ResourceId| context.desired.resources.contains_key(id);
+        let counted: Vec<&ResourceId> = joined
+            .orphans
+            .iter()
+            .filter(|(id, orphans)| {
+                !described(id)
+                    && !context.policy.remove.contains(*id)
+                    && !context.memory.suspended.contains(*id)
+                    && orphans.is_alive()
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        if counted.is_empty() {
+            return Pruning { verdict: PruneVerdict::Nothing, block: None };
+        }
+        let block = if !context.policy.prune {
+            Some(PruneBlock::Disabled)
+        } else {
+            wait_for_reads(context).or_else(|| guard(context, &counted))
+        };
+        let unconfirmed = |id: &ResourceId| !context.memory.confirmed.contains(id);
+        let verdict = match &block {
+            None => PruneVerdict::Allowed(counted.into_iter().cloned().collect()),
+            Some(reason) => {
+                let held = |id: &&ResourceId| !matches!(reason, PruneBlock::Guard { .. }) || unconfirmed(id);
+                let resources = counted.into_iter().filter(held).cloned().collect();
+                PruneVerdict::Blocked { resources, reason: reason.clone() }
+            }
+        };
+        Pruning { verdict, block }
+    }
+
+    /// Why this resource may not go.
+    fn block_of(&self, context: &Context<'_>, id: &ResourceId) -> Option<PruneBlock> {
+        if context.policy.remove.contains(id) {
+            // a person named it: neither the guard nor another file's error is about it
+            let complete = context.platform.is_some_and(|platform| platform.complete);
+            return (!complete).then_some(PruneBlock::IncompleteObservation);
+        }
+        match &self.block {
+            Some(PruneBlock::Guard { .. }) if context.memory.confirmed.contains(id) => None,
+            Some(block) => Some(block.clone()),
+            // what is left when only half-way assets remain is not counted, but obeys the same reads
+            None if !context.policy.prune => Some(PruneBlock::Disabled),
+            None => wait_for_reads(context),
+        }
+    }
+}
+
+/// The guard: everything at once, or more than the policy allows. What a person confirmed does not count.
+fn guard(context: &Context<'_>, removing: &[&ResourceId]) -> Option<PruneBlock> {
+    if context.policy.prune_confirmed || context.memory.confirm_next {
+        return None;
+    }
+    let exempt = |id: &ResourceId| {
+        context.memory.suspended.contains(id)
+            || context.memory.confirmed.contains(id)
+            || context.policy.remove.contains(id)
+    };
+    let removing = removing.iter().filter(|id| !exempt(id)).count();
+    if removing == 0 {
+        return None;
+    }
+    let us = &context.policy.instance;
+    let services = context.platform.into_iter().flat_map(|platform| platform.services.values());
+    let records = context.registry.into_iter().flat_map(|registry| registry.records.values());
+    let marks = services.filter_map(|service| service.mark.as_ref());
+    let owners = records.filter(|record| !is_taken_back(&record.record)).filter_map(|record| record.owner.as_ref());
+    let managed: BTreeSet<&ResourceId> = marks
+        .filter(|mark| mark.instance == *us)
+        .map(|mark| &mark.resource)
+        .chain(owners.filter(|owner| owner.instance == *us).map(|owner| &owner.resource))
+        .filter(|id| !exempt(id))
+        .collect();
+    let managed = managed.len();
+    // nothing described at all is the mark of a directory that is not mounted, not of a wish
+    let everything = context.desired.resources.is_empty() || (removing >= managed && managed > 1);
+    let limit = context.policy.guard;
+    #[expect(clippy::cast_precision_loss, reason = "counts of resources are far below 2^52")]
+    let many = removing > limit.count && removing as f64 > limit.fraction * managed as f64;
+    (everything || many).then_some(PruneBlock::Guard { removing, managed })
+}
+
+impl Orphans<'_> {
+    /// Whether more than the mark on assets that were taken back is left.
+    fn is_alive(&self) -> bool {
+        !self.services.is_empty() || self.records.iter().any(|(_, found)| !is_taken_back(&found.record))
+    }
+}
+
+/// Plans the removal of a resource that nothing describes, or that a person wants gone.
+pub(super) fn plan_removal(
+    context: &Context<'_>,
+    draft: &mut Draft,
+    id: &ResourceId,
+    orphans: &Orphans<'_>,
+    pruning: &Pruning,
+) {
+    let requested = context.policy.remove.contains(id);
+    let remover = Remover {
+        context,
+        block: pruning.block_of(context, id),
+        reason: if requested { Reason::Requested } else { Reason::Orphaned },
+    };
+    if let Some(block) = &remover.block {
+        draft.note(ConditionKind::PruneBlocked, block_word(block), block_words(block));
+    }
+    draft.differs = true;
+    remover.services(draft, &orphans.services);
+    let wait = if orphans.services.is_empty() { remover.tasks_ending(id, &[]) } else { Some(Wait::Services) };
+    remover.records(draft, &orphans.records, wait.as_ref());
+}
+
+/// Plans the removal of what a resource that is still described needs no longer.
+pub(super) fn plan_leftovers(
+    context: &Context<'_>,
+    draft: &mut Draft,
+    id: &ResourceId,
+    orphans: &Orphans<'_>,
+    found: &[Found<'_>],
+) {
+    let block = if context.policy.prune { wait_for_reads(context) } else { Some(PruneBlock::Disabled) };
+    let remover = Remover { context, block, reason: Reason::Orphaned };
+    // what takes its place comes first
+    let pending = !draft.steps.is_empty() || draft.blocked;
+    remover.services(draft, &orphans.services);
+    let wait = if pending || !orphans.services.is_empty() {
+        Some(Wait::Services)
+    } else {
+        let shrinking: Vec<&ServiceId> = found
+            .iter()
+            .filter(|found| found.tasks.iter().any(|task| !task.wanted && task.state.is_active()))
+            .filter_map(|found| found.service.map(|service| &service.id))
+            .collect();
+        remover.tasks_ending(id, &shrinking)
+    };
+    remover.records(draft, &orphans.records, wait.as_ref());
+}
+
+struct Remover<'a> {
+    context: &'a Context<'a>,
+    block: Option<PruneBlock>,
+    reason: Reason,
+}
+
+impl Remover<'_> {
+    /// Last started first: names of one resource sort in the order in which its services start
+    /// (`-adapter`, `-agent`, `-producer`), and nothing else tells the order once the manifest is gone.
+    fn services(&self, draft: &mut Draft, services: &[&Arc<ObservedService>]) {
+        let mut earlier: Option<Wait> = None;
+        for service in services.iter().rev() {
+            let name = &service.spec.name;
+            if self.reason != Reason::Requested {
+                draft.drift(DriftType::Orphaned, format!("service {name}"), &[]);
+            }
+            let wait = self
+                .block
+                .clone()
+                .map(Wait::Prune)
+                .or_else(|| second_sighting(self.context, &service.id))
+                .or_else(|| earlier.clone());
+            let step = Step::RemoveService { id: service.id.clone(), name: name.clone() };
+            draft.step(step, self.reason, Vec::new(), wait.clone());
+            earlier = wait;
+        }
+    }
+
+    /// Waits while tasks of what was removed, or of what shrinks, may still write.
+    fn tasks_ending(&self, id: &ResourceId, shrinking: &[&ServiceId]) -> Option<Wait> {
+        let departed = join::departed(self.context);
+        let ids: Vec<ServiceId> = departed
+            .into_iter()
+            // a task whose resource is unknown, after a restart, may be one of this resource
+            .filter(|(_, resource)| resource.is_none_or(|resource| resource == id))
+            .map(|(service, _)| service)
+            .chain(shrinking.iter().copied())
+            .filter(|service| {
+                let since = self.context.memory.ending.get(*service).copied().unwrap_or(self.context.at);
+                self.context.at.saturating_sub(since) < TASKS_END_WITHIN
+            })
+            .cloned()
+            .collect();
+        (!ids.is_empty()).then_some(Wait::TasksEnding(ids))
+    }
+
+    /// What keeps rows coming goes first (a coordinator's device), the asset, which carries the mark of the
+    /// whole, goes last.
+    fn records(&self, draft: &mut Draft, records: &[(&RecordId, &Arc<ObservedRecord>)], wait: Option<&Wait>) {
+        let Some(registry) = self.context.registry else { return };
+        let block = self
+            .block
+            .clone()
+            .or_else(|| (!registry.complete).then_some(PruneBlock::IncompleteObservation))
+            .map(Wait::Prune);
+        let (coordinated, rest): (Vec<_>, Vec<_>) =
+            records.iter().partition(|(id, _)| matches!(id, RecordId::CoordinatorDevice(_)));
+        let mut rows_left = false;
+        for (id, found) in coordinated.into_iter().chain(rest.into_iter().rev()) {
+            if is_taken_back(&found.record) {
+                continue;
+            }
+            rows_left = true;
+            draft.differs = true;
+            if self.context.expectation(id).is_some_and(Option::is_none) {
+                // taken back a moment ago; the rows are on their way out
+                continue;
+            }
+            if self.reason != Reason::Requested {
+                draft.drift(DriftType::Orphaned, id.to_string(), &[]);
+            }
+            let wait = block
+                .clone()
+                .or_else(|| wait.cloned())
+                .or_else(|| second_sighting_of_record(self.context, id))
+                .or_else(|| self.coordinator(draft, registry, &found.record));
+            let step = Step::Deregister { record: Arc::new(found.record.clone()) };
+            draft.step(step, self.reason, Vec::new(), wait);
+        }
+        for (id, found) in records {
+            if is_taken_back(&found.record) {
+                let stayed_away = self
+                    .context
+                    .memory
+                    .gone_since
+                    .get(id)
+                    .is_some_and(|since| self.context.at.saturating_sub(*since) >= FORGET_AFTER);
+                let wait = block
+                    .clone()
+                    .or_else(|| wait.cloned())
+                    .or_else(|| (rows_left || !stayed_away).then_some(Wait::RowsStayAway));
+                draft.step(Step::ForgetRecord { record: (*id).clone() }, self.reason, Vec::new(), wait);
+            }
+        }
+    }
+
+    fn coordinator(
+        &self,
+        draft: &mut Draft,
+        registry: &crate::model::RegistrySnapshot,
+        record: &Record,
+    ) -> Option<Wait> {
+        if coordinator_available(registry, record) {
+            return None;
+        }
+        draft.wait_for("CoordinatorMissing", "no coordinator is available that could let the device go".into());
+        Some(Wait::Dependency)
+    }
+}
+
+fn block_word(block: &PruneBlock) -> &'static str {
+    match block {
+        PruneBlock::Guard { .. } => "Guard",
+        PruneBlock::InvalidManifests => "InvalidManifests",
+        PruneBlock::IncompleteObservation => "IncompleteObservation",
+        PruneBlock::Disabled => "PruneDisabled",
+    }
+}
+
+/// Why removals wait, as a sentence.
+pub(super) fn block_words(block: &PruneBlock) -> String {
+    match block {
+        PruneBlock::Guard { removing, managed } => {
+            format!("removing {removing} of {managed} managed resources at once needs a person's confirmation")
+        }
+        PruneBlock::InvalidManifests => "nothing is removed while a manifest is invalid or unreadable".into(),
+        PruneBlock::IncompleteObservation => "nothing is removed while the cluster cannot be read completely".into(),
+        PruneBlock::Disabled => "pruning is switched off".into(),
+    }
+}

@@ -1,0 +1,316 @@
+//! Steps for the services of one wanted resource.
+
+use std::sync::Arc;
+
+use crate::model::{
+    ConditionKind, DesiredService, DriftType, FieldChange, Mark, ObservedRecord, ObservedService, PlatformSnapshot,
+    Reason, SpecHash, Step, UpdateState, Wait,
+};
+use crate::model::{DesiredResource, Record, ServiceSpec};
+
+use super::diff::{self, Differences};
+use super::draft::Draft;
+use super::join::Found;
+use super::ownership::{self, Claim};
+use super::{Context, image, removal};
+
+/// Plans every service of a wanted resource, in the order in which they start.
+pub(super) fn plan_services(
+    context: &Context<'_>,
+    draft: &mut Draft,
+    resource: &DesiredResource,
+    found: &[Found<'_>],
+    records: &[Option<&Arc<ObservedRecord>>],
+) {
+    if resource.services.is_empty() {
+        return;
+    }
+    let Some(platform) = context.platform else {
+        draft.unknown = true;
+        draft.blocked = true;
+        return;
+    };
+    for (service, found) in resource.services.iter().zip(found) {
+        let planner = Planner { context, platform, resource, service, records };
+        match (found.rival, found.service) {
+            (Some(rival), _) => {
+                draft.blocked = true;
+                draft.conflict("NameTaken", format!("{rival} wants service {} as well", service.spec.name));
+            }
+            (None, Some(existing)) => planner.existing(draft, existing),
+            (None, None) => planner.absent(draft),
+        }
+    }
+}
+
+/// What identifies an update that may be rolled back: the hash of what was asked for, and the digest if the
+/// image was pinned, so that a tag that has moved on is a new try.
+pub(super) fn attempt(mark: &Mark, spec: &ServiceSpec) -> SpecHash {
+    match image::digest(&spec.image) {
+        Some(digest) => SpecHash(format!("{}@{digest}", mark.spec.0)),
+        None => mark.spec.clone(),
+    }
+}
+
+struct Planner<'a> {
+    context: &'a Context<'a>,
+    platform: &'a PlatformSnapshot,
+    resource: &'a DesiredResource,
+    service: &'a DesiredService,
+    records: &'a [Option<&'a Arc<ObservedRecord>>],
+}
+
+impl Planner<'_> {
+    /// The wanted image, pinned if its tag is followed and the digest is known.
+    fn pinned(&self) -> Option<String> {
+        let digest = || self.platform.digests.get(&self.service.spec.image).map(String::as_str);
+        if self.service.follow_digest { image::pin(&self.service.spec.image, digest()) } else { None }
+    }
+
+    fn mark(&self) -> Mark {
+        Mark {
+            instance: self.context.policy.instance.clone(),
+            resource: self.resource.id.clone(),
+            spec: self.service.hash.clone(),
+            revision: self.context.desired.revision.clone(),
+            origin: self.resource.origin.to_string(),
+        }
+    }
+
+    fn missing_networks(&self) -> Option<String> {
+        let missing: Vec<&str> = self
+            .service
+            .spec
+            .networks
+            .iter()
+            .filter(|network| !self.platform.networks.contains(*network))
+            .map(String::as_str)
+            .collect();
+        (!missing.is_empty()).then(|| missing.join(", "))
+    }
+
+    fn absent(&self, draft: &mut Draft) {
+        let name = &self.service.spec.name;
+        if let Some(reason) = self.context.unreadable(name) {
+            draft.unknown = true;
+            draft.blocked = true;
+            draft.note(
+                ConditionKind::Conflict,
+                "UnreadableService",
+                format!("service {name} exists and cannot be understood: {reason}"),
+            );
+            return;
+        }
+        if !self.platform.complete {
+            // absent from a list that is cut is not absent
+            draft.unknown = true;
+            draft.blocked = true;
+            return;
+        }
+        let lost = self.was_deployed();
+        if lost {
+            draft.drift(DriftType::Missing, format!("service {name}"), &[]);
+        }
+        let wait = self.wait_before_create(draft);
+        self.create(draft, if lost { Reason::Missing } else { Reason::New }, wait);
+    }
+
+    fn wait_before_create(&self, draft: &mut Draft) -> Option<Wait> {
+        if let Some(missing) = self.missing_networks() {
+            draft.wait_for(
+                "NetworkMissing",
+                format!("service {} needs network {missing}, which does not exist", self.service.spec.name),
+            );
+            draft.blocked = true;
+        }
+        draft.blocked.then_some(Wait::Dependency)
+    }
+
+    fn create(&self, draft: &mut Draft, reason: Reason, wait: Option<Wait>) {
+        let spec = match self.pinned() {
+            Some(image) => Arc::new(ServiceSpec { image, ..(*self.service.spec).clone() }),
+            None => Arc::clone(&self.service.spec),
+        };
+        draft.step(Step::CreateService { spec, mark: self.mark() }, reason, Vec::new(), wait);
+    }
+
+    /// Whether there is evidence that this service existed: we saw the resource in sync with it, or the
+    /// registry holds an asset of ours that names it.
+    fn was_deployed(&self) -> bool {
+        let name = &self.service.spec.name;
+        let seen = self
+            .context
+            .memory
+            .synced
+            .get(&self.resource.id)
+            .is_some_and(|synced| synced.services.iter().any(|service| service.spec.name == *name));
+        seen || self.records.iter().flatten().any(|found| {
+            let Record::Asset(asset) = &found.record else { return false };
+            asset.docker_service == name.as_str()
+                && !asset.asset_type.is_empty()
+                && found.owner.as_ref().is_some_and(|owner| owner.instance == self.context.policy.instance)
+        })
+    }
+
+    fn existing(&self, draft: &mut Draft, found: &ObservedService) {
+        let name = &self.service.spec.name;
+        let pinned = self.pinned();
+        let wanted_image = pinned.as_deref().unwrap_or(&self.service.spec.image);
+        let differences = diff::compare(&self.service.spec, wanted_image, found);
+        let adopt = match ownership::claim(found, &self.context.policy.instance) {
+            Claim::Ours => false,
+            Claim::Theirs(other) => {
+                draft.blocked = true;
+                draft.conflict("OtherInstance", format!("service {name} belongs to operator instance {other}"));
+                return;
+            }
+            Claim::Unmarked => {
+                let named =
+                    || ownership::registry_names(self.resource, self.records, name, &self.context.policy.instance);
+                if found.foreign_mode.is_some() || !(differences.none() || named()) {
+                    draft.blocked = true;
+                    draft.conflict(
+                        "StrangersService",
+                        format!("service {name} exists, is not ours, and is not what the manifest describes"),
+                    );
+                    return;
+                }
+                true
+            }
+        };
+        if let Some(mode) = &found.foreign_mode {
+            self.replace(draft, found, mode);
+            return;
+        }
+        let same_mark =
+            found.mark.as_ref().is_some_and(|mark| mark.spec == self.service.hash && mark.resource == self.resource.id);
+        if differences.none() && same_mark {
+            return;
+        }
+        self.update(draft, found, wanted_image, differences, adopt);
+    }
+
+    fn update(
+        &self,
+        draft: &mut Draft,
+        found: &ObservedService,
+        wanted_image: &str,
+        differences: Differences,
+        adopt: bool,
+    ) {
+        let mark = self.mark();
+        let spec = diff::merge(&self.service.spec, wanted_image, found, differences);
+        let mut changes = diff::describe(&self.service.spec, wanted_image, found, differences);
+        let asked_before = found.mark.as_ref().is_some_and(|mark| mark.spec == self.service.hash);
+        let reason = if adopt {
+            Reason::Adopt
+        } else if !asked_before || differences.none() {
+            Reason::ManifestChanged
+        } else if self.service.follow_digest && differences.only_image() && self.same_tag(found) {
+            Reason::ImageMoved
+        } else {
+            Reason::Modified
+        };
+        let wait = self.wait_before_update(draft, found, &spec, &mark, differences);
+        if reason == Reason::Modified && wait != Some(Wait::RolledBack) {
+            draft.drift(DriftType::Modified, format!("service {}", self.service.spec.name), &changes);
+        }
+        changes.extend(diff::describe_mark(&mark, found.mark.as_ref(), differences.none()));
+        let step = Step::UpdateService { id: found.id.clone(), version: found.version, spec: Arc::new(spec), mark };
+        draft.step(step, reason, changes, wait);
+    }
+
+    /// The image differs in nothing but its digest.
+    fn same_tag(&self, found: &ObservedService) -> bool {
+        image::matches(&found.spec.image, &self.service.spec.image)
+    }
+
+    fn wait_before_update(
+        &self,
+        draft: &mut Draft,
+        found: &ObservedService,
+        spec: &ServiceSpec,
+        mark: &Mark,
+        differences: Differences,
+    ) -> Option<Wait> {
+        // changed labels alone restart no task: there is nothing that could fail again
+        if !differences.none() && self.is_rolled_back(found, &attempt(mark, spec)) {
+            draft.rolled_back = true;
+            let why = match &found.update {
+                UpdateState::RollbackStarted(why)
+                | UpdateState::RollbackPaused(why)
+                | UpdateState::RollbackCompleted(why)
+                    if !why.is_empty() =>
+                {
+                    format!(": {why}")
+                }
+                UpdateState::RollbackStarted(_)
+                | UpdateState::RollbackPaused(_)
+                | UpdateState::RollbackCompleted(_)
+                | UpdateState::None
+                | UpdateState::Updating
+                | UpdateState::Paused(_)
+                | UpdateState::Completed => String::new(),
+            };
+            draft.note(
+                ConditionKind::RolledBack,
+                "UpdateRolledBack",
+                format!("the engine rolled the last update of service {} back{why}", spec.name),
+            );
+            return Some(Wait::RolledBack);
+        }
+        if differences.networks
+            && let Some(missing) = self.missing_networks()
+        {
+            draft.wait_for(
+                "NetworkMissing",
+                format!("service {} needs network {missing}, which does not exist", spec.name),
+            );
+            draft.blocked = true;
+            return Some(Wait::Dependency);
+        }
+        None
+    }
+
+    /// Whether the engine undid this very update, now or at an earlier time.
+    fn is_rolled_back(&self, found: &ObservedService, attempt: &SpecHash) -> bool {
+        let memory = self.context.memory;
+        if memory.retry.contains(&self.resource.id) {
+            return false;
+        }
+        if memory.rolled_back.get(&self.service.spec.name) == Some(attempt) {
+            return true;
+        }
+        let rolling = match &found.update {
+            UpdateState::RollbackStarted(_) | UpdateState::RollbackPaused(_) | UpdateState::RollbackCompleted(_) => {
+                true
+            }
+            UpdateState::None | UpdateState::Updating | UpdateState::Paused(_) | UpdateState::Completed => false,
+        };
+        rolling
+            && memory
+                .attempted
+                .get(&self.service.spec.name)
+                .is_some_and(|sent| sent.spec == *attempt && sent.id == found.id && found.version > sent.version)
+    }
+
+    /// A service of ours that somebody re-made in a mode that no update can change (Swarm answers 501): it goes,
+    /// like anything that goes after two sightings, and is made anew.
+    fn replace(&self, draft: &mut Draft, found: &ObservedService, mode: &str) {
+        let name = &self.service.spec.name;
+        let change = FieldChange {
+            field: "mode".into(),
+            from: Some(mode.to_owned()),
+            to: Some("replicated".into()),
+            secret: false,
+        };
+        draft.drift(DriftType::Modified, format!("service {name}"), std::slice::from_ref(&change));
+        let wait = removal::wait_for_reads(self.context)
+            .map(Wait::Prune)
+            .or_else(|| removal::second_sighting(self.context, &found.id))
+            .or_else(|| self.wait_before_create(draft));
+        let remove = Step::RemoveService { id: found.id.clone(), name: name.clone() };
+        draft.step(remove, Reason::Modified, vec![change], wait.clone());
+        self.create(draft, Reason::Modified, wait.map(|_| Wait::Dependency));
+    }
+}

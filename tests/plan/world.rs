@@ -1,0 +1,364 @@
+//! A world in memory that obeys the engine's and the registry's rules as far as planning depends on them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ofop::model::record::AssetRecord;
+use ofop::model::service::EnvVar;
+use ofop::model::{
+    AssetUuid, Availability, Desired, DesiredResource, DesiredService, FailureKind, InstanceName, Mark, Observed,
+    ObservedRecord, ObservedService, Origin, Plan, PlatformSnapshot, Record, RecordId, RegistrySnapshot, ResourceId,
+    Revision, ServiceId, ServiceName, ServiceSpec, SpecHash, Step, StepFailure, TaskState, TaskView, UpdateState,
+};
+use ofop::plan::{Guard, Memory, Policy, plan};
+
+/// Time between two passes.
+const TICK: Duration = Duration::from_secs(5);
+
+pub(crate) fn policy() -> Policy {
+    Policy {
+        instance: InstanceName::new("test").unwrap(),
+        prune: true,
+        guard: Guard::default(),
+        prune_confirmed: false,
+        scope: None,
+        remove: BTreeSet::new(),
+        progress_deadline: Duration::from_secs(120),
+        expectation: Duration::from_secs(20),
+    }
+}
+
+pub(crate) fn name(text: &str) -> ServiceName {
+    ServiceName::new(text).unwrap()
+}
+
+pub(crate) fn uuid(text: &str) -> AssetUuid {
+    AssetUuid::new(text).unwrap()
+}
+
+pub(crate) fn app_id(text: &str) -> ResourceId {
+    ResourceId::app(uuid(text))
+}
+
+/// A hash of every field, environment values included.
+pub(crate) fn hash(spec: &ServiceSpec) -> SpecHash {
+    let env: Vec<String> = spec.env.iter().map(EnvVar::joined).collect();
+    let mut hasher = DefaultHasher::new();
+    format!("{spec:?}{env:?}").hash(&mut hasher);
+    SpecHash(format!("{:016x}", hasher.finish()))
+}
+
+pub(crate) fn service(spec: ServiceSpec) -> DesiredService {
+    DesiredService { hash: hash(&spec), spec: Arc::new(spec), follow_digest: false }
+}
+
+pub(crate) fn asset(id: &str, kind: &str, service: &str) -> AssetRecord {
+    AssetRecord {
+        uuid: uuid(id),
+        asset_type: kind.into(),
+        docker_service: service.into(),
+        references_above: Vec::new(),
+        references_below: Vec::new(),
+        uns: None,
+        attributes: Vec::new(),
+    }
+}
+
+/// An app with one service and one asset per replica.
+pub(crate) fn app(id: &str, change: impl FnOnce(&mut ServiceSpec)) -> DesiredResource {
+    let mut spec = ServiceSpec::new(name(id), "registry/app:1");
+    spec.env = vec![EnvVar::new("APP_UUID", id), EnvVar::new("TOKEN", "s3cret-value")];
+    spec.networks = vec!["factory-net".into()];
+    change(&mut spec);
+    let assets = if spec.replicas == 1 {
+        vec![id.to_owned()]
+    } else {
+        (1..=spec.replicas).map(|replica| format!("{id}-{replica}")).collect()
+    };
+    let records = assets
+        .iter()
+        .map(|asset_id| Arc::new(Record::Asset(asset(asset_id, "OpenFactoryApp", spec.name.as_str()))))
+        .collect();
+    DesiredResource {
+        id: app_id(id),
+        origin: Origin { file: format!("app_{id}.yml").into(), line: 2 },
+        services: vec![service(spec)],
+        records,
+        frozen: false,
+    }
+}
+
+/// A device with adapter, agent and producer.
+pub(crate) fn device(id: &str) -> DesiredResource {
+    let stem = id.to_lowercase();
+    let part = |part: &str| service(ServiceSpec::new(name(&format!("{stem}-{part}")), format!("registry/{part}:1")));
+    let mut device = asset(id, "Device", "");
+    device.references_below = vec![format!("{id}-PRODUCER"), format!("{id}-AGENT")];
+    let mut agent = asset(&format!("{id}-AGENT"), "MTConnectAgent", &format!("{stem}-agent"));
+    agent.references_above = vec![id.into()];
+    let mut producer = asset(&format!("{id}-PRODUCER"), "KafkaProducer", &format!("{stem}-producer"));
+    producer.references_above = vec![id.into()];
+    DesiredResource {
+        id: ResourceId::device(uuid(id)),
+        origin: Origin { file: format!("dev_{id}.yml").into(), line: 3 },
+        services: vec![part("adapter"), part("agent"), part("producer")],
+        records: vec![
+            Arc::new(Record::Asset(device)),
+            Arc::new(Record::Asset(agent)),
+            Arc::new(Record::Asset(producer)),
+            Arc::new(Record::Connector { device: uuid(id), config: format!("{{\"uuid\":\"{id}\"}}") }),
+        ],
+        frozen: false,
+    }
+}
+
+pub(crate) fn desired(resources: impl IntoIterator<Item = DesiredResource>) -> Desired {
+    let resources: BTreeMap<ResourceId, Arc<DesiredResource>> =
+        resources.into_iter().map(|resource| (resource.id.clone(), Arc::new(resource))).collect();
+    Desired {
+        revision: Revision("0123456789abcdef".into()),
+        files: resources.len(),
+        resources,
+        problems: Vec::new(),
+        complete: true,
+    }
+}
+
+/// What exists.
+#[derive(Debug, Clone)]
+pub(crate) struct World {
+    pub(crate) now: Duration,
+    pub(crate) generation: u64,
+    pub(crate) services: BTreeMap<ServiceName, ObservedService>,
+    pub(crate) tasks: BTreeMap<ServiceId, Vec<TaskView>>,
+    pub(crate) records: BTreeMap<RecordId, ObservedRecord>,
+    pub(crate) availability: BTreeMap<AssetUuid, Availability>,
+    pub(crate) networks: BTreeSet<String>,
+    pub(crate) digests: BTreeMap<String, String>,
+    pub(crate) unreadable: BTreeMap<String, String>,
+    pub(crate) platform_complete: bool,
+    pub(crate) registry_complete: bool,
+    /// Updates of these services are rolled back.
+    pub(crate) fails_update: BTreeSet<ServiceName>,
+    made: u64,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        World {
+            now: Duration::from_secs(100),
+            generation: 0,
+            services: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            records: BTreeMap::new(),
+            availability: BTreeMap::new(),
+            networks: BTreeSet::from(["factory-net".to_owned()]),
+            digests: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
+            platform_complete: true,
+            registry_complete: true,
+            fails_update: BTreeSet::new(),
+            made: 0,
+        }
+    }
+}
+
+impl World {
+    /// A full read.
+    pub(crate) fn observe(&mut self) -> Observed {
+        self.generation += 1;
+        let services = self.services.iter().map(|(name, service)| (name.clone(), Arc::new(service.clone()))).collect();
+        let records = self.records.iter().map(|(id, record)| (id.clone(), Arc::new(record.clone()))).collect();
+        Observed {
+            at: self.now,
+            platform: Some(Arc::new(PlatformSnapshot {
+                generation: self.generation,
+                complete: self.platform_complete,
+                services,
+                tasks: self.tasks.clone(),
+                networks: self.networks.clone(),
+                digests: self.digests.clone(),
+                unreadable: self.unreadable.clone(),
+            })),
+            registry: Some(Arc::new(RegistrySnapshot {
+                generation: self.generation,
+                complete: self.registry_complete,
+                records,
+                availability: self.availability.clone(),
+                warnings: Vec::new(),
+            })),
+        }
+    }
+
+    /// One pass: observe, plan, learn, take every step, let time go by.
+    pub(crate) fn pass(&mut self, desired: &Desired, policy: &Policy, memory: &mut Memory) -> Plan {
+        let observed = self.observe();
+        let plan = plan(desired, &observed, policy, memory);
+        memory.learn(desired, &observed, &plan);
+        for (id, resource) in &plan.resources {
+            for step in &resource.steps {
+                let outcome = self.apply(&step.step);
+                memory.step_done(policy, id, step, &outcome, self.now);
+                if outcome.is_err() {
+                    break;
+                }
+            }
+        }
+        self.tick();
+        plan
+    }
+
+    /// Passes until a plan is empty; fails when that takes too many.
+    pub(crate) fn converge(&mut self, desired: &Desired, policy: &Policy, memory: &mut Memory) -> Vec<Plan> {
+        let mut plans = Vec::new();
+        for _ in 0..40 {
+            let plan = self.pass(desired, policy, memory);
+            let done = plan.is_empty();
+            plans.push(plan);
+            if done {
+                return plans;
+            }
+        }
+        panic!("not converged: {:#?}", plans.last());
+    }
+
+    /// Passes while steps are taken; what is held for good may stay.
+    pub(crate) fn settle(&mut self, desired: &Desired, policy: &Policy, memory: &mut Memory) -> Plan {
+        let mut quiet = 0;
+        for _ in 0..60 {
+            let plan = self.pass(desired, policy, memory);
+            quiet = if plan.steps() == 0 { quiet + 1 } else { 0 };
+            // longer than anything that ripens with time alone
+            if quiet > 16 {
+                return plan;
+            }
+        }
+        panic!("never settles");
+    }
+
+    /// Time goes by: tasks of removed services end.
+    pub(crate) fn tick(&mut self) {
+        self.now += TICK;
+        let present: BTreeSet<ServiceId> = self.services.values().map(|service| service.id.clone()).collect();
+        self.tasks.retain(|id, tasks| {
+            let ended = tasks.iter().all(|task| !task.state.is_active());
+            for task in tasks {
+                if !present.contains(id) {
+                    task.state = TaskState::Shutdown;
+                    task.wanted = false;
+                }
+            }
+            present.contains(id) || !ended
+        });
+    }
+
+    pub(crate) fn apply(&mut self, step: &Step) -> Result<(), StepFailure> {
+        let fail = |kind, what: &str| Err(StepFailure::new(kind, what));
+        match step {
+            Step::CreateService { spec, mark } => {
+                if self.services.contains_key(&spec.name) || self.unreadable.contains_key(spec.name.as_str()) {
+                    return fail(FailureKind::Exists, "name is taken");
+                }
+                if spec.networks.iter().any(|network| !self.networks.contains(network)) {
+                    return fail(FailureKind::Dependency, "network not found");
+                }
+                self.insert((**spec).clone(), Some(mark.clone()));
+            }
+            Step::UpdateService { id, version, spec, mark } => {
+                let rolls_back = self.fails_update.contains(&spec.name);
+                let Some(service) = self.services.get_mut(&spec.name).filter(|service| service.id == *id) else {
+                    return fail(FailureKind::Gone, "no such service");
+                };
+                if service.version != *version {
+                    return fail(FailureKind::Conflict, "update out of sequence");
+                }
+                assert!(service.foreign_mode.is_none(), "the engine refuses to change a mode");
+                service.version += 2;
+                let mut restarts = (**spec).clone();
+                restarts.labels = service.spec.labels.clone();
+                restarts.replicas = service.spec.replicas;
+                if rolls_back && restarts != service.spec {
+                    service.update = UpdateState::RollbackCompleted("task failed".into());
+                    return Ok(());
+                }
+                service.update = UpdateState::Completed;
+                service.container_labels = spec.labels.clone();
+                service.mark = Some(mark.clone());
+                service.spec = (**spec).clone();
+                let (id, replicas) = (service.id.clone(), spec.replicas);
+                self.tasks.insert(id.clone(), running(&id, replicas));
+            }
+            Step::RemoveService { id, .. } => {
+                let Some(name) =
+                    self.services.values().find(|found| found.id == *id).map(|found| found.spec.name.clone())
+                else {
+                    return fail(FailureKind::Gone, "no such service");
+                };
+                self.services.remove(&name);
+            }
+            Step::Register { record, owner } => {
+                self.records
+                    .insert(record.id(), ObservedRecord { record: (**record).clone(), owner: Some(owner.clone()) });
+            }
+            Step::Deregister { record } => match self.records.get_mut(&record.id()) {
+                Some(ObservedRecord { record: Record::Asset(asset), .. }) => {
+                    asset.asset_type = String::new();
+                    asset.docker_service = String::new();
+                }
+                Some(_) => drop(self.records.remove(&record.id())),
+                None => {}
+            },
+            Step::ForgetRecord { record } => drop(self.records.remove(record)),
+        }
+        Ok(())
+    }
+
+    /// Makes a service that runs.
+    pub(crate) fn insert(&mut self, spec: ServiceSpec, mark: Option<Mark>) -> ServiceId {
+        self.made += 1;
+        let id = ServiceId(format!("id{:023}", self.made));
+        self.tasks.insert(id.clone(), running(&id, spec.replicas));
+        let service = ObservedService {
+            id: id.clone(),
+            version: 10,
+            container_labels: spec.labels.clone(),
+            foreign_mode: None,
+            mark,
+            update: UpdateState::None,
+            created_at: "2026-01-02T03:04:05Z".into(),
+            spec,
+        };
+        self.services.insert(service.spec.name.clone(), service);
+        id
+    }
+
+    /// The same service removed by hand and made again by a stranger.
+    pub(crate) fn remove_by_hand(&mut self, service: &str) {
+        self.services.remove(&name(service)).unwrap();
+        self.tick();
+        self.tick();
+    }
+
+    /// An edit by hand.
+    pub(crate) fn edit(&mut self, service: &str, change: impl FnOnce(&mut ObservedService)) {
+        let service = self.services.get_mut(&name(service)).unwrap();
+        service.version += 2;
+        change(service);
+    }
+}
+
+fn running(service: &ServiceId, replicas: u64) -> Vec<TaskView> {
+    (1..=replicas)
+        .map(|slot| TaskView {
+            id: format!("{}-{slot}", service.0),
+            slot,
+            state: TaskState::Running,
+            wanted: true,
+            error: String::new(),
+            node: "node".into(),
+            since: "2026-01-02T03:04:05Z".into(),
+        })
+        .collect()
+}
