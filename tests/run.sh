@@ -1,0 +1,140 @@
+#!/bin/bash
+# THE test command: sets up what is missing, checks formatting and lints, builds once, runs every test including
+# those on real engines, and the scripts. It says what it does and how long it took, fails when a part cannot
+# run, and leaves nothing running or mounted. Run it as root: the tests start private Docker engines.
+#
+#   tests/run.sh            everything
+#   tests/run.sh NAME…      only the named parts (see `parts` below)
+set -euo pipefail
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$repo"
+started=$SECONDS
+
+# Everything that a test creates lies below one folder, so that what is left behind shows. The path is short,
+# because sockets lie below it and theirs may have at most 107 bytes.
+work=$(mktemp -d /tmp/ofop-tests.XXXXXX)
+export TMPDIR=$work
+chmod 755 "$work"
+
+say() { printf '\n==> %s\n' "$*"; }
+
+leftovers() {
+    { grep -lsF "$work" /proc/[0-9]*/cmdline || true; } | while read -r file; do
+        pid=${file#/proc/}
+        pid=${pid%/cmdline}
+        [ "$pid" = $$ ] || echo "process $pid: $(tr '\0' ' ' < "/proc/$pid/cmdline" 2> /dev/null)"
+    done
+    { grep -F "$work" /proc/mounts || true; } | cut -d' ' -f2 | sed 's/^/mount /'
+}
+
+clean_up() {
+    local status=$? left
+    trap - EXIT
+    left=$(leftovers)
+    if [ -n "$left" ]; then
+        printf 'left behind:\n%s\n' "$left" >&2
+        [ $status != 0 ] || status=1
+        # Ours alone: their command lines name the folder of this very run.
+        sed -n 's/^process \([0-9]*\):.*/\1/p' <<< "$left" | xargs -r kill -KILL 2> /dev/null || true
+        sed -n 's/^mount //p' <<< "$left" | sort -r | xargs -r umount -l 2> /dev/null || true
+    fi
+    rm -rf "$work"
+    printf '\n==> %s after %d s\n' "$([ $status = 0 ] && echo 'all passed' || echo "FAILED (exit $status)")" $((SECONDS - started))
+    exit $status
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+# ------------------------------------------------------------------------------------------------- parts
+
+packages() {
+    local missing=() command package
+    while read -r command package; do
+        command -v "$command" > /dev/null || missing+=("$package")
+    done <<'LIST'
+dockerd docker.io
+docker docker.io
+iptables iptables
+busybox busybox-static
+ip iproute2
+unshare util-linux
+curl curl
+git git
+jq jq
+prometheus prometheus
+promtool prometheus
+pkg-config pkg-config
+cc build-essential
+shellcheck shellcheck
+LIST
+    # busybox of the plain package is not static and cannot live in an image of its own.
+    ! ldd "$(command -v busybox)" > /dev/null 2>&1 || missing+=(busybox-static)
+    if [ ${#missing[@]} = 0 ]; then
+        echo "every package is there"
+        return
+    fi
+    mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
+    echo "installing ${missing[*]}"
+    # No service of these packages shall start by itself.
+    local policy=/usr/sbin/policy-rc.d own=
+    if [ ! -e $policy ]; then printf '#!/bin/sh\nexit 101\n' > $policy; chmod +x $policy; own=1; fi
+    local status=0
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"; } \
+        > "$work/apt.log" 2>&1 || status=$?
+    [ -z "$own" ] || rm -f $policy
+    [ $status = 0 ] || tail -20 "$work/apt.log"
+    return $status
+}
+
+toolchain() {
+    command -v cargo > /dev/null || { echo "cargo is missing: install the Rust toolchain, https://rustup.rs" >&2; return 1; }
+    cargo fmt --version > /dev/null 2>&1 || rustup component add rustfmt
+    cargo clippy --version > /dev/null 2>&1 || rustup component add clippy
+    cargo --version
+}
+
+format() { cargo fmt --check; }
+lint() { cargo clippy --quiet --locked --all-targets --all-features -- -D warnings; }
+build() { cargo test --quiet --locked --all-features --no-run && cargo build --quiet --locked --bin ofop; }
+unit() { cargo test --quiet --locked --all-features; }
+documentation() { RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --no-deps --all-features; }
+
+scripts() {
+    shellcheck -S warning deploy/*.sh tests/*.sh benches/*.sh .ci/run
+}
+
+# The quickstart on a copy of the repository, so that nothing of a developer's own quickstart is touched: up,
+# the whole tour, down, twice in a row.
+quickstart() {
+    local copy=$work/copy address=127.0.0.1:18420 round
+    mkdir "$copy"
+    cp -a deploy desired "$copy/"
+    for round in 1 2; do
+        (
+            unset DOCKER_HOST
+            # Nobody else's engine: what answers here is the private one that the script starts.
+            export DOCKER_CONFIG=$work/docker OFOP_ADDRESS=$address OFOP_BINARY=$repo/target/debug/ofop
+            export DOCKER_HOST=unix://$work/none.sock
+            "$copy/deploy/quickstart.sh" --tour && "$copy/deploy/quickstart.sh" --down
+        ) > "$work/quickstart.log" 2>&1 || { tail -60 "$work/quickstart.log"; return 1; }
+        diff -r desired "$copy/desired" || { echo "the tour changed desired/"; return 1; }
+        [ ! -e "$copy/.ofop" ] || { echo "--down left $(ls "$copy/.ofop")"; return 1; }
+        echo "round $round: up, tour, down"
+    done
+}
+
+parts=(packages toolchain format lint build unit documentation scripts quickstart)
+[ $# = 0 ] || parts=("$@")
+for part in "${parts[@]}"; do
+    [ "$(type -t "$part")" = function ] || { echo "no part is called $part" >&2; exit 2; }
+    say "$part"
+    began=$SECONDS
+    # In a subshell of its own, so that `set -e` holds inside: it would not behind `||`.
+    set +e
+    (set -e; "$part")
+    status=$?
+    set -e
+    echo "    $part: $((SECONDS - began)) s"
+    [ $status = 0 ] || exit $status
+done
