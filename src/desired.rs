@@ -18,12 +18,26 @@
 //! - All problems of a file are found in one go, each with line, column and path inside the file.
 //! - A [`manifest::Manifest`] is fully validated: compiling it cannot fail for a reason that the file alone shows.
 
+mod app;
 mod attached;
+mod check;
+mod coerce;
+mod deploy;
+mod device;
 pub mod directory;
+mod dump;
+mod fields;
 mod file;
 pub mod manifest;
+pub mod namespace;
+mod opcua;
+pub mod parse;
+mod problems;
 mod settle;
+mod shapes;
+mod storage;
 mod watch;
+pub mod yaml;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -31,6 +45,8 @@ use std::sync::Arc;
 use futures_util::Stream;
 
 use self::manifest::{Attachments, Manifest};
+pub use self::namespace::Namespace;
+pub use self::parse::{ParseContext, parse};
 pub use self::settle::Settle;
 pub use self::watch::Timing;
 use crate::model::{Problem, Revision};

@@ -1,0 +1,564 @@
+//! Holds a YAML tree against a declared shape: coerces scalars, fills in defaults, and finds everything that
+//! does not fit.
+
+use super::coerce::{self, NotInt};
+use super::fields::{Field, Kind, Literal, Presence, Shape, Strip, Unknown, nearest};
+use super::problems::Problems;
+use super::yaml::{self, Data, Entry, Node, Span, key_text, push_index, push_key};
+
+/// A checked value.
+#[derive(Debug, Clone)]
+pub(super) struct Value {
+    /// Where it is written, or where that is which lacks it.
+    pub(super) at: Span,
+    /// Whether it may not be quoted.
+    pub(super) hidden: bool,
+    pub(super) typed: Typed,
+}
+
+/// What a value is.
+#[derive(Debug, Clone)]
+pub(super) enum Typed {
+    /// Wrong; a problem says why.
+    Invalid,
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(String),
+    List(Vec<Value>),
+    Map(Vec<(Name, Value)>),
+    Object(Object),
+    /// Not looked into; see [`Kind::Levels`].
+    Raw(Vec<Entry>),
+}
+
+/// A key that people choose.
+#[derive(Debug, Clone)]
+pub(super) struct Name {
+    pub(super) at: Span,
+    pub(super) text: String,
+}
+
+/// A value for every field of a shape, in the shape's order.
+#[derive(Debug, Clone)]
+pub(super) struct Object {
+    pub(super) shape: &'static Shape,
+    values: Vec<Value>,
+}
+
+impl Value {
+    /// The object, when it is one, to change it.
+    pub(super) fn as_object_mut(&mut self) -> Option<&mut Object> {
+        match &mut self.typed {
+            Typed::Object(object) => Some(object),
+            _ => None,
+        }
+    }
+
+    /// Makes a missing `deploy`, and missing replicas in it, what OpenFactory's model makes of them.
+    pub(super) fn fill_in_deploy(&mut self, owner: Span) {
+        match &mut self.typed {
+            Typed::Null => self.typed = Typed::Object(empty(&super::shapes::DEPLOY, owner)),
+            Typed::Object(object) => {
+                if let Some(value) = object.get_mut("replicas").filter(|value| matches!(value.typed, Typed::Null)) {
+                    value.typed = Typed::Int(1);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Object {
+    /// The value of a field; none for a name that the shape does not declare.
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        self.values.get(self.shape.index(name)?)
+    }
+
+    /// The same, to change it.
+    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut Value> {
+        self.values.get_mut(self.shape.index(name)?)
+    }
+
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&'static Field, &Value)> {
+        self.shape.fields.iter().zip(&self.values)
+    }
+
+    /// The text in a field, when there is one.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        match &self.get(name)?.typed {
+            Typed::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn int(&self, name: &str) -> Option<i64> {
+        match self.get(name)?.typed {
+            Typed::Int(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    pub(super) fn float(&self, name: &str) -> Option<f64> {
+        match self.get(name)?.typed {
+            Typed::Float(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    pub(super) fn bool(&self, name: &str) -> Option<bool> {
+        match self.get(name)?.typed {
+            Typed::Bool(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    pub(super) fn object(&self, name: &str) -> Option<&Object> {
+        match &self.get(name)?.typed {
+            Typed::Object(object) => Some(object),
+            _ => None,
+        }
+    }
+
+    /// The items of a list; empty when there is none.
+    pub(super) fn list(&self, name: &str) -> &[Value] {
+        match self.get(name).map(|value| &value.typed) {
+            Some(Typed::List(items)) => items,
+            _ => &[],
+        }
+    }
+
+    /// The entries of a map; empty when there is none.
+    pub(super) fn map(&self, name: &str) -> &[(Name, Value)] {
+        match self.get(name).map(|value| &value.typed) {
+            Some(Typed::Map(entries)) => entries,
+            _ => &[],
+        }
+    }
+
+    /// Whether a field is missing or null. A wrong value is neither.
+    pub(super) fn is_null(&self, name: &str) -> bool {
+        matches!(self.get(name).map(|value| &value.typed), Some(Typed::Null))
+    }
+
+    /// Where a field is written, or where the object is when it is not.
+    pub(super) fn at(&self, name: &str) -> Span {
+        self.get(name).map_or_else(Span::default, |value| value.at)
+    }
+
+    /// Whether a field may be quoted in a message.
+    pub(super) fn hidden(&self, name: &str) -> bool {
+        self.get(name).is_none_or(|value| value.hidden)
+    }
+}
+
+/// Walks a tree, and remembers where it is.
+pub(super) struct Checker<'p, 't> {
+    pub(super) problems: &'p mut Problems<'t>,
+    pub(super) path: String,
+    /// Below `environment` nothing may be quoted.
+    hide: bool,
+}
+
+impl<'p, 't> Checker<'p, 't> {
+    pub(super) fn new(problems: &'p mut Problems<'t>, path: &str) -> Self {
+        Checker { problems, path: path.to_owned(), hide: false }
+    }
+
+    /// Runs something one step further down.
+    pub(super) fn below<T>(&mut self, key: &str, run: impl FnOnce(&mut Self) -> T) -> T {
+        let length = self.path.len();
+        push_key(&mut self.path, key);
+        let result = run(self);
+        self.path.truncate(length);
+        result
+    }
+
+    fn at_index<T>(&mut self, index: usize, run: impl FnOnce(&mut Self) -> T) -> T {
+        let length = self.path.len();
+        push_index(&mut self.path, index);
+        let result = run(self);
+        self.path.truncate(length);
+        result
+    }
+
+    /// Checks a node against a kind. `owner` is where its key stands.
+    pub(super) fn value(&mut self, node: Node, kind: Kind, owner: Span) -> Value {
+        let at = if matches!(node.data, Data::Map(_) | Data::List(_) | Data::Null) { owner } else { node.at };
+        let hidden = node.expanded || self.hide;
+        let typed = match kind {
+            Kind::Text(strip) => match node.data {
+                Data::Text(text) if strip == Strip::Both => Typed::Text(text.trim().to_owned()),
+                Data::Text(text) => Typed::Text(text),
+                other => self.wrong_text(at, &other, hidden),
+            },
+            Kind::Choice(choices) => self.choice(at, node.data, choices, hidden),
+            Kind::Bool => match bool_of(&node.data) {
+                Some(value) => Typed::Bool(value),
+                None => self.wrong(at, "`true` or `false`", &node.data, hidden),
+            },
+            Kind::Int(min, max) => self.int(at, &node.data, min, max, hidden),
+            Kind::Float => match float_of(&node.data) {
+                Some(number) => Typed::Float(number),
+                None => self.wrong(at, "a number", &node.data, hidden),
+            },
+            Kind::List(item) => match node.data {
+                Data::List(items) => Typed::List(self.items(items, *item)),
+                other => {
+                    let hint = match &other {
+                        Data::Map(_) => "write each item on a line of its own that begins with `- `",
+                        _ => "write it as `[a, b]`, or one item a line, each beginning with `- `",
+                    };
+                    self.wrong_with(at, "a list", &other, hidden, Some(hint))
+                }
+            },
+            Kind::Map(entry) => match node.data {
+                Data::Map(entries) => Typed::Map(self.entries(entries, *entry)),
+                other => self.wrong(at, "a map of names to values", &other, hidden),
+            },
+            Kind::Object(shape) => match node.data {
+                Data::Map(entries) => Typed::Object(self.object(entries, shape, owner)),
+                other => self.wrong(at, &format!("a map with {}", fields_of(shape)), &other, hidden),
+            },
+            Kind::Union(shapes) => match node.data {
+                Data::Map(entries) => self.union(entries, shapes, owner),
+                other => self.wrong(at, &format!("a map with `type` {}", types_of(shapes)), &other, hidden),
+            },
+            Kind::Levels => match node.data {
+                Data::Map(entries) => self.levels(entries),
+                other => self.wrong(at, "a map of levels to values", &other, hidden),
+            },
+            Kind::MountOptions => self.mount_options(at, node.data, hidden),
+        };
+        Value { at, hidden, typed }
+    }
+
+    fn items(&mut self, items: Vec<Node>, kind: Kind) -> Vec<Value> {
+        items
+            .into_iter()
+            .enumerate()
+            .map(|(index, item)| {
+                let at = item.at;
+                self.at_index(index, |checker| checker.value(item, kind, at))
+            })
+            .collect()
+    }
+
+    /// Checks the entries of a map whose keys people choose.
+    pub(super) fn entries(&mut self, entries: Vec<Entry>, kind: Kind) -> Vec<(Name, Value)> {
+        let mut checked = Vec::with_capacity(entries.len());
+        for Entry { key, value } in entries {
+            let at = key.at;
+            let text = key_text(&key.data);
+            if !matches!(key.data, Data::Text(_)) {
+                self.below(&text, |checker| {
+                    checker.problems.error_hint(
+                        at,
+                        &checker.path,
+                        format!("a name must be a text, not {}", describe(&key.data, key.expanded)),
+                        "put it in quotes",
+                    );
+                });
+            }
+            let value = self.below(&text, |checker| checker.value(value, kind, at));
+            checked.push((Name { at, text }, value));
+        }
+        checked
+    }
+
+    /// Checks a map against the fields of a shape.
+    pub(super) fn object(&mut self, entries: Vec<Entry>, shape: &'static Shape, owner: Span) -> Object {
+        let mut values: Vec<Option<Value>> = shape.fields.iter().map(|_| None).collect();
+        for Entry { key, value } in entries {
+            let text = key_text(&key.data);
+            let index = if matches!(key.data, Data::Text(_)) { shape.index(&text) } else { None };
+            let Some((index, field)) = index.and_then(|index| Some((index, shape.fields.get(index)?))) else {
+                self.unknown(&key, &text, shape);
+                continue;
+            };
+            let value = self.below(field.name, |checker| checker.field(value, field, key.at));
+            values[index] = Some(value);
+        }
+        let values = shape.fields.iter().zip(values).map(|(field, value)| match value {
+            Some(value) => value,
+            None => self.absent(field, shape, owner),
+        });
+        Object { shape, values: values.collect() }
+    }
+
+    fn field(&mut self, node: Node, field: &'static Field, owner: Span) -> Value {
+        let outer = self.hide;
+        self.hide |= field.name == "environment";
+        let value = match field.presence {
+            Presence::Optional | Presence::DefaultOrNull(_) if node.data == Data::Null => {
+                Value { at: owner, hidden: false, typed: Typed::Null }
+            }
+            Presence::Required | Presence::Optional | Presence::Default(_) | Presence::DefaultOrNull(_) => {
+                self.value(node, field.kind, owner)
+            }
+        };
+        self.hide = outer;
+        value
+    }
+
+    fn absent(&mut self, field: &'static Field, shape: &'static Shape, owner: Span) -> Value {
+        let typed = match field.presence {
+            Presence::Required => {
+                self.below(field.name, |checker| {
+                    checker.problems.error_hint(
+                        owner,
+                        &checker.path,
+                        format!("`{}` is missing", field.name),
+                        format!("{}: {}", shape.name, field.doc),
+                    );
+                });
+                Typed::Invalid
+            }
+            Presence::Optional => Typed::Null,
+            Presence::Default(literal) | Presence::DefaultOrNull(literal) => default(literal, field.kind, owner),
+        };
+        Value { at: owner, hidden: false, typed }
+    }
+
+    fn unknown(&mut self, key: &Node, text: &str, shape: &'static Shape) {
+        let hint = match nearest(text, shape.fields.iter().map(|field| field.name)) {
+            Some(name) => format!("did you mean `{name}`?"),
+            None => format!("{} knows {}", shape.name, fields_of(shape)),
+        };
+        let name = if key.expanded { "this name".into() } else { format!("`{}`", text.escape_debug()) };
+        self.below(text, |checker| match shape.unknown {
+            Unknown::Refuse => {
+                checker.problems.error_hint(key.at, &checker.path, format!("unknown field {name}"), hint);
+            }
+            Unknown::Warn => {
+                checker.problems.warn(key.at, &checker.path, format!("unknown field {name} has no effect"), Some(hint));
+            }
+        });
+    }
+
+    fn union(&mut self, entries: Vec<Entry>, shapes: &'static [(&'static str, &'static Shape)], owner: Span) -> Typed {
+        let tag = entries.iter().find(|entry| matches!(&entry.key.data, Data::Text(text) if text == "type"));
+        let Some(tag) = tag else {
+            self.problems.error_hint(owner, &self.path, "`type` is missing", format!("it is {}", types_of(shapes)));
+            return Typed::Invalid;
+        };
+        let name = match &tag.value.data {
+            Data::Text(text) => text.as_str(),
+            _ => "",
+        };
+        if let Some((_, shape)) = shapes.iter().find(|(candidate, _)| *candidate == name) {
+            return Typed::Object(self.object(entries, shape, owner));
+        }
+        let hint = match nearest(name, shapes.iter().map(|(name, _)| *name)) {
+            Some(name) => format!("did you mean `{name}`?"),
+            None => format!("it is {}", types_of(shapes)),
+        };
+        let at = if tag.value.data == Data::Null { tag.key.at } else { tag.value.at };
+        let what = describe_quoted(&tag.value.data, tag.value.expanded);
+        self.below("type", |checker| {
+            checker.problems.error_hint(at, &checker.path, format!("there is no type {what}"), hint);
+        });
+        Typed::Invalid
+    }
+
+    fn levels(&mut self, entries: Vec<Entry>) -> Typed {
+        for entry in &entries {
+            if !matches!(entry.key.data, Data::Text(_)) {
+                let text = key_text(&entry.key.data);
+                self.below(&text, |checker| {
+                    checker.problems.error_hint(
+                        entry.key.at,
+                        &checker.path,
+                        format!("a level must be a text, not {}", describe(&entry.key.data, entry.key.expanded)),
+                        "put it in quotes",
+                    );
+                });
+            }
+        }
+        Typed::Raw(entries)
+    }
+
+    fn choice(&mut self, at: Span, data: Data, choices: &'static [&'static str], hidden: bool) -> Typed {
+        if let Data::Text(text) = &data
+            && choices.contains(&text.as_str())
+        {
+            return Typed::Text(text.clone());
+        }
+        let all = choices.iter().map(|choice| format!("`{choice}`")).collect::<Vec<_>>().join(" or ");
+        let hint = match &data {
+            Data::Text(text) => nearest(text, choices.iter().copied()).map(|name| format!("did you mean `{name}`?")),
+            _ => None,
+        };
+        let what = describe_quoted(&data, hidden);
+        self.problems.push(crate::model::Severity::Error, at, &self.path, format!("must be {all}, not {what}"), hint);
+        Typed::Invalid
+    }
+
+    fn int(&mut self, at: Span, data: &Data, min: i64, max: i64, hidden: bool) -> Typed {
+        let number = match data {
+            Data::Int(number) => Ok(*number),
+            Data::Bool(value) => Ok(i64::from(*value)),
+            Data::Float(number) => coerce::int_of_float(*number),
+            Data::Text(text) => coerce::int_of_text(text),
+            Data::BigInt => Err(NotInt::Small),
+            Data::Null | Data::Timestamp(_) | Data::List(_) | Data::Map(_) => Err(NotInt::Number),
+        };
+        match number {
+            Ok(number) if number < min => {
+                self.problems.error(at, &self.path, format!("must be at least {min}"));
+            }
+            Ok(number) if number > max => {
+                self.problems.error(at, &self.path, format!("must be at most {max}"));
+            }
+            Ok(number) => return Typed::Int(number),
+            Err(NotInt::Small) => self.problems.error(at, &self.path, "is too large"),
+            Err(NotInt::Number) => return self.wrong(at, "a whole number", data, hidden),
+        }
+        Typed::Invalid
+    }
+
+    /// OpenFactory keeps the texts of whatever it can walk through, trimmed, and drops the rest without a word.
+    fn mount_options(&mut self, at: Span, data: Data, hidden: bool) -> Typed {
+        let items: Vec<Node> = match data {
+            Data::List(items) => items,
+            Data::Map(entries) => {
+                self.problems.warn(
+                    at,
+                    &self.path,
+                    "is a map: its names are the options, its values have no effect",
+                    None,
+                );
+                entries.into_iter().map(|entry| entry.key).collect()
+            }
+            other => return self.wrong(at, "a list", &other, hidden),
+        };
+        let mut options = Vec::new();
+        for (index, item) in items.into_iter().enumerate() {
+            let Data::Text(text) = item.data else {
+                let what = describe(&item.data, item.expanded);
+                self.at_index(index, |checker| {
+                    checker.problems.warn(
+                        item.at,
+                        &checker.path,
+                        format!("a mount option is a text; {what} has no effect"),
+                        None,
+                    );
+                });
+                continue;
+            };
+            if !text.trim().is_empty() {
+                let typed = Typed::Text(text.trim().to_owned());
+                options.push(Value { at: item.at, hidden: item.expanded, typed });
+            }
+        }
+        Typed::List(options)
+    }
+
+    fn wrong_text(&mut self, at: Span, data: &Data, hidden: bool) -> Typed {
+        let hint = match data {
+            Data::Bool(_) | Data::Int(_) | Data::BigInt | Data::Float(_) | Data::Timestamp(_) => {
+                Some("put it in quotes")
+            }
+            Data::Null => Some("give it a value, or put `\"\"` for an empty text"),
+            Data::Text(_) | Data::List(_) | Data::Map(_) => None,
+        };
+        self.wrong_with(at, "a text", data, hidden, hint)
+    }
+
+    fn wrong(&mut self, at: Span, wanted: &str, data: &Data, hidden: bool) -> Typed {
+        let hint = matches!(data, Data::Null).then_some("give it a value, or remove it");
+        self.wrong_with(at, wanted, data, hidden, hint)
+    }
+
+    fn wrong_with(&mut self, at: Span, wanted: &str, data: &Data, hidden: bool, hint: Option<&str>) -> Typed {
+        let message = format!("must be {wanted}, not {}", describe(data, hidden));
+        self.problems.push(crate::model::Severity::Error, at, &self.path, message, hint.map(str::to_owned));
+        Typed::Invalid
+    }
+}
+
+fn default(literal: Literal, kind: Kind, owner: Span) -> Typed {
+    match (literal, kind) {
+        (Literal::Bool(value), _) => Typed::Bool(value),
+        (Literal::Int(number), _) => Typed::Int(number),
+        (Literal::Float(number), _) => Typed::Float(number),
+        (Literal::Text(text), _) => Typed::Text(text.to_owned()),
+        (Literal::Empty, Kind::Object(shape)) => Typed::Object(empty(shape, owner)),
+        (Literal::Empty, _) => Typed::Map(Vec::new()),
+    }
+}
+
+/// A shape of which nothing is given. None of its fields is required.
+pub(super) fn empty(shape: &'static Shape, owner: Span) -> Object {
+    let values = shape.fields.iter().map(|field| {
+        let typed = match field.presence {
+            Presence::Required | Presence::Optional => Typed::Null,
+            Presence::Default(literal) | Presence::DefaultOrNull(literal) => default(literal, field.kind, owner),
+        };
+        Value { at: owner, hidden: false, typed }
+    });
+    Object { shape, values: values.collect() }
+}
+
+fn bool_of(data: &Data) -> Option<bool> {
+    match data {
+        Data::Bool(value) => Some(*value),
+        Data::Int(0) => Some(false),
+        Data::Int(1) => Some(true),
+        Data::Float(number) if *number == 0.0 => Some(false),
+        Data::Float(number) if (number - 1.0).abs() == 0.0 => Some(true),
+        Data::Text(text) => coerce::bool_of_text(text),
+        Data::Int(_)
+        | Data::Float(_)
+        | Data::Null
+        | Data::BigInt
+        | Data::Timestamp(_)
+        | Data::List(_)
+        | Data::Map(_) => None,
+    }
+}
+
+fn float_of(data: &Data) -> Option<f64> {
+    match data {
+        Data::Float(number) => Some(*number),
+        #[expect(clippy::cast_precision_loss, reason = "as Python's float() of an int")]
+        Data::Int(number) => Some(*number as f64),
+        Data::Bool(value) => Some(f64::from(u8::from(*value))),
+        Data::Text(text) => coerce::float_of_text(text),
+        Data::Null | Data::BigInt | Data::Timestamp(_) | Data::List(_) | Data::Map(_) => None,
+    }
+}
+
+/// What a value is; nothing of it is quoted when it is hidden.
+fn describe(data: &Data, hidden: bool) -> String {
+    let kind = match data {
+        Data::Bool(_) => "a boolean",
+        Data::Int(_) | Data::BigInt | Data::Float(_) => "a number",
+        Data::Timestamp(_) => "a date or a time",
+        Data::Null | Data::Text(_) | Data::List(_) | Data::Map(_) => return data.describe(),
+    };
+    if hidden { kind.to_owned() } else { data.describe() }
+}
+
+fn describe_quoted(data: &Data, hidden: bool) -> String {
+    match data {
+        Data::Text(text) if !hidden && text.chars().count() <= 40 => format!("`{}`", text.escape_debug()),
+        _ => describe(data, hidden),
+    }
+}
+
+fn fields_of(shape: &Shape) -> String {
+    shape.fields.iter().map(|field| format!("`{}`", field.name)).collect::<Vec<_>>().join(", ")
+}
+
+fn types_of(shapes: &[(&str, &Shape)]) -> String {
+    shapes.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
+}
+
+/// Turns errors of the YAML reader into problems.
+pub(super) fn report(errors: Vec<yaml::YamlError>, severity: crate::model::Severity, problems: &mut Problems<'_>) {
+    for error in errors {
+        problems.push(severity, error.at, &error.path, error.message, error.hint);
+    }
+}

@@ -1,0 +1,188 @@
+//! `deploy`: replicas, resources, placement.
+
+use super::check::Object;
+use super::manifest::Deploy;
+use super::problems::Problems;
+use super::yaml::{Span, push_index};
+use crate::model::service::Resources;
+
+/// The most replicas of one app. Each is an asset in the registry; beyond this it is a slip of the finger.
+const MAX_REPLICAS: i64 = 100_000;
+/// The least memory limit that the engine takes (Docker Engine 20.10, `daemon/cluster/convert`).
+const MIN_MEMORY: i64 = 4 << 20;
+
+/// Whether replicas count: agents and adapters always have one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Replicas {
+    Count,
+    Ignore,
+}
+
+/// Reads a checked `deploy`.
+pub(super) fn deploy(object: &Object, path: &str, replicas: Replicas, problems: &mut Problems<'_>) -> Deploy {
+    let mut deploy = Deploy::default();
+    let number = object.int("replicas").unwrap_or(1);
+    match replicas {
+        Replicas::Ignore => {}
+        Replicas::Count if number < 0 => {
+            problems.error(object.at("replicas"), &format!("{path}.replicas"), "must be at least 0");
+        }
+        Replicas::Count if number > MAX_REPLICAS => {
+            problems.error(
+                object.at("replicas"),
+                &format!("{path}.replicas"),
+                format!("must be at most {MAX_REPLICAS}"),
+            );
+        }
+        Replicas::Count => deploy.replicas = u64::try_from(number).unwrap_or(1),
+    }
+    if let Some(all) = object.object("resources") {
+        if let Some(limits) = all.object("limits") {
+            let path = format!("{path}.resources.limits");
+            deploy.limits = resources(limits, &path, problems);
+            deploy.open_files = open_files(limits, &path, problems);
+            if deploy.limits.memory_bytes.is_some_and(|bytes| bytes < MIN_MEMORY) {
+                let at = limits.at("memory");
+                problems.warn(at, &format!("{path}.memory"), "the engine takes no limit below 4 MiB", None);
+            }
+        }
+        if let Some(reservations) = all.object("reservations") {
+            deploy.reservations = resources(reservations, &format!("{path}.resources.reservations"), problems);
+        }
+    }
+    if let Some(placement) = object.object("placement") {
+        for (index, item) in placement.list("constraints").iter().enumerate() {
+            let super::check::Typed::Text(text) = &item.typed else { continue };
+            let mut path = format!("{path}.placement.constraints");
+            push_index(&mut path, index);
+            deploy.constraints.extend(constraint(text, item.at, &path, problems));
+        }
+    }
+    deploy
+}
+
+fn open_files(limits: &Object, path: &str, problems: &mut Problems<'_>) -> Option<i64> {
+    let number = limits.int("open_files")?;
+    if number < -1 {
+        problems.error(
+            limits.at("open_files"),
+            &format!("{path}.open_files"),
+            "must be at least 0, or -1 for no limit",
+        );
+        return None;
+    }
+    Some(number)
+}
+
+fn resources(object: &Object, path: &str, problems: &mut Problems<'_>) -> Resources {
+    let nano_cpus = object.float("cpus").and_then(|cpus| {
+        let nano = nano_cpus(cpus);
+        if nano.is_none() {
+            problems.error(object.at("cpus"), &format!("{path}.cpus"), "must be a number of CPUs, from 0 on");
+        }
+        nano.filter(|nano| *nano > 0)
+    });
+    let memory_bytes = object.text("memory").filter(|text| !text.is_empty()).and_then(|text| {
+        let bytes = memory(text);
+        if bytes.is_none() {
+            problems.error_hint(
+                object.at("memory"),
+                &format!("{path}.memory"),
+                "is not an amount of memory",
+                "write a number and one of `b k kb m mb mi g gb gi`, such as `512Mi`",
+            );
+        }
+        bytes.filter(|bytes| *bytes > 0)
+    });
+    Resources { nano_cpus, memory_bytes }
+}
+
+/// Billionths of a CPU, cut off as Python's `int()` does.
+#[expect(clippy::cast_possible_truncation, reason = "the range is checked first")]
+fn nano_cpus(cpus: f64) -> Option<i64> {
+    /// Far more than any node has, and far below what 64 bits hold.
+    const MAX_CPUS: f64 = 1e6;
+    (0.0..=MAX_CPUS).contains(&cpus).then_some((cpus * 1e9) as i64)
+}
+
+/// Bytes out of `512Mi`, `0.5 GB`, `1048576`. All units are powers of 1024, as OpenFactory takes them.
+#[expect(clippy::cast_possible_truncation, reason = "the range is checked first")]
+fn memory(text: &str) -> Option<i64> {
+    /// 2^62: above any memory, and exact as a float.
+    const MAX_BYTES: f64 = 4_611_686_018_427_387_904.0;
+    let text = text.trim().to_ascii_lowercase();
+    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor: f64 = match unit.trim_start() {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1024.0,
+        "m" | "mb" | "mi" => 1_048_576.0,
+        "g" | "gb" | "gi" => 1_073_741_824.0,
+        _ => return None,
+    };
+    let bytes = number.parse::<f64>().ok()? * factor;
+    (bytes <= MAX_BYTES).then_some(bytes as i64)
+}
+
+/// A constraint in normal form: `key == value` or `key != value`.
+fn constraint(text: &str, at: Span, path: &str, problems: &mut Problems<'_>) -> Option<String> {
+    let parts = text.split_once("!=").map(|(key, value)| (key, "!=", value));
+    let parts = parts.or_else(|| text.split_once("==").map(|(key, value)| (key, "==", value)));
+    let parts = parts.or_else(|| text.split_once('=').map(|(key, value)| (key, "==", value)));
+    match parts.map(|(key, operator, value)| (key.trim(), operator, value.trim())) {
+        Some((key, operator, value))
+            if !key.is_empty() && !value.is_empty() && !key.contains('=') && !value.contains('=') =>
+        {
+            Some(format!("{key} {operator} {value}"))
+        }
+        _ => {
+            problems.error_hint(
+                at,
+                path,
+                "is not a placement constraint",
+                "write `node.role == worker` or `node.labels.zone != a`",
+            );
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_units_are_powers_of_1024_in_any_case() {
+        for (text, bytes) in [
+            ("1048576000", 1_048_576_000),
+            ("100b", 100),
+            ("20480K", 20_971_520),
+            ("20480 kb", 20_971_520),
+            ("64M", 67_108_864),
+            ("64mi", 67_108_864),
+            ("0.5G", 536_870_912),
+            ("1GB", 1_073_741_824),
+            (" 512 MI ", 536_870_912),
+            (".5k", 512),
+        ] {
+            assert_eq!(memory(text), Some(bytes), "{text}");
+        }
+        for text in ["infG", "-1M", "1T", "M", "1.2.3M", "1e3", "nan", "1 2M", "99999999999999999999G"] {
+            assert_eq!(memory(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn constraints_come_in_one_form_and_inequality_survives() {
+        let normal = |text| constraint(text, Span::default(), "", &mut Problems::new("f".into(), ""));
+        for text in ["node.role == worker", "node.role=worker", "node.role  =  worker", " node.role==worker "] {
+            assert_eq!(normal(text).as_deref(), Some("node.role == worker"), "{text}");
+        }
+        for text in ["node.labels.x!=y", "node.labels.x != y"] {
+            assert_eq!(normal(text).as_deref(), Some("node.labels.x != y"), "{text}");
+        }
+        for text in ["x", "", "= y", "x ==", "a == b == c", "a = b != c", "a !== b"] {
+            assert_eq!(normal(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The words in which the shapes of manifests are declared.
+//!
+//! One declaration per field, in [`super::shapes`], drives the reader ([`super::check`]), the suggestions for
+//! mistyped names, what OpenFactory's model would dump, and the JSON Schema for editors ([`super::schema`]).
+//! So these cannot drift apart.
+
+/// The fields of an entry.
+#[derive(Debug)]
+pub(super) struct Shape {
+    /// For people and for references in the JSON Schema.
+    pub(super) name: &'static str,
+    /// What it describes.
+    #[expect(dead_code, reason = "read by the JSON Schema")]
+    pub(super) doc: &'static str,
+    /// In the order in which OpenFactory's model declares them, which is the order of its dumps.
+    pub(super) fields: &'static [Field],
+    /// What becomes of a field that is not declared.
+    pub(super) unknown: Unknown,
+}
+
+/// What becomes of a field that a shape does not declare: OpenFactory refuses it or ignores it without a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unknown {
+    Refuse,
+    Warn,
+}
+
+/// One field.
+#[derive(Debug)]
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) doc: &'static str,
+    pub(super) kind: Kind,
+    pub(super) presence: Presence,
+}
+
+/// Whether a field may be missing or null, and what it is then.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Presence {
+    Required,
+    /// Missing and null are the same.
+    Optional,
+    /// May be missing, may not be null.
+    Default(Literal),
+    /// May be missing; null is taken as null.
+    DefaultOrNull(Literal),
+}
+
+/// A default.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Literal {
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(&'static str),
+    /// An empty map; for a shape: every field as when it is missing.
+    Empty,
+}
+
+/// What a value must be.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    Text(Strip),
+    /// One of these texts.
+    Choice(&'static [&'static str]),
+    Bool,
+    Int(i64, i64),
+    Float,
+    List(&'static Kind),
+    /// Any names, each with such a value.
+    Map(&'static Kind),
+    Object(&'static Shape),
+    /// A shape chosen by the field `type`.
+    Union(&'static [(&'static str, &'static Shape)]),
+    /// Names with whatever values; what they must be is decided elsewhere.
+    Levels,
+    /// A list of texts that OpenFactory trims and cleans of everything else.
+    MountOptions,
+}
+
+/// Whether white space around a text goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Strip {
+    Keep,
+    Both,
+}
+
+/// A text as it is.
+pub(super) const TEXT: Kind = Kind::Text(Strip::Keep);
+/// Any whole number.
+pub(super) const INT: Kind = Kind::Int(i64::MIN, i64::MAX);
+/// A TCP port.
+pub(super) const PORT: Kind = Kind::Int(1, 65535);
+
+impl Shape {
+    /// The index of a field.
+    pub(super) fn index(&self, name: &str) -> Option<usize> {
+        self.fields.iter().position(|field| field.name == name)
+    }
+}
+
+/// The name out of `names` that somebody who wrote `wrong` most likely meant.
+pub(super) fn nearest<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    // Two mistakes in a long word, one in a short one; case and the choice between `-` and `_` count for nothing.
+    let plain = |text: &str| text.to_lowercase().replace('-', "_");
+    let wrong = plain(wrong);
+    names
+        .into_iter()
+        .map(|name| (distance(&wrong, &plain(name)), name))
+        .filter(|(distance, name)| *distance <= name.len().div_ceil(4).min(3))
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// How many letters must be put in, taken out, replaced or swapped to get from one text to the other.
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    // Longer texts are no slip of the finger, and the table grows with the product of both.
+    let from: Vec<char> = from.chars().take(64).collect();
+    let mut before: Vec<usize> = Vec::new();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for i in 1..=from.len() {
+        let mut next = vec![i];
+        for j in 1..=to.len() {
+            let replaced = row[j - 1] + usize::from(from[i - 1] != to[j - 1]);
+            let mut best = replaced.min(row[j] + 1).min(next[j - 1] + 1);
+            if i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1] {
+                best = best.min(before[j - 2] + 1);
+            }
+            next.push(best);
+        }
+        before = std::mem::replace(&mut row, next);
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_of_the_finger_find_the_name_that_was_meant() {
+        let names = ["uuid", "image", "environment", "deploy", "networks", "replicas"];
+        for (wrong, right) in [
+            ("enviroment", Some("environment")),
+            ("Image", Some("image")),
+            ("replcias", Some("replicas")),
+            ("network", Some("networks")),
+            ("uid", Some("uuid")),
+            ("volumes", None),
+            ("zz_extra", None),
+        ] {
+            assert_eq!(nearest(wrong, names), right, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! One manifest file: from text to a validated [`Manifest`], or to every reason why not.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::check::{Checker, Typed, report};
+use super::fields::{Kind, Shape, nearest};
+use super::manifest::Manifest;
+use super::namespace::Namespace;
+use super::problems::Problems;
+use super::yaml::{Data, Entry, Node, Span, expand, key_text};
+use super::{ParsedFile, app, device, shapes};
+use crate::model::{PlatformKind, Severity};
+
+/// What parsing depends on beside the text.
+#[derive(Debug, Clone)]
+pub struct ParseContext {
+    /// What will run the services.
+    pub platform: PlatformKind,
+    /// What `${VAR}` stands for.
+    pub variables: Arc<BTreeMap<String, String>>,
+    /// The unified namespace.
+    pub namespace: Namespace,
+    /// Whether an absolute path is a directory on this host; asked for `local` storage on the docker platform.
+    pub directory_exists: fn(&str) -> bool,
+}
+
+impl ParseContext {
+    /// For a platform, with no variables, no namespace, and a host that has every directory.
+    pub fn new(platform: PlatformKind) -> Self {
+        ParseContext { platform, variables: Arc::default(), namespace: Namespace::None, directory_exists: |_| true }
+    }
+}
+
+/// Parses one manifest file.
+///
+/// The file is taken or refused as a whole: when any problem is an error, there is no manifest.
+pub fn parse(path: &Arc<str>, text: &str, digest: [u8; 32], context: &ParseContext) -> ParsedFile {
+    let mut problems = Problems::new(path.clone(), text);
+    let manifest = read(text, context, &mut problems);
+    let manifest = manifest.filter(|_| problems.errors() == 0).map(Arc::new);
+    ParsedFile { path: path.clone(), digest, manifest, problems: problems.finish() }
+}
+
+fn read(text: &str, context: &ParseContext, problems: &mut Problems<'_>) -> Option<Manifest> {
+    let reading = match expand::read(text, &context.variables) {
+        Ok(reading) => reading,
+        Err(errors) => {
+            report(errors, Severity::Error, problems);
+            return None;
+        }
+    };
+    report(reading.warnings, Severity::Warning, problems);
+    const HINT: &str = "begin it with `apps:` or `devices:`; to remove what it described, delete the file";
+    let entries = match reading.root {
+        Some(Node { data: Data::Map(entries), .. }) => entries,
+        Some(Node { data: Data::Null, .. }) | None => {
+            problems.error_hint(Span::default(), "", "describes nothing", HINT);
+            return None;
+        }
+        Some(node) => {
+            problems.error_hint(node.at, "", "must be a map with `apps` or `devices`", HINT);
+            return None;
+        }
+    };
+    let mut manifest = Manifest::default();
+    let mut names = Names::default();
+    let mut described = false;
+    for Entry { key, value } in entries {
+        match &key.data {
+            Data::Text(name) if name == "apps" => {
+                described = true;
+                section(name, value, key.at, &shapes::APP, problems, |name, object, path, problems| {
+                    manifest.apps.extend(app::app(name, object, path, context, &mut names, problems));
+                });
+            }
+            Data::Text(name) if name == "devices" => {
+                described = true;
+                section(name, value, key.at, &shapes::DEVICE, problems, |name, object, path, problems| {
+                    manifest.devices.extend(device::device(name, object, path, context, &mut names, problems));
+                });
+            }
+            // Keys for other tools, and places to put anchors.
+            Data::Text(name) if name.starts_with("x-") => {}
+            other => {
+                let name = key_text(other);
+                let hint = match nearest(&name, ["apps", "devices"]) {
+                    Some(name) => format!("did you mean `{name}`?"),
+                    None => "a manifest has `apps` and `devices`; names that begin with `x-` are free".into(),
+                };
+                let what = if key.expanded { String::new() } else { format!(" `{}`", name.escape_debug()) };
+                problems.error_hint(key.at, &name, format!("unknown field{what}"), hint);
+            }
+        }
+    }
+    if !described && problems.errors() == 0 {
+        problems.error_hint(Span::default(), "", "has neither `apps` nor `devices`", HINT);
+    }
+    Some(manifest)
+}
+
+/// Checks the entries below `apps:` or `devices:` and hands on those that have the right shape.
+fn section(
+    section: &str,
+    node: Node,
+    at: Span,
+    shape: &'static Shape,
+    problems: &mut Problems<'_>,
+    mut take: impl FnMut(&super::check::Name, &super::check::Object, &str, &mut Problems<'_>),
+) {
+    let Data::Map(entries) = node.data else {
+        let message = format!("must be a map of names to entries, not {}", node.data.describe());
+        let hint = format!("write `{section}: {{}}` if there are none");
+        problems.error_hint(at, section, message, hint);
+        return;
+    };
+    for (name, value) in Checker::new(problems, section).entries(entries, Kind::Object(shape)) {
+        if let Typed::Object(object) = &value.typed {
+            let mut path = section.to_owned();
+            super::yaml::push_key(&mut path, &name.text);
+            take(&name, object, &path, problems);
+        }
+    }
+}
+
+/// The names that resources of one file have taken: of services without regard to case, and of assets.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    taken: HashMap<(&'static str, String), (String, Span)>,
+}
+
+impl Names {
+    /// Takes the name of a service, in lower case.
+    pub(super) fn service(&mut self, name: &str, at: Span, path: &str, problems: &mut Problems<'_>) {
+        self.take("service", name, at, path, problems);
+    }
+
+    /// Takes the uuid of an asset.
+    pub(super) fn asset(&mut self, uuid: &str, at: Span, path: &str, problems: &mut Problems<'_>) {
+        self.take("asset", uuid, at, path, problems);
+    }
+
+    fn take(&mut self, kind: &'static str, name: &str, at: Span, path: &str, problems: &mut Problems<'_>) {
+        use std::collections::hash_map::Entry;
+        match self.taken.entry((kind, name.to_owned())) {
+            Entry::Vacant(vacant) => {
+                vacant.insert((path.to_owned(), at));
+            }
+            // One clash of two resources is told once, not for every service and asset of theirs.
+            Entry::Occupied(first) if first.get().0 == path => {}
+            Entry::Occupied(mut first) => {
+                let (other, place) = first.get_mut();
+                let message = format!("leads to the same {kind} as `{other}` in line {}", place.line);
+                problems.error_hint(at, path, message, "uuids must differ in more than upper and lower case");
+                path.clone_into(other);
+            }
+        }
+    }
+}

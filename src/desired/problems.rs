@@ -1,0 +1,91 @@
+//! Collecting what is wrong in one file.
+
+use std::sync::Arc;
+
+use super::yaml::Span;
+use crate::model::{Problem, Severity};
+
+/// How many problems of one file are told one by one. More help nobody, and a hostile file could hold 100,000.
+const MAX_PROBLEMS: usize = 100;
+/// The longest line that is kept for a snippet, in characters.
+const MAX_SNIPPET: usize = 400;
+
+/// What is wrong in one file, in the order in which it was found.
+pub(super) struct Problems<'t> {
+    file: Arc<str>,
+    text: &'t str,
+    /// Where lines begin; made when the first problem is found.
+    lines: Vec<usize>,
+    list: Vec<Problem>,
+    errors: usize,
+    untold: usize,
+}
+
+impl<'t> Problems<'t> {
+    pub(super) fn new(file: Arc<str>, text: &'t str) -> Self {
+        Problems { file, text, lines: Vec::new(), list: Vec::new(), errors: 0, untold: 0 }
+    }
+
+    /// How many errors there are so far.
+    pub(super) fn errors(&self) -> usize {
+        self.errors
+    }
+
+    pub(super) fn error(&mut self, at: Span, path: &str, message: impl Into<String>) {
+        self.push(Severity::Error, at, path, message.into(), None);
+    }
+
+    pub(super) fn error_hint(&mut self, at: Span, path: &str, message: impl Into<String>, hint: impl Into<String>) {
+        self.push(Severity::Error, at, path, message.into(), Some(hint.into()));
+    }
+
+    pub(super) fn warn(&mut self, at: Span, path: &str, message: impl Into<String>, hint: Option<String>) {
+        self.push(Severity::Warning, at, path, message.into(), hint);
+    }
+
+    pub(super) fn push(&mut self, severity: Severity, at: Span, path: &str, message: String, hint: Option<String>) {
+        self.errors += usize::from(severity == Severity::Error);
+        if self.list.len() >= MAX_PROBLEMS {
+            self.untold += 1;
+            return;
+        }
+        let source_line = self.line(at.line);
+        self.list.push(Problem {
+            severity,
+            file: self.file.clone(),
+            line: at.line,
+            column: at.column,
+            path: path.to_owned(),
+            message,
+            hint,
+            source_line,
+            width: at.width.max(1),
+        });
+    }
+
+    fn line(&mut self, line: u32) -> Option<Arc<str>> {
+        if line == 0 {
+            return None;
+        }
+        if self.lines.is_empty() {
+            self.lines.push(0);
+            self.lines.extend(self.text.match_indices('\n').map(|(at, _)| at + 1));
+        }
+        let start = *self.lines.get(line as usize - 1)?;
+        let line = self.text.get(start..)?.lines().next().unwrap_or_default();
+        let line = if start == 0 { line.strip_prefix('\u{feff}').unwrap_or(line) } else { line };
+        Some(line.chars().take(MAX_SNIPPET).collect::<String>().into())
+    }
+
+    /// All of them in the order of the file.
+    pub(super) fn finish(mut self) -> Vec<Problem> {
+        self.list.sort_by_key(|problem| (problem.line, problem.column));
+        if self.untold > 0 {
+            self.list.push(Problem {
+                severity: if self.errors > 0 { Severity::Error } else { Severity::Warning },
+                ..Problem::file(self.file, format!("and {} more problems", self.untold))
+            });
+        }
+        self.list
+    }
+}

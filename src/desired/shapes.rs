@@ -1,0 +1,309 @@
+//! What apps and devices consist of: the fields, their kinds, defaults and descriptions.
+
+use super::fields::{Field, INT, Kind, Literal, PORT, Presence, Shape, Strip, TEXT, Unknown};
+
+use Presence::{Default, DefaultOrNull, Optional, Required};
+
+const fn field(name: &'static str, kind: Kind, presence: Presence, doc: &'static str) -> Field {
+    Field { name, doc, kind, presence }
+}
+
+const STRIPPED: Kind = Kind::Text(Strip::Both);
+const TEXTS: Kind = Kind::List(&TEXT);
+
+/// An entry below `apps:`.
+pub(super) static APP: Shape = Shape {
+    name: "app",
+    doc: "An application: one service on the cluster and its assets in the registry.",
+    unknown: Unknown::Refuse,
+    fields: &[
+        field("uuid", TEXT, Required, "Unique name of the app. Lower-cased it is the name of the service."),
+        field("uns", Kind::Levels, Optional, "Place in the unified namespace: level → value."),
+        field("image", TEXT, Required, "Container image."),
+        field(
+            "image_pull_policy",
+            Kind::Choice(&["missing", "always"]),
+            Default(Literal::Text("missing")),
+            "`missing`: pull the image only where it is absent. `always`: follow the tag.",
+        ),
+        field("runtime_uid", Kind::Int(1, i64::MAX), Optional, "User id of the process; needs `runtime_gid`."),
+        field("runtime_gid", Kind::Int(1, i64::MAX), Optional, "Group id of the process; needs `runtime_uid`."),
+        field("environment", TEXTS, Optional, "Environment variables, each written as `NAME=value`."),
+        field("storage", Kind::Map(&STORAGE), Optional, "Storage backends by name (letters, digits, `_`, `-`)."),
+        field("routing", Kind::Object(&ROUTING), Optional, "How the app is reached through the router."),
+        field("metrics", Kind::Object(&METRICS), Optional, "Where the app offers Prometheus metrics."),
+        field("networks", TEXTS, Optional, "Docker networks to join, in order."),
+        field("deploy", Kind::Object(&DEPLOY), DefaultOrNull(Literal::Empty), "Replicas, resources and placement."),
+    ],
+};
+
+static ROUTING: Shape = Shape {
+    name: "routing",
+    doc: "How an app is reached through the router.",
+    unknown: Unknown::Warn,
+    fields: &[
+        field("expose", Kind::Bool, Default(Literal::Bool(false)), "Whether the router forwards requests to the app."),
+        field("port", PORT, Optional, "Port in the container; needed when exposed."),
+        field("hostname", TEXT, Optional, "A further host name below the base domain."),
+    ],
+};
+
+static METRICS: Shape = Shape {
+    name: "metrics",
+    doc: "Where an app offers Prometheus metrics.",
+    unknown: Unknown::Warn,
+    fields: &[
+        field("port", PORT, Required, "Port of the metrics endpoint."),
+        field("path", TEXT, Default(Literal::Text("/metrics")), "Path of the metrics endpoint."),
+    ],
+};
+
+/// `deploy`, of apps, agents and adapters alike.
+pub(super) static DEPLOY: Shape = Shape {
+    name: "deploy",
+    doc: "Replicas, resources and placement.",
+    unknown: Unknown::Warn,
+    fields: &[
+        field("replicas", INT, DefaultOrNull(Literal::Int(1)), "Number of replicas."),
+        field("resources", Kind::Object(&RESOURCES), Optional, "CPU and memory."),
+        field("placement", Kind::Object(&PLACEMENT), Optional, "Which nodes may run it."),
+    ],
+};
+
+static RESOURCES: Shape = Shape {
+    name: "resources",
+    doc: "CPU and memory.",
+    unknown: Unknown::Warn,
+    fields: &[
+        field("reservations", Kind::Object(&RESERVATIONS), Optional, "What a node must have free."),
+        field("limits", Kind::Object(&LIMITS), Optional, "What may be used at most."),
+    ],
+};
+
+static RESERVATIONS: Shape = Shape {
+    name: "reservations",
+    doc: "What a node must have free.",
+    unknown: Unknown::Warn,
+    fields: &[
+        field("cpus", Kind::Float, Optional, "Number of CPUs, such as 0.5."),
+        field("memory", TEXT, Optional, "Memory, such as `512Mi` or `1Gi`; without a unit bytes."),
+    ],
+};
+
+static LIMITS: Shape = Shape {
+    name: "limits",
+    doc: "What may be used at most.",
+    unknown: Unknown::Warn,
+    fields: &[
+        field("cpus", Kind::Float, Optional, "Number of CPUs, such as 0.5."),
+        field("memory", TEXT, Optional, "Memory, such as `512Mi` or `1Gi`; without a unit bytes."),
+        field("open_files", INT, Optional, "Number of open files (ulimit nofile, soft and hard)."),
+    ],
+};
+
+static PLACEMENT: Shape = Shape {
+    name: "placement",
+    doc: "Which nodes may run it.",
+    unknown: Unknown::Warn,
+    fields: &[field("constraints", TEXTS, Optional, "Constraints such as `node.role == worker`.")],
+};
+
+const STORAGE: Kind = Kind::Union(&[("nfs", &NFS), ("local", &LOCAL)]);
+
+static NFS: Shape = Shape {
+    name: "nfs",
+    doc: "A directory of an NFS server.",
+    unknown: Unknown::Refuse,
+    fields: &[
+        field("type", Kind::Choice(&["nfs"]), Required, "Kind of storage."),
+        field("description", STRIPPED, Optional, "For people."),
+        field("server", STRIPPED, Required, "Host name, IPv4 address or IPv6 address in brackets."),
+        field("remote_path", STRIPPED, Required, "Absolute path on the server."),
+        field("mount_point", STRIPPED, Required, "Absolute path in the container."),
+        field("mount_options", Kind::MountOptions, Optional, "NFS mount options, such as `ro`."),
+    ],
+};
+
+static LOCAL: Shape = Shape {
+    name: "local",
+    doc: "A directory of the host; on the docker platform only.",
+    unknown: Unknown::Refuse,
+    fields: &[
+        field("type", Kind::Choice(&["local"]), Required, "Kind of storage."),
+        field("description", STRIPPED, Optional, "For people."),
+        field("local_path", STRIPPED, Required, "Absolute path of an existing directory on the host."),
+        field("mount_point", TEXT, Required, "Absolute path in the container."),
+    ],
+};
+
+/// An entry below `devices:`.
+pub(super) static DEVICE: Shape = Shape {
+    name: "device",
+    doc: "A device: what connects it, and its assets in the registry.",
+    unknown: Unknown::Refuse,
+    fields: &[
+        field("uuid", TEXT, Required, "Unique name of the device. Lower-cased it begins the names of its services."),
+        field("uns", Kind::Levels, Optional, "Place in the unified namespace: level → value."),
+        field("connector", CONNECTOR, Required, "What connects the device."),
+        field(
+            "ksql_tables",
+            Kind::List(&Kind::Choice(&["device", "producer", "agent"])),
+            Optional,
+            "ksqlDB tables of the device.",
+        ),
+    ],
+};
+
+const CONNECTOR: Kind = Kind::Union(&[("mtconnect", &MTCONNECT), ("opcua", &OPCUA), ("shdr", &SHDR)]);
+
+static MTCONNECT: Shape = Shape {
+    name: "mtconnect",
+    doc: "An MTConnect agent, ours or somebody else's.",
+    unknown: Unknown::Warn,
+    fields: &[
+        field("type", Kind::Choice(&["mtconnect"]), Required, "Kind of connector."),
+        field("agent", Kind::Object(&AGENT), Required, "The MTConnect agent."),
+    ],
+};
+
+static AGENT: Shape = Shape {
+    name: "agent",
+    doc: "An MTConnect agent: with `ip` an external one, else one of ours, with `device_xml` and `adapter`.",
+    unknown: Unknown::Refuse,
+    fields: &[
+        field("ip", TEXT, Optional, "Address of an external agent."),
+        field(
+            "port",
+            Kind::Int(0, 65535),
+            Required,
+            "Port of the external agent, or the published port of ours (0: none).",
+        ),
+        field("device_xml", TEXT, Optional, "Device model: a path relative to this file, an absolute path, or a URL."),
+        field("adapter", Kind::Object(&ADAPTER), Optional, "The adapter that the agent reads from."),
+        field("deploy", Kind::Object(&DEPLOY), Optional, "Resources and placement of agent and producer."),
+    ],
+};
+
+static ADAPTER: Shape = Shape {
+    name: "adapter",
+    doc: "An MTConnect adapter: with `ip` an external one, with `image` one of ours.",
+    unknown: Unknown::Refuse,
+    fields: &[
+        field("ip", TEXT, Optional, "Address of an external adapter."),
+        field("image", TEXT, Optional, "Container image of an adapter of ours."),
+        field("port", PORT, Required, "Port of the adapter."),
+        field("environment", TEXTS, Optional, "Environment variables, each written as `NAME=value`."),
+        field("deploy", Kind::Object(&DEPLOY), Optional, "Resources and placement."),
+    ],
+};
+
+static OPCUA: Shape = Shape {
+    name: "opcua",
+    doc: "An OPC UA server, served by a coordinator app.",
+    unknown: Unknown::Refuse,
+    fields: &[
+        field("type", Kind::Choice(&["opcua"]), Required, "Kind of connector."),
+        field("server", Kind::Object(&OPCUA_SERVER), Required, "The OPC UA server."),
+        field("constants", Kind::Map(&Kind::Object(&OPCUA_CONSTANT)), Optional, "Nodes that are read once."),
+        field("variables", Kind::Map(&Kind::Object(&OPCUA_VARIABLE)), Optional, "Nodes that are followed."),
+        field("events", Kind::Map(&Kind::Object(&OPCUA_NODE)), Optional, "Nodes that emit events."),
+        field("methods", Kind::Map(&Kind::Object(&OPCUA_NODE)), Optional, "Nodes whose methods are offered."),
+    ],
+};
+
+static OPCUA_SERVER: Shape = Shape {
+    name: "opcua_server",
+    doc: "An OPC UA server.",
+    unknown: Unknown::Refuse,
+    fields: &[
+        field("uri", TEXT, Required, "Endpoint, such as `opc.tcp://plc:4840`."),
+        field(
+            "subscription",
+            Kind::Object(&OPCUA_SUBSCRIPTION),
+            DefaultOrNull(Literal::Empty),
+            "Defaults for all variables.",
+        ),
+    ],
+};
+
+/// `server.subscription`.
+pub(super) static OPCUA_SUBSCRIPTION: Shape = Shape {
+    name: "opcua_subscription",
+    doc: "How variables are followed.",
+    unknown: Unknown::Refuse,
+    fields: &[
+        field(
+            "publishing_interval",
+            Kind::Float,
+            DefaultOrNull(Literal::Float(100.0)),
+            "Milliseconds between publications.",
+        ),
+        field("queue_size", INT, DefaultOrNull(Literal::Int(1)), "Values kept between publications."),
+        field(
+            "sampling_interval",
+            Kind::Float,
+            DefaultOrNull(Literal::Float(0.0)),
+            "Milliseconds between samples; 0: by event.",
+        ),
+    ],
+};
+
+const NODE_ID: Field = field("node_id", TEXT, Optional, "Node id, such as `ns=3;i=1050`.");
+const BROWSE_PATH: Field = field("browse_path", TEXT, Optional, "Path from the root, such as `0:Root/0:Objects/2:X`.");
+const TAG: Field = field("tag", TEXT, Required, "Tag of the data.");
+
+static OPCUA_CONSTANT: Shape = Shape {
+    name: "opcua_constant",
+    doc: "A node that is read once: `node_id` or `browse_path`, and a tag.",
+    unknown: Unknown::Refuse,
+    fields: &[NODE_ID, BROWSE_PATH, TAG],
+};
+
+static OPCUA_VARIABLE: Shape = Shape {
+    name: "opcua_variable",
+    doc: "A node that is followed: `node_id` or `browse_path`, and a tag.",
+    unknown: Unknown::Refuse,
+    fields: &[
+        NODE_ID,
+        BROWSE_PATH,
+        TAG,
+        field(
+            "access_level",
+            Kind::Choice(&["ro", "rw"]),
+            Default(Literal::Text("ro")),
+            "Read only, or read and write.",
+        ),
+        field("queue_size", INT, Optional, "Values kept between publications; the server's by default."),
+        field("sampling_interval", Kind::Float, Optional, "Milliseconds between samples; the server's by default."),
+        field("deadband", Kind::Float, Default(Literal::Float(0.0)), "Smaller changes are not reported."),
+    ],
+};
+
+static OPCUA_NODE: Shape = Shape {
+    name: "opcua_node",
+    doc: "A node: `node_id` or `browse_path`.",
+    unknown: Unknown::Refuse,
+    fields: &[NODE_ID, BROWSE_PATH],
+};
+
+static SHDR: Shape = Shape {
+    name: "shdr",
+    doc: "An SHDR data source, served by a coordinator app.",
+    unknown: Unknown::Refuse,
+    fields: &[
+        field("type", Kind::Choice(&["shdr"]), Required, "Kind of connector."),
+        field("host", TEXT, Required, "Address of the data source."),
+        field("port", PORT, Required, "Port of the data source."),
+        field("data", Kind::Map(&Kind::Object(&SHDR_DATA)), Default(Literal::Empty), "Data items by name."),
+    ],
+};
+
+static SHDR_DATA: Shape = Shape {
+    name: "shdr_data",
+    doc: "A data item.",
+    unknown: Unknown::Refuse,
+    fields: &[
+        field("tag", TEXT, Required, "Tag of the data."),
+        field("type", Kind::Choice(&["Samples", "Events"]), Required, "Kind of data."),
+    ],
+};

@@ -1,0 +1,520 @@
+//! YAML 1.1 as PyYAML's safe loader reads it, with the place of everything.
+//!
+//! OpenFactory reads its files with PyYAML, so a manifest must mean to us what it means there, or be refused
+//! with a clear error. The grammar comes from `saphyr-parser`'s events; what a plain scalar is (`yes`, `0755`,
+//! `1:30`, `2024-01-02`) is decided by [`scalar`], `${VAR}` is put in by [`expand`].
+//!
+//! # Invariants
+//!
+//! - Stricter than PyYAML, never different: duplicate keys, several documents, recursive aliases, and tags
+//!   other than those of the YAML 1.1 core are refused.
+//! - Work and memory are bounded by [`MAX_BYTES`], [`MAX_DEPTH`] and [`MAX_NODES`], whatever the text.
+//! - No error quotes a value that came out of a variable.
+
+pub mod expand;
+mod scalar;
+
+use std::collections::HashMap;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span as ParserSpan, StrInput, Tag};
+
+/// The largest manifest, in bytes. OpenFactory's own are a few KiB; a service spec may not pass 700 KiB.
+pub const MAX_BYTES: usize = 1 << 20;
+/// How deep lists and maps may nest. Manifests need nine levels.
+pub const MAX_DEPTH: usize = 64;
+/// How many nodes a file may mean, those that aliases repeat included. A node takes about 100 bytes of memory.
+pub const MAX_NODES: usize = 200_000;
+
+/// Where something stands in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    /// From 1.
+    pub line: u32,
+    /// In characters, from 1.
+    pub column: u32,
+    /// In characters, at least 1, within the line.
+    pub width: u32,
+}
+
+/// A value and where it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// Where it begins.
+    pub at: Span,
+    /// What it is.
+    pub data: Data,
+    /// Whether any of it came out of a variable: then it may not be quoted in a message.
+    pub expanded: bool,
+}
+
+/// What a node is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Data {
+    /// `null`, `~` or nothing.
+    Null,
+    /// `true`, `yes`, `on`, …
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A whole number that does not fit.
+    BigInt,
+    /// A floating-point number.
+    Float(f64),
+    /// A text.
+    Text(String),
+    /// A date or a time, as written.
+    Timestamp(String),
+    /// A list.
+    List(Vec<Node>),
+    /// A map in the order of the file; keys are scalars and occur once.
+    Map(Vec<Entry>),
+}
+
+/// One entry of a map.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// The key; never a list or a map.
+    pub key: Node,
+    /// The value.
+    pub value: Node,
+}
+
+impl Data {
+    /// What it is, for people: `a list`, `the number 7`, …
+    pub fn describe(&self) -> String {
+        match self {
+            Data::Null => "nothing".into(),
+            Data::Bool(value) => format!("the boolean `{value}`"),
+            Data::Int(value) => format!("the number {value}"),
+            Data::BigInt => "a very large number".into(),
+            Data::Float(value) => format!("the number {value:?}"),
+            Data::Text(_) => "a text".into(),
+            Data::Timestamp(text) => format!("the date or time `{text}`"),
+            Data::List(_) => "a list".into(),
+            Data::Map(_) => "a map".into(),
+        }
+    }
+}
+
+/// Why a text is not a YAML document that we take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct YamlError {
+    /// Where.
+    pub at: Span,
+    /// Keys and indices on the way there, where known.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl YamlError {
+    fn new(at: Span, message: impl Into<String>) -> Self {
+        YamlError { at, path: String::new(), message: message.into(), hint: None }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Reads one document. `None` is a text without one: empty, or comments only.
+///
+/// # Errors
+/// Everything that is wrong; after a mistake in the grammar the rest of the file is unknown.
+pub fn read(text: &str) -> Result<Option<Node>, Vec<YamlError>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    check_characters(text)?;
+    let mut builder = Builder {
+        parser: Parser::new_from_str(text),
+        anchors: HashMap::new(),
+        nodes: 0,
+        path: Vec::new(),
+        errors: Vec::new(),
+    };
+    match builder.document() {
+        Ok(root) if builder.errors.is_empty() => Ok(root),
+        Ok(_) => Err(builder.errors),
+        Err(error) => {
+            builder.errors.push(error);
+            Err(builder.errors)
+        }
+    }
+}
+
+/// Refuses what YAML 1.1 does not allow in a stream, and the line breaks that only YAML 1.1 knows.
+fn check_characters(text: &str) -> Result<(), Vec<YamlError>> {
+    if text.len() > MAX_BYTES {
+        return Err(vec![
+            YamlError::new(Span::default(), format!("is larger than {} KiB", MAX_BYTES >> 10))
+                .hint("split it into several files"),
+        ]);
+    }
+    let (mut line, mut column) = (1, 1);
+    for c in text.chars() {
+        let problem = match c {
+            '\t' | '\n' | '\r' | ' '..='~' => None,
+            '\u{85}' | '\u{2028}' | '\u{2029}' => Some("is a line break to YAML 1.1; write it as an escape in quotes"),
+            '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'.. => None,
+            '\0' => Some("must not stand in a text file; is this a binary file?"),
+            _ => Some("is not allowed in YAML; write it as an escape in double quotes"),
+        };
+        if let Some(problem) = problem {
+            let at = Span { line, column, width: 1 };
+            return Err(vec![YamlError::new(at, format!("the character U+{:04X} {problem}", u32::from(c)))]);
+        }
+        if c == '\n' {
+            (line, column) = (line + 1, 1);
+        } else {
+            column += 1;
+        }
+    }
+    Ok(())
+}
+
+struct Builder<'t> {
+    parser: Parser<'t, StrInput<'t>>,
+    /// What anchors stand for, and how many nodes that is.
+    anchors: HashMap<usize, (Node, usize)>,
+    nodes: usize,
+    path: Vec<Step>,
+    /// What is wrong but does not keep us from reading on.
+    errors: Vec<YamlError>,
+}
+
+/// One step on the way to a node.
+enum Step {
+    Key(String),
+    Index(usize),
+}
+
+/// Writes a path as people write it: `apps.x.networks[2]`.
+fn path_text(path: &[Step]) -> String {
+    let mut text = String::new();
+    for step in path {
+        match step {
+            Step::Key(key) => push_key(&mut text, key),
+            Step::Index(index) => push_index(&mut text, *index),
+        }
+    }
+    text
+}
+
+/// Appends `.key` to a path; a key that holds odd characters is quoted.
+pub(super) fn push_key(path: &mut String, key: &str) {
+    let plain = !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '[' | ']'));
+    if !path.is_empty() {
+        path.push('.');
+    }
+    if plain {
+        path.push_str(key);
+    } else {
+        path.push_str(&format!("{key:?}"));
+    }
+}
+
+/// Appends `[index]` to a path.
+pub(super) fn push_index(path: &mut String, index: usize) {
+    path.push_str(&format!("[{index}]"));
+}
+
+impl Builder<'_> {
+    fn document(&mut self) -> Result<Option<Node>, YamlError> {
+        let mut root = None;
+        loop {
+            let (event, span) = self.next()?;
+            match event {
+                Event::StreamStart | Event::Nothing | Event::DocumentEnd => {}
+                Event::StreamEnd => return Ok(root),
+                Event::DocumentStart(_) => {
+                    if root.is_some() {
+                        return Err(self.error(span_of(span), "a second document begins here").hint(
+                            "one document per file: put the parts below one `apps:` or `devices:`, or into files of their own",
+                        ));
+                    }
+                    let (event, span) = self.next()?;
+                    root = Some(self.node(event, span, 0)?);
+                }
+                Event::Alias(_)
+                | Event::Scalar(..)
+                | Event::SequenceStart(..)
+                | Event::SequenceEnd
+                | Event::MappingStart(..)
+                | Event::MappingEnd => return Err(self.error(span_of(span), "is not the start of a document")),
+            }
+        }
+    }
+
+    fn next(&mut self) -> Result<(Event<'static>, ParserSpan), YamlError> {
+        match self.parser.next_event() {
+            Some(Ok((event, span))) => Ok((owned(event), span)),
+            Some(Err(error)) => Err(self.syntax(&error)),
+            None => Err(self.error(Span::default(), "ends too early")),
+        }
+    }
+
+    fn node(&mut self, event: Event<'static>, span: ParserSpan, depth: usize) -> Result<Node, YamlError> {
+        let at = span_of(span);
+        if depth > MAX_DEPTH {
+            return Err(self.error(at, format!("nests deeper than {MAX_DEPTH} levels")));
+        }
+        self.count(at, 1)?;
+        let before = self.nodes;
+        let (anchor, data) = match event {
+            Event::Alias(anchor) => {
+                let Some((node, size)) = self.anchors.get(&anchor).cloned() else {
+                    return Err(self.error(at, "this alias refers to a node that holds it"));
+                };
+                self.count(at, size)?;
+                return Ok(Node { at, ..node });
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                let plain = style == ScalarStyle::Plain;
+                (anchor, self.scalar(at, text.into_owned(), plain, tag.as_deref())?)
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.collection_tag(at, tag.as_deref(), "seq")?;
+                (anchor, Data::List(self.list(depth)?))
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.collection_tag(at, tag.as_deref(), "map")?;
+                (anchor, Data::Map(self.map(depth)?))
+            }
+            Event::Nothing
+            | Event::StreamStart
+            | Event::StreamEnd
+            | Event::DocumentStart(_)
+            | Event::DocumentEnd
+            | Event::SequenceEnd
+            | Event::MappingEnd => return Err(self.error(at, "a value is missing here")),
+        };
+        let node = Node { at, data, expanded: false };
+        if anchor > 0 {
+            self.anchors.insert(anchor, (node.clone(), self.nodes - before));
+        }
+        Ok(node)
+    }
+
+    fn list(&mut self, depth: usize) -> Result<Vec<Node>, YamlError> {
+        let mut items = Vec::new();
+        loop {
+            let (event, span) = self.next()?;
+            if event == Event::SequenceEnd {
+                return Ok(items);
+            }
+            self.path.push(Step::Index(items.len()));
+            items.push(self.node(event, span, depth + 1)?);
+            self.path.pop();
+        }
+    }
+
+    fn map(&mut self, depth: usize) -> Result<Vec<Entry>, YamlError> {
+        let mut own: Vec<Entry> = Vec::new();
+        let mut places: HashMap<String, usize> = HashMap::new();
+        let mut merged: Option<Vec<Entry>> = None;
+        loop {
+            let (event, span) = self.next()?;
+            if event == Event::MappingEnd {
+                return Ok(combine(merged, own));
+            }
+            let merge = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<");
+            let key = if merge {
+                Node { at: span_of(span), data: Data::Text("<<".into()), expanded: false }
+            } else {
+                self.key(event, span, depth)?
+            };
+            self.path.push(Step::Key(key_text(&key.data)));
+            let (event, span) = self.next()?;
+            let value = self.node(event, span, depth + 1)?;
+            if merge {
+                if merged.is_some() {
+                    let error = self.error(key.at, "a second `<<` in the same map");
+                    self.errors.push(error.hint("write `<<: [*first, *second]`"));
+                }
+                merged = Some(self.merge(value)?);
+            } else if let Some(first) = places.get(&key_identity(&key.data)) {
+                let first: Span = own.get(*first).map_or(key.at, |entry| entry.key.at);
+                let error = self
+                    .error(key.at, format!("duplicate key `{}`", key_text(&key.data).escape_debug()))
+                    .hint(format!("it stands already in line {}, column {}", first.line, first.column));
+                self.errors.push(error);
+            } else {
+                places.insert(key_identity(&key.data), own.len());
+                own.push(Entry { key, value });
+            }
+            self.path.pop();
+        }
+    }
+
+    fn key(&mut self, event: Event<'static>, span: ParserSpan, depth: usize) -> Result<Node, YamlError> {
+        // To PyYAML a plain `=` is a text as a key, and nothing that it can read as a value.
+        let equals = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "=");
+        if equals {
+            return Ok(Node { at: span_of(span), data: Data::Text("=".into()), expanded: false });
+        }
+        let key = self.node(event, span, depth + 1)?;
+        match key.data {
+            Data::List(_) | Data::Map(_) => Err(self
+                .error(key.at, "a list or a map cannot be a key")
+                .hint("if this is a value such as `{{ x }}` or `[x]`, put it in quotes")),
+            Data::Null
+            | Data::Bool(_)
+            | Data::Int(_)
+            | Data::BigInt
+            | Data::Float(_)
+            | Data::Text(_)
+            | Data::Timestamp(_) => Ok(key),
+        }
+    }
+
+    /// What `<<: value` brings in. In a list the earlier map wins, so later ones come first here.
+    fn merge(&mut self, value: Node) -> Result<Vec<Entry>, YamlError> {
+        const MESSAGE: &str = "`<<` takes a map or a list of maps";
+        match value.data {
+            Data::Map(entries) => Ok(entries),
+            Data::List(items) => {
+                let mut merged = Vec::new();
+                for item in items.into_iter().rev() {
+                    let Data::Map(entries) = item.data else { return Err(self.error(item.at, MESSAGE)) };
+                    merged.extend(entries);
+                }
+                Ok(merged)
+            }
+            Data::Null
+            | Data::Bool(_)
+            | Data::Int(_)
+            | Data::BigInt
+            | Data::Float(_)
+            | Data::Text(_)
+            | Data::Timestamp(_) => Err(self.error(value.at, MESSAGE)),
+        }
+    }
+
+    fn scalar(&mut self, at: Span, text: String, plain: bool, tag: Option<&Tag>) -> Result<Data, YamlError> {
+        let result = match tag {
+            None if plain => scalar::resolve(text),
+            None => Ok(Data::Text(text)),
+            Some(tag) => scalar::tagged(text, &tag_name(tag)),
+        };
+        result.map_err(|message| self.error(at, message).hint("put it in quotes if it is meant as a text"))
+    }
+
+    fn collection_tag(&self, at: Span, tag: Option<&Tag>, kind: &str) -> Result<(), YamlError> {
+        let Some(tag) = tag else { return Ok(()) };
+        let name = tag_name(tag);
+        if name == "!" || name.strip_prefix(scalar::CORE) == Some(kind) {
+            return Ok(());
+        }
+        Err(self.error(at, format!("the tag `{}` means nothing here", name.escape_debug())))
+    }
+
+    fn count(&mut self, at: Span, nodes: usize) -> Result<(), YamlError> {
+        self.nodes += nodes;
+        if self.nodes > MAX_NODES {
+            return Err(self.error(at, format!("the file means more than {MAX_NODES} values, aliases included")));
+        }
+        Ok(())
+    }
+
+    fn error(&self, at: Span, message: impl Into<String>) -> YamlError {
+        YamlError { path: path_text(&self.path), ..YamlError::new(at, message) }
+    }
+
+    fn syntax(&self, error: &ScanError) -> YamlError {
+        let mark = error.marker();
+        let at = Span { line: number(mark.line()), column: number(mark.col() + 1), width: 1 };
+        let message = format!("is not YAML: {}", error.info());
+        let error = self.error(at, message);
+        if error.message.contains("tab") {
+            return error.hint("indent with spaces, never with tabs");
+        }
+        error
+    }
+}
+
+/// The entries of a map with what `<<` brings in: PyYAML puts that first, and own entries win.
+fn combine(merged: Option<Vec<Entry>>, own: Vec<Entry>) -> Vec<Entry> {
+    let Some(merged) = merged else { return own };
+    let mut entries: Vec<Entry> = Vec::with_capacity(merged.len() + own.len());
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for entry in merged.into_iter().chain(own) {
+        let identity = key_identity(&entry.key.data);
+        match places.get(&identity).and_then(|place| entries.get_mut(*place)) {
+            Some(earlier) => *earlier = entry,
+            None => {
+                places.insert(identity, entries.len());
+                entries.push(entry);
+            }
+        }
+    }
+    entries
+}
+
+/// A key as people write it.
+pub(super) fn key_text(key: &Data) -> String {
+    match key {
+        Data::Null => "null".into(),
+        Data::Bool(value) => value.to_string(),
+        Data::Int(value) => value.to_string(),
+        Data::BigInt => "(a very large number)".into(),
+        Data::Float(value) => format!("{value:?}"),
+        Data::Text(text) | Data::Timestamp(text) => text.clone(),
+        Data::List(_) => "[…]".into(),
+        Data::Map(_) => "{…}".into(),
+    }
+}
+
+/// What makes two keys the same: `1` and `"1"` differ, `1`, `1.0` and `true` do not, as in Python.
+fn key_identity(key: &Data) -> String {
+    match key {
+        Data::Bool(value) => format!("number {:?}", f64::from(u8::from(*value))),
+        #[expect(clippy::cast_precision_loss, reason = "two keys beyond 2^53 that collide are refused, not confused")]
+        Data::Int(value) => format!("number {:?}", *value as f64),
+        Data::Float(value) => format!("number {value:?}"),
+        Data::Text(text) => format!("text {text}"),
+        Data::Null | Data::BigInt | Data::Timestamp(_) | Data::List(_) | Data::Map(_) => {
+            format!("other {}", key_text(key))
+        }
+    }
+}
+
+fn tag_name(tag: &Tag) -> String {
+    format!("{}{}", tag.handle, tag.suffix)
+}
+
+fn number(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+fn span_of(span: ParserSpan) -> Span {
+    let width = if span.start.line() == span.end.line() { span.end.col().saturating_sub(span.start.col()) } else { 1 };
+    Span { line: number(span.start.line()), column: number(span.start.col() + 1), width: number(width.max(1)) }
+}
+
+/// The same event without a hold on the text: the parser cannot lend one out while it is asked for the next.
+fn owned(event: Event<'_>) -> Event<'static> {
+    match event {
+        Event::Nothing => Event::Nothing,
+        Event::StreamStart => Event::StreamStart,
+        Event::StreamEnd => Event::StreamEnd,
+        Event::DocumentStart(explicit) => Event::DocumentStart(explicit),
+        Event::DocumentEnd => Event::DocumentEnd,
+        Event::Alias(anchor) => Event::Alias(anchor),
+        Event::Scalar(text, style, anchor, tag) => Event::Scalar(
+            text.into_owned().into(),
+            style,
+            anchor,
+            tag.map(|tag| std::borrow::Cow::Owned(tag.into_owned())),
+        ),
+        Event::SequenceStart(anchor, tag) => {
+            Event::SequenceStart(anchor, tag.map(|tag| std::borrow::Cow::Owned(tag.into_owned())))
+        }
+        Event::SequenceEnd => Event::SequenceEnd,
+        Event::MappingStart(anchor, tag) => {
+            Event::MappingStart(anchor, tag.map(|tag| std::borrow::Cow::Owned(tag.into_owned())))
+        }
+        Event::MappingEnd => Event::MappingEnd,
+    }
+}

@@ -1,0 +1,296 @@
+//! `${VAR}` and `${VAR:-default}`.
+//!
+//! OpenFactory replaces them in the text before it parses it, so a value takes part in the YAML: it can become
+//! a number, end at ` #`, be unquoted, even be a list. To mean the same without letting a value rewrite the
+//! file around it, the text is read twice: with every variable masked by a character that is never special,
+//! and with the values put in. Where a variable stands in a scalar, the second reading says what that scalar
+//! is; everywhere else both must be equal, or the file is refused.
+
+use std::collections::BTreeMap;
+
+use super::{Data, Entry, Node, Span, YamlError, number};
+
+/// The first of the private characters that stand for variables while the structure is read.
+const FIRST_MASK: u32 = 0xF_0000;
+/// How many there are.
+const MASKS: u32 = 0xFFFD;
+
+/// What a text says.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// The document; none when there is none.
+    pub root: Option<Node>,
+    /// What is odd about values that were put in.
+    pub warnings: Vec<YamlError>,
+}
+
+/// Reads a text and puts variables in.
+///
+/// # Errors
+/// As [`super::read`], and when a value changes more than the scalar it stands in.
+pub fn read(text: &str, variables: &BTreeMap<String, String>) -> Result<Reading, Vec<YamlError>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let found = if text.len() <= super::MAX_BYTES { find(text, variables) } else { Vec::new() };
+    if found.is_empty() {
+        return super::read(text).map(|root| Reading { root, warnings: Vec::new() });
+    }
+    let masks = Masks::new(text, &found)?;
+    let masked = super::read(&masks.text).map_err(|mut errors| {
+        for error in &mut errors {
+            error.at = masks.original(error.at);
+            masks.unmask(&mut error.path);
+            masks.unmask(&mut error.message);
+        }
+        errors
+    })?;
+    let filled = super::read(&masks.filled).map_err(|errors| masks.blame(&errors))?;
+    let mut joining = Joining { masks: &masks, warnings: Vec::new() };
+    match (masked, filled) {
+        (None, None) => Ok(Reading::default()),
+        (Some(masked), Some(filled)) => {
+            let root = joining.join(masked, filled).map_err(|error| vec![error])?;
+            Ok(Reading { root: Some(root), warnings: joining.warnings })
+        }
+        (Some(node), None) | (None, Some(node)) => Err(vec![joining.changed(node.at)]),
+    }
+}
+
+/// One `${…}` in a text.
+struct Found<'t> {
+    start: usize,
+    end: usize,
+    name: &'t str,
+    value: &'t str,
+}
+
+fn find<'t>(text: &'t str, variables: &'t BTreeMap<String, String>) -> Vec<Found<'t>> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    while let Some(start) = text[from..].find("${").map(|at| from + at) {
+        let inside = &text[start + 2..];
+        from = start + 2;
+        let name_end = inside.find(|c: char| c == '}' || c == ':' || c.is_whitespace()).unwrap_or(inside.len());
+        let (name, rest) = inside.split_at(name_end);
+        let (default, length) = if rest.starts_with('}') {
+            ("", 1)
+        } else if let Some(default) = rest.strip_prefix(":-")
+            && let Some(end) = default.find('}')
+        {
+            (&default[..end], 2 + end + 1)
+        } else {
+            continue;
+        };
+        if name.is_empty() {
+            continue;
+        }
+        let end = start + 2 + name_end + length;
+        let value = variables.get(name).map(String::as_str).filter(|value| !value.is_empty()).unwrap_or(default);
+        found.push(Found { start, end, name, value });
+        from = end;
+    }
+    found
+}
+
+/// A variable's place.
+struct Mask {
+    name: String,
+    value: String,
+    /// Where it stands in the file.
+    at: Span,
+    /// Column of its mask in the masked text, from 1.
+    column: u32,
+    /// Its line in the text with values put in.
+    filled_line: u32,
+}
+
+/// The two texts that are read, and the way back to the file.
+struct Masks {
+    text: String,
+    filled: String,
+    masks: Vec<Mask>,
+}
+
+impl Masks {
+    fn new(text: &str, found: &[Found<'_>]) -> Result<Self, Vec<YamlError>> {
+        let refuse = |message: &str| Err(vec![YamlError::new(Span::default(), message)]);
+        if found.len() > MASKS as usize {
+            return refuse("holds too many variables");
+        }
+        if text.chars().any(|c| mask_index(c).is_some()) {
+            return refuse("holds characters for private use together with variables; write them as escapes");
+        }
+        let mut masks = Masks { text: String::new(), filled: String::new(), masks: Vec::new() };
+        let (mut line, mut column, mut masked_column, mut filled_line) = (1, 1, 1, 1);
+        let mut copied = 0;
+        for (index, found) in found.iter().enumerate() {
+            for c in text[copied..found.start].chars() {
+                (line, column, masked_column, filled_line) = match c {
+                    '\n' => (line + 1, 1, 1, filled_line + 1),
+                    _ => (line, column + 1, masked_column + 1, filled_line),
+                };
+            }
+            masks.text.push_str(&text[copied..found.start]);
+            masks.filled.push_str(&text[copied..found.start]);
+            let source = &text[found.start..found.end];
+            let at = Span { line, column, width: number(source.chars().count()) };
+            if source.contains('\n') {
+                return Err(vec![YamlError::new(at, "a variable's default must stand on one line")]);
+            }
+            masks.text.push(char::from_u32(FIRST_MASK + number(index)).unwrap_or(char::REPLACEMENT_CHARACTER));
+            masks.filled.push_str(found.value);
+            masks.masks.push(Mask {
+                name: found.name.to_owned(),
+                value: found.value.to_owned(),
+                at,
+                column: masked_column,
+                filled_line,
+            });
+            column += at.width;
+            masked_column += 1;
+            filled_line += number(found.value.matches('\n').count());
+            copied = found.end;
+        }
+        masks.text.push_str(&text[copied..]);
+        masks.filled.push_str(&text[copied..]);
+        Ok(masks)
+    }
+
+    /// The place in the file of a place in the masked text.
+    fn original(&self, at: Span) -> Span {
+        let first = self.masks.partition_point(|mask| mask.at.line < at.line);
+        let on_line = self.masks[first..].iter().take_while(|mask| mask.at.line == at.line);
+        let (mut column, mut width) = (at.column, at.width);
+        for mask in on_line {
+            let grown = mask.at.width.saturating_sub(1);
+            if mask.column < at.column {
+                column += grown;
+            } else if mask.column < at.column + at.width {
+                width += grown;
+            }
+        }
+        Span { line: at.line, column, width }
+    }
+
+    /// Writes variables instead of their masks.
+    fn unmask(&self, text: &mut String) {
+        if text.chars().any(|c| mask_index(c).is_some()) {
+            *text =
+                text.chars().map(|c| self.get(c).map_or(c.to_string(), |mask| format!("${{{}}}", mask.name))).collect();
+        }
+    }
+
+    fn get(&self, c: char) -> Option<&Mask> {
+        self.masks.get(mask_index(c)?)
+    }
+
+    /// What to say of a text that is broken by the values put in, without quoting any of it.
+    fn blame(&self, errors: &[YamlError]) -> Vec<YamlError> {
+        let line = errors.first().map_or(0, |error| error.at.line);
+        let after = self.masks.partition_point(|mask| mask.filled_line <= line);
+        let Some(mask) = self.masks.get(after.saturating_sub(1)) else { return errors.to_vec() };
+        vec![
+            YamlError::new(mask.at, format!("with the value of `{}` put in, the file cannot be read", mask.name))
+                .hint("put quotes around the variable, or change its value"),
+        ]
+    }
+}
+
+fn mask_index(c: char) -> Option<usize> {
+    u32::from(c).checked_sub(FIRST_MASK).filter(|index| *index < MASKS).map(|index| index as usize)
+}
+
+struct Joining<'m> {
+    masks: &'m Masks,
+    warnings: Vec<YamlError>,
+}
+
+impl Joining<'_> {
+    /// The masked node where nothing stands in for it, the filled one where a variable does.
+    fn join(&mut self, masked: Node, filled: Node) -> Result<Node, YamlError> {
+        let at = self.masks.original(masked.at);
+        let data = match (masked.data, filled.data) {
+            (Data::Text(text), filled) if text.chars().any(|c| mask_index(c).is_some()) => {
+                self.warn_if_read_differently(at, &text, &filled);
+                let mut node = Node { at, data: filled, expanded: true };
+                mark(&mut node, at);
+                return Ok(node);
+            }
+            (Data::List(masked), Data::List(filled)) if masked.len() == filled.len() => {
+                let items = masked.into_iter().zip(filled).map(|(masked, filled)| self.join(masked, filled));
+                Data::List(items.collect::<Result<_, _>>()?)
+            }
+            (Data::Map(masked), Data::Map(filled)) if masked.len() == filled.len() => {
+                let mut entries = Vec::with_capacity(masked.len());
+                for (masked, filled) in masked.into_iter().zip(filled) {
+                    let key = self.join(masked.key, filled.key)?;
+                    entries.push(Entry { key, value: self.join(masked.value, filled.value)? });
+                }
+                Data::Map(entries)
+            }
+            (Data::Float(masked), Data::Float(filled)) if masked.to_bits() == filled.to_bits() => Data::Float(masked),
+            (masked, filled) if masked == filled => masked,
+            _ => return Err(self.changed(masked.at)),
+        };
+        Ok(Node { at, data, expanded: false })
+    }
+
+    fn changed(&self, at: Span) -> YamlError {
+        let before = self.masks.masks.partition_point(|mask| mask.at.line <= at.line);
+        let mask = self.masks.masks.get(before.saturating_sub(1));
+        let name = mask.map_or("…", |mask| mask.name.as_str());
+        let at = mask.map_or(at, |mask| mask.at);
+        YamlError::new(at, format!("the value of `{name}` changes the structure of the file around it"))
+            .hint("put quotes around the variable, or change its value")
+    }
+
+    fn warn_if_read_differently(&mut self, at: Span, text: &str, filled: &Data) {
+        let mut written = String::new();
+        let mut name = "";
+        for c in text.chars() {
+            match self.masks.get(c) {
+                Some(mask) => {
+                    written.push_str(&mask.value);
+                    name = &mask.name;
+                }
+                None => written.push(c),
+            }
+        }
+        let different = match filled {
+            Data::Text(read) => read.trim() != written.trim(),
+            Data::Null => written.trim().starts_with('#'),
+            Data::List(_) | Data::Map(_) => true,
+            Data::Bool(_) | Data::Int(_) | Data::BigInt | Data::Float(_) | Data::Timestamp(_) => false,
+        };
+        if different {
+            self.warnings.push(
+                YamlError::new(
+                    at,
+                    format!(
+                        "the value of `{name}` holds characters that mean something to YAML and is not taken literally"
+                    ),
+                )
+                .hint("that is how OpenFactory reads it too; use other quotes around the variable, or another value"),
+            );
+        }
+    }
+}
+
+/// Marks everything in a node as coming from a variable that stands at `at`.
+fn mark(node: &mut Node, at: Span) {
+    node.at = at;
+    node.expanded = true;
+    match &mut node.data {
+        Data::List(items) => items.iter_mut().for_each(|item| mark(item, at)),
+        Data::Map(entries) => entries.iter_mut().for_each(|entry| {
+            mark(&mut entry.key, at);
+            mark(&mut entry.value, at);
+        }),
+        Data::Null
+        | Data::Bool(_)
+        | Data::Int(_)
+        | Data::BigInt
+        | Data::Float(_)
+        | Data::Text(_)
+        | Data::Timestamp(_) => {}
+    }
+}
