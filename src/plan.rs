@@ -22,11 +22,13 @@ mod draft;
 mod health;
 mod image;
 mod join;
+mod json;
 mod memory;
 mod ownership;
 mod records;
 mod removal;
 mod services;
+mod text;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -39,8 +41,10 @@ use crate::model::{
 
 use self::draft::Draft;
 use self::join::{Joined, Orphans, Wanted};
+pub use self::json::to_json;
 pub use self::memory::{Attempt, Memory};
 use self::removal::Pruning;
+pub use self::text::{ShowSecrets, TextOptions, to_text};
 
 /// What an operator may do, and its limits. Values, not behaviour.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,4 +1,7 @@
 //! Planning through its front door: cases by name, then properties over random worlds.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
 mod cases;
+mod rendering;
 mod world;

@@ -1,0 +1,325 @@
+//! A plan as text, for people.
+//!
+//! ```text
+//! app/SCHEDULER  desired/app_scheduler.yml:2
+//!   ~ update service scheduler (modified outside the manifests)
+//!       image             registry/app:1 -> registry/app:2
+//!       environment.MODE  (hidden) -> (hidden)
+//!   - remove service old (no longer described), waits for a second look
+//!
+//! 1 to update, 1 held.
+//! ```
+
+use std::fmt::Write;
+
+use super::removal::block_words;
+use crate::model::{
+    ConditionKind, FieldChange, Plan, PlannedStep, PruneBlock, PruneVerdict, ResourceId, ResourcePlan, Step, StepVerb,
+    Sync, Wait,
+};
+
+/// Whether values of environment variables are shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ShowSecrets {
+    /// Names only.
+    #[default]
+    No,
+    /// A person asked for them with a flag.
+    Yes,
+}
+
+/// How a plan is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextOptions {
+    /// With ANSI colours.
+    pub color: bool,
+    /// Values of environment variables.
+    pub secrets: ShowSecrets,
+    /// Columns of the terminal; longer values are cut with `…`. 0 cuts nothing.
+    pub width: usize,
+}
+
+impl Default for TextOptions {
+    fn default() -> Self {
+        TextOptions { color: false, secrets: ShowSecrets::No, width: 80 }
+    }
+}
+
+/// A plan as text: what will be done, resource by resource, what waits and for what, and what to do about it.
+/// Resources that need nothing are only counted.
+pub fn to_text(plan: &Plan, options: TextOptions) -> String {
+    let mut text = Text { out: String::new(), options };
+    for (id, resource) in &plan.resources {
+        text.resource(id, resource);
+    }
+    text.summary(plan);
+    text.prune(&plan.prune);
+    text.out
+}
+
+#[derive(Clone, Copy)]
+enum Paint {
+    Bold,
+    Dim,
+    Green,
+    Yellow,
+    Red,
+    Cyan,
+}
+
+impl Paint {
+    fn code(self) -> u8 {
+        match self {
+            Paint::Bold => 1,
+            Paint::Dim => 2,
+            Paint::Red => 31,
+            Paint::Green => 32,
+            Paint::Yellow => 33,
+            Paint::Cyan => 36,
+        }
+    }
+}
+
+struct Text {
+    out: String,
+    options: TextOptions,
+}
+
+impl Text {
+    fn paint(&self, paint: Paint, text: &str) -> String {
+        if self.options.color { format!("\u{1b}[{}m{text}\u{1b}[0m", paint.code()) } else { text.to_owned() }
+    }
+
+    fn line(&mut self, line: &str) {
+        self.out.push_str(line.trim_end());
+        self.out.push('\n');
+    }
+
+    fn resource(&mut self, id: &ResourceId, resource: &ResourcePlan) {
+        let told = resource
+            .conditions
+            .iter()
+            // the steps and the summary tell these already
+            .filter(|condition| !matches!(condition.kind, ConditionKind::PruneBlocked | ConditionKind::Suspended))
+            .map(|condition| (condition.kind, &condition.message));
+        let told: Vec<_> = told.collect();
+        if resource.steps.is_empty() && resource.held.is_empty() && told.is_empty() {
+            return;
+        }
+        let place = resource.origin.as_ref().map(ToString::to_string).unwrap_or_default();
+        let heading = format!(
+            "{}  {}",
+            self.paint(Paint::Bold, &printable(&id.to_string())),
+            self.paint(Paint::Dim, &printable(&place))
+        );
+        self.line(&heading);
+        for step in &resource.steps {
+            self.step(step, None);
+        }
+        for held in &resource.held {
+            self.step(&held.step, Some(&held.wait));
+        }
+        for (kind, message) in told {
+            let paint = match kind {
+                ConditionKind::Failed
+                | ConditionKind::Conflict
+                | ConditionKind::RolledBack
+                | ConditionKind::Degraded => Paint::Red,
+                ConditionKind::Frozen
+                | ConditionKind::PruneBlocked
+                | ConditionKind::Waiting
+                | ConditionKind::Progressing
+                | ConditionKind::Suspended => Paint::Yellow,
+            };
+            let sign = self.paint(paint, "!");
+            self.wrapped(&format!("  {sign} "), 4, &format!("{}: {}", kind.as_str(), printable(message)));
+        }
+        self.out.push('\n');
+    }
+
+    fn step(&mut self, step: &PlannedStep, wait: Option<&Wait>) {
+        let (sign, paint) = match step.step.verb() {
+            StepVerb::Create | StepVerb::Register => ("+", Paint::Green),
+            StepVerb::Update => ("~", Paint::Yellow),
+            StepVerb::Remove | StepVerb::Deregister | StepVerb::Forget => ("-", Paint::Red),
+        };
+        let waits = wait.map_or(String::new(), |wait| format!(", waits for {}", wait.as_str()));
+        let sign = self.paint(if wait.is_some() { Paint::Dim } else { paint }, sign);
+        let what = format!("{} {} ({}){waits}", step.step.verb(), printable(&step.step.object()), step.reason.as_str());
+        self.wrapped(&format!("  {sign} "), 4, &what);
+        if let Step::CreateService { spec, .. } = &step.step {
+            let replicas = if spec.replicas == 1 { String::new() } else { format!(" x {}", spec.replicas) };
+            self.field("image", 5, &format!("{}{replicas}", printable(&spec.image)));
+        }
+        let width = step.changes.iter().map(|change| change.field.chars().count()).max().unwrap_or_default();
+        for change in &step.changes {
+            self.change(change, width.min(FIELD));
+        }
+    }
+
+    fn field(&mut self, field: &str, width: usize, value: &str) {
+        let line = format!("      {field:width$}  {value}");
+        let line = self.cut(&line);
+        self.line(&line);
+    }
+
+    fn change(&mut self, change: &FieldChange, width: usize) {
+        let hidden = change.secret && self.options.secrets == ShowSecrets::No;
+        let shown = |value: &Option<String>| match value {
+            None => "(none)".to_owned(),
+            Some(_) if hidden => "(hidden)".to_owned(),
+            Some(value) if value.is_empty() => "\"\"".to_owned(),
+            Some(value) => printable(value),
+        };
+        let (from, to) = (shown(&change.from), shown(&change.to));
+        let field = printable(&change.field);
+        let column = field.chars().count().max(width);
+        let room = match self.options.width {
+            0 => usize::MAX,
+            columns => columns.saturating_sub("      ".len() + column + "  ".len() + " -> ".len()),
+        };
+        if from.chars().count() + to.chars().count() <= room {
+            self.field(&field, width, &format!("{from} -> {to}"));
+        } else {
+            // too long for one line: one below the other, so that what differs can be seen
+            self.field(&field, width, "");
+            let before = self.paint(Paint::Red, "-");
+            let after = self.paint(Paint::Green, "+");
+            let (from, to) = self.around_difference(&from, &to);
+            self.line(&format!("        {before} {from}"));
+            self.line(&format!("        {after} {to}"));
+        }
+    }
+
+    /// Cuts both values to the terminal, around the first place where they differ.
+    fn around_difference(&self, from: &str, to: &str) -> (String, String) {
+        let room = match self.options.width {
+            0 => return (from.to_owned(), to.to_owned()),
+            width => width.saturating_sub(10).max(20),
+        };
+        let same = from.chars().zip(to.chars()).take_while(|(left, right)| left == right).count();
+        let skip = if same > room / 2 { same - room / 4 } else { 0 };
+        let window = |text: &str| {
+            let length = text.chars().count();
+            let mut shown = String::new();
+            let skip = if length > room { skip.min(length) } else { 0 };
+            if skip > 0 {
+                shown.push('…');
+            }
+            let rest = room - shown.chars().count();
+            if length - skip > rest {
+                shown.extend(text.chars().skip(skip).take(rest - 1));
+                shown.push('…');
+            } else {
+                shown.extend(text.chars().skip(skip));
+            }
+            shown
+        };
+        (window(from), window(to))
+    }
+
+    fn cut(&self, line: &str) -> String {
+        match self.options.width {
+            0 => line.to_owned(),
+            width if line.chars().count() <= width => line.to_owned(),
+            width => {
+                let mut cut: String = line.chars().take(width.saturating_sub(1)).collect();
+                cut.push('…');
+                cut
+            }
+        }
+    }
+
+    /// Words on lines of the terminal's width; lines after the first are indented.
+    fn wrapped(&mut self, first: &str, indent: usize, text: &str) {
+        let room = match self.options.width {
+            0 => usize::MAX,
+            width => width.saturating_sub(indent).max(20),
+        };
+        let mut lines: Vec<String> = vec![String::new()];
+        for word in text.split(' ') {
+            let fits = |line: &String| line.is_empty() || line.chars().count() + 1 + word.chars().count() <= room;
+            match lines.last_mut().filter(|line| fits(line)) {
+                Some(line) if line.is_empty() => line.push_str(word),
+                Some(line) => {
+                    line.push(' ');
+                    line.push_str(word);
+                }
+                None => lines.push(word.to_owned()),
+            }
+        }
+        for (at, line) in lines.iter().enumerate() {
+            let prefix = if at == 0 { first.to_owned() } else { " ".repeat(indent) };
+            self.line(&format!("{prefix}{line}"));
+        }
+    }
+
+    fn summary(&mut self, plan: &Plan) {
+        let counted: Vec<String> = StepVerb::ALL
+            .into_iter()
+            .filter_map(|verb| {
+                let count =
+                    |resource: &ResourcePlan| resource.steps.iter().filter(|step| step.step.verb() == verb).count();
+                let count: usize = plan.resources.values().map(count).sum();
+                (count > 0).then(|| format!("{count} to {verb}"))
+            })
+            .collect();
+        let held: usize = plan.resources.values().map(|resource| resource.held.len()).sum();
+        let unknown = plan.resources.values().filter(|resource| resource.sync == Sync::Unknown).count();
+        let synced = plan.resources.values().filter(|resource| resource.sync == Sync::Synced).count();
+        let mut parts = counted;
+        if held > 0 {
+            parts.push(format!("{held} held"));
+        }
+        if parts.is_empty() {
+            parts.push("Nothing to do".into());
+        }
+        let mut line = parts.join(", ");
+        let _ = write!(line, "; {synced} of {} in sync", count_of(plan.resources.len(), "resource"));
+        if unknown > 0 {
+            let _ = write!(line, ", {unknown} could not be read");
+        }
+        line.push('.');
+        let line = self.paint(Paint::Bold, &line);
+        self.line(&line);
+    }
+
+    fn prune(&mut self, verdict: &PruneVerdict) {
+        let PruneVerdict::Blocked { resources, reason } = verdict else { return };
+        let sign = self.paint(Paint::Yellow, "!");
+        let text = format!("Removals are held ({}): {}.", count_of(resources.len(), "resource"), block_words(reason));
+        self.wrapped(&format!("{sign} "), 2, &text);
+        let way_out = match reason {
+            PruneBlock::Guard { .. } => {
+                "If this is meant, confirm with `ofop apply --confirm-prune`; if not, check that the manifests are there."
+            }
+            PruneBlock::InvalidManifests => "`ofop validate` shows what is wrong.",
+            PruneBlock::IncompleteObservation => "It goes on by itself once everything can be read.",
+            PruneBlock::Disabled => "They stay until they are removed by hand or pruning is switched on.",
+        };
+        let way_out = self.paint(Paint::Cyan, way_out);
+        self.wrapped("  ", 2, &way_out);
+    }
+}
+
+/// Widest column of field names.
+const FIELD: usize = 32;
+
+fn count_of(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+/// Text from files and from the cluster, made harmless for a terminal: control characters are written out.
+fn printable(text: &str) -> String {
+    if !text.chars().any(char::is_control) {
+        return text.to_owned();
+    }
+    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        if c.is_control() {
+            out.extend(c.escape_default())
+        } else {
+            out.push(c)
+        }
+        out
+    })
+}
