@@ -1,6 +1,7 @@
 //! What the engine says about services, tasks and networks, in our words.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ofop::model::service::{LABEL_INSTANCE, LABEL_RESOURCE, LABEL_SPEC, Mount, Port, Resources, Ulimit};
 use ofop::model::{ObservedService, ServiceId, TaskState, UpdateState};
@@ -13,7 +14,7 @@ fn networks() -> NetworkNames {
 
 fn read(service: &Value) -> ObservedService {
     match convert::service(service.to_string().as_bytes(), &networks()) {
-        Converted::Service { service, .. } => service,
+        Converted::Service { service, .. } => Arc::unwrap_or_clone(service),
         Converted::Unreadable { name, reason } => panic!("{name}: {reason}"),
     }
 }
@@ -192,12 +193,13 @@ fn tasks_are_read_and_unknown_words_stay_unknown() {
         "Status": {"Timestamp": "2026-01-01T00:00:00Z", "State": "rejected", "Err": "no such image"},
         "DesiredState": "shutdown"
     });
-    let (service, version, task) = convert::task(text.to_string().as_bytes()).unwrap();
-    assert_eq!((service, version), (ServiceId("s1".into()), 21));
+    let listed = convert::task(text.to_string().as_bytes()).unwrap();
+    assert_eq!(listed.service, ServiceId("s1".into()));
+    let task = listed.view;
     assert_eq!((task.slot, task.state, task.wanted), (2, TaskState::Rejected, false));
     assert_eq!((task.error.as_str(), task.node.as_str()), ("no such image", "n1"));
     let odd = json!({"ID": "t2", "ServiceID": "s1", "Status": {"State": "dreaming"}, "DesiredState": "running"});
-    let (_, _, task) = convert::task(odd.to_string().as_bytes()).unwrap();
+    let task = convert::task(odd.to_string().as_bytes()).unwrap().view;
     assert_eq!((task.state, task.wanted), (TaskState::Unknown, true));
     assert!(convert::task(b"[]").is_none());
 }

@@ -91,8 +91,8 @@ impl Engine {
     pub async fn negotiate(&self) -> Result<u32, PlatformError> {
         let act = Act::read("ask for its version");
         let ask = async {
-            let docker = self.bollard().map_err(|error| failure::of_bollard(act, error))?;
-            docker.version().await.map_err(|error| failure::of_bollard(act, error))
+            let docker = self.bollard().map_err(|error| CallError::of_bollard(act, error))?;
+            docker.version().await.map_err(|error| CallError::of_bollard(act, error))
         };
         let version = tokio::time::timeout(CALL_TIME, ask)
             .await

@@ -1,5 +1,149 @@
 //! Docker Swarm.
+//!
+//! # Flow
+//!
+//! ```text
+//! events, timers ─► reads ─► convert ─► state ─► observe()
+//!                                         ▲
+//! execute() ─► calls ─► body, overlay ────┘ the service is read back
+//! ```
+//!
+//! # Guarantees
+//!
+//! - What `execute` has written is in what `observe` answers next.
+//! - Only full ids are removed; an update names the version that was planned on, and starts from the service as
+//!   it is, so that what we do not own survives.
+//! - Values of the environment appear in no error.
+//!
+//! # Reading order
+//!
+//! `convert` and `overlay` hold what there is to know about services; `failure` what the engine's refusals
+//! mean; `state` what is known; `cache` keeps it warm.
 
 pub mod body;
+mod cache;
+mod calls;
 pub mod convert;
+mod digests;
+pub mod failure;
+pub mod overlay;
 mod raw;
+mod reads;
+mod state;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::Stream;
+use tokio::task::JoinHandle;
+
+use super::engine::Engine;
+use super::{Platform, PlatformError};
+use crate::model::{FailureKind, PlatformSnapshot, Step, StepFailure};
+use cache::Cache;
+use calls::Failed;
+use digests::Digests;
+
+/// How often things are looked at that events should have told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Between full reads of services and tasks.
+    pub resync: Duration,
+    /// Between questions to a registry where a followed tag points.
+    pub follow: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace { resync: Duration::from_secs(30), follow: Duration::from_secs(60) }
+    }
+}
+
+/// The services of a swarm.
+pub struct Swarm {
+    cache: Arc<Cache>,
+    digests: Arc<Digests>,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl Swarm {
+    /// Begins to follow the swarm that `engine` manages. Must be called inside a tokio runtime; ends when it is
+    /// dropped. Whether the engine can be reached shows when it is observed.
+    pub fn start(engine: Engine, pace: Pace) -> Swarm {
+        let cache = Arc::new(Cache::new(engine, pace.resync));
+        let digests = Arc::new(Digests::new(pace.follow));
+        let tasks =
+            [tokio::spawn(Arc::clone(&cache).run()), tokio::spawn(Arc::clone(&digests).run(Arc::clone(&cache)))];
+        Swarm { cache, digests, tasks }
+    }
+
+    /// After a failed call: makes sure that the next observation knows better.
+    fn look_again(&self, failed: Failed) -> StepFailure {
+        let ambiguous = failed.failure.kind == FailureKind::Ambiguous;
+        if ambiguous || failed.error.as_ref().is_some_and(failure::casts_doubt) {
+            self.cache.doubt();
+        } else if failed.failure.kind.is_race() {
+            self.cache.refresh();
+        }
+        failed.failure
+    }
+}
+
+impl Drop for Swarm {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl Platform for Swarm {
+    async fn observe(&self, follow: &BTreeSet<String>) -> Result<Arc<PlatformSnapshot>, PlatformError> {
+        // A cluster that cannot be read has no use for digests.
+        self.cache.snapshot().await?;
+        self.digests.follow(follow, &self.cache).await;
+        self.cache.snapshot().await
+    }
+
+    fn refresh(&self) {
+        self.cache.refresh();
+    }
+
+    async fn execute(&self, step: &Step) -> Result<(), StepFailure> {
+        let engine = self.cache.engine();
+        match step {
+            Step::CreateService { spec, mark } => {
+                let id = calls::create(engine, spec, mark).await.map_err(|failed| self.look_again(failed))?;
+                self.cache.wrote(&id).await;
+            }
+            Step::UpdateService { id, version, spec, mark } => {
+                let names = self.cache.network_names();
+                calls::update(engine, &names, (id, *version), spec, mark)
+                    .await
+                    .map_err(|failed| self.look_again(failed))?;
+                self.cache.wrote(id).await;
+            }
+            Step::RemoveService { id, .. } => {
+                calls::remove(engine, id).await.map_err(|failed| self.look_again(failed))?;
+                self.cache.removed(id);
+            }
+            Step::Register { .. } | Step::Deregister { .. } | Step::ForgetRecord { .. } => {
+                return Err(StepFailure::new(FailureKind::Rejected, "a record is no matter of the swarm"));
+            }
+        }
+        Ok(())
+    }
+
+    fn events(&self) -> impl Stream<Item = ()> + Send + 'static {
+        futures_util::stream::unfold(self.cache.changes(), |mut changes| async move {
+            changes.changed().await.ok()?;
+            Some(((), changes))
+        })
+    }
+}
+
+/// Locks a mutex. What is behind it is whole at every instant, so that a panic elsewhere does no harm to it.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

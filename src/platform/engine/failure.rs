@@ -89,6 +89,19 @@ impl CallError {
         CallError::Answer { act, message: format!("{:?} error in JSON at byte {}", error.classify(), error.column()) }
     }
 
+    /// What a failure of `bollard` means.
+    pub fn of_bollard(act: Act, error: bollard::errors::Error) -> CallError {
+        match error {
+            bollard::errors::Error::HyperLegacyError { err } => of_client(act, &err),
+            bollard::errors::Error::DockerResponseServerError { status_code, message } => {
+                CallError::Refused { act, status: status_code, message: one_line(&message) }
+            }
+            bollard::errors::Error::RequestTimeoutError => CallError::Silent { act },
+            bollard::errors::Error::JsonSerdeError { err } => CallError::answer(act, &err),
+            other => CallError::Lost { act, message: other.to_string() },
+        }
+    }
+
     /// A connection that broke.
     pub(super) fn lost(act: Act, error: &(dyn Error + 'static)) -> CallError {
         CallError::Lost { act, message: chain(error) }
@@ -171,19 +184,6 @@ pub(super) fn of_client(act: Act, error: &hyper_util::client::legacy::Error) -> 
         return CallError::Connect { act, message: deepest(inner).to_string(), class: io_class(inner) };
     }
     CallError::lost(act, error)
-}
-
-/// What a failure of `bollard` means.
-pub(super) fn of_bollard(act: Act, error: bollard::errors::Error) -> CallError {
-    match error {
-        bollard::errors::Error::HyperLegacyError { err } => of_client(act, &err),
-        bollard::errors::Error::DockerResponseServerError { status_code, message } => {
-            CallError::Refused { act, status: status_code, message: one_line(&message) }
-        }
-        bollard::errors::Error::RequestTimeoutError => CallError::Silent { act },
-        bollard::errors::Error::JsonSerdeError { err } => CallError::answer(act, &err),
-        other => CallError::Lost { act, message: other.to_string() },
-    }
 }
 
 /// The system's class of the first I/O error in a chain.

@@ -11,6 +11,7 @@
 //!   mount of another kind.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -36,7 +37,7 @@ pub enum Converted {
     /// It was understood.
     Service {
         /// As we see it.
-        service: ObservedService,
+        service: Arc<ObservedService>,
         /// Ids of networks that have no name yet; they stand in the spec as they are.
         unknown_networks: Vec<String>,
     },
@@ -120,7 +121,7 @@ pub fn service(text: &[u8], networks: &NetworkNames) -> Converted {
         update: update(raw.update_status),
         created_at: raw.created_at,
     };
-    Converted::Service { service, unknown_networks }
+    Converted::Service { service: Arc::new(service), unknown_networks }
 }
 
 /// What is foreign about a service's mode, and its number of replicas.
@@ -257,8 +258,19 @@ fn update(raw: raw::UpdateStatus) -> UpdateState {
     }
 }
 
-/// Reads a task: its service, its version, itself.
-pub fn task(text: &[u8]) -> Option<(ServiceId, u64, TaskView)> {
+/// A task as the engine lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedTask {
+    /// Whose task it is.
+    pub service: ServiceId,
+    /// When it was made, in a form whose order is that of time.
+    pub created: String,
+    /// The task.
+    pub view: TaskView,
+}
+
+/// Reads a task; none when it cannot be understood.
+pub fn task(text: &[u8]) -> Option<ListedTask> {
     let raw: raw::Task = serde_json::from_slice(text).ok()?;
     if raw.id.is_empty() {
         return None;
@@ -272,7 +284,9 @@ pub fn task(text: &[u8]) -> Option<(ServiceId, u64, TaskView)> {
         node: raw.node_id,
         since: raw.status.timestamp,
     };
-    Some((ServiceId(raw.service_id), raw.version.index, view))
+    // The engine leaves out zeros at the end of a fraction: without the `Z`, texts sort like times.
+    let created = raw.created_at.trim_end_matches('Z').to_owned();
+    Some(ListedTask { service: ServiceId(raw.service_id), created, view })
 }
 
 fn task_state(word: &str) -> TaskState {
@@ -339,5 +353,33 @@ impl Quorum {
     /// Whether most managers are there and one leads.
     pub fn holds(self) -> bool {
         self.leaders > 0 && self.reachable * 2 > self.managers
+    }
+}
+
+/// What an event of the engine says may have changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hint {
+    /// A service was made or changed.
+    Service(ServiceId),
+    /// A service was removed.
+    ServiceRemoved(ServiceId),
+    /// A network came or went.
+    Networks,
+    /// A node changed: tasks may move, a quorum may be lost or found.
+    Nodes,
+    /// A container of a task changed on the engine's own machine.
+    Tasks,
+}
+
+/// Reads an event; none when it does not concern us.
+pub fn event(text: &[u8]) -> Option<Hint> {
+    let raw: raw::Event = serde_json::from_slice(text).ok()?;
+    match (raw.kind.as_str(), raw.action.as_str()) {
+        ("service", "remove") => Some(Hint::ServiceRemoved(ServiceId(raw.actor.id))),
+        ("service", _) => Some(Hint::Service(ServiceId(raw.actor.id))),
+        ("network", _) => Some(Hint::Networks),
+        ("node", _) => Some(Hint::Nodes),
+        ("container", _) => raw.actor.attributes.contains_key("com.docker.swarm.task.id").then_some(Hint::Tasks),
+        _ => None,
     }
 }

@@ -91,6 +91,7 @@ raw!(Task {
     node_id: String = "NodeID",
     status: TaskStatus,
     desired_state: String,
+    created_at: String,
 });
 raw!(TaskStatus { timestamp: String, state: String, err: String });
 
@@ -101,3 +102,6 @@ raw!(
 
 raw!(Node { id: String = "ID", manager_status: Option<ManagerStatus> });
 raw!(ManagerStatus { leader: bool, reachability: String });
+
+raw!(Event { kind: String = "Type", action: String, actor: Actor });
+raw!(Actor { id: String = "ID", attributes: BTreeMap<String, String> });

@@ -1,0 +1,107 @@
+//! Creating, updating and removing one service.
+
+use hyper::Method;
+use hyper::body::Bytes;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::body;
+use super::convert::NetworkNames;
+use super::failure::classify;
+use super::overlay::Found;
+use crate::model::{FailureKind, Mark, ServiceId, ServiceSpec, StepFailure};
+use crate::platform::engine::{Act, CallError, Engine};
+
+/// Length of the id of a service. The engine takes a prefix of an id, or a name, for the id itself; a text of
+/// this length from a snapshot is neither.
+const ID_LENGTH: usize = 25;
+
+const CREATE: Act = Act::write("create the service");
+const READ: Act = Act::read("read the service");
+const UPDATE: Act = Act::write("update the service");
+const REMOVE: Act = Act::write("remove the service");
+
+/// A failed call: what it means for the step, and the call's own error when there was one.
+pub(super) struct Failed {
+    pub(super) failure: StepFailure,
+    pub(super) error: Option<CallError>,
+}
+
+impl Failed {
+    fn by(error: CallError, spec: Option<&ServiceSpec>) -> Failed {
+        Failed { failure: classify(&error, spec), error: Some(error) }
+    }
+
+    fn before(kind: FailureKind, message: String) -> Failed {
+        Failed { failure: StepFailure { kind, message }, error: None }
+    }
+}
+
+/// Creates a service and returns its id.
+pub(super) async fn create(engine: &Engine, spec: &ServiceSpec, mark: &Mark) -> Result<ServiceId, Failed> {
+    #[derive(Deserialize)]
+    struct Created {
+        #[serde(rename = "ID")]
+        id: String,
+    }
+    let body = body::create_body(spec, Some(mark));
+    let failed = |error| Failed::by(error, Some(spec));
+    let answer = engine.send(CREATE, Method::POST, "/services/create", bytes(&body)).await.map_err(failed)?;
+    serde_json::from_slice::<Created>(&answer)
+        .map(|created| ServiceId(created.id))
+        .map_err(|_| failed(CallError::Answer { act: CREATE, message: "it holds no id".into() }))
+}
+
+/// The text of one service.
+pub(super) async fn read(engine: &Engine, id: &ServiceId) -> Result<Bytes, CallError> {
+    engine.send(READ, Method::GET, &format!("/services/{}", id.0), Bytes::new()).await
+}
+
+/// Updates a service that still has the version that was planned on.
+pub(super) async fn update(
+    engine: &Engine,
+    networks: &NetworkNames,
+    (id, version): (&ServiceId, u64),
+    spec: &ServiceSpec,
+    mark: &Mark,
+) -> Result<(), Failed> {
+    full(id)?;
+    let failed = |error| Failed::by(error, Some(spec));
+    let text = read(engine, id).await.map_err(failed)?;
+    let found = Found::read(&text, networks)
+        .map_err(|reason| Failed::before(FailureKind::Rejected, format!("cannot update the service: {reason}")))?;
+    if found.service.id != *id {
+        return Err(Failed::before(FailureKind::Gone, "the service is gone".into()));
+    }
+    if found.service.version != version {
+        let message = format!("the service changed from version {version} to {}", found.service.version);
+        return Err(Failed::before(FailureKind::Conflict, message));
+    }
+    let Value::Object(body) = body::create_body(spec, Some(mark)) else {
+        return Err(Failed::before(FailureKind::Rejected, "the service has no description".into()));
+    };
+    let body = found.overlay(spec, &body, networks);
+    let path = format!("/services/{}/update?version={version}", id.0);
+    engine.send(UPDATE, Method::POST, &path, bytes(&body)).await.map_err(failed)?;
+    Ok(())
+}
+
+/// Removes a service by its full id.
+pub(super) async fn remove(engine: &Engine, id: &ServiceId) -> Result<(), Failed> {
+    full(id)?;
+    let path = format!("/services/{}", id.0);
+    engine.send(REMOVE, Method::DELETE, &path, Bytes::new()).await.map_err(|error| Failed::by(error, None))?;
+    Ok(())
+}
+
+/// Refuses everything that the engine could take for something else than one full id.
+fn full(id: &ServiceId) -> Result<(), Failed> {
+    if id.0.len() == ID_LENGTH && id.0.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) {
+        return Ok(());
+    }
+    Err(Failed::before(FailureKind::Rejected, format!("`{}` is not the full id of a service", id.0.escape_debug())))
+}
+
+fn bytes(body: &Value) -> Bytes {
+    Bytes::from(body.to_string())
+}

@@ -1,0 +1,114 @@
+//! The digests that followed tags point to, asked of their registries through the engine.
+//!
+//! A failure leaves what was last known: a registry that is away moves no tag.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::cache::Cache;
+use super::locked;
+use crate::platform::engine::{Act, CallError};
+
+const RESOLVE: Act = Act::read("ask a registry for a digest");
+
+/// Registries asked at the same time.
+const ASKED_AT_ONCE: usize = 4;
+/// How long `observe` waits for images that it sees for the first time.
+const FIRST_TIME: Duration = Duration::from_secs(5);
+
+/// See the module.
+pub(super) struct Digests {
+    interval: Duration,
+    /// When each image was last asked for; never, for a new one.
+    asked: Mutex<BTreeMap<String, Option<Instant>>>,
+    /// Moves when images are added, and when images were asked for.
+    moved: watch::Sender<()>,
+}
+
+impl Digests {
+    pub(super) fn new(interval: Duration) -> Digests {
+        Digests { interval, asked: Mutex::default(), moved: watch::Sender::default() }
+    }
+
+    /// Follows these images and no others. Waits a while for those that are new.
+    pub(super) async fn follow(&self, images: &BTreeSet<String>, cache: &Cache) {
+        let new = {
+            let mut asked = locked(&self.asked);
+            if asked.len() == images.len() && asked.keys().eq(images) {
+                false
+            } else {
+                asked.retain(|image, _| images.contains(image));
+                for image in images {
+                    asked.entry(image.clone()).or_default();
+                }
+                cache.with(|state| state.follow_only(images));
+                asked.values().any(Option::is_none)
+            }
+        };
+        if !new {
+            return;
+        }
+        let mut moved = self.moved.subscribe();
+        self.moved.send_replace(());
+        let all_asked = async {
+            while locked(&self.asked).values().any(Option::is_none) {
+                if moved.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // What is not known by then comes with a later observation.
+        let _ = tokio::time::timeout(FIRST_TIME, all_asked).await;
+    }
+
+    /// Asks again and again, for ever.
+    pub(super) async fn run(self: Arc<Self>, cache: Arc<Cache>) {
+        let mut moved = self.moved.subscribe();
+        loop {
+            moved.mark_unchanged();
+            let now = Instant::now();
+            let is_due = |asked: &Option<Instant>| asked.is_none_or(|asked| asked + self.interval <= now);
+            let due: Vec<String> =
+                locked(&self.asked).iter().filter(|(_, asked)| is_due(asked)).map(|(image, _)| image.clone()).collect();
+            if due.is_empty() {
+                let next = locked(&self.asked).values().flatten().min().map(|asked| *asked + self.interval);
+                tokio::select! {
+                    changed = moved.changed() => if changed.is_err() { return },
+                    () = sleep_until(next.unwrap_or(now + self.interval)) => {}
+                }
+                continue;
+            }
+            futures_util::stream::iter(due).for_each_concurrent(ASKED_AT_ONCE, |image| self.ask(image, &cache)).await;
+        }
+    }
+
+    async fn ask(&self, image: String, cache: &Cache) {
+        match resolve(cache, &image).await {
+            Ok(digest) => cache.with(|state| state.digest(&image, digest)),
+            Err(error) => tracing::debug!(image, %error, "cannot resolve a tag; what it last pointed to stays"),
+        }
+        if let Some(asked) = locked(&self.asked).get_mut(&image) {
+            *asked = Some(Instant::now());
+        }
+        self.moved.send_replace(());
+    }
+}
+
+/// The digest that a tag points to now.
+async fn resolve(cache: &Cache, image: &str) -> Result<String, CallError> {
+    let docker = cache.engine().bollard().map_err(|error| CallError::of_bollard(RESOLVE, error))?;
+    let answer = tokio::time::timeout(crate::platform::engine::CALL_TIME, docker.inspect_registry_image(image, None))
+        .await
+        .map_err(|_| CallError::Silent { act: RESOLVE })?
+        .map_err(|error| CallError::of_bollard(RESOLVE, error))?;
+    answer
+        .descriptor
+        .digest
+        .filter(|digest| digest.starts_with("sha256:"))
+        .ok_or_else(|| CallError::Answer { act: RESOLVE, message: "it holds no digest".into() })
+}

@@ -1,0 +1,289 @@
+//! What is known of the cluster, and how new knowledge joins it. Pure: no call, no clock.
+//!
+//! Full reads, single reads and our own writes overlap in time. A counter orders them: a full read carries the
+//! count at which it began, and never undoes what was learnt after that.
+//!
+//! # Guarantees
+//!
+//! - `generation` counts full reads that succeeded, and nothing else.
+//! - Between two changes everybody gets the same snapshot; it is built when it is first asked for.
+
+use std::collections::btree_map::Entry as Slot;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::convert::{Converted, Header, NetworkNames};
+use crate::model::{ObservedService, PlatformSnapshot, ServiceId, TaskState, TaskView, UpdateState};
+
+/// A point in the order of things learnt.
+pub(super) type Moment = u64;
+
+/// What is known.
+#[derive(Default)]
+pub(super) struct State {
+    now: Moment,
+    services: BTreeMap<ServiceId, Entry>,
+    /// Services that were removed, and when that was learnt: until a full read that began later confirms it.
+    removed: BTreeMap<ServiceId, Moment>,
+    tasks: BTreeMap<ServiceId, Vec<TaskView>>,
+    /// Names of networks by id, also of those that no service can ask for.
+    names: NetworkNames,
+    attachable: BTreeSet<String>,
+    digests: BTreeMap<String, String>,
+    generation: u64,
+    /// The last full read saw a quorum and understood everything.
+    whole: bool,
+    /// Something happened after which what is known may be stale; a full read that begins later ends that.
+    doubt: Option<Moment>,
+    snapshot: Option<Arc<PlatformSnapshot>>,
+}
+
+struct Entry {
+    version: u64,
+    learnt: Moment,
+    known: Known,
+}
+
+/// One service.
+#[derive(Clone, PartialEq)]
+pub(super) enum Known {
+    /// Understood. The ids of networks whose names are not known stand in its spec as they are.
+    Service { service: Arc<ObservedService>, unknown_networks: Vec<String> },
+    /// Not understood.
+    Unreadable { name: String, reason: String },
+}
+
+impl Known {
+    /// Equality that is quick for what was passed on unchanged.
+    fn is(&self, other: &Known) -> bool {
+        match (self, other) {
+            (Known::Service { service: one, .. }, Known::Service { service: two, .. }) if Arc::ptr_eq(one, two) => true,
+            (one, two) => one == two,
+        }
+    }
+}
+
+impl From<Converted> for Known {
+    fn from(converted: Converted) -> Known {
+        match converted {
+            Converted::Service { service, unknown_networks } => Known::Service { service, unknown_networks },
+            Converted::Unreadable { name, reason } => Known::Unreadable { name, reason },
+        }
+    }
+}
+
+/// A full read, as it comes in.
+#[derive(Default)]
+pub(super) struct Reading {
+    began: Moment,
+    pub(super) services: BTreeMap<ServiceId, (u64, Known)>,
+    pub(super) tasks: BTreeMap<ServiceId, Vec<TaskView>>,
+    pub(super) names: NetworkNames,
+    pub(super) attachable: BTreeSet<String>,
+    /// Everything was understood and the managers have a quorum.
+    pub(super) whole: bool,
+}
+
+impl State {
+    fn tick(&mut self) -> Moment {
+        self.now += 1;
+        self.now
+    }
+
+    /// Begins a full read.
+    pub(super) fn begin(&mut self) -> Reading {
+        Reading { began: self.tick(), whole: true, names: self.names.clone(), ..Reading::default() }
+    }
+
+    /// What is known of a service, if that is still true for this version.
+    pub(super) fn same(&self, header: &Header) -> Option<Known> {
+        let entry = self.services.get(&header.id)?;
+        let settled = match &entry.known {
+            Known::Service { unknown_networks, .. } => unknown_networks.is_empty(),
+            Known::Unreadable { .. } => true,
+        };
+        (entry.version == header.version && settled).then(|| entry.known.clone())
+    }
+
+    /// Names of the networks that are known.
+    pub(super) fn names(&self) -> &NetworkNames {
+        &self.names
+    }
+
+    /// Takes in a full read that succeeded; says whether services differ from what was known, and whether
+    /// anything does.
+    pub(super) fn finish(&mut self, reading: Reading) -> Changed {
+        let Reading { began, services, tasks, names, attachable, whole } = reading;
+        let mut changed = Changed::default();
+        self.removed.retain(|_, learnt| *learnt > began);
+        self.services.retain(|id, entry| {
+            let stays = services.contains_key(id) || entry.learnt > began;
+            changed.services |= !stays;
+            stays
+        });
+        for (id, (version, known)) in services {
+            if self.removed.contains_key(&id) {
+                continue;
+            }
+            changed.services |= self.enter(id, version, known, began);
+        }
+        changed.others |= self.tasks != tasks;
+        self.tasks = tasks;
+        changed.others |= self.names != names || self.attachable != attachable;
+        (self.names, self.attachable) = (names, attachable);
+        changed.others |= self.whole != whole;
+        self.whole = whole;
+        if self.doubt.is_some_and(|since| since < began) {
+            self.doubt = None;
+            changed.others = true;
+        }
+        self.generation += 1;
+        self.snapshot = None;
+        changed
+    }
+
+    /// Takes in one service as just read.
+    pub(super) fn learn(&mut self, id: ServiceId, version: u64, known: Known) -> bool {
+        let learnt = self.tick();
+        let changed = self.enter(id, version, known, learnt);
+        self.touched(changed)
+    }
+
+    /// Takes in that a service is gone.
+    pub(super) fn forget(&mut self, id: &ServiceId) -> bool {
+        let learnt = self.tick();
+        let changed = self.services.remove(id).is_some();
+        self.removed.insert(id.clone(), learnt);
+        self.touched(changed)
+    }
+
+    /// Takes in a list of all tasks.
+    pub(super) fn tasks(&mut self, tasks: BTreeMap<ServiceId, Vec<TaskView>>) -> bool {
+        let changed = self.tasks != tasks;
+        self.tasks = tasks;
+        self.touched(changed)
+    }
+
+    /// Takes in names of networks that no list shows.
+    pub(super) fn learn_names(&mut self, names: NetworkNames) {
+        self.names.extend(names);
+    }
+
+    /// Whether it is known already that a service is gone.
+    pub(super) fn is_removed(&self, id: &ServiceId) -> bool {
+        self.removed.contains_key(id)
+    }
+
+    /// Takes in a list of all networks.
+    pub(super) fn networks(&mut self, names: NetworkNames, attachable: BTreeSet<String>) -> bool {
+        let changed = self.attachable != attachable;
+        self.names.extend(names);
+        self.attachable = attachable;
+        self.touched(changed)
+    }
+
+    /// Takes in the digest that a tag points to.
+    pub(super) fn digest(&mut self, image: &str, digest: String) -> bool {
+        let changed = self.digests.get(image) != Some(&digest);
+        self.digests.insert(image.to_owned(), digest);
+        self.touched(changed)
+    }
+
+    /// Drops the digests of images that are no longer followed.
+    pub(super) fn follow_only(&mut self, images: &BTreeSet<String>) -> bool {
+        let before = self.digests.len();
+        self.digests.retain(|image, _| images.contains(image));
+        self.touched(self.digests.len() != before)
+    }
+
+    /// Something happened after which what is known may be stale.
+    pub(super) fn doubt(&mut self) -> bool {
+        let changed = self.doubt.is_none();
+        self.doubt = Some(self.tick());
+        self.touched(changed)
+    }
+
+    /// Whether tasks are on their way: too few run, some still have to end, or an update goes on.
+    pub(super) fn is_restless(&self) -> bool {
+        let alive = |tasks: &[TaskView], wanted: bool| {
+            tasks.iter().filter(|task| task.wanted == wanted && task.state.is_active()).count()
+        };
+        let ending = self
+            .tasks
+            .iter()
+            .any(|(id, tasks)| alive(tasks, false) > 0 || (alive(tasks, true) > 0 && !self.services.contains_key(id)));
+        ending
+            || self.services.iter().any(|(id, entry)| match &entry.known {
+                Known::Unreadable { .. } => false,
+                Known::Service { service, .. } => {
+                    let tasks = self.tasks.get(id).map_or(&[][..], Vec::as_slice);
+                    let running = tasks.iter().filter(|task| task.wanted && task.state == TaskState::Running).count();
+                    let moving = matches!(service.update, UpdateState::Updating | UpdateState::RollbackStarted(_));
+                    moving || (service.foreign_mode.is_none() && running as u64 != service.spec.replicas)
+                }
+            })
+    }
+
+    /// Everything that is known.
+    pub(super) fn snapshot(&mut self) -> Arc<PlatformSnapshot> {
+        if let Some(snapshot) = &self.snapshot {
+            return snapshot.clone();
+        }
+        let mut snapshot = PlatformSnapshot {
+            generation: self.generation,
+            complete: self.whole && self.doubt.is_none(),
+            tasks: self.tasks.clone(),
+            networks: self.attachable.clone(),
+            digests: self.digests.clone(),
+            ..PlatformSnapshot::default()
+        };
+        for entry in self.services.values() {
+            match &entry.known {
+                Known::Service { service, .. } => {
+                    snapshot.services.insert(service.spec.name.clone(), service.clone());
+                }
+                Known::Unreadable { name, reason } => {
+                    snapshot.unreadable.insert(name.clone(), reason.clone());
+                }
+            }
+        }
+        let snapshot = Arc::new(snapshot);
+        self.snapshot = Some(snapshot.clone());
+        snapshot
+    }
+
+    /// Puts a service in, unless a newer version of it is known.
+    fn enter(&mut self, id: ServiceId, version: u64, known: Known, learnt: Moment) -> bool {
+        match self.services.entry(id) {
+            Slot::Vacant(slot) => {
+                slot.insert(Entry { version, learnt, known });
+                true
+            }
+            Slot::Occupied(mut slot) => {
+                let entry = slot.get_mut();
+                if entry.version > version {
+                    return false;
+                }
+                let changed = !entry.known.is(&known);
+                *entry = Entry { version, learnt: entry.learnt.max(learnt), known };
+                changed
+            }
+        }
+    }
+
+    fn touched(&mut self, changed: bool) -> bool {
+        if changed {
+            self.snapshot = None;
+        }
+        changed
+    }
+}
+
+/// What a full read changed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Changed {
+    /// A service appeared, changed or went.
+    pub(super) services: bool,
+    /// Anything else.
+    pub(super) others: bool,
+}
