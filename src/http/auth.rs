@@ -13,7 +13,7 @@ use super::Shared;
 use super::problem::Problem;
 
 /// The shortest token that is taken, in bytes: shorter ones can be guessed.
-pub const MIN_TOKEN: usize = 16;
+pub const MIN_TOKEN: usize = 8;
 
 /// The secret that commands must carry. Only its hash is kept.
 #[derive(Clone, PartialEq, Eq)]
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn tokens_are_long_enough_and_fit_a_header() {
-        assert!(Token::new("0123456789abcdef").is_ok());
+        assert!(Token::new("01234567").is_ok());
         assert_eq!(Token::new("0123456789abcdef\n"), Token::new("0123456789abcdef"));
         for bad in ["", "short", "0123456789 abcdef", "0123456789abcdefä"] {
             assert_eq!(Token::new(bad), Err(InvalidToken), "{bad:?}");

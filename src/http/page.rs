@@ -86,7 +86,7 @@ pub(super) fn head(html: &mut Html, title: &str, status: &Status) {
         html.text(status.revision.short()).raw("</code>");
     }
     if let Some(at) = &status.time {
-        html.raw(" · seen ");
+        html.raw(" · last look ");
         time(html, at);
     }
     html.raw("</p>");
@@ -285,7 +285,7 @@ fn row(html: &mut Html, resource: &ResourceStatus) {
         time(html, &retry.at);
         html.raw("</p>");
     }
-    html.raw("</td><td>");
+    html.raw("</td><td class=\"origin\">");
     match &resource.origin {
         Some(origin) => html.element("<code>", origin, "</code>"),
         None => html.raw("<span class=\"soft\">nowhere any more</span>"),
@@ -348,11 +348,15 @@ pub(super) fn event_table<'a>(
         time(html, &event.time);
         html.raw("</td>");
         if with_resource {
-            html.raw("<td>");
+            html.raw("<td class=\"name\">");
             link(html, event.resource.kind.as_str(), event.resource.uuid.as_str());
             html.raw("</td>");
         }
-        html.raw("<td>").text(event.verb).raw(" ").text(&event.object).raw("</td><td data-label=\"because:\">");
+        html.raw("<td class=\"what\">")
+            .text(event.verb)
+            .raw(" ")
+            .text(&event.object)
+            .raw("</td><td data-label=\"because:\">");
         html.text(event.reason.as_str());
         fields(html, &event.fields);
         html.raw("</td><td>");

@@ -70,7 +70,7 @@ impl Problem {
             "no_token_configured",
             "commands are switched off: the operator was started without an API token",
         )
-        .hint("start it with OFOP_API_TOKEN set, and send `Authorization: Bearer TOKEN`")
+        .hint("start it with OFOP_TOKEN set, and send `Authorization: Bearer TOKEN`")
     }
 
     pub(super) fn unauthorized() -> Self {
