@@ -9,7 +9,9 @@
 //! - Every write is absolute state under a key and may be sent again.
 //! - A read that is cut, failing or suspiciously small says so (`complete: false`): absence needs evidence.
 
+pub mod embedded;
 pub mod messages;
+pub mod rows;
 
 use std::future::Future;
 use std::sync::Arc;
