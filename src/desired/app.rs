@@ -148,18 +148,15 @@ pub(super) fn environment(object: &Object, path: &str, problems: &mut Problems<'
             problems.error_hint(item.at, &path, "has no `=`", "write `NAME=value`, or `NAME=` for an empty value");
             continue;
         };
+        // Both are taken as OpenFactory takes them: what they mean is the engine's and the program's business.
         if name.is_empty() {
-            problems.error(item.at, &path, "has no name before the `=`");
+            let hint = "Swarm takes such a variable and then starts no task with it";
+            problems.warn(item.at, &path, "has no name before the `=`", Some(hint.to_owned()));
         } else if all.iter().any(|other| other.name == name) {
-            problems.error_hint(
-                item.at,
-                &path,
-                "a variable is set twice",
-                "which of the two counts depends on the program; remove one",
-            );
-        } else {
-            all.push(EnvVar::new(name, value));
+            let hint = "which of the two counts depends on the program; remove one";
+            problems.warn(item.at, &path, "a variable is set twice", Some(hint.to_owned()));
         }
+        all.push(EnvVar::new(name, value));
     }
     all
 }

@@ -41,7 +41,7 @@ pub struct App {
     pub user: Option<(u64, u64)>,
     /// Place in the namespace, completed and checked; none when no schema is configured.
     pub uns: Option<Uns>,
-    /// `environment` in order, trimmed, split at the first `=`, names unique.
+    /// `environment` in order, trimmed, split at the first `=`; a name may repeat.
     pub environment: Vec<EnvVar>,
     /// `storage` in order.
     pub storage: Vec<Storage>,
