@@ -30,10 +30,12 @@ mod removal;
 mod services;
 mod text;
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::record::CoordinatorProtocol;
 use crate::model::{
     ConditionKind, Desired, DesiredResource, Health, InstanceName, Observed, Plan, PlatformSnapshot, Record, RecordId,
     RegistrySnapshot, ResourceId, ResourcePlan, ServiceId, ServiceName, Step, Sync, Wait,
@@ -43,6 +45,7 @@ use self::draft::Draft;
 use self::join::{Joined, Orphans, Wanted};
 pub use self::json::to_json;
 pub use self::memory::{Attempt, Memory};
+use self::records::Coordinator;
 use self::removal::Pruning;
 pub use self::text::{ShowSecrets, TextOptions, to_text};
 
@@ -115,6 +118,11 @@ pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy, memory: &Me
             let plan = plan_unwanted(&context, id, orphans, &pruning);
             recheck.look(&context, id, &plan);
             resources.push(((*id).clone(), plan));
+        }
+    }
+    for (_, until) in memory.expected.values() {
+        if *until > context.at {
+            recheck.after((*until - context.at).max(LOOK_AGAIN));
         }
     }
     Plan {
@@ -195,6 +203,7 @@ struct Context<'a> {
     at: Duration,
     platform: Option<&'a PlatformSnapshot>,
     registry: Option<&'a RegistrySnapshot>,
+    coordinators: [OnceCell<Coordinator>; 2],
 }
 
 impl<'a> Context<'a> {
@@ -206,6 +215,7 @@ impl<'a> Context<'a> {
             at: observed.at,
             platform: observed.platform.as_deref(),
             registry: observed.registry.as_deref(),
+            coordinators: Default::default(),
         }
     }
 
@@ -219,6 +229,18 @@ impl<'a> Context<'a> {
         let (_, reason) =
             self.platform?.unreadable.iter().find(|(found, _)| found.eq_ignore_ascii_case(name.as_str()))?;
         Some(reason)
+    }
+
+    /// Whether a coordinator of this protocol is there; looked for once per plan.
+    fn coordinator(&self, protocol: CoordinatorProtocol) -> Coordinator {
+        let [opcua, shdr] = &self.coordinators;
+        let found = match protocol {
+            CoordinatorProtocol::Opcua => opcua,
+            CoordinatorProtocol::Shdr => shdr,
+        };
+        *found.get_or_init(|| {
+            self.registry.map_or(Coordinator::None, |registry| records::find_coordinator(registry, protocol))
+        })
     }
 
     /// What was written to the registry so recently that it may not be visible yet: a record, or its absence.
@@ -262,6 +284,9 @@ impl Recheck {
             let since = context.memory.progressing_since.get(id).copied().unwrap_or(context.at);
             let spent = context.at.saturating_sub(since);
             self.after(context.policy.progress_deadline.saturating_sub(spent).max(LOOK_AGAIN));
+            if plan.conditions.iter().any(|condition| condition.reason == health::RECENTLY_FAILED) {
+                self.after(LOOK_AGAIN * 5);
+            }
         }
     }
 }

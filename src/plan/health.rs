@@ -1,6 +1,7 @@
 //! Whether a resource runs.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::model::{
     Availability, ConditionKind, DesiredResource, Health, ObservedService, Record, ServiceSpec, TaskState, TaskView,
@@ -14,6 +15,13 @@ use super::join::Found;
 /// How many ended tasks of one replica make a restart loop. The engine keeps five per replica by default
 /// (`TaskHistoryRetentionLimit`).
 const RESTART_LOOP: usize = 3;
+
+/// How long a task must run after its forerunners failed in a loop, before the loop counts as over. Longer than a
+/// program needs to find that what it depends on is not there.
+const STABLE_AFTER: Duration = Duration::from_secs(30);
+
+/// The reason of a condition that time alone ends.
+pub(super) const RECENTLY_FAILED: &str = "RecentlyFailed";
 
 /// How it goes with one service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,7 +44,12 @@ pub(super) fn of_wanted(
     let mut worst = Pulse::Runs;
     for (service, found) in resource.services.iter().zip(found) {
         let pulse = match found.service {
-            Some(existing) => pulse(draft, existing, service.spec.replicas, found.tasks),
+            Some(existing) => pulse(draft, existing, service.spec.replicas, found.tasks).max(settling(
+                context,
+                draft,
+                existing,
+                found.tasks,
+            )),
             None => Pulse::OnItsWay,
         };
         worst = worst.max(pulse);
@@ -52,21 +65,19 @@ pub(super) fn of_wanted(
             worst = Pulse::OnItsWay;
         }
     }
-    let health = if draft.rolled_back {
+    let unseen = draft.unknown && found.iter().any(|found| found.service.is_none());
+    if draft.rolled_back {
         Health::RolledBack
     } else if draft.conflict || worst == Pulse::Fails {
         Health::Degraded
+    } else if unseen {
+        Health::Unknown
     } else if draft.waiting {
         Health::Waiting
     } else if worst == Pulse::OnItsWay {
         deadline(context, draft, resource)
     } else {
         Health::Healthy
-    };
-    if health == Health::Healthy && draft.unknown && found.iter().any(|found| found.service.is_none()) {
-        Health::Unknown
-    } else {
-        health
     }
 }
 
@@ -102,6 +113,48 @@ fn deadline(context: &Context<'_>, draft: &mut Draft, resource: &DesiredResource
         format!("has been on its way for more than {} s", limit.as_secs()),
     );
     Health::Degraded
+}
+
+/// Tasks that run now, in place of others that failed in a loop.
+pub(super) fn fragile(tasks: &[TaskView]) -> Vec<&str> {
+    if tasks.len() <= RESTART_LOOP {
+        return Vec::new();
+    }
+    let failures = failures(tasks);
+    tasks
+        .iter()
+        .filter(|task| task.wanted && task.state == TaskState::Running)
+        .filter(|task| failures.get(&task.slot).is_some_and(|count| *count >= RESTART_LOOP))
+        .map(|task| task.id.as_str())
+        .collect()
+}
+
+/// A task that only just came up after a loop of failures will likely fail again: without this, a resource in a
+/// loop would count as healthy for a moment in each round.
+fn settling(context: &Context<'_>, draft: &mut Draft, service: &ObservedService, tasks: &[TaskView]) -> Pulse {
+    let fresh = |id: &&str| {
+        let since = context.memory.running_since.get(*id).copied().unwrap_or(context.at);
+        context.at.saturating_sub(since) < STABLE_AFTER
+    };
+    if !fragile(tasks).iter().any(fresh) {
+        return Pulse::Runs;
+    }
+    draft.note(
+        ConditionKind::Progressing,
+        RECENTLY_FAILED,
+        format!("{} runs again after failing {RESTART_LOOP} times or more", service.spec.name),
+    );
+    Pulse::OnItsWay
+}
+
+fn failures(tasks: &[TaskView]) -> BTreeMap<u64, usize> {
+    let mut failures: BTreeMap<u64, usize> = BTreeMap::new();
+    for task in tasks {
+        if matches!(task.state, TaskState::Failed | TaskState::Rejected) {
+            *failures.entry(task.slot).or_default() += 1;
+        }
+    }
+    failures
 }
 
 fn pulse(draft: &mut Draft, service: &ObservedService, replicas: u64, tasks: &[TaskView]) -> Pulse {
@@ -143,12 +196,7 @@ fn trouble(tasks: &[TaskView]) -> (Pulse, &'static str, &str) {
             .max_by(|left, right| left.since.cmp(&right.since).then_with(|| left.id.cmp(&right.id)))
     };
     let newest = with_error(true).or_else(|| with_error(false));
-    let mut failures: BTreeMap<u64, usize> = BTreeMap::new();
-    for task in tasks {
-        if matches!(task.state, TaskState::Failed | TaskState::Rejected) {
-            *failures.entry(task.slot).or_default() += 1;
-        }
-    }
+    let failures = failures(tasks);
     let runs =
         |slot: u64| tasks.iter().any(|task| task.slot == slot && task.wanted && task.state == TaskState::Running);
     let looping = failures.iter().any(|(slot, count)| *count >= RESTART_LOOP && !runs(*slot));

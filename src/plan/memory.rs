@@ -10,8 +10,9 @@ use crate::model::{
 };
 
 use super::Policy;
+use super::health::fragile;
 use super::records::is_taken_back;
-use super::services::attempt;
+use super::services::{attempt, is_attempt_at};
 
 /// What the operator remembers between passes. All of it can be lost without harm: removals then take one more
 /// look, an update that the engine rolled back is tried once more, and deadlines begin anew.
@@ -37,6 +38,8 @@ pub struct Memory {
     pub attempted: BTreeMap<ServiceName, Attempt>,
     /// Since when a resource has been on its way.
     pub progressing_since: BTreeMap<ResourceId, Duration>,
+    /// Since when a task runs whose forerunners failed again and again, by the task's id.
+    pub running_since: BTreeMap<String, Duration>,
     /// Since when a condition holds, by its kind and reason.
     pub condition_since: BTreeMap<(ResourceId, ConditionKind, String), Duration>,
     /// What each resource looked like when it was last seen in sync: what of it is missing later was lost.
@@ -69,6 +72,7 @@ impl Memory {
         self.learn_endings(observed, plan);
         self.learn_records(observed);
         self.learn_updates(desired, observed);
+        self.learn_running(observed);
         self.learn_times(observed.at, plan);
         self.learn_synced(desired, plan);
         self.learn_confirmations(plan);
@@ -225,6 +229,7 @@ impl Memory {
                 self.attempted.remove(&service.spec.name);
             }
         }
+        self.forget_other_manifests(desired);
         let Some(platform) = &observed.platform else { return };
         let rolled_back = &mut self.rolled_back;
         self.attempted.retain(|name, sent| {
@@ -248,6 +253,33 @@ impl Memory {
         if platform.complete {
             // a service that is gone has nothing to go back to: it is simply made again
             self.rolled_back.retain(|name, _| platform.services.contains_key(name));
+        }
+    }
+
+    /// A rolled-back update is held for as long as the manifest asks for it; whoever comes back to it later means it.
+    fn forget_other_manifests(&mut self, desired: &Desired) {
+        if self.rolled_back.is_empty() {
+            return;
+        }
+        let services = desired.resources.values().flat_map(|resource| &resource.services);
+        let asked: BTreeMap<ServiceName, SpecHash> = services
+            .filter(|service| self.rolled_back.contains_key(&service.spec.name))
+            .map(|service| (service.spec.name.clone(), service.hash.clone()))
+            .collect();
+        self.rolled_back.retain(|name, held| match asked.get(name) {
+            Some(hash) => is_attempt_at(held, hash),
+            None => !desired.complete,
+        });
+    }
+
+    fn learn_running(&mut self, observed: &Observed) {
+        let Some(platform) = &observed.platform else { return };
+        let fragile: BTreeSet<&str> = platform.tasks.values().flat_map(|tasks| fragile(tasks)).collect();
+        self.running_since.retain(|id, _| fragile.contains(id.as_str()));
+        for id in fragile {
+            if !self.running_since.contains_key(id) {
+                self.running_since.insert(id.to_owned(), observed.at);
+            }
         }
     }
 
@@ -275,21 +307,31 @@ impl Memory {
         }
     }
 
+    /// One walk over sorted maps: in a quiet pass over many resources nothing is looked up and nothing is written.
     fn learn_synced(&mut self, desired: &Desired, plan: &Plan) {
-        self.synced.retain(|id, _| desired.resources.contains_key(id));
+        let mut described = desired.resources.keys().peekable();
+        self.synced.retain(|id, _| {
+            while described.next_if(|other| *other < id).is_some() {}
+            described.next_if(|other| *other == id).is_some()
+        });
+        let mut wanted = desired.resources.iter().peekable();
+        let mut known = self.synced.iter_mut().peekable();
+        let mut fresh = Vec::new();
         for (id, resource) in &plan.resources {
+            while wanted.next_if(|(other, _)| *other < id).is_some() {}
+            let Some((_, wanted)) = wanted.next_if(|(other, _)| *other == id) else { continue };
+            while known.next_if(|(other, _)| *other < id).is_some() {}
+            let known = known.next_if(|(other, _)| *other == id);
             if resource.sync != Sync::Synced {
                 continue;
             }
-            let Some(wanted) = desired.resources.get(id) else { continue };
-            match self.synced.get_mut(id) {
-                Some(known) if Arc::ptr_eq(known, wanted) => {}
-                Some(known) => *known = Arc::clone(wanted),
-                None => {
-                    self.synced.insert(id.clone(), Arc::clone(wanted));
-                }
+            match known {
+                Some((_, known)) if Arc::ptr_eq(known, wanted) => {}
+                Some((_, known)) => *known = Arc::clone(wanted),
+                None => fresh.push((id.clone(), Arc::clone(wanted))),
             }
         }
+        self.synced.extend(fresh);
     }
 
     fn learn_confirmations(&mut self, plan: &Plan) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::model::record::{AssetRecord, RecordOwner, Uns};
+use crate::model::record::{AssetRecord, CoordinatorProtocol, RecordOwner, Uns};
 use crate::model::{
     Availability, DesiredResource, DriftType, FieldChange, ObservedRecord, Reason, Record, RecordId, RegistrySnapshot,
     Step, Wait,
@@ -34,16 +34,30 @@ pub(super) fn plan_records(
     }
 }
 
-/// Whether a coordinator that serves the record's device is there.
-pub(super) fn coordinator_available(registry: &RegistrySnapshot, record: &Record) -> bool {
-    let Record::CoordinatorDevice { protocol, .. } = record else { return true };
-    registry.availability.iter().any(|(uuid, availability)| {
-        *availability == Availability::Available
-            && matches!(
-                registry.records.get(&RecordId::Asset(uuid.clone())).map(|found| &found.record),
-                Some(Record::Asset(asset)) if asset.asset_type == protocol.coordinator_type()
-            )
-    })
+/// Whether a coordinator that serves a device is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Coordinator {
+    Available,
+    /// Registered, and says that it is not available, or nothing.
+    Away,
+    /// None is registered: nobody could know the device.
+    None,
+}
+
+/// Looks for coordinators of a protocol.
+pub(super) fn find_coordinator(registry: &RegistrySnapshot, protocol: CoordinatorProtocol) -> Coordinator {
+    let mut found = Coordinator::None;
+    for observed in registry.records.values() {
+        if let Record::Asset(asset) = &observed.record
+            && asset.asset_type == protocol.coordinator_type()
+        {
+            if registry.availability.get(&asset.uuid) == Some(&Availability::Available) {
+                return Coordinator::Available;
+            }
+            found = Coordinator::Away;
+        }
+    }
+    found
 }
 
 /// An asset that was taken back half-way: its rows are gone, its mark is not.
@@ -136,7 +150,7 @@ impl Planner<'_> {
     /// A device of a coordinator needs one that is there.
     fn coordinator(&self, draft: &mut Draft, wanted: &Record) {
         if let Record::CoordinatorDevice { device, protocol, .. } = wanted
-            && !coordinator_available(self.registry, wanted)
+            && self.context.coordinator(*protocol) != Coordinator::Available
         {
             draft.blocked = true;
             draft.wait_for(

@@ -21,7 +21,7 @@ use crate::model::{
 use super::Context;
 use super::draft::Draft;
 use super::join::{self, Found, Orphans};
-use super::records::{coordinator_available, is_taken_back};
+use super::records::{Coordinator, is_taken_back};
 
 /// How long rows that were taken back must stay away before we let go of the asset. An app says `UNAVAILABLE` as
 /// it stops, and rows that ksqlDB derives from earlier messages can come late; both take seconds.
@@ -282,7 +282,7 @@ impl Remover<'_> {
                 .clone()
                 .or_else(|| wait.cloned())
                 .or_else(|| second_sighting_of_record(self.context, id))
-                .or_else(|| self.coordinator(draft, registry, &found.record));
+                .or_else(|| self.coordinator(draft, &found.record));
             let step = Step::Deregister { record: Arc::new(found.record.clone()) };
             draft.step(step, self.reason, Vec::new(), wait);
         }
@@ -303,14 +303,11 @@ impl Remover<'_> {
         }
     }
 
-    fn coordinator(
-        &self,
-        draft: &mut Draft,
-        registry: &crate::model::RegistrySnapshot,
-        record: &Record,
-    ) -> Option<Wait> {
-        if coordinator_available(registry, record) {
-            return None;
+    fn coordinator(&self, draft: &mut Draft, record: &Record) -> Option<Wait> {
+        let Record::CoordinatorDevice { protocol, .. } = record else { return None };
+        match self.context.coordinator(*protocol) {
+            Coordinator::Available | Coordinator::None => return None,
+            Coordinator::Away => {}
         }
         draft.wait_for("CoordinatorMissing", "no coordinator is available that could let the device go".into());
         Some(Wait::Dependency)

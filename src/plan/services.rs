@@ -52,6 +52,11 @@ pub(super) fn attempt(mark: &Mark, spec: &ServiceSpec) -> SpecHash {
     }
 }
 
+/// Whether something that was sent was an attempt at this hash, whatever the digest was.
+pub(super) fn is_attempt_at(attempt: &SpecHash, hash: &SpecHash) -> bool {
+    attempt.0.strip_prefix(&hash.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
+}
+
 struct Planner<'a> {
     context: &'a Context<'a>,
     platform: &'a PlatformSnapshot,
