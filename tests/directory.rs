@@ -1,6 +1,8 @@
 //! The directory source on real files: what counts as a manifest, what is refused, and that every way of
 //! changing files is noticed without the help of the timer.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may stop the test")]
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
