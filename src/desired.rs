@@ -33,6 +33,7 @@ pub mod namespace;
 mod opcua;
 pub mod parse;
 mod problems;
+pub mod remote;
 mod settle;
 mod shapes;
 mod storage;

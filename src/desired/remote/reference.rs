@@ -1,0 +1,147 @@
+//! How a manifest names a file that is not in its folder.
+
+use std::fmt;
+
+/// A remote file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Reference {
+    /// An `https://` URL.
+    Https(String),
+    /// A file in a repository on GitHub.
+    Github {
+        /// User or organisation.
+        owner: String,
+        /// Its repository.
+        repository: String,
+        /// Branch, tag or commit; empty for the default branch.
+        revision: String,
+        /// Path in the repository, without a leading slash.
+        path: String,
+    },
+}
+
+impl Reference {
+    /// Reads a reference; none when it is a path of a local file.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub(crate) fn parse(text: &str) -> Result<Option<Self>, String> {
+        let Some((scheme, rest)) = text.split_once("://") else { return Ok(None) };
+        match scheme {
+            "https" => match reqwest::Url::parse(text) {
+                Ok(url) if url.has_host() => Ok(Some(Reference::Https(text.to_owned()))),
+                Ok(_) => Err("is not a valid URL: it names no host".into()),
+                Err(error) => Err(format!("is not a valid URL: {error}")),
+            },
+            "http" => Err("would be fetched without encryption; use `https://`".into()),
+            "github" => github(rest).map(Some),
+            _ => Err(format!("begins with `{scheme}://`; a path, `https://` or `github://` is possible")),
+        }
+    }
+
+    /// Whether what it names can never change: a full commit id.
+    pub(crate) fn is_immutable(&self) -> bool {
+        match self {
+            Reference::Https(_) => false,
+            Reference::Github { revision, .. } => {
+                revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit())
+            }
+        }
+    }
+}
+
+fn github(text: &str) -> Result<Reference, String> {
+    const FORM: &str = "is not of the form `github://OWNER:REPOSITORY@REF/PATH` (REF may be empty)";
+    let (repository, rest) = text.split_once('@').ok_or(FORM)?;
+    let (owner, repository) = repository.split_once(':').ok_or(FORM)?;
+    let (revision, path) = rest.split_once('/').ok_or(FORM)?;
+    let is_name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    let path = path.trim_start_matches('/');
+    if !is_name(owner) || !is_name(repository) || path.is_empty() {
+        return Err(FORM.into());
+    }
+    if path.split('/').any(|part| part == ".." || part == ".") {
+        return Err("holds `..` or `.`, which a path in a repository cannot".into());
+    }
+    Ok(Reference::Github {
+        owner: owner.into(),
+        repository: repository.into(),
+        revision: revision.into(),
+        path: path.into(),
+    })
+}
+
+/// As it is written, without a password or a query, which may be one.
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reference::Https(text) => match reqwest::Url::parse(text) {
+                Ok(url) => write!(f, "https://{}{}", host(&url), url.path()),
+                Err(_) => f.write_str("https://…"),
+            },
+            Reference::Github { owner, repository, revision, path } => {
+                write!(f, "github://{owner}:{repository}@{revision}/{path}")
+            }
+        }
+    }
+}
+
+fn host(url: &reqwest::Url) -> String {
+    match (url.host_str(), url.port()) {
+        (Some(host), Some(port)) => format!("{host}:{port}"),
+        (Some(host), None) => host.to_owned(),
+        (None, _) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn github_references_read_as_openfactory_writes_them() {
+        let text = "github://openfactoryio:openfactory-virtual-assets@/virtual_assets/temp_sensor/device.xml";
+        let Some(Reference::Github { owner, repository, revision, path }) = Reference::parse(text).unwrap() else {
+            panic!("not a GitHub reference");
+        };
+        assert_eq!((owner.as_str(), repository.as_str()), ("openfactoryio", "openfactory-virtual-assets"));
+        assert_eq!((revision.as_str(), path.as_str()), ("", "virtual_assets/temp_sensor/device.xml"));
+        let at = Reference::parse("github://o:r@v1.2/a.xml").unwrap().unwrap();
+        assert_eq!(at.to_string(), "github://o:r@v1.2/a.xml");
+        assert!(!at.is_immutable());
+        let commit = "github://o:r@0123456789abcdef0123456789abcdef01234567/a.xml";
+        assert!(Reference::parse(commit).unwrap().unwrap().is_immutable());
+    }
+
+    #[test]
+    fn what_is_no_url_is_a_path() {
+        for path in ["dev.xml", "../xml/dev.xml", "/etc/dev.xml", "c:dev.xml"] {
+            assert_eq!(Reference::parse(path), Ok(None));
+        }
+    }
+
+    #[test]
+    fn odd_references_are_refused_with_the_reason() {
+        for (text, reason) in [
+            ("http://host/dev.xml", "without encryption"),
+            ("ftp://host/dev.xml", "`ftp://`"),
+            ("https://", "not a valid URL"),
+            ("github://owner/repository/dev.xml", "not of the form"),
+            ("github://owner:repository@main", "not of the form"),
+            ("github://owner:repository@/", "not of the form"),
+            ("github://owner:../evil@/dev.xml", "not of the form"),
+            ("github://owner:repository@/../dev.xml", "holds `..`"),
+        ] {
+            let error = Reference::parse(text).unwrap_err();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn credentials_in_a_url_are_not_shown() {
+        let reference = Reference::parse("https://me:secret@host:8443/dev.xml?token=secret").unwrap().unwrap();
+        assert_eq!(reference.to_string(), "https://host:8443/dev.xml");
+    }
+}
