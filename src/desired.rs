@@ -28,6 +28,7 @@ pub mod directory;
 mod dump;
 mod fields;
 mod file;
+pub mod loader;
 pub mod manifest;
 pub mod namespace;
 mod opcua;
@@ -45,9 +46,11 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 
+pub use self::loader::{Loader, LoaderOptions};
 use self::manifest::{Attachments, Manifest};
 pub use self::namespace::Namespace;
 pub use self::parse::{ParseContext, parse};
+pub use self::remote::RemoteOptions;
 pub use self::settle::Settle;
 pub use self::watch::Timing;
 use crate::model::{Problem, Revision};

@@ -54,15 +54,7 @@ impl LocalFiles {
             let believed = settling.accepted().get(&name).map(|reading| reading.content.clone());
             (believed, settling.next(&self.settle))
         };
-        if let Some(again) = again {
-            self.targets.send_if_modified(|targets| {
-                let sooner = targets.again.is_none_or(|known| known <= now || again < known);
-                if sooner {
-                    targets.again = Some(again);
-                }
-                sooner
-            });
-        }
+        Targets::ask(&self.targets, again);
         believed.unwrap_or_else(|| Err("does not exist".into()))
     }
 

@@ -32,6 +32,21 @@ pub(crate) struct Targets {
     pub(crate) again: Option<Instant>,
 }
 
+impl Targets {
+    /// Asks for another look at this time, unless one is due sooner.
+    pub(crate) fn ask(targets: &watch::Sender<Targets>, at: Option<Instant>) {
+        let Some(at) = at else { return };
+        let now = Instant::now();
+        targets.send_if_modified(|targets| {
+            let sooner = targets.again.is_none_or(|known| known <= now || at < known);
+            if sooner {
+                targets.again = Some(at);
+            }
+            sooner
+        });
+    }
+}
+
 /// When hints come.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {

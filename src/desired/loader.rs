@@ -1,0 +1,330 @@
+//! From a source to parsed manifests, with everything that they refer to.
+//!
+//! # Flow
+//!
+//! ```text
+//! Source::load ─► files ─┬─ unchanged: parsed before ─┐
+//! namespace schema ──────┴─ parse ────────────────────┴─► what they refer to ─► ParsedTree
+//! ```
+//!
+//! # Guarantees
+//!
+//! - Only what changed is parsed; a change of the namespace schema parses everything again. A load that finds
+//!   nothing new answers with the very tree of the last one.
+//! - A file without a text is in the tree with its problem; so is a schema that cannot be read or is wrong.
+//! - What manifests refer to is read anew with every load as cheaply as its place allows: a look at a local
+//!   file, a request now and then for a remote one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use sha2::{Digest, Sha256};
+use tokio::sync::{Notify, watch};
+
+use super::attached::LocalFiles;
+use super::manifest::{Agent, Attachments, Connector, Manifest};
+use super::namespace::Schema;
+use super::remote::{Reference, Remote, RemoteOptions};
+use super::settle::Settle;
+use super::watch::{Targets, Timing, hints};
+use super::{ManifestFile, Namespace, ParseContext, ParsedFile, ParsedTree, Source, SourceError, parse};
+use crate::model::{PlatformKind, Problem, Severity};
+
+/// How many files that manifests refer to are read at a time.
+const READS: usize = 16;
+
+/// Below this number of files, parsing is over before a second thread has started.
+const PARALLEL_FROM: usize = 64;
+
+/// The source has a timer of its own, and whoever loads sees local files anew: this one only exists because
+/// a watch has to end at some time.
+const NO_RESCAN: Duration = Duration::from_secs(24 * 3600);
+
+/// What parsing and following references depend on.
+#[derive(Debug, Clone)]
+pub struct LoaderOptions {
+    /// What will run the services.
+    pub platform: PlatformKind,
+    /// What `${VAR}` in a manifest stands for.
+    pub variables: Arc<BTreeMap<String, String>>,
+    /// `OPENFACTORY_UNS_SCHEMA`: the file with the namespace schema.
+    pub schema: Option<PathBuf>,
+    /// How remote files are fetched.
+    pub remote: RemoteOptions,
+    /// How long a change of a local file has to last.
+    pub settle: Settle,
+}
+
+impl LoaderOptions {
+    /// For a command that loads once: what there is counts at once, and remote files are waited for.
+    pub fn at_once(platform: PlatformKind) -> Self {
+        LoaderOptions {
+            platform,
+            variables: Arc::default(),
+            schema: None,
+            remote: RemoteOptions::default(),
+            settle: Settle::AT_ONCE,
+        }
+    }
+
+    /// For a daemon.
+    #[must_use]
+    pub fn watching(self) -> Self {
+        LoaderOptions { settle: Settle::WATCHING, remote: self.remote.watching(), ..self }
+    }
+}
+
+/// Loads and parses, keeping what did not change.
+#[derive(Debug)]
+pub struct Loader<S> {
+    source: S,
+    schema: Option<Arc<str>>,
+    context: ParseContext,
+    /// What came of the schema file when it was last read.
+    schema_state: SchemaState,
+    /// Parsed files by path, with the digest of the text alone.
+    parsed: BTreeMap<Arc<str>, ([u8; 32], ParsedFile)>,
+    last: Option<Arc<ParsedTree>>,
+    local: LocalFiles,
+    remote: Remote,
+    targets: watch::Sender<Targets>,
+    news: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct SchemaState {
+    /// The text or the reason why there is none; none before the first look.
+    content: Option<Result<Arc<str>, String>>,
+    problems: Vec<Problem>,
+    /// Part of every parsed file's digest, since parsing depends on it.
+    digest: [u8; 32],
+}
+
+impl<S: Source> Loader<S> {
+    /// Nothing is read before the first load.
+    pub fn new(source: S, options: LoaderOptions) -> Self {
+        let targets = watch::Sender::new(Targets::default());
+        let news = Arc::new(Notify::new());
+        let context = ParseContext {
+            platform: options.platform,
+            variables: options.variables,
+            namespace: Namespace::None,
+            directory_exists: |path| Path::new(path).is_dir(),
+        };
+        Loader {
+            source,
+            schema: options.schema.map(|path| path.to_string_lossy().into()),
+            context,
+            schema_state: SchemaState::default(),
+            parsed: BTreeMap::new(),
+            last: None,
+            local: LocalFiles::new(options.settle, targets.clone()),
+            remote: Remote::new(options.remote, news.clone()),
+            targets,
+            news,
+        }
+    }
+
+    /// Where the files come from.
+    pub fn source(&self) -> &S {
+        &self.source
+    }
+
+    /// Reads the current state of everything.
+    ///
+    /// # Errors
+    /// When the source as a whole cannot be read. What was loaded before stays in force.
+    pub async fn load(&mut self) -> Result<Arc<ParsedTree>, SourceError> {
+        let tree = self.source.load().await?;
+        if self.read_schema().await {
+            self.parsed.clear();
+        }
+        let files = self.parse(&tree.files).await?;
+        let (attachments, stale) = self.attachments(&files).await;
+        let mut problems = self.schema_state.problems.clone();
+        problems.extend(stale);
+        let fresh = ParsedTree { revision: tree.revision, files, attachments, problems };
+        match &self.last {
+            Some(last) if same(last, &fresh) => Ok(last.clone()),
+            Some(_) | None => Ok(self.last.insert(Arc::new(fresh)).clone()),
+        }
+    }
+
+    /// Yields whenever `load` may answer something new. A hint: it carries nothing.
+    pub fn changes(&self) -> BoxStream<'static, ()> {
+        let timing = Timing { rescan: NO_RESCAN, ..Timing::default() };
+        let local = hints(self.targets.subscribe(), timing);
+        let remote = futures_util::stream::unfold(self.news.clone(), |news| async {
+            news.notified().await;
+            Some(((), news))
+        });
+        let others = futures_util::stream::select(local, remote);
+        futures_util::stream::select(self.source.changes(), others).boxed()
+    }
+
+    /// Reads the schema file; true when something changed that parsing depends on.
+    async fn read_schema(&mut self) -> bool {
+        let Some(path) = &self.schema else { return false };
+        let content = self.local.read(PathBuf::from(&**path), None).await;
+        if self.schema_state.content.as_ref() == Some(&content) {
+            return false;
+        }
+        let (namespace, problems) = match &content {
+            Ok(text) => match Schema::parse(path, text) {
+                Ok(schema) => (Namespace::Schema(Arc::new(schema)), Vec::new()),
+                Err(problems) => (Namespace::Invalid, problems),
+            },
+            Err(reason) => {
+                let problem = Problem::file(path.clone(), format!("the namespace schema {reason}"));
+                (Namespace::Invalid, vec![problem.hint("OPENFACTORY_UNS_SCHEMA names it")])
+            }
+        };
+        let changed = self.context.namespace != namespace;
+        self.context.namespace = namespace;
+        let mut hash = Sha256::new();
+        match &content {
+            Ok(text) => hash.update(text.as_bytes()),
+            Err(_) => hash.update([0xff]),
+        }
+        self.schema_state = SchemaState { content: Some(content), problems, digest: hash.finalize().into() };
+        changed
+    }
+
+    async fn parse(&mut self, files: &[ManifestFile]) -> Result<Vec<ParsedFile>, SourceError> {
+        let is_known =
+            |file: &&ManifestFile| self.parsed.get(&file.path).is_some_and(|(digest, _)| *digest == file.digest);
+        let changed: Vec<ManifestFile> = files.iter().filter(|file| !is_known(file)).cloned().collect();
+        if !changed.is_empty() {
+            let (context, salt) = (self.context.clone(), self.schema_state.digest);
+            let parse = tokio::task::spawn_blocking(move || parse_all(&changed, salt, &context));
+            let parsed = parse.await.map_err(|_| SourceError {
+                message: "parsing was cut short by an error of the operator".into(),
+                hint: Some("please report it with the files that were there".into()),
+            })?;
+            for (digest, file) in parsed {
+                self.parsed.insert(file.path.clone(), (digest, file));
+            }
+        }
+        if self.parsed.len() > files.len() {
+            let there: BTreeSet<&Arc<str>> = files.iter().map(|file| &file.path).collect();
+            self.parsed.retain(|path, _| there.contains(path));
+        }
+        Ok(files.iter().filter_map(|file| self.parsed.get(&file.path)).map(|(_, file)| file.clone()).collect())
+    }
+
+    /// Reads what the manifests refer to, and says what may be out of date.
+    async fn attachments(&self, files: &[ParsedFile]) -> (Attachments, Vec<Problem>) {
+        let mut wanted: BTreeSet<(Arc<str>, String)> = BTreeSet::new();
+        for file in files {
+            if let Some(manifest) = &file.manifest {
+                wanted.extend(references(manifest).map(|reference| (file.path.clone(), reference.to_owned())));
+            }
+        }
+        let remote: BTreeSet<Reference> =
+            wanted.iter().filter_map(|(_, reference)| Reference::parse(reference).ok().flatten()).collect();
+        self.remote.retain(&remote);
+        self.watch(wanted.iter().map(|(_, reference)| reference.as_str()));
+        let reads = futures_util::stream::iter(wanted).map(async |(path, reference)| {
+            let (content, stale) = self.attachment(&path, &reference).await;
+            ((path.to_string(), reference), content, stale)
+        });
+        let read: Vec<_> = reads.buffer_unordered(READS).collect().await;
+        Targets::ask(&self.targets, self.remote.next());
+        let mut attachments = Attachments::new();
+        let mut stale = BTreeMap::new();
+        for ((path, reference), content, why) in read {
+            if let Some(why) = why {
+                stale.insert(reference.clone(), why);
+            }
+            attachments.insert((path, reference), content);
+        }
+        (attachments, stale.into_values().collect())
+    }
+
+    async fn attachment(&self, manifest: &str, reference: &str) -> (Result<Arc<str>, String>, Option<Problem>) {
+        match Reference::parse(reference) {
+            Ok(Some(remote)) => {
+                let answer = self.remote.get(&remote).await;
+                let stale = answer.stale.map(|why| Problem {
+                    severity: Severity::Warning,
+                    ..Problem::file(remote.to_string(), why).hint("the text that was fetched last stays in force")
+                });
+                (answer.text, stale)
+            }
+            Ok(None) if Path::new(reference).is_absolute() => (self.local.read(reference.into(), None).await, None),
+            Ok(None) => (self.source.attachment(manifest, reference).await, None),
+            Err(reason) => (Err(reason), None),
+        }
+    }
+
+    /// Watches the local files that are not the source's.
+    fn watch<'a>(&self, references: impl Iterator<Item = &'a str>) {
+        let absolute = references.filter(|reference| Path::new(reference).is_absolute());
+        let mut anchors: BTreeSet<PathBuf> = absolute.map(PathBuf::from).collect();
+        anchors.extend(self.schema.as_deref().map(PathBuf::from));
+        let anchors: Vec<PathBuf> = anchors.into_iter().collect();
+        self.targets.send_if_modified(|targets| {
+            let modified = targets.anchors != anchors;
+            targets.anchors = anchors;
+            modified
+        });
+    }
+}
+
+/// Parses on as many threads as are worth it. Blocking.
+fn parse_all(files: &[ManifestFile], salt: [u8; 32], context: &ParseContext) -> Vec<([u8; 32], ParsedFile)> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let chunk = files.len().div_ceil(threads).max(PARALLEL_FROM);
+    let parse_chunk = |files: &[ManifestFile]| -> Vec<_> {
+        files.iter().map(|file| (file.digest, parse_one(file, salt, context))).collect()
+    };
+    if files.len() <= chunk {
+        return parse_chunk(files);
+    }
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = files.chunks(chunk).map(|files| scope.spawn(move || parse_chunk(files))).collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
+}
+
+fn parse_one(file: &ManifestFile, salt: [u8; 32], context: &ParseContext) -> ParsedFile {
+    match &file.content {
+        Ok(text) => {
+            let digest = Sha256::new().chain_update(file.digest).chain_update(salt).finalize().into();
+            parse(&file.path, text, digest, context)
+        }
+        Err(reason) => ParsedFile {
+            path: file.path.clone(),
+            digest: file.digest,
+            manifest: None,
+            problems: vec![Problem::file(file.path.clone(), reason.clone())],
+        },
+    }
+}
+
+/// Everything that a manifest refers to by a path or URL.
+fn references(manifest: &Manifest) -> impl Iterator<Item = &str> {
+    manifest.devices.iter().filter_map(|device| match &device.connector {
+        Connector::Mtconnect(mtconnect) => match &mtconnect.agent {
+            Agent::Ours { device_xml, .. } => Some(device_xml.as_str()),
+            Agent::External { .. } => None,
+        },
+        Connector::Opcua | Connector::Shdr => None,
+    })
+}
+
+/// Whether two trees say the same; a file's digest stands for what parsing made of it.
+fn same(one: &ParsedTree, other: &ParsedTree) -> bool {
+    one.revision == other.revision
+        && one.problems == other.problems
+        && one.files.len() == other.files.len()
+        && one.files.iter().zip(&other.files).all(|(one, other)| one.path == other.path && one.digest == other.digest)
+        && one.attachments == other.attachments
+}
