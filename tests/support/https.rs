@@ -1,0 +1,140 @@
+//! A web server behind TLS on loopback, with a certificate authority of its own.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use tempfile::TempDir;
+
+/// What the server answers to every request from now on.
+#[derive(Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn text(body: &str) -> Self {
+        Answer { status: 200, headers: Vec::new(), body: body.into() }
+    }
+
+    pub(crate) fn status(status: u16) -> Self {
+        Answer { status, headers: Vec::new(), body: Vec::new() }
+    }
+
+    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+/// A request: the first line, then the headers, as they came.
+pub(crate) type Request = Vec<String>;
+
+struct Shared {
+    answer: Mutex<Answer>,
+    requests: Mutex<Vec<Request>>,
+}
+
+/// The server. It runs until the test's process ends.
+pub(crate) struct Server {
+    pub(crate) port: u16,
+    folder: TempDir,
+    shared: Arc<Shared>,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        make_certificates(folder.path());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let chain = CertificateDer::pem_file_iter(folder.path().join("leaf.pem")).unwrap();
+        let key = PrivateKeyDer::from_pem_file(folder.path().join("leaf.key")).unwrap();
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain.map(Result::unwrap).collect(), key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shared = Arc::new(Shared { answer: Mutex::new(Answer::status(404)), requests: Mutex::default() });
+        let (config, serving) = (Arc::new(config), shared.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (config, shared) = (config.clone(), serving.clone());
+                // What a client breaks off is not the server's problem.
+                std::thread::spawn(move || drop(serve(stream, config, &shared)));
+            }
+        });
+        Server { port, folder, shared }
+    }
+
+    /// The certificate authority that signed the server's certificate.
+    pub(crate) fn ca(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("https://127.0.0.1:{}{path}", self.port)
+    }
+
+    pub(crate) fn answer(&self, answer: Answer) {
+        *self.shared.answer.lock().unwrap() = answer;
+    }
+
+    /// Every request so far.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.shared.requests.lock().unwrap().clone()
+    }
+}
+
+fn serve(stream: TcpStream, config: Arc<ServerConfig>, shared: &Shared) -> std::io::Result<()> {
+    let connection = ServerConnection::new(config).map_err(std::io::Error::other)?;
+    let mut stream = StreamOwned::new(connection, stream);
+    let mut request = Vec::new();
+    let mut reader = BufReader::new(&mut stream);
+    loop {
+        let mut line = String::new();
+        reader.by_ref().take(16_384).read_line(&mut line)?;
+        let line = line.trim_end();
+        if line.is_empty() {
+            break;
+        }
+        request.push(line.to_owned());
+    }
+    shared.requests.lock().unwrap().push(request);
+    let answer = shared.answer.lock().unwrap().clone();
+    write!(stream, "HTTP/1.1 {} X\r\nConnection: close\r\nContent-Length: {}\r\n", answer.status, answer.body.len())?;
+    for (name, value) in &answer.headers {
+        write!(stream, "{name}: {value}\r\n")?;
+    }
+    write!(stream, "\r\n")?;
+    stream.write_all(&answer.body)?;
+    stream.conn.send_close_notify();
+    stream.flush()
+}
+
+fn make_certificates(folder: &Path) {
+    fs::write(folder.join("leaf.ext"), "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
+        .unwrap();
+    const KEY: &[&str] = &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+    let ca = ["req", "-x509", "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=Test authority"];
+    openssl(folder, &[&ca, KEY].concat());
+    let request = ["req", "-keyout", "leaf.key", "-out", "leaf.csr", "-subj", "/CN=localhost"];
+    openssl(folder, &[&request, KEY].concat());
+    let sign = ["x509", "-req", "-in", "leaf.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"];
+    openssl(folder, &[&sign[..], &["-out", "leaf.pem", "-days", "2", "-extfile", "leaf.ext"]].concat());
+}
+
+fn openssl(folder: &Path, arguments: &[&str]) {
+    let output = Command::new("openssl").args(arguments).current_dir(folder).output().expect("openssl is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
