@@ -18,12 +18,17 @@ made=$state/made # one word a line: what this script created, for --down
 instance=quickstart
 address=${OFOP_ADDRESS:-127.0.0.1:8420}
 
+# shellcheck source=deploy/private-engine.sh
+source "$repo/deploy/private-engine.sh"
+
 say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
 fail() { printf 'error: %s\n' "$1" >&2; [ $# -lt 2 ] || printf 'hint: %s\n' "$2" >&2; exit 1; }
 noted() { grep -qx "$1" "$made" 2> /dev/null; }
 note() { noted "$1" || echo "$1" >> "$made"; }
 unnote() { if [ -f "$made" ]; then grep -vx "$1" "$made" > "$made.new" || true; mv "$made.new" "$made"; fi; }
-alive() { [ -f "$1" ] && kill -0 "$(cat "$1")" 2> /dev/null; }
+# A process that ended and that nobody has collected is not alive.
+alive() { [ -f "$1" ] && grep -q '^State:[[:space:]]*[^ZX]' "/proc/$(cat "$1")/status" 2> /dev/null; }
+ended() { ! alive "$1"; }
 
 # Waits for a command to succeed: wait_for SECONDS WHAT COMMAND…
 wait_for() {
@@ -58,6 +63,14 @@ packages() {
 engine_run=/run/ofop-$(printf %s "$repo" | cksum | cut -d' ' -f1)
 
 start_private_engine() {
+    [ "$(id -u)" = 0 ] || fail "no Docker engine answers, and starting one needs root" "start Docker, or run this as root"
+    command -v dockerd > /dev/null || fail "no Docker engine answers, and dockerd is not installed" "apt-get install docker.io"
+    say "starting a private Docker engine in $state/engine"
+    note private-engine
+    start_engine "$state/engine" "$engine_run" "$state/engine.log" "$state/engine.pid"
+}
+
+engine() {
     [ "$(id -u)" = 0 ] || fail "no Docker engine answers, and starting one needs root" "start Docker, or run this as root"
     command -v dockerd > /dev/null || fail "no Docker engine answers, and dockerd is not installed" "apt-get install docker.io"
     say "starting a private Docker engine in $state/engine"
@@ -122,10 +135,9 @@ swarm() {
 }
 
 build() {
-    command -v cargo > /dev/null || fail "cargo is missing" "install the Rust toolchain: https://rustup.rs"
-    if [ -n "${OFOP_BINARY:-}" ]; then
-        binary=$OFOP_BINARY
-    else
+    local binary=${OFOP_BINARY:-}
+    if [ -z "$binary" ]; then
+        command -v cargo > /dev/null || fail "cargo is missing" "install the Rust toolchain: https://rustup.rs"
         say "building ofop (the first time takes some minutes)"
         (cd "$repo" && cargo build --quiet --locked --bin ofop)
         binary=${CARGO_TARGET_DIR:-$repo/target}/debug/ofop
@@ -141,6 +153,7 @@ environment() {
         [ -z "${DOCKER_HOST:-}" ] || echo "export DOCKER_HOST='$DOCKER_HOST'"
         echo "export PATH='$state/bin':\$PATH"
         echo "export OFOP_DESIRED='$repo/desired' OFOP_STATE_DIR='$state/state' OFOP_INSTANCE=$instance"
+        echo "export OPENFACTORY_BASE_DOMAIN=\${OPENFACTORY_BASE_DOMAIN:-plant.example}"
         echo "export OFOP_REGISTRY=embedded OFOP_ADDRESS=$address OFOP_TOKEN_FILE='$state/token'"
     } > "$state/env"
     # shellcheck source=/dev/null
@@ -158,21 +171,20 @@ start_daemon() {
     say "starting ofop run --desired desired/ in the background; its log is .ofop/daemon.log"
     setsid ofop run --listen "$address" > "$state/daemon.out" 2>> "$state/daemon.log" < /dev/null &
     echo $! > "$state/daemon.pid"
+    disown
     note daemon
-    wait_for 30 "the daemon's answer" daemon_answers
+    wait_for 30 "the daemon's answer" daemon_answers_or_ended
+    alive "$state/daemon.pid" || { tail -3 "$state/daemon.log" >&2; fail "ofop ended at once" "its log is $state/daemon.log"; }
 }
 
-daemon_answers() {
-    alive "$state/daemon.pid" || fail "ofop ended at once" "look into $state/daemon.log"
-    curl -fsS "http://$address/healthz"
-}
+daemon_answers_or_ended() { ! alive "$state/daemon.pid" || curl -fsS "http://$address/healthz"; }
 
 stop_daemon() {
     alive "$state/daemon.pid" || return 0
     local pid
     pid=$(cat "$state/daemon.pid")
     kill -TERM "$pid"
-    for _ in $(seq 150); do kill -0 "$pid" 2> /dev/null || return 0; sleep 0.1; done
+    for _ in $(seq 150); do alive "$state/daemon.pid" || return 0; sleep 0.1; done
     kill -KILL "$pid" 2> /dev/null || true
 }
 
@@ -205,7 +217,7 @@ Everything runs. Try, in this shell after 'source .ofop/env':
   sed -i 's/demo:1/demo:2/' desired/app_scheduler.yml     the service is updated
   ofop plan                                     what a pass would do
   ofop describe app/SCHEDULER                   everything about one app
-  curl $address/metrics                         or open http://$address/
+  curl $address/metrics                   or open http://$address/
   deploy/quickstart.sh --tour                   the whole story with commentary
   deploy/quickstart.sh --down                   stop, and undo all of it
 TEXT
@@ -228,7 +240,6 @@ replicas_of() { docker service inspect --format '{{.Spec.Mode.Replicated.Replica
 runs_image() { [ "$(image_of "$1")" = "$2" ]; }
 has_replicas() { [ "$(replicas_of "$1")" = "$2" ]; }
 exists() { docker service inspect "$1"; }
-is_gone() { ! docker service inspect "$1"; }
 other_id() { local id; id=$(docker service inspect --format '{{.ID}}' "$1") && [ "$id" != "$2" ]; }
 without_env() { exists "$1" && ! docker service inspect "$1" | grep -q "$2"; }
 events() { ofop events --color never | tail -n "$1"; }
@@ -268,13 +279,16 @@ YAML
     wait_for 60 "two replicas of press-monitor" has_replicas press-monitor 2
     run docker service update --detach --quiet --env-add SABOTAGE=1 dashboard
     wait_for 60 "the environment of dashboard" without_env dashboard SABOTAGE
+    wait_for 60 "everything in sync and healthy" settled
     run events 4
 
     chapter "4. Repair while ofop is away: killed with SIGKILL, and the world changes meanwhile"
     run kill -KILL "$(cat "$state/daemon.pid")"
+    wait_for 10 "the end of ofop" ended "$state/daemon.pid"
     run docker service rm scheduler
     start_daemon
     wait_for 60 "the return of scheduler" exists scheduler
+    wait_for 60 "everything in sync and healthy" settled
     run events 2
 
     chapter "5. Typo: an invalid file changes nothing, and says where"
@@ -282,13 +296,13 @@ YAML
     run ofop validate
     wait_for 30 "the error in the metrics" grep_metrics 'ofop_manifest_errors [1-9]'
     wait_for 5 "welder-1, which still runs" exists welder-1
-    run ofop get apps
+    run docker service ls --filter name=welder --format '{{.Name}} {{.Replicas}} {{.Image}}'
     run sed -i 's/    imgae:/    image:/' desired/app_tour.yml
     wait_for 30 "no error in the metrics" grep_metrics 'ofop_manifest_errors 0'
 
     chapter "6. Removal: the file goes, the app goes"
     run rm desired/app_tour.yml
-    wait_for 60 "the end of welder-1" is_gone welder-1
+    wait_for 60 "the end of welder-1" left_nothing_of WELDER-1
     run events 2
 
     chapter "7. Guard: all files go, nothing is removed until a person says so"
@@ -309,7 +323,9 @@ YAML
 }
 
 grep_metrics() { curl -fsS "http://$address/metrics" | grep -qE "^$1"; }
-nothing_left() { [ -z "$(docker service ls -q --filter label=io.openfactory.operator/instance=$instance)" ]; }
+names() { ofop get all -o name 2> /dev/null; }
+nothing_left() { local left; left=$(names) && [ -z "$left" ]; }
+left_nothing_of() { local left; left=$(names) && ! grep -q "$1" <<< "$left"; }
 
 # -------------------------------------------------------------------------------------------------- down
 
@@ -352,7 +368,7 @@ down() {
     fi
     if noted private-engine; then
         say "stopping the private engine"
-        stop_private_engine
+        stop_engine "$state/engine.pid"
         rm -rf "$engine_run"
     fi
     local entry

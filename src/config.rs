@@ -88,8 +88,23 @@ pub struct Config {
     pub expectation: Duration,
     /// The API's bearer token.
     pub token: Option<Secret>,
+    /// How files that manifests refer to are fetched.
+    pub remote: Remote,
     /// What `${NAME}` in a manifest may refer to.
     pub variables: Variables,
+}
+
+/// How files that manifests refer to by `https://` or `github://` are fetched.
+#[derive(Debug, Clone, Default)]
+pub struct Remote {
+    /// `OFOP_CA_FILE`: certificate authorities (PEM) that are trusted besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// `OFOP_GITHUB_TOKEN`, then `GITHUB_TOKEN`.
+    pub github_token: Option<Secret>,
+    /// `OFOP_GITHUB_API`: GitHub's API, for GitHub Enterprise.
+    pub github_api: Option<String>,
+    /// `OFOP_GITHUB_RAW`: GitHub's plain files.
+    pub github_raw: Option<String>,
 }
 
 /// Which registry holds the records.
@@ -244,6 +259,7 @@ impl Config {
             )?,
             expectation: read.duration("--expectation", "OFOP_EXPECTATION", DEFAULT_EXPECTATION)?,
             token: read.token()?,
+            remote: read.remote(),
             settings,
             variables,
         })

@@ -41,6 +41,7 @@
 //! | `clock`, `elements` | std | anything of ours; everybody may use them |
 //! | `cli` | everything | – |
 
+pub mod cli;
 pub mod clock;
 pub mod compile;
 pub mod config;

@@ -1,3 +1,7 @@
-//! `ofop`.
+//! `ofop`: the library's command line, and nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ofop::cli::main(std::env::args_os())
+}

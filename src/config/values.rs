@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use super::variables::{Found, From, Variables};
 use super::{
-    ConfigError, DEFAULT_CONCURRENCY, DEFAULT_INSTANCE, DEFAULT_LISTEN, Flags, LogFormat, RegistryKind, Secret,
+    ConfigError, DEFAULT_CONCURRENCY, DEFAULT_INSTANCE, DEFAULT_LISTEN, Flags, LogFormat, RegistryKind, Remote, Secret,
 };
 use crate::model::{InstanceName, PlatformKind, Settings};
 
 /// The most a time setting may say; longer is a slip of the unit.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// The API takes no shorter token: shorter ones can be guessed.
+const SHORTEST_TOKEN: usize = 16;
 
 pub(super) struct Reader<'a> {
     pub(super) flags: &'a Flags,
@@ -160,7 +163,7 @@ impl Reader<'_> {
             self.setting("--host", "OPENFACTORY_MANAGER_NODE_DOCKER_URL").or_else(|| self.variable("DOCKER_HOST"));
         let Some(found) = found else { return Ok(None) };
         let host = found.text.trim();
-        if ["unix://", "tcp://", "http://", "https://", "ssh://"].iter().any(|scheme| host.starts_with(scheme)) {
+        if ["/", "unix://", "tcp://", "http://", "https://", "ssh://"].iter().any(|scheme| host.starts_with(scheme)) {
             return Ok(Some(host.to_owned()));
         }
         Err(invalid(
@@ -283,6 +286,15 @@ impl Reader<'_> {
         })
     }
 
+    pub(super) fn remote(&self) -> Remote {
+        Remote {
+            ca_file: self.text("OFOP_CA_FILE").map(PathBuf::from),
+            github_token: self.text("OFOP_GITHUB_TOKEN").or_else(|| self.text("GITHUB_TOKEN")).map(Secret::new),
+            github_api: self.text("OFOP_GITHUB_API"),
+            github_raw: self.text("OFOP_GITHUB_RAW"),
+        }
+    }
+
     pub(super) fn token(&self) -> Result<Option<Secret>, ConfigError> {
         let (text, from) = match self.setting("--token-file", "OFOP_TOKEN_FILE") {
             Some(Found { text, from }) => {
@@ -300,10 +312,10 @@ impl Reader<'_> {
             },
         };
         let token = text.trim();
-        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if token.len() < SHORTEST_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(invalid(
                 from,
-                "the token is empty or holds white space or control characters",
+                format!("the token has fewer than {SHORTEST_TOKEN} characters, or holds odd ones"),
                 "make one with: head -c 32 /dev/urandom | base64",
             ));
         }

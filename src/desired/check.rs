@@ -38,8 +38,6 @@ pub(super) enum Typed {
 pub(super) struct Name {
     pub(super) at: Span,
     pub(super) text: String,
-    /// As it may stand in a path.
-    pub(super) shown: String,
 }
 
 /// A value for every field of a shape, in the shape's order.
@@ -253,9 +251,8 @@ impl<'p, 't> Checker<'p, 't> {
         for Entry { key, value } in entries {
             let at = key.at;
             let text = key_text(&key.data);
-            let shown = shown(&key);
             if !matches!(key.data, Data::Text(_)) {
-                self.below(&shown, |checker| {
+                self.below(&text, |checker| {
                     checker.problems.error_hint(
                         at,
                         &checker.path,
@@ -264,8 +261,8 @@ impl<'p, 't> Checker<'p, 't> {
                     );
                 });
             }
-            let value = self.below(&shown, |checker| checker.value(value, kind, at));
-            checked.push((Name { at, text, shown }, value));
+            let value = self.below(&text, |checker| checker.value(value, kind, at));
+            checked.push((Name { at, text }, value));
         }
         checked
     }
@@ -330,7 +327,7 @@ impl<'p, 't> Checker<'p, 't> {
             None => format!("{} knows {}", shape.name, fields_of(shape)),
         };
         let name = if key.expanded { "this name".into() } else { format!("`{}`", text.escape_debug()) };
-        self.below(&shown(key), |checker| match shape.unknown {
+        self.below(text, |checker| match shape.unknown {
             Unknown::Refuse => {
                 checker.problems.error_hint(key.at, &checker.path, format!("unknown field {name}"), hint);
             }
@@ -368,7 +365,8 @@ impl<'p, 't> Checker<'p, 't> {
     fn levels(&mut self, entries: Vec<Entry>) -> Typed {
         for entry in &entries {
             if !matches!(entry.key.data, Data::Text(_)) {
-                self.below(&shown(&entry.key), |checker| {
+                let text = key_text(&entry.key.data);
+                self.below(&text, |checker| {
                     checker.problems.error_hint(
                         entry.key.at,
                         &checker.path,
@@ -530,11 +528,6 @@ fn float_of(data: &Data) -> Option<f64> {
         Data::Text(text) => coerce::float_of_text(text),
         Data::Null | Data::BigInt | Data::Timestamp(_) | Data::List(_) | Data::Map(_) => None,
     }
-}
-
-/// A key in a path; nothing of it is quoted when it came out of a variable.
-pub(super) fn shown(key: &Node) -> String {
-    if key.expanded { "${…}".into() } else { key_text(&key.data) }
 }
 
 /// What a value is; nothing of it is quoted when it is hidden.

@@ -222,8 +222,7 @@ impl Tracked {
                     changes.converged.push(at.saturating_sub(since));
                 }
             }
-            // What cannot be seen may well be as it was.
-            Sync::Unknown => return,
+            Sync::Unknown => {}
         }
         // Most resources have neither drift nor conditions, pass after pass.
         if !(row.drift.is_empty() && self.drift.is_empty()) {

@@ -1,0 +1,107 @@
+//! The command line: parses arguments, reads the configuration, runs one command, ends with its exit code.
+//!
+//! # Flow
+//!
+//! ```text
+//! arguments ─► Cli ─► Config ─► the command ─► Exit (or CliError, shown with a hint) ─► exit code
+//! ```
+//!
+//! One file per command: its arguments and what it does. [`oneshot`] looks once for commands that
+//! act on nothing, with the parts that [`parts`] makes.
+//!
+//! # Guarantees
+//!
+//! - Data goes to standard output, everything else to standard error; no colour and no redrawn line where
+//!   there is no terminal; a reader that leaves early is no error.
+//! - Exit codes are those of [`exit`]; an error of the user's making ends with a hint.
+
+mod adapters;
+pub mod args;
+mod client;
+pub mod completions;
+mod context;
+mod control;
+pub mod describe;
+mod error;
+mod events;
+pub mod exit;
+pub mod get;
+mod logging;
+mod manifests;
+mod oneshot;
+mod output;
+mod parts;
+pub mod plan;
+mod problems;
+pub mod reference;
+pub mod render;
+mod table;
+pub mod validate;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Cli, Command};
+use context::Context;
+pub use error::{CliError, chain};
+pub use exit::Exit;
+pub use output::Output;
+
+/// The whole program: takes the arguments (the program's name first), returns the exit code.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed stream is nobody's business; help and version go to standard output with code 0.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Failure.into() } else { Exit::Success.into() };
+        }
+    };
+    let output = Output::new(cli.global.color, cli.global.quiet);
+    match start(&cli, output) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            output.error(&chain(&error), error.hint().as_deref());
+            Exit::Failure.into()
+        }
+    }
+}
+
+/// Runs commands that need no configuration, else reads it and goes on.
+fn start(cli: &Cli, output: Output) -> Result<Exit, CliError> {
+    match &cli.command {
+        Command::Completions(args) => return completions::run(args, &output),
+        _ => {}
+    }
+    let context = Context::new(cli, output)?;
+    let level = logging::Level { daemon: false, verbose: cli.global.verbose, quiet: cli.global.quiet };
+    logging::set_up(context.config.log_format, level, &output);
+    // Fails only if there is a provider already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| CliError::Runtime { source })?;
+    let exit = runtime.block_on(command(&cli.command, &context));
+    // A read that hangs on a dead file system must not hold up the end.
+    runtime.shutdown_background();
+    exit
+}
+
+async fn command(command: &Command, context: &Context) -> Result<Exit, CliError> {
+    use crate::model::Command as Word;
+    match command {
+        Command::Validate(args) => validate::run(args, context).await,
+        Command::Render(args) => render::run(args, context).await,
+        Command::Plan(args) => plan::run(args, context).await,
+        Command::Get(args) => get::run(args, context).await,
+        Command::Describe(args) => describe::run(args, context).await,
+        Command::Events(args) => events::run(args, context).await,
+        Command::Reconcile(args) => control::run(&Word::Reconcile { confirm_prune: args.confirm_prune }, context).await,
+        Command::Suspend(args) => control::run(&Word::Suspend(args.resource.clone()), context).await,
+        Command::Resume(args) => control::run(&Word::Resume(args.resource.clone()), context).await,
+        Command::Completions(args) => completions::run(args, &context.output),
+    }
+}

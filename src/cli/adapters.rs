@@ -1,0 +1,79 @@
+//! The platforms and registries behind one type each, chosen by the configuration at run time.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt as _};
+
+use crate::model::{PlatformSnapshot, RegistrySnapshot, Step, StepFailure};
+use crate::platform::swarm::Swarm;
+use crate::platform::{Platform, PlatformError};
+use crate::registry::embedded::EmbeddedRegistry;
+use crate::registry::{Registry, RegistryError};
+
+/// What runs services.
+pub(super) enum AnyPlatform {
+    /// Docker Swarm.
+    Swarm(Swarm),
+}
+
+impl Platform for AnyPlatform {
+    async fn observe(&self, follow: &BTreeSet<String>) -> Result<Arc<PlatformSnapshot>, PlatformError> {
+        match self {
+            AnyPlatform::Swarm(swarm) => swarm.observe(follow).await,
+        }
+    }
+
+    fn refresh(&self) {
+        match self {
+            AnyPlatform::Swarm(swarm) => swarm.refresh(),
+        }
+    }
+
+    async fn execute(&self, step: &Step) -> Result<(), StepFailure> {
+        match self {
+            AnyPlatform::Swarm(swarm) => swarm.execute(step).await,
+        }
+    }
+
+    fn events(&self) -> impl Stream<Item = ()> + Send + 'static {
+        let events: BoxStream<'static, ()> = match self {
+            AnyPlatform::Swarm(swarm) => swarm.events().boxed(),
+        };
+        events
+    }
+}
+
+/// What holds records.
+pub(super) enum AnyRegistry {
+    /// A SQLite file.
+    Embedded(EmbeddedRegistry),
+}
+
+impl Registry for AnyRegistry {
+    async fn observe(&self) -> Result<Arc<RegistrySnapshot>, RegistryError> {
+        match self {
+            AnyRegistry::Embedded(embedded) => embedded.observe().await,
+        }
+    }
+
+    fn refresh(&self) {
+        match self {
+            AnyRegistry::Embedded(embedded) => embedded.refresh(),
+        }
+    }
+
+    async fn execute(&self, step: &Step) -> Result<(), StepFailure> {
+        match self {
+            AnyRegistry::Embedded(embedded) => embedded.execute(step).await,
+        }
+    }
+
+    fn events(&self) -> impl Stream<Item = ()> + Send + 'static {
+        let events: BoxStream<'static, ()> = match self {
+            AnyRegistry::Embedded(embedded) => embedded.events().boxed(),
+        };
+        events
+    }
+}

@@ -1,0 +1,299 @@
+//! The command tree, for `clap`.
+//!
+//! Flags carry no defaults and read no environment here: [`crate::config`] does both, since settings also come
+//! from `.ofaenv`, and names what is wrong as the user wrote it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::completions::CompletionsArgs;
+use super::control::{NamedArgs, ReconcileArgs};
+use super::describe::DescribeArgs;
+use super::events::EventsArgs;
+use super::get::GetArgs;
+use super::plan::PlanArgs;
+use super::render::RenderArgs;
+use super::validate::ValidateArgs;
+use crate::config::Flags;
+
+const CLUSTER: &str = "Cluster";
+const MANIFESTS: &str = "Manifests";
+const OUTPUT: &str = "Output";
+pub(super) const DAEMON: &str = "Daemon";
+pub(super) const PRUNING: &str = "Removals";
+
+const EXAMPLES: &str = "\
+Examples:
+  ofop validate desired/            check files, no server needed
+  ofop plan --desired desired/      what would be done, and why
+  ofop run --desired desired/       keep the cluster in that state, for ever
+  ofop get all --desired desired/   what is wanted beside what is there
+
+Settings come from flags, then the environment, then .ofaenv in the working directory. OpenFactory's own
+variables (KAFKA_BROKER, KSQLDB_URL, OPENFACTORY_…) keep their names and meaning; ours begin with OFOP_.
+
+Exit codes: 0 done, 1 plan found something to do, 2 it could not be done, 3 some resources failed,
+130 stopped at once by a second signal.";
+
+/// Keeps an OpenFactory cluster in the state that a directory of YAML describes.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ofop",
+    version,
+    about,
+    long_about = "Keeps an OpenFactory cluster in the state that a directory of YAML describes.\n\n\
+        It reads the `apps:` and `devices:` files of OpenFactory's own command line, compares them with the \
+        services that run on Docker Swarm and with the assets that are registered, and converges: it deploys, \
+        updates and tears down, and puts back what somebody changed by hand.",
+    after_help = EXAMPLES,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// What every command understands.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Args)]
+pub struct GlobalArgs {
+    /// Directory whose *.yml and *.yaml files are the desired state [env: OFOP_DESIRED]
+    #[arg(long, value_name = "DIR", global = true, help_heading = MANIFESTS)]
+    pub desired: Option<PathBuf>,
+    /// Dotenv file with settings and `${VARIABLES}` [default: .ofaenv if it exists]
+    #[arg(long, value_name = "FILE", global = true, help_heading = MANIFESTS)]
+    pub env_file: Option<PathBuf>,
+    /// What runs the services [env: DEPLOYMENT_PLATFORM] [default: swarm]
+    #[arg(long, value_name = "swarm|docker", global = true, help_heading = CLUSTER)]
+    pub platform: Option<String>,
+    /// What holds the records [env: OFOP_REGISTRY] [default: openfactory if KSQLDB_URL is set, else embedded]
+    #[arg(long, value_name = "openfactory|embedded", global = true, help_heading = CLUSTER)]
+    pub registry: Option<String>,
+    /// The engine, as unix://… or tcp://… [env: OPENFACTORY_MANAGER_NODE_DOCKER_URL, then DOCKER_HOST]
+    #[arg(long, value_name = "URL", global = true, help_heading = CLUSTER)]
+    pub host: Option<String>,
+    /// Whose objects are ours; two operators on one cluster need two names [env: OFOP_INSTANCE] [default: default]
+    #[arg(long, value_name = "NAME", global = true, help_heading = CLUSTER)]
+    pub instance: Option<String>,
+    /// Where the embedded registry lives [env: OFOP_STATE_DIR] [default: .ofop]
+    #[arg(long, value_name = "DIR", global = true, help_heading = CLUSTER)]
+    pub state_dir: Option<PathBuf>,
+    /// When to use colours; NO_COLOR is honoured
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t, global = true, help_heading = OUTPUT)]
+    pub color: ColorWhen,
+    /// Only data and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = OUTPUT)]
+    pub quiet: bool,
+    /// More about what happens; twice for everything
+    #[arg(short, long, action = clap::ArgAction::Count, global = true, help_heading = OUTPUT)]
+    pub verbose: u8,
+    /// How log lines look [env: OFOP_LOG_FORMAT] [default: text]
+    #[arg(long, value_name = "text|json", global = true, help_heading = OUTPUT)]
+    pub log_format: Option<String>,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ColorWhen {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl ColorWhen {
+    /// Whether a stream that is (not) a terminal gets colours.
+    pub fn decide(self, terminal: bool) -> bool {
+        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        match self {
+            ColorWhen::Auto => {
+                terminal && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+            }
+            ColorWhen::Always => true,
+            ColorWhen::Never => false,
+        }
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check files, without a server
+    #[command(after_help = "\
+Examples:
+  ofop validate desired/
+  ofop validate app_press.yml -o json
+
+Every problem of every file is shown: the place, the path in the file, the reason, and what to do.
+Exit code 0 when every file is valid, 2 when one is not.")]
+    Validate(ValidateArgs),
+    /// Print what files compile to, without a server
+    #[command(after_help = "\
+Examples:
+  ofop render desired/app_press.yml
+  ofop render desired/ -o json | jq '.resources[].services[].Name'
+
+The values of environment variables are printed as the files give them.")]
+    Render(RenderArgs),
+    /// Show what would be done, and why
+    #[command(after_help = "\
+Examples:
+  ofop plan --desired desired/
+  ofop plan --desired desired/ -o json
+  ofop plan desired/app_press.yml         only what this file describes
+
+Exit code 0 when there is nothing to do, 1 when there is, 2 when it cannot be told.")]
+    Plan(PlanArgs),
+    /// List what is wanted beside what is there
+    #[command(after_help = "\
+Examples:
+  ofop get all --desired desired/
+  ofop get apps -o wide --desired desired/
+  ofop get services -o name | head -3
+
+With no --desired only what carries the operator's mark is listed.")]
+    Get(GetArgs),
+    /// Show everything about one resource
+    #[command(after_help = "\
+Examples:
+  ofop describe app/PRESS-7 --desired desired/
+  ofop describe device/CNC-1 -o json
+
+Conditions, services, tasks, records; and the last events when a daemon answers at --address.")]
+    Describe(DescribeArgs),
+    /// Print what the running daemon did
+    #[command(after_help = "\
+Examples:
+  ofop events
+  ofop events --watch -o json")]
+    Events(EventsArgs),
+    /// Tell the running daemon to look again now
+    #[command(after_help = "\
+Examples:
+  ofop reconcile
+  ofop reconcile --confirm-prune          removals beyond the guard are meant; for the next plan only")]
+    Reconcile(ReconcileArgs),
+    /// Tell the running daemon to leave a resource alone
+    #[command(after_help = "Example:\n  ofop suspend app/PRESS-7")]
+    Suspend(NamedArgs),
+    /// Tell the running daemon to take care of a resource again
+    #[command(after_help = "Example:\n  ofop resume app/PRESS-7")]
+    Resume(NamedArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "\
+Examples:
+  ofop completions bash > /etc/bash_completion.d/ofop
+  ofop completions zsh > \"${fpath[1]}/_ofop\"
+  ofop completions fish > ~/.config/fish/completions/ofop.fish")]
+    Completions(CompletionsArgs),
+}
+
+/// How text is printed when there is a choice of text or JSON.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum TextOrJson {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// When removals wait.
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    /// Remove nothing that the manifests no longer describe [env: OFOP_PRUNE=false]
+    #[arg(long, help_heading = PRUNING)]
+    pub no_prune: bool,
+    /// Removing more than this many resources at once … [env: OFOP_PRUNE_GUARD_COUNT] [default: 5]
+    #[arg(long, value_name = "N", help_heading = PRUNING)]
+    pub prune_guard_count: Option<String>,
+    /// … and more than this share of all waits for a person's word [env: OFOP_PRUNE_GUARD_FRACTION] [default: 0.3]
+    #[arg(long, value_name = "SHARE", help_heading = PRUNING)]
+    pub prune_guard_fraction: Option<String>,
+}
+
+impl Cli {
+    /// The settings among the flags, as [`crate::config`] takes them.
+    pub fn flags(&self) -> Flags {
+        let mut flags = Flags::new();
+        self.global.add(&mut flags);
+        match &self.command {
+            Command::Plan(args) => args.prune.add(&mut flags),
+            Command::Describe(DescribeArgs { daemon, .. })
+            | Command::Events(EventsArgs { daemon, .. })
+            | Command::Reconcile(ReconcileArgs { daemon, .. })
+            | Command::Suspend(NamedArgs { daemon, .. })
+            | Command::Resume(NamedArgs { daemon, .. }) => {
+                put(&mut flags, "--address", daemon.address.as_ref());
+                put_path(&mut flags, "--token-file", daemon.token_file.as_ref());
+            }
+            Command::Validate(_) | Command::Render(_) | Command::Get(_) | Command::Completions(_) => {}
+        }
+        flags
+    }
+}
+
+impl GlobalArgs {
+    fn add(&self, flags: &mut Flags) {
+        put_path(flags, "--desired", self.desired.as_ref());
+        put(flags, "--platform", self.platform.as_ref());
+        put(flags, "--registry", self.registry.as_ref());
+        put(flags, "--host", self.host.as_ref());
+        put(flags, "--instance", self.instance.as_ref());
+        put_path(flags, "--state-dir", self.state_dir.as_ref());
+        put(flags, "--log-format", self.log_format.as_ref());
+    }
+}
+
+impl PruneArgs {
+    fn add(&self, flags: &mut Flags) {
+        if self.no_prune {
+            flags.insert("--no-prune", String::new());
+        }
+        put(flags, "--prune-guard-count", self.prune_guard_count.as_ref());
+        put(flags, "--prune-guard-fraction", self.prune_guard_fraction.as_ref());
+    }
+}
+
+fn put(flags: &mut Flags, flag: &'static str, text: Option<&String>) {
+    if let Some(text) = text {
+        flags.insert(flag, text.clone());
+    }
+}
+
+/// A path that is not UTF-8 is kept as well as it can be shown; opening it will say so.
+fn put_path(flags: &mut Flags, flag: &'static str, path: Option<&PathBuf>) {
+    put(flags, flag, path.map(|path| path.to_string_lossy().into_owned()).as_ref());
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_tree_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example_and_every_argument_a_help() {
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(after.contains("Example") && after.contains(&format!("ofop {name}")), "{name}");
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{name} {}", argument.get_id());
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Talks to the running daemon over its HTTP API.
+
+use std::time::Duration;
+
+use clap::Args;
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::Value;
+
+use super::CliError;
+use super::args::DAEMON;
+use super::context::Context;
+use crate::config::Config;
+
+/// A daemon answers from memory; longer means that nobody is there.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Which daemon to talk to.
+#[derive(Debug, Args)]
+pub struct DaemonArgs {
+    /// Where the daemon serves HTTP [env: OFOP_ADDRESS, then OFOP_LISTEN] [default: 127.0.0.1:8420]
+    #[arg(long, value_name = "ADDRESS", help_heading = DAEMON)]
+    pub address: Option<String>,
+    /// File with the daemon's token [env: OFOP_TOKEN_FILE, or OFOP_TOKEN for the token itself]
+    #[arg(long, value_name = "FILE", help_heading = DAEMON)]
+    pub token_file: Option<std::path::PathBuf>,
+}
+
+/// A daemon that may be there.
+pub(super) struct Client<'a> {
+    http: reqwest::Client,
+    config: &'a Config,
+}
+
+impl<'a> Client<'a> {
+    /// Whoever listens at the configured address. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// When the machine has no entropy or no sockets to offer.
+    pub(super) fn new(context: &'a Context) -> Result<Self, CliError> {
+        // A proxy from the environment would be asked for an address that is ours alone.
+        let http = reqwest::Client::builder().no_proxy().connect_timeout(TIMEOUT).build();
+        let http = http.map_err(|error| CliError::Daemon { what: error.to_string(), hint: String::new() })?;
+        Ok(Client { http, config: &context.config })
+    }
+
+    /// Reads something.
+    ///
+    /// # Errors
+    /// When nobody answers, or with an error.
+    pub(super) async fn get(&self, path: &str) -> Result<Value, CliError> {
+        let response = self.send(self.request(Method::GET, path).timeout(TIMEOUT)).await?;
+        response.json().await.map_err(|error| self.broken(&error))
+    }
+
+    /// Begins to read a stream that lasts.
+    ///
+    /// # Errors
+    /// When nobody answers, or with an error.
+    pub(super) async fn stream(&self, path: &str) -> Result<Response, CliError> {
+        self.send(self.request(Method::GET, path).header("accept", "text/event-stream")).await
+    }
+
+    /// Tells the daemon something, with the token.
+    ///
+    /// # Errors
+    /// When nobody answers, or refuses.
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<(), CliError> {
+        let mut request = self.request(Method::POST, path).timeout(TIMEOUT).json(body);
+        match &self.config.token {
+            Some(token) => request = request.bearer_auth(token.expose()),
+            None => {
+                return Err(CliError::Daemon {
+                    what: "the daemon takes orders only from who has its token".into(),
+                    hint: "name its file with --token-file or OFOP_TOKEN_FILE, or set OFOP_TOKEN".into(),
+                });
+            }
+        }
+        self.send(request).await.map(|_| ())
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("http://{}{path}", self.config.address))
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, CliError> {
+        let response = request.send().await.map_err(|error| {
+            if error.is_connect() {
+                CliError::Daemon {
+                    what: format!("no daemon answers at {}", self.config.address),
+                    hint: "start one with `ofop run`, or name its address with --address".into(),
+                }
+            } else {
+                self.broken(&error)
+            }
+        })?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(self.refused(response).await)
+    }
+
+    /// What the daemon says is wrong, with its own hint where there is one.
+    async fn refused(&self, response: Response) -> CliError {
+        let status = response.status();
+        let body: Value = response.json().await.unwrap_or_default();
+        let text = |name: &str| body["error"][name].as_str().map(str::to_owned);
+        let hint = text("hint").unwrap_or_else(|| match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "check the token that --token-file names".into(),
+            _ => format!("is it an ofop that answers at {}?", self.config.address),
+        });
+        CliError::Daemon { what: text("message").unwrap_or_else(|| format!("the daemon answered {status}")), hint }
+    }
+
+    fn broken(&self, error: &reqwest::Error) -> CliError {
+        CliError::Daemon {
+            what: format!("the answer from {} was cut short: {}", self.config.address, super::chain(error)),
+            hint: "look at the daemon's log".into(),
+        }
+    }
+}
+
+/// A resource's path in the API, its uuid escaped.
+pub(super) fn resource_path(id: &crate::model::ResourceId) -> String {
+    let mut path = format!("/api/v1/resources/{}/", id.kind);
+    for byte in id.uuid.as_str().bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    path
+}

@@ -1,0 +1,55 @@
+//! `ofop reconcile`, `suspend`, `resume`: words to the running daemon.
+
+use clap::Args;
+use serde_json::json;
+
+use super::client::{Client, DaemonArgs};
+use super::context::Context;
+use super::{CliError, Exit};
+use crate::model::{Command, ResourceId};
+
+/// `reconcile`.
+#[derive(Debug, Args)]
+pub struct ReconcileArgs {
+    /// Removals beyond the guard are meant; for the next plan only
+    #[arg(long)]
+    pub confirm_prune: bool,
+    /// The daemon.
+    #[command(flatten)]
+    pub daemon: DaemonArgs,
+}
+
+/// `suspend` and `resume`.
+#[derive(Debug, Args)]
+pub struct NamedArgs {
+    /// app/UUID or device/UUID
+    #[arg(value_name = "KIND/UUID")]
+    pub resource: ResourceId,
+    /// The daemon.
+    #[command(flatten)]
+    pub daemon: DaemonArgs,
+}
+
+/// Sends a word and says that it was taken.
+///
+/// # Errors
+/// When no daemon answers, or it refuses.
+pub(super) async fn run(command: &Command, context: &Context) -> Result<Exit, CliError> {
+    let client = Client::new(context)?;
+    let said = match command {
+        Command::Reconcile { confirm_prune } => {
+            client.post("/api/v1/reconcile", &json!({ "confirm_prune": confirm_prune })).await?;
+            if *confirm_prune { "looking again; removals are confirmed".to_owned() } else { "looking again".into() }
+        }
+        Command::Suspend(id) => {
+            client.post("/api/v1/suspend", &json!({ "resource": id })).await?;
+            format!("{id} is left alone until `ofop resume {id}`")
+        }
+        Command::Resume(id) => {
+            client.post("/api/v1/resume", &json!({ "resource": id })).await?;
+            format!("{id} is taken care of again")
+        }
+    };
+    context.output.note(&said);
+    Ok(Exit::Success)
+}

@@ -1,0 +1,194 @@
+//! `ofop describe`: everything about one resource.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::args::TextOrJson;
+use super::client::{Client, DaemonArgs, resource_path};
+use super::context::Context;
+use super::oneshot::OneShot;
+use super::output::Paint;
+use super::{CliError, Exit, events};
+use crate::model::{Availability, ResourceId, UpdateState};
+use crate::report::ResourceStatus;
+
+/// `describe`.
+#[derive(Debug, Args)]
+pub struct DescribeArgs {
+    /// app/UUID or device/UUID
+    #[arg(value_name = "KIND/UUID")]
+    pub resource: ResourceId,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: TextOrJson,
+    /// The daemon to ask for events.
+    #[command(flatten)]
+    pub daemon: DaemonArgs,
+}
+
+/// Looks once, asks the daemon for the resource's events if one answers, and prints.
+///
+/// # Errors
+/// When the engine or the source cannot be read, or there is no such resource.
+pub(super) async fn run(args: &DescribeArgs, context: &Context) -> Result<Exit, CliError> {
+    let mut oneshot = OneShot::open(context, &[]).await?;
+    let status = oneshot.status().await?;
+    let Some(resource) = status.get(&args.resource) else {
+        return Err(CliError::usage(
+            format!("{} is neither described nor deployed", args.resource),
+            "`ofop get all` lists what is there",
+        ));
+    };
+    let events = match Client::new(context)?.get(&resource_path(&args.resource)).await {
+        Ok(answer) => answer["events"].as_array().cloned(),
+        Err(_) => None,
+    };
+    match args.output {
+        TextOrJson::Text => context.output.data(&text(resource, events.as_deref(), context.output.paint))?,
+        TextOrJson::Json => {
+            let mut value = serde_json::to_value(resource).map_err(std::io::Error::from)?;
+            if let (Some(map), Some(events)) = (value.as_object_mut(), events) {
+                map.insert("events".into(), Value::Array(events));
+            }
+            context.output.json(&value)?;
+        }
+    }
+    Ok(Exit::Success)
+}
+
+/// The text for people. `events` is none when no daemon answered.
+pub fn text(resource: &ResourceStatus, events: Option<&[Value]>, paint: Paint) -> String {
+    let mut out = String::new();
+    head(&mut out, resource, paint);
+    conditions(&mut out, resource, paint);
+    services(&mut out, resource, paint);
+    records(&mut out, resource, paint);
+    heading(&mut out, "Events", paint);
+    match events {
+        None => out.push_str("  no daemon answered; `ofop events` says where it is looked for\n"),
+        Some([]) => out.push_str("  none\n"),
+        Some(list) => {
+            for event in list {
+                let _ = writeln!(out, "  {}", events::line(event, paint));
+            }
+        }
+    }
+    out
+}
+
+fn heading(out: &mut String, text: &str, paint: Paint) {
+    let _ = writeln!(out, "\n{}", paint.bold(text));
+}
+
+fn field(out: &mut String, name: &str, text: &str) {
+    let _ = writeln!(out, "{name:<12}{text}");
+}
+
+fn head(out: &mut String, resource: &ResourceStatus, paint: Paint) {
+    let origin = resource.origin.as_ref().map_or("no longer described".into(), ToString::to_string);
+    field(out, "Resource", &paint.bold(&resource.id.to_string()));
+    field(out, "Manifest", &origin);
+    if let Some(revision) = &resource.revision {
+        field(out, "Revision", revision.short());
+    }
+    field(out, "Sync", &paint.sync(resource.sync));
+    field(out, "Health", &paint.health(resource.health));
+    if resource.pending_steps > 0 {
+        field(out, "Steps to do", &resource.pending_steps.to_string());
+    }
+    if let Some(retry) = &resource.retry {
+        field(out, "Next try", &format!("{} (failed {} times)", retry.at, retry.failures));
+    }
+}
+
+fn conditions(out: &mut String, resource: &ResourceStatus, paint: Paint) {
+    if !resource.conditions.is_empty() {
+        heading(out, "Conditions", paint);
+        for condition in &resource.conditions {
+            let since = condition.since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
+            let kind = paint.yellow(condition.kind.as_str());
+            let _ = writeln!(out, "  {kind} ({}){since}: {}", condition.reason, condition.message);
+        }
+    }
+    if !resource.drift.is_empty() {
+        heading(out, "Drift", paint);
+        for drift in &resource.drift {
+            let word = drift.drift.as_str().replace('_', " ");
+            let fields = if drift.fields.is_empty() { String::new() } else { format!(": {}", drift.fields.join(", ")) };
+            let _ = writeln!(out, "  {} {}{fields}", drift.object, paint.yellow(&word));
+        }
+    }
+}
+
+fn services(out: &mut String, resource: &ResourceStatus, paint: Paint) {
+    heading(out, "Services", paint);
+    if resource.services.is_empty() {
+        out.push_str("  none\n");
+    }
+    for service in &resource.services {
+        let replicas = format!("{}/{} running", service.replicas.running, service.replicas.wanted);
+        let _ = writeln!(out, "  {} {}, {replicas}", paint.bold(&service.name), service.presence.as_str());
+        let _ = writeln!(out, "    image {}", service.image);
+        if let Some(id) = &service.id {
+            let _ = writeln!(out, "    id    {id}");
+        }
+        if let Some(update) = update(&service.update) {
+            let _ = writeln!(out, "    last update {update}");
+        }
+        for task in service.tasks.iter().filter(|task| task.wanted || !task.error.is_empty()) {
+            let word = serde_json::to_value(task.state).ok();
+            let word = word.as_ref().and_then(Value::as_str).unwrap_or("unknown");
+            let node = if task.node.is_empty() { String::new() } else { format!(" on {}", task.node) };
+            let error = if task.error.is_empty() { String::new() } else { paint.red(&format!(": {}", task.error)) };
+            let _ = writeln!(out, "    task {} {word}{node} since {}{error}", task.slot, task.since);
+        }
+    }
+}
+
+fn update(state: &UpdateState) -> Option<String> {
+    let said = |word: &str, message: &String| {
+        Some(if message.is_empty() { word.to_owned() } else { format!("{word}: {message}") })
+    };
+    match state {
+        UpdateState::None => None,
+        UpdateState::Updating => Some("under way".into()),
+        UpdateState::Completed => Some("completed".into()),
+        UpdateState::Paused(message) => said("paused", message),
+        UpdateState::RollbackStarted(message) => said("is being rolled back", message),
+        UpdateState::RollbackPaused(message) => said("stopped while being rolled back", message),
+        UpdateState::RollbackCompleted(message) => said("was rolled back", message),
+    }
+}
+
+fn records(out: &mut String, resource: &ResourceStatus, paint: Paint) {
+    heading(out, "Records", paint);
+    if resource.records.is_empty() {
+        out.push_str("  none\n");
+    }
+    for record in &resource.records {
+        let state = match (record.wanted, record.registered) {
+            (_, None) => "unknown",
+            (true, Some(true)) => "registered",
+            (true, Some(false)) => "not registered",
+            (false, Some(true)) => "still registered",
+            (false, Some(false)) => "gone",
+        };
+        let mut more = Vec::new();
+        more.extend(record.asset_type.clone().filter(|text| !text.is_empty()));
+        more.extend(
+            record.docker_service.as_ref().filter(|text| !text.is_empty()).map(|name| format!("service {name}")),
+        );
+        more.extend(record.uns_id.clone());
+        more.extend(record.availability.map(|availability| {
+            match availability {
+                Availability::Available => "available",
+                Availability::Unavailable => "unavailable",
+            }
+            .to_owned()
+        }));
+        let more = if more.is_empty() { String::new() } else { format!(" ({})", more.join(", ")) };
+        let _ = writeln!(out, "  {} {state}{more}", record.record);
+    }
+}

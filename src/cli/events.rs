@@ -1,0 +1,133 @@
+//! `ofop events`: what the running daemon did.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::args::TextOrJson;
+use super::client::{Client, DaemonArgs};
+use super::context::Context;
+use super::output::Paint;
+use super::{CliError, Exit};
+
+/// `events`.
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// Keep printing as they happen
+    #[arg(short, long)]
+    pub watch: bool,
+    /// How to print; JSON is one object a line
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: TextOrJson,
+    /// The daemon.
+    #[command(flatten)]
+    pub daemon: DaemonArgs,
+}
+
+/// Prints the kept events, and with `--watch` those to come until the daemon ends or the reader leaves.
+///
+/// # Errors
+/// When no daemon answers.
+pub(super) async fn run(args: &EventsArgs, context: &Context) -> Result<Exit, CliError> {
+    let client = Client::new(context)?;
+    let print = |event: &Value| {
+        context.output.data_line(&match args.output {
+            TextOrJson::Text => line(event, context.output.paint),
+            TextOrJson::Json => event.to_string(),
+        })
+    };
+    if !args.watch {
+        let answer = client.get("/api/v1/events").await?;
+        for event in answer["events"].as_array().into_iter().flatten() {
+            print(event)?;
+        }
+        return Ok(Exit::Success);
+    }
+    let mut response = client.stream("/api/v1/events?follow").await?;
+    let mut buffer = Messages::default();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        for event in buffer.take(&chunk) {
+            if context.output.reader_left() {
+                return Ok(Exit::Success);
+            }
+            print(&event)?;
+        }
+    }
+    context.output.note("the daemon ended the stream");
+    Ok(Exit::Success)
+}
+
+/// One event on a line for people: time, resource, what, why, outcome.
+pub(super) fn line(event: &Value, paint: Paint) -> String {
+    let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
+    if let Some(skipped) = event["skipped"].as_u64() {
+        return paint.yellow(&format!("({skipped} events were missed)"));
+    }
+    let time = text("time");
+    let time = time.get(11..19).unwrap_or(&time);
+    let fields: Vec<&str> = event["fields"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let fields = if fields.is_empty() { String::new() } else { format!(" [{}]", fields.join(", ")) };
+    let outcome = match event["outcome"]["message"].as_str() {
+        Some(message) => paint.red(&format!("failed: {message}")),
+        None => paint.green("done"),
+    };
+    let reason = text("reason").replace('_', " ");
+    format!(
+        "{} {} {} {} ({reason}){fields}: {outcome}",
+        paint.dim(time),
+        paint.bold(&text("resource")),
+        text("verb"),
+        text("object"),
+    )
+}
+
+/// Puts server-sent events together from the chunks that they arrive in.
+#[derive(Debug, Default)]
+struct Messages {
+    rest: Vec<u8>,
+}
+
+impl Messages {
+    fn take(&mut self, chunk: &[u8]) -> Vec<Value> {
+        self.rest.extend_from_slice(chunk);
+        let mut values = Vec::new();
+        while let Some(end) = self.rest.windows(2).position(|pair| pair == b"\n\n") {
+            let message: Vec<u8> = self.rest.drain(..end + 2).collect();
+            for line in String::from_utf8_lossy(&message).lines() {
+                if let Some(data) = line.strip_prefix("data:") {
+                    values.extend(serde_json::from_str::<Value>(data.trim()).ok());
+                }
+            }
+        }
+        values
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn events_are_put_together_from_any_chunks() {
+        let stream = b": alive\n\nevent: change\nid: 1\ndata: {\"sequence\":1}\n\ndata:{\"skipped\":3}\n\nda";
+        for size in 1..stream.len() {
+            let mut messages = Messages::default();
+            let values: Vec<Value> = stream.chunks(size).flat_map(|chunk| messages.take(chunk)).collect();
+            assert_eq!(values, [json!({"sequence": 1}), json!({"skipped": 3})], "{size}");
+        }
+    }
+
+    #[test]
+    fn an_event_reads_as_a_sentence() {
+        let event = json!({
+            "time": "2026-01-02T03:04:05.678Z", "resource": "app/A", "verb": "update", "object": "service a",
+            "reason": "manifest_changed", "fields": ["image"],
+            "outcome": {"result": "failed", "kind": "rejected", "message": "no such image"},
+        });
+        assert_eq!(
+            line(&event, Paint { on: false }),
+            "03:04:05 app/A update service a (manifest changed) [image]: failed: no such image"
+        );
+    }
+}

@@ -1,0 +1,270 @@
+//! `ofop get`: what is wanted beside what is there.
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::context::Context;
+use super::oneshot::OneShot;
+use super::output::Paint;
+use super::table::{Cell, NARROW, Table};
+use super::{CliError, Exit, problems};
+use crate::model::{ConditionKind, Kind};
+use crate::render::yaml as render_yaml;
+use crate::report::status::{RecordStatus, ServiceStatus};
+use crate::report::{ResourceStatus, Status};
+
+/// `get`.
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// What to list
+    #[arg(value_enum, default_value_t)]
+    pub what: What,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: GetFormat,
+}
+
+/// What `get` lists.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum What {
+    /// Apps.
+    #[value(alias = "app")]
+    Apps,
+    /// Devices.
+    #[value(alias = "device")]
+    Devices,
+    /// The services of apps and devices.
+    #[value(alias = "service")]
+    Services,
+    /// The assets of apps and devices.
+    #[value(alias = "asset")]
+    Assets,
+    /// Everything.
+    #[default]
+    All,
+}
+
+/// How `get` prints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum GetFormat {
+    /// A table that fits 80 columns.
+    #[default]
+    Table,
+    /// A table with more columns.
+    Wide,
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+    /// One name a line.
+    Name,
+}
+
+/// Looks once and prints.
+///
+/// # Errors
+/// When the engine or the source cannot be read.
+pub(super) async fn run(args: &GetArgs, context: &Context) -> Result<Exit, CliError> {
+    let mut oneshot = OneShot::open(context, &[]).await?;
+    let status = oneshot.status().await?;
+    context.output.data(&render(&status, args.what, args.output, context.output.paint)?)?;
+    if !status.problems.is_empty() {
+        context
+            .output
+            .note(&format!("{} in the manifests; `ofop validate` shows them", problems::count(&status.problems)));
+    }
+    Ok(Exit::Success)
+}
+
+/// The text of a status in a format.
+///
+/// # Errors
+/// None in practice: a status always serialises.
+pub fn render(status: &Status, what: What, format: GetFormat, paint: Paint) -> Result<String, CliError> {
+    Ok(match format {
+        GetFormat::Table => tables(status, what, paint, false),
+        GetFormat::Wide => tables(status, what, paint, true),
+        GetFormat::Json => serde_json::to_string_pretty(&value(status, what)?).map_err(std::io::Error::from)? + "\n",
+        GetFormat::Yaml => render_yaml(&value(status, what)?),
+        GetFormat::Name => names(status, what),
+    })
+}
+
+fn resources(status: &Status, what: What) -> impl Iterator<Item = &ResourceStatus> {
+    let shows = move |kind| match what {
+        What::Apps => kind == Kind::App,
+        What::Devices => kind == Kind::Device,
+        What::All => true,
+        What::Services | What::Assets => false,
+    };
+    status.resources.iter().filter(move |resource| shows(resource.kind))
+}
+
+fn services(status: &Status) -> impl Iterator<Item = (&ResourceStatus, &ServiceStatus)> {
+    status.resources.iter().flat_map(|resource| resource.services.iter().map(move |service| (resource, service)))
+}
+
+fn assets(status: &Status) -> impl Iterator<Item = (&ResourceStatus, &RecordStatus)> {
+    status
+        .resources
+        .iter()
+        .flat_map(|resource| resource.records.iter().map(move |record| (resource, record)))
+        .filter(|(_, record)| record.record.kind() == "asset")
+}
+
+fn names(status: &Status, what: What) -> String {
+    let mut names: Vec<String> = resources(status, what).map(|resource| resource.id.to_string()).collect();
+    if matches!(what, What::Services | What::All) {
+        names.extend(services(status).map(|(_, service)| format!("service/{}", service.name)));
+    }
+    if matches!(what, What::Assets | What::All) {
+        names.extend(assets(status).map(|(_, record)| format!("asset/{}", record.record.asset())));
+    }
+    names.into_iter().map(|name| name + "\n").collect()
+}
+
+fn value(status: &Status, what: What) -> Result<Value, CliError> {
+    let with_resource = |resource: &ResourceStatus, part: Result<Value, serde_json::Error>| {
+        let mut value = part.map_err(std::io::Error::from)?;
+        if let Value::Object(map) = &mut value {
+            map.insert("resource".into(), json!(resource.id.to_string()));
+        }
+        Ok::<_, CliError>(value)
+    };
+    Ok(match what {
+        What::All => serde_json::to_value(status).map_err(std::io::Error::from)?,
+        What::Apps | What::Devices => json!({ "resources": resources(status, what).collect::<Vec<_>>() }),
+        What::Services => json!({ "services": services(status)
+            .map(|(resource, service)| with_resource(resource, serde_json::to_value(service)))
+            .collect::<Result<Vec<_>, _>>()? }),
+        What::Assets => json!({ "assets": assets(status)
+            .map(|(resource, record)| with_resource(resource, serde_json::to_value(record)))
+            .collect::<Result<Vec<_>, _>>()? }),
+    })
+}
+
+fn tables(status: &Status, what: What, paint: Paint, wide: bool) -> String {
+    let mut parts = Vec::new();
+    if matches!(what, What::Apps | What::Devices | What::All) {
+        parts.push(resource_table(status, what, paint, wide));
+    }
+    if matches!(what, What::Services | What::All) {
+        parts.push(service_table(status, wide));
+    }
+    if matches!(what, What::Assets | What::All) {
+        parts.push(asset_table(status, wide));
+    }
+    let width = (!wide).then_some(NARROW);
+    let shown: Vec<String> =
+        parts.iter().filter(|table| !table.is_empty()).map(|table| table.render(paint, width)).collect();
+    if shown.is_empty() { "nothing found\n".into() } else { shown.join("\n") }
+}
+
+fn resource_table(status: &Status, what: What, paint: Paint, wide: bool) -> Table {
+    let mut table = if wide {
+        Table::new(&["RESOURCE", "SYNC", "HEALTH", "RUNNING", "STEPS", "REVISION", "FILE", "NOTE"])
+    } else {
+        Table::new(&["RESOURCE", "SYNC", "HEALTH", "RUNNING", "NOTE"])
+    };
+    for resource in resources(status, what) {
+        let (wanted, running) = resource.services.iter().fold((0, 0), |(wanted, running), service| {
+            (wanted + service.replicas.wanted, running + service.replicas.running)
+        });
+        let mut row = vec![
+            Cell::plain(resource.id.to_string()),
+            Cell::painted(resource.sync.as_str(), paint.sync(resource.sync)),
+            Cell::painted(resource.health.as_str(), paint.health(resource.health)),
+            Cell::plain(if resource.services.is_empty() { "-".into() } else { format!("{running}/{wanted}") }),
+        ];
+        if wide {
+            row.push(Cell::plain(resource.pending_steps.to_string()));
+            row.push(Cell::plain(resource.revision.as_ref().map_or("-", |revision| revision.short())));
+            row.push(Cell::plain(resource.origin.as_ref().map_or("-".into(), ToString::to_string)));
+        }
+        row.push(Cell::plain(note(resource)));
+        table.row(row);
+    }
+    table
+}
+
+/// The one thing that a person most wants to know: what is in the way, else what differs.
+fn note(resource: &ResourceStatus) -> String {
+    let rank = |kind| match kind {
+        ConditionKind::Conflict => 0,
+        ConditionKind::RolledBack => 1,
+        ConditionKind::Failed => 2,
+        ConditionKind::Degraded => 3,
+        ConditionKind::Waiting => 4,
+        ConditionKind::PruneBlocked => 5,
+        ConditionKind::Frozen => 6,
+        ConditionKind::Suspended => 7,
+        ConditionKind::Progressing => 8,
+    };
+    if let Some(condition) = resource.conditions.iter().min_by_key(|condition| rank(condition.kind)) {
+        return condition.message.clone();
+    }
+    if let Some(drift) = resource.drift.first() {
+        let fields = if drift.fields.is_empty() { String::new() } else { format!(" ({})", drift.fields.join(", ")) };
+        return format!("{}: {}{fields}", drift.drift.as_str().replace('_', " "), drift.object);
+    }
+    match resource.pending_steps {
+        0 => String::new(),
+        1 => "1 step to do".into(),
+        steps => format!("{steps} steps to do"),
+    }
+}
+
+fn service_table(status: &Status, wide: bool) -> Table {
+    let mut table = if wide {
+        Table::new(&["SERVICE", "RESOURCE", "STATE", "RUNNING", "ID", "IMAGE"])
+    } else {
+        Table::new(&["SERVICE", "RESOURCE", "STATE", "RUNNING", "IMAGE"])
+    };
+    for (resource, service) in services(status) {
+        let mut row = vec![
+            Cell::plain(&service.name),
+            Cell::plain(resource.id.to_string()),
+            Cell::plain(service.presence.as_str()),
+            Cell::plain(format!("{}/{}", service.replicas.running, service.replicas.wanted)),
+        ];
+        if wide {
+            row.push(Cell::plain(service.id.as_deref().unwrap_or("-")));
+        }
+        row.push(Cell::plain(&service.image));
+        table.row(row);
+    }
+    table
+}
+
+fn asset_table(status: &Status, wide: bool) -> Table {
+    let mut table = if wide {
+        Table::new(&["ASSET", "RESOURCE", "TYPE", "REGISTERED", "AVAILABLE", "SERVICE", "NAMESPACE"])
+    } else {
+        Table::new(&["ASSET", "RESOURCE", "TYPE", "REGISTERED"])
+    };
+    for (resource, record) in assets(status) {
+        let text = |text: &Option<String>| Cell::plain(text.as_deref().filter(|text| !text.is_empty()).unwrap_or("-"));
+        let registered = match record.registered {
+            Some(true) => "yes",
+            Some(false) => "no",
+            None => "unknown",
+        };
+        let mut row = vec![
+            Cell::plain(record.record.asset().as_str()),
+            Cell::plain(resource.id.to_string()),
+            text(&record.asset_type),
+            Cell::plain(registered),
+        ];
+        if wide {
+            row.push(Cell::plain(match record.availability {
+                Some(crate::model::Availability::Available) => "yes",
+                Some(crate::model::Availability::Unavailable) => "no",
+                None => "-",
+            }));
+            row.push(text(&record.docker_service));
+            row.push(text(&record.uns_id));
+        }
+        table.row(row);
+    }
+    table
+}

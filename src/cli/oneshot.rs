@@ -1,0 +1,87 @@
+//! One look at everything, for commands that act on nothing.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::CliError;
+use super::adapters::{AnyPlatform, AnyRegistry};
+use super::context::Context;
+use super::manifests;
+use super::parts;
+use crate::clock::{Clock as _, SystemClock};
+use crate::model::{Desired, Observed, Plan};
+use crate::plan::{self, Memory, Policy};
+use crate::platform::Platform as _;
+use crate::registry::Registry as _;
+use crate::report::Status;
+
+/// What is wanted, and whom to ask what is there.
+pub(super) struct OneShot {
+    desired: Arc<Desired>,
+    platform: Arc<AnyPlatform>,
+    registry: Arc<AnyRegistry>,
+    policy: Policy,
+    clock: SystemClock,
+}
+
+/// What one look saw and would do.
+pub(super) struct Look {
+    /// What is wanted.
+    pub(super) desired: Arc<Desired>,
+    /// What is.
+    pub(super) observed: Observed,
+    /// What a pass would do.
+    pub(super) plan: Plan,
+}
+
+impl OneShot {
+    /// Reads the manifests. With paths, only what they describe counts.
+    ///
+    /// # Errors
+    /// When a path cannot be read, or the state directory cannot be used.
+    pub(super) async fn open(context: &Context, given: &[PathBuf]) -> Result<Self, CliError> {
+        let desired = manifests::compile(context, given).await?;
+        let mut policy = parts::policy(context);
+        if !given.is_empty() {
+            policy.scope = Some(desired.resources.keys().cloned().collect());
+        }
+        Ok(OneShot {
+            desired,
+            platform: parts::platform(context)?,
+            registry: parts::registry(context)?,
+            policy,
+            clock: SystemClock::new(),
+        })
+    }
+
+    /// Looks at both sides and plans.
+    ///
+    /// # Errors
+    /// When the engine or the registry cannot be read.
+    pub(super) async fn look(&mut self) -> Result<Look, CliError> {
+        let follow: BTreeSet<String> = self
+            .desired
+            .resources
+            .values()
+            .flat_map(|resource| &resource.services)
+            .filter(|service| service.follow_digest)
+            .map(|service| service.spec.image.clone())
+            .collect();
+        let platform = self.platform.observe(&follow).await.map_err(CliError::Platform)?; // I/O
+        let registry = self.registry.observe().await.map_err(CliError::Registry)?; // I/O
+        let observed = Observed { at: self.clock.now(), platform: Some(platform), registry: Some(registry) };
+        let plan = plan::plan(&self.desired, &observed, &self.policy, &Memory::default()); // pure
+        Ok(Look { desired: Arc::clone(&self.desired), observed, plan })
+    }
+
+    /// Looks at both sides and says how everything is.
+    ///
+    /// # Errors
+    /// As [`OneShot::look`].
+    pub(super) async fn status(&mut self) -> Result<Status, CliError> {
+        let look = self.look().await?;
+        let Look { desired, observed, plan } = &look;
+        Ok(Status::of(&self.policy.instance, self.clock.wall(), desired, observed, Some(plan)))
+    }
+}

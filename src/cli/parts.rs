@@ -1,0 +1,102 @@
+//! The parts that commands and the daemon are put together from, as the configuration says.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::CliError;
+use super::adapters::{AnyPlatform, AnyRegistry};
+use super::context::Context;
+use crate::clock::SystemClock;
+use crate::config::{Config, RegistryKind};
+use crate::desired::directory::{self, DirectorySource};
+use crate::desired::remote::RemoteOptions;
+use crate::desired::{Loader, LoaderOptions};
+use crate::model::PlatformKind;
+use crate::plan::{Guard, Policy};
+use crate::platform::engine::Engine;
+use crate::platform::swarm::{Pace, Swarm};
+use crate::registry::embedded::EmbeddedRegistry;
+
+/// The engine's socket when nothing names another address.
+const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
+
+/// Where the engine is.
+pub(super) fn host(config: &Config) -> &str {
+    config.host.as_deref().unwrap_or(DEFAULT_HOST)
+}
+
+/// What may be done, from the settings.
+pub(super) fn policy(context: &Context) -> Policy {
+    let config = &context.config;
+    Policy {
+        instance: config.instance.clone(),
+        prune: config.prune,
+        guard: Guard { count: config.prune_guard_count, fraction: config.prune_guard_fraction },
+        prune_confirmed: false,
+        scope: None,
+        remove: std::collections::BTreeSet::new(),
+        progress_deadline: config.progress_deadline,
+        expectation: config.expectation,
+    }
+}
+
+/// A reader of the manifests at these paths that answers with what is there now.
+pub(super) fn loader_at_once(context: &Context, paths: Vec<PathBuf>) -> Loader<DirectorySource> {
+    Loader::new(DirectorySource::new(paths, directory::Options::at_once()), loader_options(context))
+}
+
+/// A reader of the manifests at these paths that takes a change once it has lasted.
+pub(super) fn loader_watching(context: &Context, paths: Vec<PathBuf>) -> Loader<DirectorySource> {
+    let options = directory::Options::watching(context.config.resync);
+    Loader::new(DirectorySource::new(paths, options), loader_options(context).watching())
+}
+
+fn loader_options(context: &Context) -> LoaderOptions {
+    let config = &context.config;
+    let mut remote = RemoteOptions { ca_file: config.remote.ca_file.clone(), ..RemoteOptions::default() };
+    remote.github_token = config.remote.github_token.as_ref().map(|token| token.expose().to_owned());
+    if let Some(api) = &config.remote.github_api {
+        remote.github_api.clone_from(api);
+    }
+    if let Some(raw) = &config.remote.github_raw {
+        remote.github_raw.clone_from(raw);
+    }
+    LoaderOptions {
+        variables: Arc::new(config.variables.all()),
+        schema: config.settings.uns_schema.as_ref().map(PathBuf::from),
+        remote,
+        ..LoaderOptions::at_once(config.settings.platform)
+    }
+}
+
+/// What runs services. Nothing is asked of the engine yet; must be called within the runtime.
+///
+/// # Errors
+/// When the address of the engine means nothing, or its certificates cannot be read.
+pub(super) fn platform(context: &Context) -> Result<Arc<AnyPlatform>, CliError> {
+    let config = &context.config;
+    let engine = Engine::new(host(config), config.tls_directory.as_deref()).map_err(CliError::Platform)?;
+    match config.settings.platform {
+        PlatformKind::Swarm => {
+            let pace = Pace { resync: config.resync, ..Pace::default() };
+            Ok(Arc::new(AnyPlatform::Swarm(Swarm::start(engine, pace))))
+        }
+        PlatformKind::Docker => Err(CliError::usage("the docker platform is not available", "use --platform swarm")),
+    }
+}
+
+/// What holds records. Nothing is asked of it yet.
+///
+/// # Errors
+/// When the registry cannot be used with these settings.
+pub(super) fn registry(context: &Context) -> Result<Arc<AnyRegistry>, CliError> {
+    let config = &context.config;
+    match config.registry {
+        RegistryKind::Embedded => {
+            Ok(Arc::new(AnyRegistry::Embedded(EmbeddedRegistry::new(&config.state_dir, Arc::new(SystemClock::new())))))
+        }
+        RegistryKind::Openfactory => {
+            Err(CliError::usage("the openfactory registry is not available", "use --registry embedded"))
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! `ofop render`: what files compile to, without a server.
+//!
+//! The values of environment variables are in it, since they are in the files: who may read these may read that.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::context::Context;
+use super::{CliError, Exit, manifests, problems};
+use crate::render;
+
+/// `render`.
+#[derive(Debug, Args)]
+pub struct RenderArgs {
+    /// Files and directories [default: --desired]
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: RenderFormat,
+}
+
+/// How `render` prints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum RenderFormat {
+    /// For people.
+    #[default]
+    Yaml,
+    /// For programs.
+    Json,
+}
+
+/// Reads, compiles and prints. What is wrong is part of the output, and shown to people as well.
+///
+/// # Errors
+/// When a path cannot be read at all.
+pub(super) async fn run(args: &RenderArgs, context: &Context) -> Result<Exit, CliError> {
+    let desired = manifests::compile(context, &args.paths).await?;
+    let value = render::render(&desired, context.config.settings.platform);
+    match args.output {
+        RenderFormat::Json => context.output.json(&value)?,
+        RenderFormat::Yaml => context.output.data(&render::yaml(&value))?,
+    }
+    problems::show(&desired.problems, &context.output);
+    Ok(if desired.errors() == 0 { Exit::Success } else { Exit::Failure })
+}

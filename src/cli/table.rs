@@ -1,0 +1,143 @@
+//! Plain tables: one row a line, columns two blanks apart, so that `grep` and `awk` work on them.
+
+use super::output::Paint;
+
+/// Width that tables fit into unless asked to be wide: what every terminal has.
+pub(super) const NARROW: usize = 80;
+
+/// One cell: a text, and how it looks on a terminal.
+#[derive(Debug, Clone)]
+pub(super) struct Cell {
+    text: String,
+    painted: Option<String>,
+}
+
+impl Cell {
+    /// A text.
+    pub(super) fn plain(text: impl Into<String>) -> Self {
+        Cell { text: text.into(), painted: None }
+    }
+
+    /// A short text that is never cut, with its colours.
+    pub(super) fn painted(text: impl Into<String>, painted: String) -> Self {
+        Cell { text: text.into(), painted: Some(painted) }
+    }
+}
+
+/// A table under construction.
+#[derive(Debug)]
+pub(super) struct Table {
+    header: Vec<&'static str>,
+    rows: Vec<Vec<Cell>>,
+}
+
+impl Table {
+    /// A table with these column names.
+    pub(super) fn new(header: &[&'static str]) -> Self {
+        Table { header: header.to_vec(), rows: Vec::new() }
+    }
+
+    /// Adds a row, one cell a column.
+    pub(super) fn row(&mut self, cells: Vec<Cell>) {
+        self.rows.push(cells);
+    }
+
+    /// Whether there is no row.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The text. Cells of the last column, then of the widest ones, are cut to keep within `width`.
+    pub(super) fn render(&self, paint: Paint, width: Option<usize>) -> String {
+        let mut widths: Vec<usize> = self.header.iter().map(|name| name.chars().count()).collect();
+        for row in &self.rows {
+            for (widest, cell) in widths.iter_mut().zip(row) {
+                *widest = (*widest).max(cell.text.chars().count());
+            }
+        }
+        if let Some(width) = width {
+            self.fit(&mut widths, width);
+        }
+        let header: Vec<Cell> = self.header.iter().map(|name| Cell::painted(*name, paint.bold(name))).collect();
+        let mut out = String::new();
+        for row in std::iter::once(&header).chain(&self.rows) {
+            line(&mut out, row, &widths);
+        }
+        out
+    }
+
+    /// Takes width from the last column down to 12, then from whichever column is widest.
+    fn fit(&self, widths: &mut [usize], width: usize) {
+        const LEAST_LAST: usize = 12;
+        const LEAST: usize = 8;
+        let total = |widths: &[usize]| widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1);
+        if let Some(last) = widths.len().checked_sub(1) {
+            let over = total(widths).saturating_sub(width);
+            widths[last] -= over.min(widths[last].saturating_sub(LEAST_LAST));
+        }
+        while total(widths) > width {
+            let Some((widest, _)) = widths.iter().enumerate().max_by_key(|(_, width)| **width) else { return };
+            if widths[widest] <= LEAST {
+                return;
+            }
+            widths[widest] -= 1;
+        }
+    }
+}
+
+fn line(out: &mut String, row: &[Cell], widths: &[usize]) {
+    let mut text = String::new();
+    for (index, (cell, width)) in row.iter().zip(widths).enumerate() {
+        if index > 0 {
+            text.push_str("  ");
+        }
+        let length = cell.text.chars().count();
+        match &cell.painted {
+            Some(painted) => text.push_str(painted),
+            None if length > *width => {
+                text.extend(cell.text.chars().take(width.saturating_sub(1)));
+                text.push('…');
+            }
+            None => text.push_str(&cell.text),
+        }
+        text.extend(std::iter::repeat_n(' ', width.saturating_sub(length)));
+    }
+    out.push_str(text.trim_end());
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Paint = Paint { on: false };
+
+    fn table() -> Table {
+        let mut table = Table::new(&["NAME", "SYNC", "NOTE"]);
+        table.row(vec![
+            Cell::plain("app/A"),
+            Cell::painted("Synced", Paint { on: true }.green("Synced")),
+            Cell::plain(""),
+        ]);
+        table.row(vec![Cell::plain("device/LONG-NAME"), Cell::plain("OutOfSync"), Cell::plain("n".repeat(90))]);
+        table
+    }
+
+    #[test]
+    fn columns_line_up_and_colours_do_not_count() {
+        let text = table().render(PLAIN, None);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "NAME              SYNC       NOTE");
+        assert_eq!(lines[1], "app/A             \u{1b}[32mSynced\u{1b}[0m");
+        assert!(lines[2].starts_with("device/LONG-NAME  OutOfSync  nnn"));
+    }
+
+    #[test]
+    fn a_table_fits_the_width_and_shows_what_is_cut() {
+        let text = table().render(PLAIN, Some(NARROW));
+        for line in text.lines().filter(|line| !line.contains('\u{1b}')) {
+            assert!(line.chars().count() <= NARROW, "{line}");
+        }
+        assert!(text.contains("n…"));
+    }
+}
