@@ -17,6 +17,7 @@
 //! - Nothing is removed on an incomplete read, on one sighting, while any manifest is invalid, or beyond the
 //!   guard without a person's word.
 
+mod context;
 mod diff;
 mod draft;
 mod health;
@@ -27,27 +28,19 @@ mod memory;
 mod ownership;
 mod records;
 mod removal;
+mod resource;
 mod services;
 mod text;
 
-use std::cell::OnceCell;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::record::CoordinatorProtocol;
-use crate::model::{
-    ConditionKind, Desired, DesiredResource, Health, InstanceName, Observed, Plan, PlatformSnapshot, Record, RecordId,
-    RegistrySnapshot, ResourceId, ResourcePlan, ServiceId, ServiceName, Step, Sync, Wait,
-};
-
-use self::draft::Draft;
-use self::join::{Joined, Orphans, Wanted};
+use self::context::{Context, Recheck};
 pub use self::json::to_json;
 pub use self::memory::{Attempt, Memory};
-use self::records::Coordinator;
 use self::removal::Pruning;
 pub use self::text::{ShowSecrets, TextOptions, to_text};
+use crate::model::{Desired, InstanceName, Observed, Plan, ResourceId, ResourcePlan};
 
 /// What an operator may do, and its limits. Values, not behaviour.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,9 +81,6 @@ impl Default for Guard {
     }
 }
 
-/// How soon to look again for a second sighting, or for tasks that are ending.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
 /// Decides what to do. Pure: the same values give the same plan.
 ///
 /// # Guarantees
@@ -108,185 +98,25 @@ pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy, memory: &Me
     let mut resources: Vec<(ResourceId, ResourcePlan)> = Vec::with_capacity(joined.wanted.len());
     for wanted in &joined.wanted {
         if context.in_scope(&wanted.resource.id) {
-            let plan = plan_wanted(&context, &joined, wanted);
+            let plan = resource::plan_wanted(&context, &joined, wanted);
             recheck.look(&context, &wanted.resource.id, &plan);
             resources.push((wanted.resource.id.clone(), plan));
         }
     }
     for (id, orphans) in &joined.orphans {
         if policy.remove.contains(*id) || !desired.resources.contains_key(*id) {
-            let plan = plan_unwanted(&context, id, orphans, &pruning);
+            let plan = resource::plan_unwanted(&context, id, orphans, &pruning);
             recheck.look(&context, id, &plan);
             resources.push(((*id).clone(), plan));
         }
     }
-    for (_, until) in memory.expected.values() {
-        if *until > context.at {
-            recheck.after((*until - context.at).max(LOOK_AGAIN));
-        }
-    }
+    recheck.expectations(&context);
     Plan {
         revision: desired.revision.clone(),
         resources: resources.into_iter().collect(),
         prune: pruning.verdict,
+        guarded: pruning.guarded,
         prune_confirmed: policy.prune_confirmed || memory.confirm_next,
         recheck: recheck.soonest,
-    }
-}
-
-fn plan_wanted<'a>(context: &Context<'a>, joined: &Joined<'a>, wanted: &Wanted<'a>) -> ResourcePlan {
-    let resource: &DesiredResource = wanted.resource;
-    let (found, records) = (joined.services(wanted), joined.records(wanted));
-    let mut draft = Draft::default();
-    services::plan_services(context, &mut draft, resource, found, records);
-    records::plan_records(context, &mut draft, resource, records, found);
-    if !joined.orphans.is_empty()
-        && let Some(orphans) = joined.orphans.get(&resource.id)
-    {
-        removal::plan_leftovers(context, &mut draft, &resource.id, orphans, found);
-    }
-    let health = health::of_wanted(context, &mut draft, resource, found);
-    if resource.frozen {
-        let message = format!("{} is invalid; the resource stays as it last was valid", resource.origin.file);
-        draft.note(ConditionKind::Frozen, "InvalidManifest", message);
-    }
-    let blind = !resource.services.is_empty() && context.platform.is_none();
-    let sync = match () {
-        () if blind => Sync::Unknown,
-        () if draft.differs => Sync::OutOfSync,
-        () if draft.unknown => Sync::Unknown,
-        () => Sync::Synced,
-    };
-    finish(context, draft, &resource.id, Some(resource), sync, health)
-}
-
-fn plan_unwanted(context: &Context<'_>, id: &ResourceId, orphans: &Orphans<'_>, pruning: &Pruning) -> ResourcePlan {
-    let mut draft = Draft::default();
-    removal::plan_removal(context, &mut draft, id, orphans, pruning);
-    let tasks = |service: &ServiceId| context.platform.and_then(|platform| platform.tasks.get(service));
-    let services =
-        orphans.services.iter().map(|service| (&***service, tasks(&service.id).map(Vec::as_slice).unwrap_or_default()));
-    let health = health::of_orphans(&mut draft, services);
-    let described = context.desired.resources.get(id).map(|resource| &**resource);
-    finish(context, draft, id, described, Sync::OutOfSync, health)
-}
-
-fn finish(
-    context: &Context<'_>,
-    mut draft: Draft,
-    id: &ResourceId,
-    described: Option<&DesiredResource>,
-    sync: Sync,
-    mut health: Health,
-) -> ResourcePlan {
-    if !context.memory.suspended.is_empty() && context.memory.suspended.contains(id) {
-        draft.suspend();
-        health = Health::Suspended;
-    }
-    let conditions = draft.conditions(context, id);
-    ResourcePlan {
-        origin: described.map(|resource| resource.origin.clone()),
-        steps: draft.steps,
-        held: draft.held,
-        drift: draft.drift,
-        sync,
-        health,
-        conditions,
-    }
-}
-
-/// What every part of planning looks at.
-struct Context<'a> {
-    desired: &'a Desired,
-    policy: &'a Policy,
-    memory: &'a Memory,
-    at: Duration,
-    platform: Option<&'a PlatformSnapshot>,
-    registry: Option<&'a RegistrySnapshot>,
-    coordinators: [OnceCell<Coordinator>; 2],
-}
-
-impl<'a> Context<'a> {
-    fn new(desired: &'a Desired, observed: &'a Observed, policy: &'a Policy, memory: &'a Memory) -> Self {
-        Context {
-            desired,
-            policy,
-            memory,
-            at: observed.at,
-            platform: observed.platform.as_deref(),
-            registry: observed.registry.as_deref(),
-            coordinators: Default::default(),
-        }
-    }
-
-    fn in_scope(&self, id: &ResourceId) -> bool {
-        self.policy.scope.as_ref().is_none_or(|scope| scope.contains(id)) || self.policy.remove.contains(id)
-    }
-
-    /// Why the service of this name cannot be understood, if it exists and cannot. The engine tells names apart
-    /// without regard to case.
-    fn unreadable(&self, name: &ServiceName) -> Option<&'a str> {
-        let (_, reason) =
-            self.platform?.unreadable.iter().find(|(found, _)| found.eq_ignore_ascii_case(name.as_str()))?;
-        Some(reason)
-    }
-
-    /// Whether a coordinator of this protocol is there; looked for once per plan.
-    fn coordinator(&self, protocol: CoordinatorProtocol) -> Coordinator {
-        let [opcua, shdr] = &self.coordinators;
-        let found = match protocol {
-            CoordinatorProtocol::Opcua => opcua,
-            CoordinatorProtocol::Shdr => shdr,
-        };
-        *found.get_or_init(|| {
-            self.registry.map_or(Coordinator::None, |registry| records::find_coordinator(registry, protocol))
-        })
-    }
-
-    /// What was written to the registry so recently that it may not be visible yet: a record, or its absence.
-    fn expectation(&self, id: &RecordId) -> Option<&'a Option<Arc<Record>>> {
-        let (record, until) = self.memory.expected.get(id)?;
-        (*until > self.at).then_some(record)
-    }
-}
-
-/// When time alone will change the plan.
-#[derive(Default)]
-struct Recheck {
-    soonest: Option<Duration>,
-}
-
-impl Recheck {
-    fn after(&mut self, wait: Duration) {
-        self.soonest = Some(self.soonest.map_or(wait, |soonest| soonest.min(wait)));
-    }
-
-    fn look(&mut self, context: &Context<'_>, id: &ResourceId, plan: &ResourcePlan) {
-        for held in &plan.held {
-            match &held.wait {
-                Wait::SecondSighting | Wait::TasksEnding(_) => self.after(LOOK_AGAIN),
-                Wait::RowsStayAway => {
-                    let since = match &held.step.step {
-                        Step::ForgetRecord { record } => context.memory.gone_since.get(record),
-                        Step::CreateService { .. }
-                        | Step::UpdateService { .. }
-                        | Step::RemoveService { .. }
-                        | Step::Register { .. }
-                        | Step::Deregister { .. } => None,
-                    };
-                    let stayed = since.map_or(Duration::ZERO, |since| context.at.saturating_sub(*since));
-                    self.after(removal::FORGET_AFTER.saturating_sub(stayed).max(LOOK_AGAIN));
-                }
-                Wait::Services | Wait::Dependency | Wait::RolledBack | Wait::Suspended | Wait::Prune(_) => {}
-            }
-        }
-        if plan.health == Health::Progressing {
-            let since = context.memory.progressing_since.get(id).copied().unwrap_or(context.at);
-            let spent = context.at.saturating_sub(since);
-            self.after(context.policy.progress_deadline.saturating_sub(spent).max(LOOK_AGAIN));
-            if plan.conditions.iter().any(|condition| condition.reason == health::RECENTLY_FAILED) {
-                self.after(LOOK_AGAIN * 5);
-            }
-        }
     }
 }

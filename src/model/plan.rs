@@ -1,6 +1,6 @@
 //! What a pass decided.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::desired::Origin;
@@ -20,6 +20,9 @@ pub struct Plan {
     pub prune: PruneVerdict,
     /// A person confirmed the removals of this plan.
     pub prune_confirmed: bool,
+    /// While the guard holds removals back: the resources that were managed when it began to. What was deployed
+    /// since must not make a removal of everything look like one of a part.
+    pub guarded: BTreeSet<ResourceId>,
     /// When to look again although nothing happens: something in this plan ripens with time (a second
     /// sighting, a deadline). Counted from [`super::Observed::at`].
     pub recheck: Option<Duration>,

@@ -4,7 +4,7 @@ use crate::model::{
     Condition, ConditionKind, Drift, DriftType, FieldChange, HeldStep, PlannedStep, Reason, Step, Wait,
 };
 
-use super::Context;
+use super::context::Context;
 use crate::model::ResourceId;
 
 /// What has been found out and decided about one resource so far.

@@ -8,7 +8,7 @@ use crate::model::{
     UpdateState,
 };
 
-use super::Context;
+use super::context::Context;
 use super::draft::Draft;
 use super::join::Found;
 

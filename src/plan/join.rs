@@ -9,7 +9,7 @@ use crate::model::{
     DesiredResource, ObservedRecord, ObservedService, RecordId, ResourceId, ServiceId, ServiceName, TaskView,
 };
 
-use super::Context;
+use super::context::Context;
 
 /// Both sides, matched.
 pub(super) struct Joined<'a> {

@@ -46,6 +46,8 @@ pub struct Memory {
     pub synced: BTreeMap<ResourceId, Arc<DesiredResource>>,
     /// Resources whose removal a person has confirmed and that are not gone yet.
     pub confirmed: BTreeSet<ResourceId>,
+    /// What was managed when the guard began to hold removals back; empty while it does not.
+    pub guarded: BTreeSet<ResourceId>,
     /// A person confirmed removals beyond the guard, for the next plan.
     pub confirm_next: bool,
     /// Resources that a person told us to leave alone.
@@ -336,6 +338,7 @@ impl Memory {
 
     fn learn_confirmations(&mut self, plan: &Plan) {
         self.confirm_next = false;
+        self.guarded.clone_from(&plan.guarded);
         if plan.prune_confirmed {
             match &plan.prune {
                 PruneVerdict::Nothing => {}

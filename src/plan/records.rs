@@ -9,7 +9,7 @@ use crate::model::{
     Step, Wait,
 };
 
-use super::Context;
+use super::context::Context;
 use super::draft::Draft;
 use super::join::Found;
 

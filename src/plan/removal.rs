@@ -18,7 +18,7 @@ use crate::model::{
     ResourceId, ServiceId, Step, Wait,
 };
 
-use super::Context;
+use super::context::Context;
 use super::draft::Draft;
 use super::join::{self, Found, Orphans};
 use super::records::{Coordinator, is_taken_back};
@@ -62,6 +62,8 @@ fn second_sighting_of_record(context: &Context<'_>, id: &RecordId) -> Option<Wai
 /// Decides which of the resources that nothing describes may go.
 pub(super) struct Pruning {
     pub(super) verdict: PruneVerdict,
+    /// What was managed when the guard began to hold; empty when it does not.
+    pub(super) guarded: BTreeSet<ResourceId>,
     block: Option<PruneBlock>,
 }
 
@@ -81,13 +83,11 @@ impl Pruning {
             .map(|(id, _)| *id)
             .collect();
         if counted.is_empty() {
-            return Pruning { verdict: PruneVerdict::Nothing, block: None };
+            return Pruning { verdict: PruneVerdict::Nothing, guarded: BTreeSet::new(), block: None };
         }
-        let block = if !context.policy.prune {
-            Some(PruneBlock::Disabled)
-        } else {
-            wait_for_reads(context).or_else(|| guard(context, &counted))
-        };
+        let guarded = guard(context, &counted);
+        let block =
+            if context.policy.prune { wait_for_reads(context).or(guarded.block) } else { Some(PruneBlock::Disabled) };
         let unconfirmed = |id: &ResourceId| !context.memory.confirmed.contains(id);
         let verdict = match &block {
             None => PruneVerdict::Allowed(counted.into_iter().cloned().collect()),
@@ -97,7 +97,7 @@ impl Pruning {
                 PruneVerdict::Blocked { resources, reason: reason.clone() }
             }
         };
-        Pruning { verdict, block }
+        Pruning { verdict, guarded: guarded.managed, block }
     }
 
     /// Why this resource may not go.
@@ -117,38 +117,50 @@ impl Pruning {
     }
 }
 
+/// What the guard makes of a number of removals.
+struct Guarded {
+    block: Option<PruneBlock>,
+    managed: BTreeSet<ResourceId>,
+}
+
 /// The guard: everything at once, or more than the policy allows. What a person confirmed does not count.
-fn guard(context: &Context<'_>, removing: &[&ResourceId]) -> Option<PruneBlock> {
-    if context.policy.prune_confirmed || context.memory.confirm_next {
-        return None;
-    }
+fn guard(context: &Context<'_>, removing: &[&ResourceId]) -> Guarded {
     let exempt = |id: &ResourceId| {
         context.memory.suspended.contains(id)
             || context.memory.confirmed.contains(id)
             || context.policy.remove.contains(id)
     };
-    let removing = removing.iter().filter(|id| !exempt(id)).count();
-    if removing == 0 {
-        return None;
+    let removing: BTreeSet<&ResourceId> = removing.iter().copied().filter(|id| !exempt(id)).collect();
+    if removing.is_empty() || context.policy.prune_confirmed || context.memory.confirm_next {
+        return Guarded { block: None, managed: BTreeSet::new() };
     }
     let us = &context.policy.instance;
     let services = context.platform.into_iter().flat_map(|platform| platform.services.values());
     let records = context.registry.into_iter().flat_map(|registry| registry.records.values());
     let marks = services.filter_map(|service| service.mark.as_ref());
     let owners = records.filter(|record| !is_taken_back(&record.record)).filter_map(|record| record.owner.as_ref());
-    let managed: BTreeSet<&ResourceId> = marks
+    // while the guard holds, what was deployed since does not count: another folder's resources must not make
+    // the removal of all that was there look like a removal of half
+    let began = &context.memory.guarded;
+    let counts = |id: &ResourceId| began.is_empty() || began.contains(id) || removing.contains(id);
+    let managed: BTreeSet<ResourceId> = marks
         .filter(|mark| mark.instance == *us)
         .map(|mark| &mark.resource)
         .chain(owners.filter(|owner| owner.instance == *us).map(|owner| &owner.resource))
-        .filter(|id| !exempt(id))
+        .filter(|id| !exempt(id) && counts(id))
+        .cloned()
         .collect();
-    let managed = managed.len();
+    let (gone, all) = (removing.len(), managed.len());
     // nothing described at all is the mark of a directory that is not mounted, not of a wish
-    let everything = context.desired.resources.is_empty() || (removing >= managed && managed > 1);
+    let everything = context.desired.resources.is_empty() || (gone >= all && all > 1);
     let limit = context.policy.guard;
     #[expect(clippy::cast_precision_loss, reason = "counts of resources are far below 2^52")]
-    let many = removing > limit.count && removing as f64 > limit.fraction * managed as f64;
-    (everything || many).then_some(PruneBlock::Guard { removing, managed })
+    let many = gone > limit.count && gone as f64 > limit.fraction * all as f64;
+    if everything || many {
+        Guarded { block: Some(PruneBlock::Guard { removing: gone, managed: all }), managed }
+    } else {
+        Guarded { block: None, managed: BTreeSet::new() }
+    }
 }
 
 impl Orphans<'_> {
@@ -176,7 +188,9 @@ pub(super) fn plan_removal(
         draft.note(ConditionKind::PruneBlocked, block_word(block), block_words(block));
     }
     draft.differs = true;
-    remover.services(draft, &orphans.services);
+    // what a file that cannot be read just now may still describe is no orphan yet
+    draft.unknown = !requested && !context.desired.complete;
+    remover.services(draft, &orphans.services, None);
     let wait = if orphans.services.is_empty() { remover.tasks_ending(id, &[]) } else { Some(Wait::Services) };
     remover.records(draft, &orphans.records, wait.as_ref());
 }
@@ -191,9 +205,10 @@ pub(super) fn plan_leftovers(
 ) {
     let block = if context.policy.prune { wait_for_reads(context) } else { Some(PruneBlock::Disabled) };
     let remover = Remover { context, block, reason: Reason::Orphaned };
-    // what takes its place comes first
-    let pending = !draft.steps.is_empty() || draft.blocked;
-    remover.services(draft, &orphans.services);
+    // what takes its place comes first, and stays if that cannot come
+    let pending = !draft.steps.is_empty() || !draft.held.is_empty() || draft.blocked;
+    let stuck = (!draft.held.is_empty() || draft.blocked).then_some(Wait::Dependency);
+    remover.services(draft, &orphans.services, stuck);
     let wait = if pending || !orphans.services.is_empty() {
         Some(Wait::Services)
     } else {
@@ -214,13 +229,17 @@ struct Remover<'a> {
 }
 
 impl Remover<'_> {
+    fn is_drift(&self) -> bool {
+        self.reason != Reason::Requested && self.context.desired.complete
+    }
+
     /// Last started first: names of one resource sort in the order in which its services start
     /// (`-adapter`, `-agent`, `-producer`), and nothing else tells the order once the manifest is gone.
-    fn services(&self, draft: &mut Draft, services: &[&Arc<ObservedService>]) {
-        let mut earlier: Option<Wait> = None;
+    fn services(&self, draft: &mut Draft, services: &[&Arc<ObservedService>], stuck: Option<Wait>) {
+        let mut earlier = stuck;
         for service in services.iter().rev() {
             let name = &service.spec.name;
-            if self.reason != Reason::Requested {
+            if self.is_drift() {
                 draft.drift(DriftType::Orphaned, format!("service {name}"), &[]);
             }
             let wait = self
@@ -275,7 +294,7 @@ impl Remover<'_> {
                 // taken back a moment ago; the rows are on their way out
                 continue;
             }
-            if self.reason != Reason::Requested {
+            if self.is_drift() {
                 draft.drift(DriftType::Orphaned, id.to_string(), &[]);
             }
             let wait = block

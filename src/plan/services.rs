@@ -8,11 +8,12 @@ use crate::model::{
 };
 use crate::model::{DesiredResource, Record, ServiceSpec};
 
+use super::context::Context;
 use super::diff::{self, Differences};
 use super::draft::Draft;
 use super::join::Found;
 use super::ownership::{self, Claim};
-use super::{Context, image, removal};
+use super::{image, removal};
 
 /// Plans every service of a wanted resource, in the order in which they start.
 pub(super) fn plan_services(

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod cases;
+mod edges;
 mod properties;
 mod rendering;
 mod world;

@@ -1,0 +1,126 @@
+//! What every part of planning looks at, and when to look again.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::health::RECENTLY_FAILED;
+use super::records::{self, Coordinator};
+use super::removal::FORGET_AFTER;
+use super::{Memory, Policy};
+use crate::model::record::CoordinatorProtocol;
+use crate::model::{
+    Desired, Health, Observed, PlatformSnapshot, Record, RecordId, RegistrySnapshot, ResourceId, ResourcePlan,
+    ServiceName, Step, Wait,
+};
+
+/// How soon to look again for a second sighting, or for tasks that are ending.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What every part of planning looks at.
+pub(super) struct Context<'a> {
+    pub(super) desired: &'a Desired,
+    pub(super) policy: &'a Policy,
+    pub(super) memory: &'a Memory,
+    pub(super) at: Duration,
+    pub(super) platform: Option<&'a PlatformSnapshot>,
+    pub(super) registry: Option<&'a RegistrySnapshot>,
+    coordinators: [OnceCell<Coordinator>; 2],
+}
+
+impl<'a> Context<'a> {
+    /// The values that a plan rests on.
+    pub(super) fn new(desired: &'a Desired, observed: &'a Observed, policy: &'a Policy, memory: &'a Memory) -> Self {
+        Context {
+            desired,
+            policy,
+            memory,
+            at: observed.at,
+            platform: observed.platform.as_deref(),
+            registry: observed.registry.as_deref(),
+            coordinators: Default::default(),
+        }
+    }
+
+    /// Whether the plan is about this resource.
+    pub(super) fn in_scope(&self, id: &ResourceId) -> bool {
+        self.policy.scope.as_ref().is_none_or(|scope| scope.contains(id)) || self.policy.remove.contains(id)
+    }
+
+    /// Why the service of this name cannot be understood, if it exists and cannot. The engine tells names apart
+    /// without regard to case.
+    pub(super) fn unreadable(&self, name: &ServiceName) -> Option<&'a str> {
+        let (_, reason) =
+            self.platform?.unreadable.iter().find(|(found, _)| found.eq_ignore_ascii_case(name.as_str()))?;
+        Some(reason)
+    }
+
+    /// Whether a coordinator of this protocol is there; looked for once per plan.
+    pub(super) fn coordinator(&self, protocol: CoordinatorProtocol) -> Coordinator {
+        let [opcua, shdr] = &self.coordinators;
+        let found = match protocol {
+            CoordinatorProtocol::Opcua => opcua,
+            CoordinatorProtocol::Shdr => shdr,
+        };
+        *found.get_or_init(|| {
+            self.registry.map_or(Coordinator::None, |registry| records::find_coordinator(registry, protocol))
+        })
+    }
+
+    /// What was written to the registry so recently that it may not be visible yet: a record, or its absence.
+    pub(super) fn expectation(&self, id: &RecordId) -> Option<&'a Option<Arc<Record>>> {
+        let (record, until) = self.memory.expected.get(id)?;
+        (*until > self.at).then_some(record)
+    }
+}
+
+/// When time alone will change the plan.
+#[derive(Default)]
+pub(super) struct Recheck {
+    pub(super) soonest: Option<Duration>,
+}
+
+impl Recheck {
+    fn after(&mut self, wait: Duration) {
+        self.soonest = Some(self.soonest.map_or(wait, |soonest| soonest.min(wait)));
+    }
+
+    /// What was written a moment ago stops counting as written.
+    pub(super) fn expectations(&mut self, context: &Context<'_>) {
+        for (_, until) in context.memory.expected.values() {
+            if *until > context.at {
+                self.after((*until - context.at).max(LOOK_AGAIN));
+            }
+        }
+    }
+
+    /// Whatever in the plan of a resource ripens with time.
+    pub(super) fn look(&mut self, context: &Context<'_>, id: &ResourceId, plan: &ResourcePlan) {
+        for held in &plan.held {
+            match &held.wait {
+                Wait::SecondSighting | Wait::TasksEnding(_) => self.after(LOOK_AGAIN),
+                Wait::RowsStayAway => {
+                    let since = match &held.step.step {
+                        Step::ForgetRecord { record } => context.memory.gone_since.get(record),
+                        Step::CreateService { .. }
+                        | Step::UpdateService { .. }
+                        | Step::RemoveService { .. }
+                        | Step::Register { .. }
+                        | Step::Deregister { .. } => None,
+                    };
+                    let stayed = since.map_or(Duration::ZERO, |since| context.at.saturating_sub(*since));
+                    self.after(FORGET_AFTER.saturating_sub(stayed).max(LOOK_AGAIN));
+                }
+                Wait::Services | Wait::Dependency | Wait::RolledBack | Wait::Suspended | Wait::Prune(_) => {}
+            }
+        }
+        if plan.health == Health::Progressing {
+            let since = context.memory.progressing_since.get(id).copied().unwrap_or(context.at);
+            let spent = context.at.saturating_sub(since);
+            self.after(context.policy.progress_deadline.saturating_sub(spent).max(LOOK_AGAIN));
+            if plan.conditions.iter().any(|condition| condition.reason == RECENTLY_FAILED) {
+                self.after(LOOK_AGAIN * 5);
+            }
+        }
+    }
+}
