@@ -8,7 +8,7 @@
 //! | `GET /readyz` | 200 after the first complete pass while the platform is up, else 503 and why |
 //! | `GET /metrics` | Prometheus text format |
 //! | `GET /api/v1/resources[/KIND/UUID]` | [`crate::report::Status`] as JSON |
-//! | `GET /api/v1/plan` | [`crate::report::PlanView`] as JSON |
+//! | `GET /api/v1/plan` | what the last pass decided, as `ofop plan -o json` |
 //! | `GET /api/v1/events` | events as a JSON list, or as server-sent events |
 //! | `POST /api/v1/reconcile`, `suspend`, `resume` | 202; needs the bearer token |
 //!

@@ -15,6 +15,7 @@
 //! | [`status`] | sync, health, drift, conditions |
 //! | [`outcome`] | what became of a step |
 //! | [`plan`] | what a pass decided |
+//! | [`plan_json`] | the same as JSON, for programs |
 //! | [`command`] | what a person tells a running operator |
 //! | [`settings`] | OpenFactory's settings that shape services |
 
@@ -24,6 +25,7 @@ pub mod names;
 pub mod observed;
 pub mod outcome;
 pub mod plan;
+pub mod plan_json;
 pub mod record;
 pub mod service;
 pub mod settings;

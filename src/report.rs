@@ -9,8 +9,7 @@
 //! http, cli ◄── status() (built when somebody asks, then kept until the next pass or step), events(), metrics()
 //! ```
 //!
-//! Nothing here decides anything, and nothing here ever holds the value of an environment variable: a plan's
-//! field changes are reduced to names ([`PlanView`]) before they leave.
+//! Nothing here decides anything, and nothing that leaves here ever holds the value of an environment variable.
 //!
 //! # Guarantees
 //!
@@ -20,7 +19,6 @@
 
 pub mod events;
 pub mod metrics;
-mod plan_view;
 pub mod status;
 mod track;
 
@@ -31,13 +29,13 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::broadcast;
 
 pub use self::events::{Event, EventOutcome, StepReport};
-pub use self::plan_view::PlanView;
 pub use self::status::{ResourceStatus, Status};
 
 use self::events::EventLog;
 use self::metrics::Metrics;
 use self::status::{History, View};
 use self::track::{Parts, Tracker};
+use crate::model::plan_json::{SecretValues, plan_json};
 use crate::model::{Desired, InstanceName, Observed, Plan, ResourceId};
 
 /// How many events a reader may lag behind before it skips some. An event is a pointer here.
@@ -196,12 +194,13 @@ impl Report {
         Some(resource)
     }
 
-    /// What the last pass decided, without any value; none before the first plan.
-    pub fn plan(&self) -> Option<PlanView> {
+    /// What the last pass decided, as `ofop plan -o json` shows it without secrets; none before the first plan.
+    pub fn plan(&self) -> Option<serde_json::Value> {
         let state = self.state();
         let plan = state.last.as_ref().and_then(|last| last.plan.clone());
         drop(state);
-        plan.map(|plan| PlanView::of(&plan))
+        // It cannot fail.
+        plan.map(|plan| serde_json::to_value(plan_json(&plan, SecretValues::Hidden)).unwrap_or_default())
     }
 
     /// The events after number `sequence` that are still kept, oldest first, and those to come. Nothing is

@@ -364,7 +364,8 @@ async fn no_secret_in_sight_over_http() {
         assert!(!answer.body.contains(SECRET) && !answer.body.contains(TOKEN), "{path}: {}", answer.body);
     }
     let plan = server.get("/api/v1/plan").await;
-    assert_eq!(plan.json()["resources"]["app/PRESS-7"]["steps"][0]["fields"], json!(["environment.TOKEN"]));
+    let change = &plan.json()["resources"]["app/PRESS-7"]["steps"][0]["changes"][0];
+    assert_eq!(change, &json!({"field": "environment.TOKEN", "from": null, "to": null, "secret": true}));
     server.stop().await;
 }
 

@@ -118,6 +118,25 @@ fn drift_has_a_series_while_it_lasts_and_is_counted_once() {
 }
 
 #[test]
+fn drift_that_cannot_be_seen_for_a_while_is_not_new_afterwards() {
+    let report = Report::new(instance());
+    let mut factory = Factory::empty().with_app("PRESS-7");
+    let series = r#"ofop_drift{kind="app",type="modified",uuid="PRESS-7"}"#;
+    factory.drift(&app("PRESS-7"));
+    factory.tell(&report, MINUTE);
+    // The registry can be read, the platform cannot: there is a plan, which knows little.
+    factory.heal(&app("PRESS-7"));
+    factory.planned(&app("PRESS-7")).sync = Sync::Unknown;
+    factory.tell(&report, MINUTE);
+    assert_eq!(metric(&report, series), Some(1.0));
+    factory.drift(&app("PRESS-7"));
+    factory.tell(&report, MINUTE);
+    assert_eq!(metric(&report, r#"ofop_drift_detected_total{type="modified"}"#), Some(1.0));
+    let since = report.status().get(&app("PRESS-7")).unwrap().drift[0].since.clone();
+    assert_eq!(since.as_deref(), Some("2026-01-02T03:04:06.000Z"));
+}
+
+#[test]
 fn only_the_revision_in_force_has_a_series() {
     let report = Report::new(instance());
     let mut factory = Factory::empty();

@@ -1,5 +1,7 @@
 //! What the engine says about services, tasks and networks, in our words.
 
+#![allow(clippy::panic, reason = "a helper of tests")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -38,6 +38,8 @@ pub(super) enum Typed {
 pub(super) struct Name {
     pub(super) at: Span,
     pub(super) text: String,
+    /// As it may stand in a path.
+    pub(super) shown: String,
 }
 
 /// A value for every field of a shape, in the shape's order.
@@ -251,8 +253,9 @@ impl<'p, 't> Checker<'p, 't> {
         for Entry { key, value } in entries {
             let at = key.at;
             let text = key_text(&key.data);
+            let shown = shown(&key);
             if !matches!(key.data, Data::Text(_)) {
-                self.below(&text, |checker| {
+                self.below(&shown, |checker| {
                     checker.problems.error_hint(
                         at,
                         &checker.path,
@@ -261,8 +264,8 @@ impl<'p, 't> Checker<'p, 't> {
                     );
                 });
             }
-            let value = self.below(&text, |checker| checker.value(value, kind, at));
-            checked.push((Name { at, text }, value));
+            let value = self.below(&shown, |checker| checker.value(value, kind, at));
+            checked.push((Name { at, text, shown }, value));
         }
         checked
     }
@@ -327,7 +330,7 @@ impl<'p, 't> Checker<'p, 't> {
             None => format!("{} knows {}", shape.name, fields_of(shape)),
         };
         let name = if key.expanded { "this name".into() } else { format!("`{}`", text.escape_debug()) };
-        self.below(text, |checker| match shape.unknown {
+        self.below(&shown(key), |checker| match shape.unknown {
             Unknown::Refuse => {
                 checker.problems.error_hint(key.at, &checker.path, format!("unknown field {name}"), hint);
             }
@@ -365,8 +368,7 @@ impl<'p, 't> Checker<'p, 't> {
     fn levels(&mut self, entries: Vec<Entry>) -> Typed {
         for entry in &entries {
             if !matches!(entry.key.data, Data::Text(_)) {
-                let text = key_text(&entry.key.data);
-                self.below(&text, |checker| {
+                self.below(&shown(&entry.key), |checker| {
                     checker.problems.error_hint(
                         entry.key.at,
                         &checker.path,
@@ -528,6 +530,11 @@ fn float_of(data: &Data) -> Option<f64> {
         Data::Text(text) => coerce::float_of_text(text),
         Data::Null | Data::BigInt | Data::Timestamp(_) | Data::List(_) | Data::Map(_) => None,
     }
+}
+
+/// A key in a path; nothing of it is quoted when it came out of a variable.
+pub(super) fn shown(key: &Node) -> String {
+    if key.expanded { "${…}".into() } else { key_text(&key.data) }
 }
 
 /// What a value is; nothing of it is quoted when it is hidden.

@@ -18,7 +18,7 @@ pub(super) fn normalise(connector: &mut Object, path: &str, problems: &mut Probl
         for (name, value) in connector.map(section) {
             let Typed::Object(node) = &value.typed else { continue };
             let mut path = format!("{path}.{section}");
-            push_key(&mut path, &name.text);
+            push_key(&mut path, &name.shown);
             unique_name(name, section, &path, &mut names, problems);
             if let Some(identity) = identity(node, name.at, &path, problems)
                 && let Some(first) = nodes.insert(identity, name.at)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::check::{Checker, Typed, report};
+use super::check::{Checker, Typed, report, shown};
 use super::fields::{Kind, Shape, nearest};
 use super::manifest::Manifest;
 use super::namespace::Namespace;
@@ -89,7 +89,7 @@ fn read(text: &str, context: &ParseContext, problems: &mut Problems<'_>) -> Opti
                     None => "a manifest has `apps` and `devices`; names that begin with `x-` are free".into(),
                 };
                 let what = if key.expanded { String::new() } else { format!(" `{}`", name.escape_debug()) };
-                problems.error_hint(key.at, &name, format!("unknown field{what}"), hint);
+                problems.error_hint(key.at, &shown(&key), format!("unknown field{what}"), hint);
             }
         }
     }
@@ -117,7 +117,7 @@ fn section(
     for (name, value) in Checker::new(problems, section).entries(entries, Kind::Object(shape)) {
         if let Typed::Object(object) = &value.typed {
             let mut path = section.to_owned();
-            super::yaml::push_key(&mut path, &name.text);
+            super::yaml::push_key(&mut path, &name.shown);
             take(&name, object, &path, problems);
         }
     }

@@ -26,7 +26,7 @@ pub(super) fn storage(
     let mut all: Vec<Storage> = Vec::new();
     for (name, value) in entries {
         let mut path = format!("{path}.storage");
-        push_key(&mut path, &name.text);
+        push_key(&mut path, &name.shown);
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
         if name.text.is_empty() || !name.text.chars().all(allowed) {
             let hint = "use letters, digits, `_` and `-`";

@@ -132,9 +132,15 @@ pub fn read(text: &str) -> Result<Option<Node>, Vec<YamlError>> {
         anchors: HashMap::new(),
         nodes: 0,
         path: Vec::new(),
+        flow: 0,
+        texts: Vec::new(),
         errors: Vec::new(),
     };
-    match builder.document() {
+    let root = builder.document();
+    if root.is_ok() {
+        builder.errors.extend(stray_tab(text, &builder.texts));
+    }
+    match root {
         Ok(root) if builder.errors.is_empty() => Ok(root),
         Ok(_) => Err(builder.errors),
         Err(error) => {
@@ -174,12 +180,46 @@ fn check_characters(text: &str) -> Result<(), Vec<YamlError>> {
     Ok(())
 }
 
+/// The first tab outside of quoted texts, block texts and comments: YAML 1.1 allows none, whatever it indents.
+fn stray_tab(text: &str, texts: &[(usize, usize)]) -> Option<YamlError> {
+    if !text.contains('\t') {
+        return None;
+    }
+    let (mut line, mut column) = (1, 1);
+    let mut comment = false;
+    let mut blank = true;
+    let mut next = 0;
+    for (index, c) in text.chars().enumerate() {
+        while texts.get(next).is_some_and(|(_, end)| *end <= index) {
+            next += 1;
+        }
+        let quoted = texts.get(next).is_some_and(|(start, _)| *start <= index);
+        match c {
+            '\n' => (line, column, comment) = (line + 1, 0, false),
+            '#' if blank && !quoted => comment = true,
+            '\t' if !quoted && !comment => {
+                let at = Span { line, column, width: 1 };
+                let hint = "indent and separate with spaces; a tab in a text needs quotes";
+                return Some(YamlError::new(at, "holds a tab").hint(hint));
+            }
+            _ => {}
+        }
+        blank = matches!(c, ' ' | '\t' | '\n' | '\r');
+        column += 1;
+    }
+    None
+}
+
 struct Builder<'t> {
     parser: Parser<'t, StrInput<'t>>,
     /// What anchors stand for, and how many nodes that is.
     anchors: HashMap<usize, (Node, usize)>,
     nodes: usize,
     path: Vec<Step>,
+    /// How many `[` and `{` are open.
+    flow: usize,
+    /// Where quoted texts and block texts stand, as ranges of characters: tabs are allowed there.
+    texts: Vec<(usize, usize)>,
     /// What is wrong but does not keep us from reading on.
     errors: Vec<YamlError>,
 }
@@ -272,15 +312,26 @@ impl Builder<'_> {
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain;
+                if !plain {
+                    self.texts.push((span.start.index(), span.end.index()));
+                }
                 (anchor, self.scalar(at, text.into_owned(), plain, tag.as_deref())?)
             }
             Event::SequenceStart(anchor, tag) => {
                 self.collection_tag(at, tag.as_deref(), "seq")?;
-                (anchor, Data::List(self.list(depth)?))
+                let flow = usize::from(!span.is_empty());
+                self.flow += flow;
+                let items = self.list(depth)?;
+                self.flow -= flow;
+                (anchor, Data::List(items))
             }
             Event::MappingStart(anchor, tag) => {
                 self.collection_tag(at, tag.as_deref(), "map")?;
-                (anchor, Data::Map(self.map(depth)?))
+                let flow = usize::from(!span.is_empty());
+                self.flow += flow;
+                let entries = self.map(depth)?;
+                self.flow -= flow;
+                (anchor, Data::Map(entries))
             }
             Event::Nothing
             | Event::StreamStart
@@ -354,18 +405,19 @@ impl Builder<'_> {
         if equals {
             return Ok(Node { at: span_of(span), data: Data::Text("=".into()), expanded: false });
         }
+        let scalar = matches!(event, Event::Scalar(..));
         let key = self.node(event, span, depth + 1)?;
+        if scalar && span.end.line() > span.start.line() {
+            return Err(self.error(key.at, "a key must stand on one line"));
+        }
         match key.data {
+            Data::Null => Err(self.error(key.at, "a key is missing before this `:`")),
             Data::List(_) | Data::Map(_) => Err(self
                 .error(key.at, "a list or a map cannot be a key")
                 .hint("if this is a value such as `{{ x }}` or `[x]`, put it in quotes")),
-            Data::Null
-            | Data::Bool(_)
-            | Data::Int(_)
-            | Data::BigInt
-            | Data::Float(_)
-            | Data::Text(_)
-            | Data::Timestamp(_) => Ok(key),
+            Data::Bool(_) | Data::Int(_) | Data::BigInt | Data::Float(_) | Data::Text(_) | Data::Timestamp(_) => {
+                Ok(key)
+            }
         }
     }
 
@@ -393,7 +445,13 @@ impl Builder<'_> {
     }
 
     fn scalar(&mut self, at: Span, text: String, plain: bool, tag: Option<&Tag>) -> Result<Data, YamlError> {
-        let result = match tag {
+        // The parser takes them, PyYAML does not.
+        if plain && self.flow > 0 && (text.starts_with([':', '>', '|']) || text.contains('?')) {
+            let message = "between brackets, a text with a `?`, or with `:`, `>` or `|` in front, must be in quotes";
+            return Err(self.error(at, message));
+        }
+        // The tag `!` alone says nothing, to PyYAML.
+        let result = match tag.filter(|tag| tag_name(tag) != "!") {
             None if plain => scalar::resolve(text),
             None => Ok(Data::Text(text)),
             Some(tag) => scalar::tagged(text, &tag_name(tag)),
@@ -407,7 +465,7 @@ impl Builder<'_> {
         if name == "!" || name.strip_prefix(scalar::CORE) == Some(kind) {
             return Ok(());
         }
-        Err(self.error(at, format!("the tag `{}` means nothing here", name.escape_debug())))
+        Err(self.error(at, format!("the tag `{}` means nothing here", name.replace(scalar::CORE, "!!").escape_debug())))
     }
 
     fn count(&mut self, at: Span, nodes: usize) -> Result<(), YamlError> {

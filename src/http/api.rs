@@ -13,7 +13,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::Shared;
 use super::problem::Problem;
 use crate::model::{Command, Health, Kind, ResourceId, Sync};
-use crate::report::{PlanView, ResourceStatus, Status, metrics};
+use crate::report::{ResourceStatus, Status, metrics};
 
 pub(super) async fn healthz() -> &'static str {
     "ok\n"
@@ -97,7 +97,7 @@ fn unknown(id: &ResourceId) -> Problem {
     Problem::not_found(format!("no resource `{id}` is described or deployed"))
 }
 
-pub(super) async fn plan(State(shared): State<Shared>) -> Result<Json<PlanView>, Problem> {
+pub(super) async fn plan(State(shared): State<Shared>) -> Result<Json<serde_json::Value>, Problem> {
     shared.report.plan().map(Json).ok_or_else(|| Problem::not_yet("no plan has been made yet"))
 }
 

@@ -142,3 +142,29 @@ pub enum PruneBlock {
     /// `Policy::prune` is off.
     Disabled,
 }
+
+impl PruneBlock {
+    /// The word, for programs.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            PruneBlock::Guard { .. } => "guard",
+            PruneBlock::InvalidManifests => "invalid_manifests",
+            PruneBlock::IncompleteObservation => "incomplete_observation",
+            PruneBlock::Disabled => "disabled",
+        }
+    }
+
+    /// The same as a sentence for people, in lower case and without a full stop.
+    pub fn message(&self) -> String {
+        match self {
+            PruneBlock::Guard { removing, managed } => {
+                format!("removing {removing} of {managed} managed resources at once needs a person's confirmation")
+            }
+            PruneBlock::InvalidManifests => "nothing is removed while a manifest is invalid or unreadable".into(),
+            PruneBlock::IncompleteObservation => {
+                "nothing is removed while the cluster cannot be read completely".into()
+            }
+            PruneBlock::Disabled => "pruning is switched off".into(),
+        }
+    }
+}

@@ -344,12 +344,5 @@ fn block_word(block: &PruneBlock) -> &'static str {
 
 /// Why removals wait, as a sentence.
 pub(super) fn block_words(block: &PruneBlock) -> String {
-    match block {
-        PruneBlock::Guard { removing, managed } => {
-            format!("removing {removing} of {managed} managed resources at once needs a person's confirmation")
-        }
-        PruneBlock::InvalidManifests => "nothing is removed while a manifest is invalid or unreadable".into(),
-        PruneBlock::IncompleteObservation => "nothing is removed while the cluster cannot be read completely".into(),
-        PruneBlock::Disabled => "pruning is switched off".into(),
-    }
+    block.message()
 }

@@ -65,6 +65,9 @@ impl PassResult {
 /// The label of a step that worked; others carry [`FailureKind::as_str`].
 const SUCCEEDED: &str = "succeeded";
 
+/// Numbers of resources by kind, sync and health.
+type Counts = [[[i64; Health::ALL.len()]; Sync::ALL.len()]; Kind::ALL.len()];
+
 #[derive(Debug)]
 pub(super) struct Metrics {
     registry: Registry,
@@ -183,7 +186,7 @@ impl Metrics {
                 self.steps.with_label_values(&[verb.as_str(), kind.as_str()]);
             }
         }
-        self.set_resources(&BTreeMap::new());
+        self.set_resources(&Counts::default());
     }
 
     #[expect(clippy::too_many_arguments, reason = "one pass, seen from every side; called from one place")]
@@ -199,9 +202,9 @@ impl Metrics {
     ) {
         self.reconcile_total.with_label_values(&[result.as_str()]).inc();
         self.reconcile_duration.observe(pass.took.as_secs_f64());
-        let mut counts = BTreeMap::new();
+        let mut counts = Counts::default();
         for row in rows {
-            *counts.entry((row.id.kind, row.sync, row.health)).or_insert(0) += 1;
+            counts[row.id.kind as usize][row.sync as usize][row.health as usize] += 1;
         }
         self.set_resources(&counts);
         for drift in &changes.drift {
@@ -246,11 +249,11 @@ impl Metrics {
         self.registry.gather()
     }
 
-    fn set_resources(&self, counts: &BTreeMap<(Kind, Sync, Health), i64>) {
+    fn set_resources(&self, counts: &Counts) {
         for kind in Kind::ALL {
             for sync in Sync::ALL {
                 for health in Health::ALL {
-                    let number = counts.get(&(kind, sync, health)).copied().unwrap_or(0);
+                    let number = counts[kind as usize][sync as usize][health as usize];
                     self.resources.with_label_values(&[kind.as_str(), sync.as_str(), health.as_str()]).set(number);
                 }
             }
@@ -259,13 +262,17 @@ impl Metrics {
 
     fn set_drift(&self, rows: &[Row<'_>], exported: &mut BTreeSet<(ResourceId, DriftType)>) {
         let mut numbers: BTreeMap<(&ResourceId, DriftType), i64> = BTreeMap::new();
+        let mut unseen: BTreeSet<&ResourceId> = BTreeSet::new();
         for row in rows {
+            if row.sync == Sync::Unknown {
+                unseen.insert(row.id);
+            }
             for piece in row.drift {
                 *numbers.entry((row.id, piece.drift)).or_insert(0) += 1;
             }
         }
         exported.retain(|(id, drift)| {
-            let stays = numbers.contains_key(&(id, *drift));
+            let stays = numbers.contains_key(&(id, *drift)) || unseen.contains(id);
             if !stays {
                 let _ = self.drift.remove_label_values(&[id.kind.as_str(), id.uuid.as_str(), drift.as_str()]);
             }

@@ -13,8 +13,8 @@ pub use self::service::{RecordStatus, ServicePresence, ServiceStatus};
 
 use super::events::Event;
 use crate::model::{
-    ConditionKind, Desired, DriftType, Health, InstanceName, Kind, Observed, Origin, Plan, Problem, PruneBlock,
-    PruneVerdict, ResourceId, Revision, Sync,
+    ConditionKind, Desired, DriftType, Health, InstanceName, Kind, Observed, Origin, Plan, Problem, PruneVerdict,
+    ResourceId, Revision, Sync,
 };
 
 /// What is known. Holds no environment value.
@@ -127,28 +127,12 @@ impl PruneStatus {
             PruneVerdict::Allowed(resources) => {
                 PruneStatus { state: PruneState::Allowed, resources: resources.clone(), reason: None, message: None }
             }
-            PruneVerdict::Blocked { resources, reason } => {
-                let (word, message) = match reason {
-                    PruneBlock::Guard { removing, managed } => (
-                        "guard",
-                        format!("removing {removing} of {managed} managed resources at once needs a person's word"),
-                    ),
-                    PruneBlock::InvalidManifests => {
-                        ("invalid_manifests", "a manifest is invalid: nothing is removed until all are valid".into())
-                    }
-                    PruneBlock::IncompleteObservation => (
-                        "incomplete_observation",
-                        "not everything could be read: nothing is removed until it can".into(),
-                    ),
-                    PruneBlock::Disabled => ("disabled", "pruning is switched off".into()),
-                };
-                PruneStatus {
-                    state: PruneState::Blocked,
-                    resources: resources.clone(),
-                    reason: Some(word),
-                    message: Some(message),
-                }
-            }
+            PruneVerdict::Blocked { resources, reason } => PruneStatus {
+                state: PruneState::Blocked,
+                resources: resources.clone(),
+                reason: Some(reason.as_str()),
+                message: Some(reason.message()),
+            },
         }
     }
 }

@@ -222,7 +222,8 @@ impl Tracked {
                     changes.converged.push(at.saturating_sub(since));
                 }
             }
-            Sync::Unknown => {}
+            // What cannot be seen may well be as it was.
+            Sync::Unknown => return,
         }
         // Most resources have neither drift nor conditions, pass after pass.
         if !(row.drift.is_empty() && self.drift.is_empty()) {

@@ -47,10 +47,18 @@ fn refusal(status: u16, message: &str, writes: bool) -> FailureKind {
         503 => FailureKind::Unavailable,
         400..=499 | 501 => FailureKind::Rejected,
         _ if says("too large") || says("ResourceExhausted") || says("InvalidArgument") => FailureKind::Rejected,
-        // The leader was lost, or gave up, with the change in flight: another one may still carry it out.
-        _ if writes => FailureKind::Ambiguous,
-        _ => FailureKind::Unavailable,
+        _ if !writes => FailureKind::Unavailable,
+        // A manager looked at the request and did not like it, e.g. an invalid constraint.
+        _ if says("code = Unknown desc = ") && !in_flight(message) => FailureKind::Rejected,
+        _ => FailureKind::Ambiguous,
     }
+}
+
+/// Whether the managers failed one another with the change in flight: another leader may still carry it out.
+fn in_flight(message: &str) -> bool {
+    ["leader", "raft", "transport", "connection", "deadline", "cancel", "EOF", "stopped"]
+        .iter()
+        .any(|word| message.contains(word))
 }
 
 /// Whether the failure says something about the cluster as a whole, so that what was read may be stale.
@@ -115,7 +123,9 @@ mod tests {
             (404, "network nonet not found".into(), FailureKind::Dependency),
             (503, "This node is not a swarm manager.".into(), FailureKind::Unavailable),
             (500, format!("{rpc}The swarm does not have a leader."), FailureKind::Unavailable),
+            (500, format!("{rpc}constraint expected one operator from ==, !="), FailureKind::Rejected),
             (500, format!("{rpc}node lost leader status"), FailureKind::Ambiguous),
+            (500, "something else".into(), FailureKind::Ambiguous),
             (500, "rpc error: code = DeadlineExceeded desc = context deadline exceeded".into(), FailureKind::Ambiguous),
             (500, format!("{rpc}raft: raft message is too large and can't be sent"), FailureKind::Rejected),
         ] {

@@ -1,0 +1,152 @@
+//! A plan as JSON, for programs.
+//!
+//! ```json
+//! {"revision": "…", "steps": 1,
+//!  "summary": {"create": 0, "update": 1, "remove": 0, "register": 0, "deregister": 0, "forget": 0, "held": 0},
+//!  "prune": {"state": "nothing | allowed | blocked", "resources": [], "reason": null, "message": null},
+//!  "resources": {"app/X": {
+//!     "origin": {"file": "app_x.yml", "line": 2}, "sync": "OutOfSync", "health": "Healthy",
+//!     "steps": [{"verb": "update", "object": "service x", "reason": "modified",
+//!                "changes": [{"field": "environment.MODE", "from": null, "to": null, "secret": true}]}],
+//!     "held": [{"verb": "…", "object": "…", "reason": "…", "changes": [], "waits_for": "a second look"}],
+//!     "drift": [{"type": "modified", "object": "service x", "fields": ["environment.MODE"]}],
+//!     "conditions": [{"type": "Waiting", "reason": "NetworkMissing", "message": "…"}]}}}
+//! ```
+//!
+//! Every resource is in it, in order of its id. `from` and `to` of a secret change are null unless a person asked to
+//! see them; `"secret": true` stays either way.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{
+    Condition, Drift, FieldChange, Health, Origin, Plan, PlannedStep, PruneVerdict, Reason, ResourceId, ResourcePlan,
+    StepVerb, Sync, Wait,
+};
+
+/// Whether the values of environment variables are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretValues {
+    /// They are null.
+    Hidden,
+    /// A person asked for them.
+    Shown,
+}
+
+/// A plan to be written as JSON, in the shape that the module describes. It holds nothing but texts, numbers
+/// and maps with texts for keys, so that serialising it cannot fail.
+pub fn plan_json(plan: &Plan, secrets: SecretValues) -> impl Serialize {
+    Document {
+        revision: &plan.revision.0,
+        steps: plan.steps(),
+        summary: summary(plan),
+        prune: Prune::of(&plan.prune),
+        resources: plan.resources.iter().map(|(id, resource)| (id, Resource::of(resource, secrets))).collect(),
+    }
+}
+
+/// How many steps of each verb can be taken, and how many are held.
+fn summary(plan: &Plan) -> BTreeMap<&'static str, usize> {
+    let mut summary: BTreeMap<&'static str, usize> = StepVerb::ALL.iter().map(|verb| (verb.as_str(), 0)).collect();
+    summary.insert("held", 0);
+    for resource in plan.resources.values() {
+        for step in &resource.steps {
+            *summary.entry(step.step.verb().as_str()).or_default() += 1;
+        }
+        *summary.entry("held").or_default() += resource.held.len();
+    }
+    summary
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    revision: &'a str,
+    steps: usize,
+    summary: BTreeMap<&'static str, usize>,
+    prune: Prune<'a>,
+    resources: BTreeMap<&'a ResourceId, Resource<'a>>,
+}
+
+#[derive(Serialize)]
+struct Prune<'a> {
+    state: &'static str,
+    resources: &'a [ResourceId],
+    reason: Option<&'static str>,
+    message: Option<String>,
+}
+
+impl<'a> Prune<'a> {
+    fn of(verdict: &'a PruneVerdict) -> Self {
+        match verdict {
+            PruneVerdict::Nothing => Prune { state: "nothing", resources: &[], reason: None, message: None },
+            PruneVerdict::Allowed(resources) => Prune { state: "allowed", resources, reason: None, message: None },
+            PruneVerdict::Blocked { resources, reason } => {
+                Prune { state: "blocked", resources, reason: Some(reason.as_str()), message: Some(reason.message()) }
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Resource<'a> {
+    origin: Option<&'a Origin>,
+    sync: Sync,
+    health: Health,
+    steps: Vec<Step<'a>>,
+    held: Vec<Step<'a>>,
+    drift: &'a [Drift],
+    conditions: &'a [Condition],
+}
+
+impl<'a> Resource<'a> {
+    fn of(resource: &'a ResourcePlan, secrets: SecretValues) -> Self {
+        Resource {
+            origin: resource.origin.as_ref(),
+            sync: resource.sync,
+            health: resource.health,
+            steps: resource.steps.iter().map(|step| Step::of(step, None, secrets)).collect(),
+            held: resource.held.iter().map(|held| Step::of(&held.step, Some(&held.wait), secrets)).collect(),
+            drift: &resource.drift,
+            conditions: &resource.conditions,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Step<'a> {
+    verb: StepVerb,
+    object: String,
+    reason: Reason,
+    changes: Vec<Change<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waits_for: Option<&'static str>,
+}
+
+impl<'a> Step<'a> {
+    fn of(step: &'a PlannedStep, wait: Option<&Wait>, secrets: SecretValues) -> Self {
+        Step {
+            verb: step.step.verb(),
+            object: step.step.object(),
+            reason: step.reason,
+            changes: step.changes.iter().map(|change| Change::of(change, secrets)).collect(),
+            waits_for: wait.map(Wait::as_str),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Change<'a> {
+    field: &'a str,
+    from: Option<&'a str>,
+    to: Option<&'a str>,
+    secret: bool,
+}
+
+impl<'a> Change<'a> {
+    fn of(change: &'a FieldChange, secrets: SecretValues) -> Self {
+        let shown =
+            |value: &'a Option<String>| value.as_deref().filter(|_| !change.secret || secrets == SecretValues::Shown);
+        Change { field: &change.field, from: shown(&change.from), to: shown(&change.to), secret: change.secret }
+    }
+}

@@ -1,0 +1,439 @@
+//! The Swarm adapter against a real engine.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
+
+#[path = "support/engine.rs"]
+mod engine;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::{IDLE, IDLE_2, TestEngine, shared};
+use futures_util::StreamExt;
+use ofop::model::service::{EnvVar, Mount, Port, Resources, Ulimit};
+use ofop::model::{
+    FailureKind, InstanceName, Mark, ObservedService, PlatformSnapshot, Revision, ServiceId, ServiceName, ServiceSpec,
+    SpecHash, Step, StepFailure, TaskState,
+};
+use ofop::platform::Platform;
+use ofop::platform::engine::Engine;
+use ofop::platform::swarm::{Pace, Swarm};
+use serde_json::{Value, json};
+
+/// No timer helps in these tests: what they see comes from events or from reads that they ask for.
+const NEVER: Pace = Pace { resync: Duration::from_secs(3600), follow: Duration::from_secs(3600) };
+/// How long something that must happen may take.
+const LONG: Duration = Duration::from_secs(60);
+
+fn adapter(engine: &TestEngine) -> Swarm {
+    Swarm::start(Engine::new(&engine.host(), None).unwrap(), NEVER)
+}
+
+async fn observe(swarm: &Swarm) -> Arc<PlatformSnapshot> {
+    swarm.observe(&BTreeSet::new()).await.unwrap()
+}
+
+/// Follows events until what is observed is as it must be.
+async fn until(swarm: &Swarm, what: &str, holds: impl Fn(&PlatformSnapshot) -> bool) -> Arc<PlatformSnapshot> {
+    let mut events = std::pin::pin!(swarm.events());
+    let wait = async {
+        loop {
+            if let Ok(snapshot) = swarm.observe(&BTreeSet::new()).await
+                && holds(&snapshot)
+            {
+                return snapshot;
+            }
+            events.next().await.expect("the events go on");
+        }
+    };
+    tokio::time::timeout(LONG, wait).await.unwrap_or_else(|_| panic!("{what}: not within {} s", LONG.as_secs()))
+}
+
+fn name(name: &str) -> ServiceName {
+    ServiceName::new(name).unwrap()
+}
+
+/// A service whose tasks wait for ever, so that none has to start.
+fn spec(service: &str) -> ServiceSpec {
+    let mut spec = ServiceSpec::new(name(service), IDLE);
+    spec.constraints = vec!["node.labels.none == x".into()];
+    spec
+}
+
+fn mark() -> Mark {
+    Mark {
+        instance: InstanceName::new("tests").unwrap(),
+        resource: "app/X".parse().unwrap(),
+        spec: SpecHash("hash".into()),
+        revision: Revision("r1".into()),
+        origin: "a.yml:1".into(),
+    }
+}
+
+async fn create(swarm: &Swarm, spec: &ServiceSpec) -> Result<Arc<ObservedService>, StepFailure> {
+    swarm.execute(&Step::CreateService { spec: Arc::new(spec.clone()), mark: mark() }).await?;
+    Ok(observe(swarm).await.services[&spec.name].clone())
+}
+
+async fn update(swarm: &Swarm, found: &ObservedService, spec: &ServiceSpec) -> Result<(), StepFailure> {
+    let (id, version) = (found.id.clone(), found.version);
+    swarm.execute(&Step::UpdateService { id, version, spec: Arc::new(spec.clone()), mark: mark() }).await
+}
+
+async fn remove(swarm: &Swarm, id: &ServiceId, service: &ServiceName) -> Result<(), StepFailure> {
+    swarm.execute(&Step::RemoveService { id: id.clone(), name: service.clone() }).await
+}
+
+/// One variation of a spec for each field that we own.
+fn variations(service: &str) -> Vec<(&'static str, ServiceSpec)> {
+    let mut all = Vec::new();
+    let mut vary = |field: &'static str, change: &dyn Fn(&mut ServiceSpec)| {
+        let mut spec = spec(service);
+        change(&mut spec);
+        all.push((field, spec));
+    };
+    vary("nothing", &|_| {});
+    vary("image", &|spec| spec.image = IDLE_2.into());
+    vary("command", &|spec| spec.command = vec!["/bin/sh".into(), "-c".into(), "echo \"$X\"".into()]);
+    vary("args", &|spec| spec.args = vec!["-v".into(), String::new(), "x y".into()]);
+    vary("env", &|spec| {
+        spec.env = vec![EnvVar::new("B", "2=3"), EnvVar::new("A", ""), EnvVar::new("SLOT", "{{.Task.Slot}}")];
+    });
+    vary("user", &|spec| spec.user = Some("1000:1001".into()));
+    vary("labels", &|spec| spec.labels = [("traefik.enable".to_owned(), "true".to_owned())].into());
+    vary("mounts", &|spec| {
+        let options = [("type", "nfs"), ("o", "addr=10.0.0.1,nfsvers=4"), ("device", ":/x")];
+        let options = options.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let volume = |source: &str, driver: &str, options| Mount::Volume {
+            source: source.into(),
+            target: format!("/{source}"),
+            driver: driver.into(),
+            options,
+            read_only: driver.is_empty(),
+        };
+        spec.mounts = vec![
+            volume("nfs_x", "local", options),
+            volume("plain", "", BTreeMap::new()),
+            Mount::Bind { source: "/tmp".into(), target: "/host".into(), read_only: true },
+        ];
+    });
+    vary("ulimits", &|spec| spec.ulimits = vec![Ulimit { name: "nofile".into(), soft: 1024, hard: 2048 }]);
+    vary("limits", &|spec| {
+        spec.limits = Resources { nano_cpus: Some(500_000_000), memory_bytes: Some(64 << 20) };
+    });
+    vary("reservations", &|spec| spec.reservations = Resources { nano_cpus: None, memory_bytes: Some(8 << 20) });
+    vary("constraints", &|spec| {
+        spec.constraints = vec!["node.labels.none == x".into(), "node.role != worker".into()];
+    });
+    vary("networks", &|spec| spec.networks = vec!["other-net".into(), "factory-net".into()]);
+    vary("host network", &|spec| spec.networks = vec!["host".into()]);
+    vary("replicas", &|spec| spec.replicas = 3);
+    vary("no replicas", &|spec| spec.replicas = 0);
+    vary("ports", &|spec| spec.ports = vec![Port::tcp(18_001, 80), Port::tcp(18_002, 81)]);
+    all
+}
+
+fn other_network(engine: &TestEngine) {
+    let (status, answer) =
+        engine.call("POST", "/networks/create", r#"{"Name":"other-net","Driver":"overlay","CheckDuplicate":true}"#);
+    assert!(matches!(status, 201 | 409), "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_created_is_observed_as_it_was_asked_for_in_every_field() {
+    let engine = shared();
+    other_network(&engine);
+    let swarm = adapter(&engine);
+    for (field, spec) in variations("created") {
+        let found = create(&swarm, &spec).await.unwrap_or_else(|error| panic!("{field}: {error}"));
+        assert_eq!(found.spec, spec, "{field}");
+        assert_eq!(found.container_labels, spec.labels, "{field}");
+        assert_eq!((found.mark.clone(), &found.foreign_mode), (Some(mark()), &None), "{field}");
+        remove(&swarm, &found.id, &spec.name).await.unwrap();
+        assert!(!observe(&swarm).await.services.contains_key(&spec.name), "{field}");
+    }
+}
+
+#[tokio::test]
+async fn an_update_from_any_field_to_any_other_leaves_exactly_what_is_wanted() {
+    let engine = shared();
+    other_network(&engine);
+    let swarm = adapter(&engine);
+    let mut found = create(&swarm, &spec("updated")).await.unwrap();
+    for (field, spec) in variations("updated") {
+        while let Err(failure) = update(&swarm, &found, &spec).await {
+            // The engine changes a service that was just written once more by itself.
+            assert_eq!(failure.kind, FailureKind::Conflict, "{field}: {failure}");
+            found = observe(&swarm).await.services[&spec.name].clone();
+        }
+        found = observe(&swarm).await.services[&spec.name].clone();
+        assert_eq!(found.spec, spec, "{field}");
+        assert_eq!(found.container_labels, spec.labels, "{field}");
+    }
+    remove(&swarm, &found.id, &found.spec.name).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_update_keeps_what_is_not_ours() {
+    let engine = shared();
+    let id_of = |answer: Value| answer["ID"].as_str().unwrap().to_owned();
+    let secret = id_of(engine.ok("POST", "/secrets/create", r#"{"Name":"pw","Data":"c2VjcmV0"}"#));
+    let config = id_of(engine.ok("POST", "/configs/create", r#"{"Name":"cfg","Data":"Y29uZmln"}"#));
+    let file = json!({"Name": "f", "UID": "0", "GID": "0", "Mode": 292});
+    let body = json!({
+        "Name": "kept",
+        "Labels": {"team": "blue", "traefik.enable": "true"},
+        "TaskTemplate": {
+            "ContainerSpec": {
+                "Image": IDLE,
+                "Labels": {"inner": "1"},
+                "Hostname": "h",
+                "Healthcheck": {"Test": ["CMD", "true"], "Interval": 5_000_000_000u64, "Retries": 3},
+                "StopGracePeriod": 3_000_000_000u64,
+                "Secrets": [{"File": file, "SecretID": secret, "SecretName": "pw"}],
+                "Configs": [{"File": file, "ConfigID": config, "ConfigName": "cfg"}]
+            },
+            "Resources": {"Limits": {"Pids": 50}},
+            "RestartPolicy": {"Condition": "on-failure", "MaxAttempts": 2},
+            "Placement": {"Constraints": ["node.labels.none==x"], "Preferences": [{"Spread": {"SpreadDescriptor": "node.labels.z"}}]},
+            "Networks": [{"Target": "factory-net", "Aliases": ["alias"]}],
+            "LogDriver": {"Name": "json-file", "Options": {"max-size": "1m"}}
+        },
+        "Mode": {"Replicated": {"Replicas": 1}},
+        "UpdateConfig": {"Parallelism": 2, "FailureAction": "rollback", "MaxFailureRatio": 0.15, "Order": "start-first"},
+        "EndpointSpec": {"Mode": "dnsrr"}
+    });
+    let id = id_of(engine.ok("POST", "/services/create", &body.to_string()));
+    let before = engine.get(&format!("/services/{id}"))["Spec"].clone();
+
+    let swarm = adapter(&engine);
+    let found = observe(&swarm).await.services[&name("kept")].clone();
+    let mut wanted = spec("kept");
+    wanted.env = vec![EnvVar::new("NEW", "1")];
+    wanted.networks = vec!["factory-net".into()];
+    wanted.limits.memory_bytes = Some(16 << 20);
+    update(&swarm, &found, &wanted).await.unwrap();
+
+    let mut after = engine.get(&format!("/services/{id}"))["Spec"].clone();
+    assert_eq!(observe(&swarm).await.services[&name("kept")].spec, wanted);
+    assert_eq!(after["TaskTemplate"]["ContainerSpec"]["Env"], json!(["NEW=1"]));
+    assert_eq!(after["Labels"]["team"], "blue");
+    assert_eq!(after["Labels"].get("traefik.enable"), None, "a routing label that is not wanted goes");
+    // All that differs is what was asked for; the constraint keeps its spelling.
+    after["Labels"] = before["Labels"].clone();
+    after["TaskTemplate"]["ContainerSpec"].as_object_mut().unwrap().shift_remove("Env");
+    after["TaskTemplate"]["Resources"]["Limits"].as_object_mut().unwrap().shift_remove("MemoryBytes");
+    assert_eq!(after, before);
+    engine.ok("DELETE", &format!("/services/{id}"), "");
+}
+
+#[tokio::test]
+async fn an_update_of_labels_alone_restarts_no_task() {
+    let engine = shared();
+    let swarm = adapter(&engine);
+    let mut wanted = ServiceSpec::new(name("labelled"), IDLE);
+    create(&swarm, &wanted).await.unwrap();
+    let running = |snapshot: &PlatformSnapshot| {
+        let tasks = snapshot.services.get("labelled").and_then(|service| snapshot.tasks.get(&service.id));
+        tasks.is_some_and(|tasks| tasks.iter().any(|task| task.state == TaskState::Running))
+    };
+    let snapshot = until(&swarm, "the task runs", running).await;
+    let found = snapshot.services["labelled"].clone();
+
+    // Somebody pinned the image, and wrote the constraint in another way; neither is what this update is about.
+    let before = snapshot.tasks[&found.id].clone();
+    let mut adopted = mark();
+    adopted.revision = Revision("r2".into());
+    let step = Step::UpdateService {
+        id: found.id.clone(),
+        version: found.version,
+        spec: Arc::new(wanted.clone()),
+        mark: adopted.clone(),
+    };
+    swarm.execute(&step).await.unwrap();
+    swarm.refresh();
+    let snapshot = observe(&swarm).await;
+    assert_eq!(snapshot.services["labelled"].mark, Some(adopted));
+    assert_eq!(snapshot.tasks[&found.id], before);
+
+    // That a change that matters does replace the task shows that the above could have failed.
+    wanted.env = vec![EnvVar::new("A", "1")];
+    update(&swarm, &snapshot.services["labelled"], &wanted).await.unwrap();
+    let replaced = |snapshot: &PlatformSnapshot| snapshot.tasks.get(&found.id).is_some_and(|tasks| tasks.len() == 2);
+    until(&swarm, "the task is replaced", replaced).await;
+    remove(&swarm, &found.id, &found.spec.name).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stale_version_is_a_conflict_and_changes_nothing() {
+    let engine = shared();
+    let swarm = adapter(&engine);
+    let found = create(&swarm, &spec("stale")).await.unwrap();
+    let mut wanted = spec("stale");
+    wanted.replicas = 2;
+    update(&swarm, &found, &wanted).await.unwrap();
+    wanted.replicas = 3;
+    let failure = update(&swarm, &found, &wanted).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Conflict, "{failure}");
+    assert_eq!(observe(&swarm).await.services["stale"].spec.replicas, 2);
+
+    // The engine itself says the same of a version that is too new.
+    let path = format!("/services/{}/update?version=1", found.id.0);
+    let body = engine.get(&format!("/services/{}", found.id.0))["Spec"].to_string();
+    let (status, answer) = engine.call("POST", &path, &body);
+    assert!(status == 500 && answer.contains("update out of sequence"), "{status} {answer}");
+    remove(&swarm, &found.id, &found.spec.name).await.unwrap();
+}
+
+#[tokio::test]
+async fn refusals_are_told_apart() {
+    let engine = shared();
+    let swarm = adapter(&engine);
+    let found = create(&swarm, &spec("taken")).await.unwrap();
+    let failed = async |spec: &ServiceSpec| create(&swarm, spec).await.unwrap_err();
+
+    assert_eq!(failed(&spec("taken")).await.kind, FailureKind::Exists);
+
+    let mut nowhere = spec("nowhere");
+    nowhere.networks = vec!["no-such-net".into()];
+    nowhere.env = vec![EnvVar::new("TOKEN", "no-such-net")];
+    let failure = failed(&nowhere).await;
+    assert_eq!(failure.kind, FailureKind::Dependency, "{failure}");
+    assert!(!failure.message.contains("no-such-net"), "a value of the environment was repeated: {failure}");
+
+    let mut odd = spec("odd");
+    odd.constraints = vec!["node.role ~ worker".into()];
+    let failure = failed(&odd).await;
+    assert_eq!(failure.kind, FailureKind::Rejected, "{failure}");
+
+    let mut port = spec("port-1");
+    port.ports = vec![Port::tcp(18_010, 80)];
+    let holder = create(&swarm, &port).await.unwrap();
+    port.name = name("port-2");
+    assert_eq!(failed(&port).await.kind, FailureKind::Rejected);
+
+    let gone = ServiceId("0".repeat(25));
+    assert_eq!(remove(&swarm, &gone, &name("gone")).await.unwrap_err().kind, FailureKind::Gone);
+    for found in [found, holder] {
+        remove(&swarm, &found.id, &found.spec.name).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn only_a_full_id_is_ever_removed() {
+    let engine = shared();
+    let swarm = adapter(&engine);
+    let found = create(&swarm, &spec("whole")).await.unwrap();
+    for odd in [&found.id.0[..3], &found.id.0[..24], "whole", "", "../nodes"] {
+        let failure = remove(&swarm, &ServiceId(odd.into()), &found.spec.name).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Rejected, "{odd}");
+    }
+    swarm.refresh();
+    assert!(observe(&swarm).await.services.contains_key("whole"));
+    remove(&swarm, &found.id, &found.spec.name).await.unwrap();
+    swarm.refresh();
+    assert!(!observe(&swarm).await.services.contains_key("whole"));
+}
+
+#[tokio::test]
+async fn tasks_of_a_removed_service_are_seen_until_they_have_ended() {
+    let engine = shared();
+    let swarm = adapter(&engine);
+    let found = create(&swarm, &ServiceSpec::new(name("leaving"), IDLE)).await.unwrap();
+    let active = |snapshot: &PlatformSnapshot| {
+        snapshot.tasks.get(&found.id).is_some_and(|tasks| tasks.iter().any(|task| task.state.is_active()))
+    };
+    let runs = |snapshot: &PlatformSnapshot| {
+        snapshot.tasks.get(&found.id).is_some_and(|tasks| tasks.iter().any(|task| task.state == TaskState::Running))
+    };
+    until(&swarm, "the task runs", runs).await;
+    remove(&swarm, &found.id, &found.spec.name).await.unwrap();
+    let snapshot = observe(&swarm).await;
+    assert!(!snapshot.services.contains_key("leaving") && active(&snapshot));
+    until(&swarm, "the task has ended", |snapshot| !active(snapshot)).await;
+}
+
+#[tokio::test]
+async fn what_others_do_is_seen_through_events_alone() {
+    let engine = shared();
+    let swarm = adapter(&engine);
+    observe(&swarm).await;
+    let body = json!({
+        "Name": "by-hand",
+        "TaskTemplate": {
+            "ContainerSpec": {"Image": IDLE}, "Placement": {"Constraints": ["node.labels.none==x"]},
+            "Networks": [{"Target": "late-net"}]
+        },
+        "Mode": {"Replicated": {"Replicas": 1}}
+    });
+    // Its network is new as well: its name must be known as soon as the service is.
+    engine.ok("POST", "/networks/create", r#"{"Name":"late-net","Driver":"overlay"}"#);
+    let id = engine.ok("POST", "/services/create", &body.to_string())["ID"].as_str().unwrap().to_owned();
+    let snapshot = until(&swarm, "it appears", |snapshot| snapshot.services.contains_key("by-hand")).await;
+    assert_eq!(snapshot.services["by-hand"].spec.networks, ["late-net"]);
+    until(&swarm, "its network appears", |snapshot| snapshot.networks.contains("late-net")).await;
+
+    engine.edit_service(&id, |spec| spec["Mode"]["Replicated"]["Replicas"] = json!(4));
+    until(&swarm, "it changes", |snapshot| snapshot.services["by-hand"].spec.replicas == 4).await;
+
+    engine.ok("DELETE", &format!("/services/{id}"), "");
+    let snapshot = until(&swarm, "it goes", |snapshot| !snapshot.services.contains_key("by-hand")).await;
+    assert_eq!(snapshot.generation, 1, "no full read was needed");
+    assert!(snapshot.complete);
+}
+
+#[tokio::test]
+async fn a_refresh_makes_the_next_observation_rest_on_a_new_full_read() {
+    let engine = shared();
+    let swarm = adapter(&engine);
+    let first = observe(&swarm).await.generation;
+    assert_eq!(observe(&swarm).await.generation, first);
+    swarm.refresh();
+    swarm.refresh();
+    assert_eq!(observe(&swarm).await.generation, first + 1);
+}
+
+#[tokio::test]
+async fn a_restarted_engine_is_found_again() {
+    let mut engine = TestEngine::swarm();
+    let swarm = adapter(&engine);
+    let found = create(&swarm, &spec("survivor")).await.unwrap();
+    engine.stop();
+    let gone = async {
+        loop {
+            match swarm.observe(&BTreeSet::new()).await {
+                Ok(snapshot) => assert!(!snapshot.complete || snapshot.generation == 1),
+                Err(error) => return error,
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let error = tokio::time::timeout(LONG, gone).await.expect("it shows that the engine is gone");
+    assert!(error.message.contains("docker.sock") && error.hint.is_some(), "{error:?}");
+    let failure = create(&swarm, &spec("early")).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Unavailable, "{failure}");
+
+    engine.start();
+    let snapshot = until(&swarm, "it is back", |snapshot| snapshot.complete && snapshot.generation > 1).await;
+    assert_eq!(snapshot.services["survivor"].id, found.id);
+    create(&swarm, &spec("later")).await.unwrap();
+    engine.ok("DELETE", &format!("/services/{}", found.id.0), "");
+    until(&swarm, "events come again", |snapshot| !snapshot.services.contains_key("survivor")).await;
+}
+
+#[tokio::test]
+async fn an_engine_without_a_swarm_says_what_to_do() {
+    let engine = TestEngine::plain(&[]);
+    let error = adapter(&engine).observe(&BTreeSet::new()).await.unwrap_err();
+    assert!(error.hint.as_deref().is_some_and(|hint| hint.contains("docker swarm init")), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_address_without_an_engine_says_what_to_do() {
+    let nowhere = tempfile::tempdir().unwrap();
+    let host = format!("unix://{}/docker.sock", nowhere.path().display());
+    let swarm = Swarm::start(Engine::new(&host, None).unwrap(), NEVER);
+    let error = swarm.observe(&BTreeSet::new()).await.unwrap_err();
+    assert!(error.message.contains(&host) && error.hint.is_some(), "{error:?}");
+}
