@@ -35,6 +35,7 @@ mod opcua;
 pub mod parse;
 mod problems;
 pub mod remote;
+pub mod schema;
 mod settle;
 mod shapes;
 mod storage;

@@ -10,7 +10,6 @@ pub(super) struct Shape {
     /// For people and for references in the JSON Schema.
     pub(super) name: &'static str,
     /// What it describes.
-    #[expect(dead_code, reason = "read by the JSON Schema")]
     pub(super) doc: &'static str,
     /// In the order in which OpenFactory's model declares them, which is the order of its dumps.
     pub(super) fields: &'static [Field],
