@@ -11,13 +11,14 @@
 //! - A snapshot that rests on a failing or possibly stale read says so (`complete: false`).
 //! - An update starts from the service as the engine holds it, so that fields that we do not own survive.
 
+mod digests;
 pub mod docker;
 pub mod engine;
 pub mod swarm;
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::Stream;
 
@@ -56,4 +57,9 @@ pub struct PlatformError {
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
+}
+
+/// Locks a mutex. What is behind it is whole at every instant, so that a panic elsewhere does no harm to it.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -24,7 +24,6 @@ pub mod body;
 mod cache;
 mod calls;
 pub mod convert;
-mod digests;
 pub mod failure;
 pub mod overlay;
 mod raw;
@@ -32,18 +31,18 @@ mod reads;
 mod state;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
 use tokio::task::JoinHandle;
 
+use super::digests::{Digests, Follower};
 use super::engine::Engine;
 use super::{Platform, PlatformError};
 use crate::model::{FailureKind, PlatformSnapshot, Step, StepFailure};
 use cache::Cache;
 use calls::Failed;
-use digests::Digests;
 
 /// How often things are looked at that events should have told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +89,20 @@ impl Swarm {
     }
 }
 
+impl Follower for Cache {
+    fn engine(&self) -> &Engine {
+        Cache::engine(self)
+    }
+
+    fn follow_only(&self, images: &BTreeSet<String>) {
+        self.with(|state| state.follow_only(images));
+    }
+
+    fn digest(&self, image: &str, digest: String) {
+        self.with(|state| state.digest(image, digest));
+    }
+}
+
 impl Drop for Swarm {
     fn drop(&mut self) {
         for task in &self.tasks {
@@ -102,7 +115,7 @@ impl Platform for Swarm {
     async fn observe(&self, follow: &BTreeSet<String>) -> Result<Arc<PlatformSnapshot>, PlatformError> {
         // A cluster that cannot be read has no use for digests.
         self.cache.snapshot().await?;
-        self.digests.follow(follow, &self.cache).await;
+        self.digests.follow(follow, &*self.cache).await;
         self.cache.snapshot().await
     }
 
@@ -141,9 +154,4 @@ impl Platform for Swarm {
             Some(((), changes))
         })
     }
-}
-
-/// Locks a mutex. What is behind it is whole at every instant, so that a panic elsewhere does no harm to it.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -31,10 +31,11 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::state::State;
-use super::{convert, locked, reads};
+use super::{convert, reads};
 use crate::model::{PlatformSnapshot, ServiceId};
 use crate::platform::PlatformError;
 use crate::platform::engine::{Act, CallError, Engine, encode};
+use crate::platform::locked;
 use pending::{Batch, Pending};
 
 const EVENTS: Act = Act::read("follow the events");

@@ -72,7 +72,7 @@ pub fn casts_doubt(error: &CallError) -> bool {
 }
 
 /// Takes values of the environment and of volume options out of a text of the engine's.
-fn scrub(text: &str, spec: Option<&ServiceSpec>) -> String {
+pub(in crate::platform) fn scrub(text: &str, spec: Option<&ServiceSpec>) -> String {
     const HIDDEN: &str = "<hidden>";
     let Some(spec) = spec else { return text.to_owned() };
     let mut clean = text.to_owned();

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
+use super::calls;
 use super::convert::{self, NetworkNames, Quorum};
 use super::state::{Known, Reading, State};
-use super::{calls, locked};
 use crate::model::{ServiceId, TaskView};
 use crate::platform::engine::{Act, CallError, Engine};
+use crate::platform::locked;
 
 const SERVICES: Act = Act::read("list the services");
 const TASKS: Act = Act::read("list the tasks");

@@ -10,9 +10,8 @@ use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::cache::Cache;
+use super::engine::{Act, CallError, Engine};
 use super::locked;
-use crate::platform::engine::{Act, CallError};
 
 const RESOLVE: Act = Act::read("ask a registry for a digest");
 
@@ -20,6 +19,16 @@ const RESOLVE: Act = Act::read("ask a registry for a digest");
 const ASKED_AT_ONCE: usize = 4;
 /// How long `observe` waits for images that it sees for the first time.
 const FIRST_TIME: Duration = Duration::from_secs(5);
+
+/// Where digests are wanted.
+pub(super) trait Follower: Send + Sync + 'static {
+    /// Whom to ask.
+    fn engine(&self) -> &Engine;
+    /// These images are followed from now on, and no others.
+    fn follow_only(&self, images: &BTreeSet<String>);
+    /// Where a tag points to now.
+    fn digest(&self, image: &str, digest: String);
+}
 
 /// See the module.
 pub(super) struct Digests {
@@ -36,7 +45,7 @@ impl Digests {
     }
 
     /// Follows these images and no others. Waits a while for those that are new.
-    pub(super) async fn follow(&self, images: &BTreeSet<String>, cache: &Cache) {
+    pub(super) async fn follow(&self, images: &BTreeSet<String>, follower: &impl Follower) {
         let new = {
             let mut asked = locked(&self.asked);
             if asked.len() == images.len() && asked.keys().eq(images) {
@@ -46,7 +55,7 @@ impl Digests {
                 for image in images {
                     asked.entry(image.clone()).or_default();
                 }
-                cache.with(|state| state.follow_only(images));
+                follower.follow_only(images);
                 asked.values().any(Option::is_none)
             }
         };
@@ -67,7 +76,7 @@ impl Digests {
     }
 
     /// Asks again and again, for ever.
-    pub(super) async fn run(self: Arc<Self>, cache: Arc<Cache>) {
+    pub(super) async fn run(self: Arc<Self>, follower: Arc<impl Follower>) {
         let mut moved = self.moved.subscribe();
         loop {
             moved.mark_unchanged();
@@ -83,13 +92,15 @@ impl Digests {
                 }
                 continue;
             }
-            futures_util::stream::iter(due).for_each_concurrent(ASKED_AT_ONCE, |image| self.ask(image, &cache)).await;
+            futures_util::stream::iter(due)
+                .for_each_concurrent(ASKED_AT_ONCE, |image| self.ask(image, &*follower))
+                .await;
         }
     }
 
-    async fn ask(&self, image: String, cache: &Cache) {
-        match resolve(cache, &image).await {
-            Ok(digest) => cache.with(|state| state.digest(&image, digest)),
+    async fn ask(&self, image: String, follower: &impl Follower) {
+        match resolve(follower.engine(), &image).await {
+            Ok(digest) => follower.digest(&image, digest),
             Err(error) => tracing::debug!(image, %error, "cannot resolve a tag; what it last pointed to stays"),
         }
         if let Some(asked) = locked(&self.asked).get_mut(&image) {
@@ -100,9 +111,9 @@ impl Digests {
 }
 
 /// The digest that a tag points to now.
-async fn resolve(cache: &Cache, image: &str) -> Result<String, CallError> {
-    let docker = cache.engine().bollard().map_err(|error| CallError::of_bollard(RESOLVE, error))?;
-    let answer = tokio::time::timeout(crate::platform::engine::CALL_TIME, docker.inspect_registry_image(image, None))
+async fn resolve(engine: &Engine, image: &str) -> Result<String, CallError> {
+    let docker = engine.bollard().map_err(|error| CallError::of_bollard(RESOLVE, error))?;
+    let answer = tokio::time::timeout(super::engine::CALL_TIME, docker.inspect_registry_image(image, None))
         .await
         .map_err(|_| CallError::Silent { act: RESOLVE })?
         .map_err(|error| CallError::of_bollard(RESOLVE, error))?;

@@ -1,0 +1,326 @@
+//! From a container as the engine describes it to a service as we see it. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::raw;
+use crate::model::service::{EnvVar, Mount, Port, Resources, Ulimit};
+use crate::model::{Mark, ObservedService, ServiceId, ServiceName, ServiceSpec, TaskState, TaskView, UpdateState};
+
+/// Label of a container: what was asked for, as far as the engine's answer cannot tell it from what the image
+/// brought along.
+pub(super) const LABEL_ASKED: &str = "io.openfactory.operator/asked";
+
+/// What [`LABEL_ASKED`] says. Values are not in it: they can be read from the container.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Asked {
+    /// So many variables, the first ones, are ours.
+    env: usize,
+    entrypoint: bool,
+    cmd: bool,
+    user: bool,
+    /// Keys of routing labels.
+    labels: BTreeSet<String>,
+    /// In order; the engine does not keep it.
+    networks: Vec<String>,
+    ulimits: BTreeSet<String>,
+}
+
+impl Asked {
+    pub(super) fn of(spec: &ServiceSpec) -> Self {
+        Asked {
+            env: spec.env.len(),
+            entrypoint: !spec.command.is_empty(),
+            cmd: !spec.args.is_empty(),
+            user: spec.user.is_some(),
+            labels: spec.labels.keys().cloned().collect(),
+            networks: spec.networks.clone(),
+            ulimits: spec.ulimits.iter().map(|ulimit| ulimit.name.clone()).collect(),
+        }
+    }
+
+    /// What was probably asked for of a container that we did not make: everything that its image does not
+    /// explain.
+    fn guessed(name: &ServiceName, container: &raw::Container, image: &raw::Config) -> Self {
+        let config = &container.config;
+        // The engine appends the image's variables, those aside that were given.
+        let mut env = config.env.len();
+        for inherited in image.env.iter().rev() {
+            if env > 0 && config.env[env - 1] == *inherited {
+                env -= 1;
+            }
+        }
+        let labels = config
+            .labels
+            .iter()
+            .filter(|(key, value)| ServiceSpec::owns_label(name, key) && image.labels.get(*key) != Some(*value));
+        Asked {
+            env,
+            entrypoint: config.entrypoint != image.entrypoint,
+            cmd: config.cmd != image.cmd,
+            user: config.user != image.user,
+            labels: labels.map(|(key, _)| key.clone()).collect(),
+            networks: Vec::new(),
+            ulimits: container.host_config.ulimits.iter().map(|ulimit| ulimit.name.clone()).collect(),
+        }
+    }
+}
+
+/// Whether reading this container needs to know what its image brings along.
+pub(super) fn needs_image(container: &raw::Container) -> bool {
+    asked(container).is_none()
+}
+
+fn asked(container: &raw::Container) -> Option<Asked> {
+    serde_json::from_str(container.config.labels.get(LABEL_ASKED)?).ok()
+}
+
+/// The name, if one of ours could be called so. Containers of Swarm tasks, for one, have dots in theirs.
+pub(super) fn name(container: &raw::Container) -> Option<ServiceName> {
+    let text = container.name.trim_start_matches('/');
+    ServiceName::new(text).ok().filter(|name| name.as_str() == text)
+}
+
+/// Reads a container. `image` is what its image brings along, `networks` are names by id.
+pub(super) fn container(
+    name: ServiceName,
+    container: &raw::Container,
+    image: &raw::Config,
+    networks: &BTreeMap<String, String>,
+) -> (ObservedService, TaskView) {
+    let (config, host) = (&container.config, &container.host_config);
+    let asked = asked(container).unwrap_or_else(|| Asked::guessed(&name, container, image));
+    let given = |yes: bool, words: &Vec<String>| if yes { words.clone() } else { Vec::new() };
+    let task = task(container);
+    let mut spec = ServiceSpec::new(name, config.image.clone());
+    spec.command = given(asked.entrypoint, &config.entrypoint);
+    spec.args = given(asked.cmd, &config.cmd);
+    spec.env = config.env.iter().take(asked.env).map(|variable| EnvVar::split(variable)).collect();
+    spec.user = asked.user.then(|| config.user.clone());
+    spec.labels = asked.labels.iter().filter_map(|key| Some((key.clone(), config.labels.get(key)?.clone()))).collect();
+    spec.mounts = host.mounts.iter().map(mount).chain(host.binds.iter().map(|text| bind(text))).collect();
+    spec.ulimits = host.ulimits.iter().filter(|one| asked.ulimits.contains(&one.name)).map(ulimit).collect();
+    let bound = |number: i64| (number != 0).then_some(number);
+    spec.limits = Resources { nano_cpus: bound(host.nano_cpus), memory_bytes: bound(host.memory) };
+    spec.networks = attached(container, &asked, networks);
+    spec.ports = ports(host);
+    spec.replicas = u64::from(task.state == TaskState::Running);
+    let observed = ObservedService {
+        id: ServiceId(container.id.clone()),
+        version: 0,
+        mark: Mark::from_labels(|label| config.labels.get(label).map(String::as_str)),
+        foreign_mode: None,
+        container_labels: spec.labels.clone(),
+        update: UpdateState::None,
+        created_at: container.created.clone(),
+        spec,
+    };
+    (observed, task)
+}
+
+/// The container as the one task of its service.
+fn task(container: &raw::Container) -> TaskView {
+    let state = &container.state;
+    let (task, since) = match state.status.as_str() {
+        "created" => (TaskState::Ready, &container.created),
+        "running" => (TaskState::Running, &state.started_at),
+        "restarting" => (TaskState::Starting, &state.finished_at),
+        // Somebody froze it: it holds its place, and does nothing.
+        "paused" => (TaskState::Shutdown, &state.started_at),
+        "removing" => (TaskState::Remove, &state.finished_at),
+        "exited" if state.exit_code == 0 => (TaskState::Complete, &state.finished_at),
+        "exited" | "dead" => (TaskState::Failed, &state.finished_at),
+        _ => (TaskState::Unknown, &container.created),
+    };
+    let error = match task {
+        TaskState::Failed if state.oom_killed => format!("out of memory, exit code {}", state.exit_code),
+        TaskState::Failed if state.error.is_empty() => format!("exit code {}", state.exit_code),
+        TaskState::Shutdown => "paused".to_owned(),
+        _ => state.error.clone(),
+    };
+    TaskView {
+        id: container.id.clone(),
+        slot: 1,
+        state: task,
+        wanted: true,
+        error,
+        node: String::new(),
+        since: since.clone(),
+    }
+}
+
+fn mount(raw: &raw::Mount) -> Mount {
+    let (source, target, read_only) = (raw.source.clone(), raw.target.clone(), raw.read_only);
+    match raw.kind.as_str() {
+        "volume" => {
+            let raw::Driver { name, options } = &raw.volume_options.driver_config;
+            Mount::Volume { source, target, driver: name.clone(), options: options.clone(), read_only }
+        }
+        "bind" => Mount::Bind { source, target, read_only },
+        kind => Mount::Other { kind: kind.to_owned(), target },
+    }
+}
+
+/// `source:target[:options]`, as `docker run -v` leaves it.
+fn bind(text: &str) -> Mount {
+    let mut parts = text.splitn(3, ':');
+    let (source, target) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let read_only = parts.next().is_some_and(|options| options.split(',').any(|option| option == "ro"));
+    let (source, target) = (source.to_owned(), target.to_owned());
+    if source.starts_with('/') {
+        Mount::Bind { source, target, read_only }
+    } else {
+        Mount::Volume { source, target, driver: String::new(), options: BTreeMap::new(), read_only }
+    }
+}
+
+fn ulimit(raw: &raw::Ulimit) -> Ulimit {
+    Ulimit { name: raw.name.clone(), soft: raw.soft, hard: raw.hard }
+}
+
+/// The networks in the order in which they were asked for, then others by name. The default bridge counts only
+/// when it was asked for.
+fn attached(container: &raw::Container, asked: &Asked, names: &BTreeMap<String, String>) -> Vec<String> {
+    let mode = &container.host_config.network_mode;
+    let mode = names.get(mode).unwrap_or(mode);
+    let mut left: BTreeSet<&String> = container.network_settings.networks.keys().collect();
+    let mut ordered: Vec<String> = Vec::new();
+    for wanted in asked.networks.iter().chain(std::iter::once(mode)) {
+        if left.remove(wanted) {
+            ordered.push(wanted.clone());
+        }
+    }
+    if !asked.networks.iter().any(|network| network == "bridge") {
+        left.remove(&"bridge".to_owned());
+        ordered.retain(|network| network != "bridge");
+    }
+    ordered.extend(left.into_iter().cloned());
+    ordered
+}
+
+fn ports(host: &raw::HostConfig) -> Vec<Port> {
+    let mut ports = Vec::new();
+    for (inside, bindings) in &host.port_bindings {
+        let (target, protocol) = inside.split_once('/').unwrap_or((inside, "tcp"));
+        let Ok(target) = target.parse() else { continue };
+        for binding in bindings.iter().flatten() {
+            // An empty or zero port is the engine's choice: no number that could be wanted.
+            let published = binding.host_port.parse().unwrap_or(0);
+            ports.push(Port { protocol: protocol.to_owned(), ..Port::tcp(published, target) });
+        }
+    }
+    ports.sort();
+    ports
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(json: serde_json::Value) -> raw::Container {
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn read(container: &raw::Container, image: &raw::Config) -> ObservedService {
+        super::container(name(container).unwrap(), container, image, &BTreeMap::new()).0
+    }
+
+    fn bare(config: serde_json::Value) -> raw::Container {
+        raw(serde_json::json!({
+            "Id": "f".repeat(64),
+            "Name": "/app",
+            "State": {"Status": "running"},
+            "Config": config,
+            "HostConfig": {"NetworkMode": "default"},
+            "NetworkSettings": {"Networks": {"bridge": {}}},
+        }))
+    }
+
+    #[test]
+    fn what_an_image_brings_along_is_not_ours() {
+        let image: raw::Config = serde_json::from_value(serde_json::json!({
+            "Env": ["PATH=/bin", "A=image"],
+            "Cmd": ["serve"],
+            "User": "7",
+            "Labels": {"traefik.enable": "true"},
+        }))
+        .unwrap();
+        let container = bare(serde_json::json!({
+            "Image": "app:1",
+            "Env": ["B=1", "A=ours", "PATH=/bin"],
+            "Cmd": ["serve"],
+            "User": "7",
+            "Labels": {"traefik.enable": "true"},
+        }));
+        let found = read(&container, &image);
+        let mut wanted = ServiceSpec::new(ServiceName::new("app").unwrap(), "app:1");
+        wanted.env = vec![EnvVar::new("B", "1"), EnvVar::new("A", "ours")];
+        assert_eq!(found.spec, wanted);
+        assert_eq!(found.mark, None);
+    }
+
+    #[test]
+    fn what_was_asked_for_decides_where_the_image_says_the_same() {
+        let mut wanted = ServiceSpec::new(ServiceName::new("app").unwrap(), "app:1");
+        wanted.env = vec![EnvVar::new("A", "1"), EnvVar::new("SAME", "x")];
+        wanted.user = Some("7".into());
+        wanted.labels.insert("traefik.enable".into(), "true".into());
+        let asked = serde_json::to_string(&Asked::of(&wanted)).unwrap();
+        let container = bare(serde_json::json!({
+            "Image": "app:1",
+            "Env": ["A=1", "SAME=x"],
+            "User": "7",
+            "Labels": {"traefik.enable": "true", LABEL_ASKED: asked},
+        }));
+        assert!(!needs_image(&container));
+        assert_eq!(read(&container, &raw::Config::default()).spec, wanted);
+        assert!(!asked.contains('x'), "no value is in the label: {asked}");
+    }
+
+    #[test]
+    fn networks_come_in_the_order_that_was_asked_for() {
+        let mut wanted = ServiceSpec::new(ServiceName::new("app").unwrap(), "app:1");
+        wanted.networks = vec!["z".into(), "a".into()];
+        let mut container = bare(serde_json::json!({
+            "Image": "app:1",
+            "Labels": {LABEL_ASKED: serde_json::to_string(&Asked::of(&wanted)).unwrap()},
+        }));
+        let connect = |container: &mut raw::Container, names: &[&str]| {
+            let networks: BTreeMap<&str, serde_json::Value> =
+                names.iter().map(|name| (*name, serde_json::json!({}))).collect();
+            container.network_settings = serde_json::from_value(serde_json::json!({"Networks": networks})).unwrap();
+        };
+        connect(&mut container, &["a", "z"]);
+        assert_eq!(read(&container, &raw::Config::default()).spec.networks, ["z", "a"]);
+        connect(&mut container, &["a", "other"]);
+        assert_eq!(read(&container, &raw::Config::default()).spec.networks, ["a", "other"]);
+    }
+
+    #[test]
+    fn a_container_that_does_not_run_has_no_replicas() {
+        let mut container = bare(serde_json::json!({"Image": "app:1"}));
+        for (status, code, replicas, state) in [
+            ("running", 0, 1, TaskState::Running),
+            ("created", 0, 0, TaskState::Ready),
+            ("exited", 0, 0, TaskState::Complete),
+            ("exited", 3, 0, TaskState::Failed),
+            ("paused", 0, 0, TaskState::Shutdown),
+        ] {
+            container.state.status = status.into();
+            container.state.exit_code = code;
+            let name = name(&container).unwrap();
+            let (service, task) = super::container(name, &container, &raw::Config::default(), &BTreeMap::new());
+            assert_eq!((service.spec.replicas, task.state), (replicas, state), "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn containers_of_swarm_tasks_and_other_cases_bear_no_name_of_ours() {
+        let mut container = bare(serde_json::json!({"Image": "app:1"}));
+        for odd in ["/app.1.x7k", "/App", "/-"] {
+            container.name = odd.into();
+            assert_eq!(name(&container), None, "{odd}");
+        }
+    }
+}
