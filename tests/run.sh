@@ -64,6 +64,8 @@ git git
 jq jq
 prometheus prometheus
 promtool prometheus
+chromium chromium
+chromedriver chromium-driver
 pkg-config pkg-config
 cc build-essential
 shellcheck shellcheck
