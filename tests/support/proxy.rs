@@ -1,0 +1,116 @@
+//! A proxy in front of an engine that does what networks and managers do on bad days.
+//!
+//! It carries one request per connection, so that each can be met with a fault by its first line.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, dead_code, unreachable_pub, reason = "support for tests")]
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+
+/// What happens to a request.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// It is carried out, and the connection breaks before the answer.
+    LoseAnswer,
+    /// The connection breaks after so many bytes of the answer.
+    CutAnswer(usize),
+    /// The head of the answer arrives, and then nothing more.
+    Mute,
+    /// Somebody else answers.
+    Say(u16, String),
+}
+
+/// A proxy; ends when it is dropped.
+pub struct Proxy {
+    path: PathBuf,
+    faults: Arc<Mutex<Vec<(String, Fault)>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Proxy {
+    /// A proxy in front of the engine at `engine`, with its own socket in the folder `dir`.
+    pub fn start(engine: &Path, dir: &Path) -> Proxy {
+        let path = dir.join("proxy.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let faults: Arc<Mutex<Vec<(String, Fault)>>> = Arc::default();
+        let (engine, shared) = (engine.to_owned(), Arc::clone(&faults));
+        let task = tokio::spawn(async move {
+            let mut carriers = tokio::task::JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                let (engine, faults) = (engine.clone(), Arc::clone(&shared));
+                // A connection that breaks is what this is about.
+                carriers.spawn(async move { carry(client, &engine, &faults).await.unwrap_or_default() });
+            }
+        });
+        Proxy { path, faults, task }
+    }
+
+    /// Address as `DOCKER_HOST` has it.
+    pub fn host(&self) -> String {
+        format!("unix://{}", self.path.display())
+    }
+
+    /// From now on, requests whose first line holds `request` (without the API's version) meet the fault.
+    pub fn fault(&self, request: &str, fault: Fault) {
+        self.faults.lock().unwrap().push((request.to_owned(), fault));
+    }
+
+    /// From now on all is well.
+    pub fn heal(&self) {
+        self.faults.lock().unwrap().clear();
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn carry(mut client: UnixStream, engine: &Path, faults: &Mutex<Vec<(String, Fault)>>) -> std::io::Result<()> {
+    let mut request = Vec::new();
+    let end = loop {
+        if let Some(end) = request.windows(4).position(|window| window == b"\r\n\r\n") {
+            break end;
+        }
+        if client.read_buf(&mut request).await? == 0 {
+            return Ok(());
+        }
+    };
+    let head = String::from_utf8_lossy(&request[..end]).into_owned();
+    let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    while request.len() < end + 4 + length.unwrap_or(0) {
+        client.read_buf(&mut request).await?;
+    }
+    let first = head.lines().next().unwrap_or_default().replacen("/v1.41/", "/", 1);
+    let fault =
+        faults.lock().unwrap().iter().find(|(pattern, _)| first.contains(pattern)).map(|(_, fault)| fault.clone());
+
+    if let Some(Fault::Say(status, body)) = &fault {
+        let head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+        return client.write_all(format!("{head}{body}").as_bytes()).await;
+    }
+    let mut upstream = UnixStream::connect(engine).await?;
+    upstream.write_all(head.as_bytes()).await?;
+    upstream.write_all(b"\r\nConnection: close").await?;
+    upstream.write_all(&request[end..]).await?;
+    match fault {
+        None => _ = tokio::io::copy_bidirectional(&mut client, &mut upstream).await?,
+        Some(Fault::LoseAnswer) => _ = upstream.read_to_end(&mut Vec::new()).await?,
+        Some(Fault::CutAnswer(length)) => _ = tokio::io::copy(&mut upstream.take(length as u64), &mut client).await?,
+        Some(Fault::Mute) => {
+            let mut answer = Vec::new();
+            while !answer.windows(4).any(|window| window == b"\r\n\r\n") {
+                upstream.read_buf(&mut answer).await?;
+            }
+            client.write_all(&answer).await?;
+            // Until the client has enough of it.
+            client.read_to_end(&mut Vec::new()).await?;
+        }
+        Some(Fault::Say(..)) => {}
+    }
+    Ok(())
+}
