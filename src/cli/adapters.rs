@@ -7,6 +7,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt as _};
 
 use crate::model::{PlatformSnapshot, RegistrySnapshot, Step, StepFailure};
+use crate::platform::docker::DockerPlatform;
 use crate::platform::swarm::Swarm;
 use crate::platform::{Platform, PlatformError};
 use crate::registry::embedded::EmbeddedRegistry;
@@ -16,30 +17,36 @@ use crate::registry::{Registry, RegistryError};
 pub(super) enum AnyPlatform {
     /// Docker Swarm.
     Swarm(Swarm),
+    /// Plain containers.
+    Docker(DockerPlatform),
 }
 
 impl Platform for AnyPlatform {
     async fn observe(&self, follow: &BTreeSet<String>) -> Result<Arc<PlatformSnapshot>, PlatformError> {
         match self {
             AnyPlatform::Swarm(swarm) => swarm.observe(follow).await,
+            AnyPlatform::Docker(docker) => docker.observe(follow).await,
         }
     }
 
     fn refresh(&self) {
         match self {
             AnyPlatform::Swarm(swarm) => swarm.refresh(),
+            AnyPlatform::Docker(docker) => docker.refresh(),
         }
     }
 
     async fn execute(&self, step: &Step) -> Result<(), StepFailure> {
         match self {
             AnyPlatform::Swarm(swarm) => swarm.execute(step).await,
+            AnyPlatform::Docker(docker) => docker.execute(step).await,
         }
     }
 
     fn events(&self) -> impl Stream<Item = ()> + Send + 'static {
         let events: BoxStream<'static, ()> = match self {
             AnyPlatform::Swarm(swarm) => swarm.events().boxed(),
+            AnyPlatform::Docker(docker) => docker.events().boxed(),
         };
         events
     }

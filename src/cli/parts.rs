@@ -13,6 +13,7 @@ use crate::desired::remote::RemoteOptions;
 use crate::desired::{Loader, LoaderOptions};
 use crate::model::PlatformKind;
 use crate::plan::{Guard, Policy};
+use crate::platform::docker::DockerPlatform;
 use crate::platform::engine::Engine;
 use crate::platform::swarm::{Pace, Swarm};
 use crate::registry::embedded::EmbeddedRegistry;
@@ -76,13 +77,11 @@ fn loader_options(context: &Context) -> LoaderOptions {
 pub(super) fn platform(context: &Context) -> Result<Arc<AnyPlatform>, CliError> {
     let config = &context.config;
     let engine = Engine::new(host(config), config.tls_directory.as_deref()).map_err(CliError::Platform)?;
-    match config.settings.platform {
-        PlatformKind::Swarm => {
-            let pace = Pace { resync: config.resync, ..Pace::default() };
-            Ok(Arc::new(AnyPlatform::Swarm(Swarm::start(engine, pace))))
-        }
-        PlatformKind::Docker => Err(CliError::usage("the docker platform is not available", "use --platform swarm")),
-    }
+    let pace = Pace { resync: config.resync, ..Pace::default() };
+    Ok(Arc::new(match config.settings.platform {
+        PlatformKind::Swarm => AnyPlatform::Swarm(Swarm::start(engine, pace)),
+        PlatformKind::Docker => AnyPlatform::Docker(DockerPlatform::start(engine, pace)),
+    }))
 }
 
 /// What holds records. Nothing is asked of it yet.
