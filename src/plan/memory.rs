@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::model::{
     Command, ConditionKind, Desired, DesiredResource, FailureKind, Health, Observed, Plan, PlannedStep, PruneVerdict,
-    Record, RecordId, ResourceId, ServiceId, ServiceName, SpecHash, Step, StepFailure, Sync, UpdateState, Wait,
+    Record, RecordId, ResourceId, ServiceId, ServiceName, SpecHash, Step, StepFailure, Sync, TaskView, UpdateState,
+    Wait,
 };
 
 use super::Policy;
@@ -203,8 +204,12 @@ impl Memory {
             platform.tasks.get(id).is_some_and(|tasks| tasks.iter().any(|task| task.state.is_active()))
         };
         self.departing.retain(|id, _| present.contains(id) || lives(id));
-        // a wait that has run out stays run out for as long as the tasks are there
-        self.ending.retain(|id, _| lives(id));
+        let ends = |id: &ServiceId| {
+            let on_its_way = |task: &TaskView| task.state.is_active() && !(task.wanted && present.contains(id));
+            platform.tasks.get(id).is_some_and(|tasks| tasks.iter().any(on_its_way))
+        };
+        // a wait that has run out stays run out for as long as such tasks are there
+        self.ending.retain(|id, _| ends(id));
         for id in waits {
             self.ending.entry(id.clone()).or_insert(observed.at);
         }
