@@ -125,7 +125,7 @@ impl Default for Deploy {
 }
 
 /// A device.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Device {
     /// Key below `devices:`.
     pub name: String,
@@ -142,6 +142,19 @@ pub struct Device {
     pub config_with_nulls: String,
     /// The same without nulls: `CONNECTOR_CONFIG`.
     pub config: String,
+}
+
+/// Without the configuration, which holds the environment of the adapter.
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Device")
+            .field("name", &self.name)
+            .field("place", &self.place)
+            .field("uuid", &self.uuid)
+            .field("uns", &self.uns)
+            .field("connector", &self.connector)
+            .finish_non_exhaustive()
+    }
 }
 
 /// `connector`.

@@ -88,7 +88,7 @@ pub enum Severity {
 ///
 /// `message` and `hint` never quote an environment value, so that a problem may be logged. `source_line`
 /// quotes the file and is for a person's terminal only.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// Error or warning.
     #[serde(skip_serializing_if = "is_error")]
@@ -112,6 +112,13 @@ pub struct Problem {
     /// How many characters from `column` on are meant, at least 1.
     #[serde(skip)]
     pub width: u32,
+}
+
+/// Without the source line, which may show an environment value.
+impl fmt::Debug for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.severity)
+    }
 }
 
 fn is_error(severity: &Severity) -> bool {

@@ -8,7 +8,7 @@ use super::names::{AssetUuid, InstanceName, ResourceId};
 
 /// One fact that a resource needs the registry to hold. How it becomes Kafka messages or rows is the
 /// registry's business; planning compares these values.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum Record {
     /// An asset with its attributes and its place in the namespace.
     Asset(AssetRecord),
@@ -39,6 +39,19 @@ pub enum Record {
         /// The device as JSON, nulls kept: the command's `device_config`.
         config: String,
     },
+}
+
+/// A device's configuration holds the environment of its adapter, and is not shown.
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Record::Asset(asset) => asset.fmt(f),
+            Record::Connector { config, .. } | Record::CoordinatorDevice { config, .. } => {
+                write!(f, "{} <{} bytes>", self.id(), config.len())
+            }
+            Record::MetricsTarget { host, port, path, .. } => write!(f, "{} {host}:{port}{path}", self.id()),
+        }
+    }
 }
 
 impl Record {
