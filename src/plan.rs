@@ -65,6 +65,30 @@ pub struct Policy {
     pub expectation: Duration,
 }
 
+/// How long a resource may be on its way unless told otherwise: pulling a large image over a factory's line takes
+/// minutes.
+pub const DEFAULT_PROGRESS_DEADLINE: Duration = Duration::from_secs(600);
+
+/// How long a write may stay invisible unless told otherwise: ksqlDB follows its topics within seconds, and within a
+/// minute while it rebalances.
+pub const DEFAULT_EXPECTATION: Duration = Duration::from_secs(60);
+
+impl Policy {
+    /// The defaults: everything is planned for, and pruned within the default guard.
+    pub fn new(instance: InstanceName) -> Self {
+        Policy {
+            instance,
+            prune: true,
+            guard: Guard::default(),
+            prune_confirmed: false,
+            scope: None,
+            remove: BTreeSet::new(),
+            progress_deadline: DEFAULT_PROGRESS_DEADLINE,
+            expectation: DEFAULT_EXPECTATION,
+        }
+    }
+}
+
 /// The prune guard: a plan that would remove everything, or more than `count` resources and more than
 /// `fraction` of those managed, removes nothing.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -8,6 +8,8 @@
 //!
 //! - `observe` answers from a cache that the engine's events keep warm; a full list on a timer and after every
 //!   reconnect corrects it. One list of services and one of tasks, never a call per service.
+//! - What `execute` has done by the time it returns is seen by every `observe` that begins later, whatever
+//!   becomes of the engine's events: otherwise the next pass would plan it once more.
 //! - A snapshot that rests on a failing or possibly stale read says so (`complete: false`).
 //! - An update starts from the service as the engine holds it, so that fields that we do not own survive.
 
