@@ -51,6 +51,9 @@ pub mod http;
 pub mod model;
 pub mod plan;
 pub mod platform;
+pub mod reconcile;
 pub mod registry;
 pub mod render;
 pub mod report;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

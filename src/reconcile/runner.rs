@@ -1,0 +1,459 @@
+//! The loop: takes triggers, makes passes, hands steps to the executor, keeps the memory.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::executor::{Done, End, Executor, Leave, Progress};
+use super::look::{self, RegistryReader, Sighting};
+use super::manifests::Manifests;
+use super::retries::{Retries, Selection, same_meaning};
+use super::trigger::{Pending, Trigger, describe};
+use super::waits::{Soon, is_on_its_way};
+use super::{Options, Parts};
+use crate::clock::Clock;
+use crate::desired::Source;
+use crate::model::{Command, Desired, FailureKind, Observed, Plan, PlannedStep, ResourceId, StepFailure};
+use crate::plan::{self, Memory, Policy};
+use crate::platform::Platform;
+use crate::registry::Registry;
+use crate::report::{Event, Pass, Report, StepReport};
+
+/// A plan that wants to be looked at again does so no sooner than this, so that no mistake in a deadline can
+/// make the loop spin.
+const SHORTEST_RECHECK: Duration = Duration::from_millis(100);
+
+/// What a pass left for whoever watches the loop.
+pub(super) struct Passed {
+    pub(super) plan: Option<Arc<Plan>>,
+    pub(super) desired: Arc<Desired>,
+    pub(super) source_error: Option<String>,
+    pub(super) platform_error: Option<String>,
+    pub(super) registry_error: Option<String>,
+}
+
+/// What came of waiting.
+pub(super) enum Turn {
+    /// A pass was made.
+    Passed(Passed),
+    /// A step ended.
+    Stepped(Arc<Event>),
+    /// Something else happened; nothing to tell.
+    Quiet,
+    /// Told to stop.
+    Stopped,
+}
+
+/// The loop's state.
+pub(super) struct Runner<S, P, R, C> {
+    manifests: Manifests<S>,
+    source_changes: BoxStream<'static, ()>,
+    platform: Arc<P>,
+    platform_events: BoxStream<'static, ()>,
+    registry: Arc<R>,
+    registry_reader: RegistryReader<R>,
+    registry_events: BoxStream<'static, ()>,
+    clock: Arc<C>,
+    report: Report,
+    commands: Option<mpsc::Receiver<Command>>,
+    stop: CancellationToken,
+    executor: Executor<P, R, C>,
+    progress: mpsc::UnboundedReceiver<Progress>,
+
+    policy: Policy,
+    memory: Memory,
+    retries: Retries,
+    platform_error: Option<String>,
+    registry_error: Option<String>,
+    generations: (u64, u64),
+    /// Resources whose task ended after the look of the present pass began.
+    ended: BTreeSet<ResourceId>,
+
+    pending: Pending,
+    resync: Duration,
+    next_timer: Duration,
+    retry_due: Option<Duration>,
+    soon: Soon,
+}
+
+impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
+    pub(super) fn new(parts: Parts<S, P, R, C>, options: Options, stop: CancellationToken) -> Self {
+        let Parts { loader, compiler, platform, registry, clock, report, commands, permission } = parts;
+        let (executor, progress) = Executor::new(
+            Arc::clone(&platform),
+            Arc::clone(&registry),
+            Arc::clone(&clock),
+            permission,
+            options.concurrency,
+        );
+        let now = clock.now();
+        let mut pending = Pending::default();
+        pending.add(Trigger::Started, now);
+        let mut runner = Runner {
+            source_changes: loader.changes().fuse().boxed(),
+            platform_events: platform.events().fuse().boxed(),
+            registry_events: registry.events().fuse().boxed(),
+            registry_reader: RegistryReader::new(Arc::clone(&registry)),
+            manifests: Manifests::new(loader, compiler),
+            platform,
+            registry,
+            clock,
+            report,
+            commands,
+            stop,
+            executor,
+            progress,
+            policy: options.policy,
+            memory: Memory::default(),
+            retries: Retries::new(options.seed),
+            platform_error: None,
+            registry_error: None,
+            generations: (0, 0),
+            ended: BTreeSet::new(),
+            pending,
+            resync: options.resync,
+            next_timer: now + options.resync,
+            retry_due: None,
+            soon: Soon::default(),
+        };
+        runner.manifests.load();
+        runner
+    }
+
+    /// Waits for the next thing to happen and deals with it.
+    pub(super) async fn turn(&mut self) -> Turn {
+        let now = self.clock.now();
+        self.ring(now);
+        // The first pass waits for the first read of the source.
+        let due = self.pending.due().filter(|_| self.manifests.is_read());
+        if due.is_some_and(|due| due <= now) && !self.stop.is_cancelled() {
+            return self.pass().await;
+        }
+        let wake = [due, self.retry_due, self.soon.due].into_iter().flatten().fold(self.next_timer, Duration::min);
+        let until = tokio::time::sleep(wake.saturating_sub(now));
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Turn::Stopped,
+            Some(progress) = self.progress.recv() => self.progressed(progress),
+            command = receive(&mut self.commands) => {
+                self.command(command);
+                Turn::Quiet
+            }
+            Some(()) = self.source_changes.next() => {
+                self.manifests.load();
+                Turn::Quiet
+            }
+            changed = self.manifests.loaded() => {
+                if changed {
+                    self.pending.add(Trigger::SourceChanged, self.clock.now());
+                }
+                Turn::Quiet
+            }
+            Some(()) = self.platform_events.next() => {
+                self.pending.add(Trigger::PlatformEvent, self.clock.now());
+                Turn::Quiet
+            }
+            Some(()) = self.registry_events.next() => {
+                self.pending.add(Trigger::RegistryEvent, self.clock.now());
+                Turn::Quiet
+            }
+            sound = self.registry_reader.finished() => {
+                if !sound {
+                    self.spare();
+                }
+                self.pending.add(Trigger::RegistryEvent, self.clock.now());
+                Turn::Quiet
+            }
+            () = until => Turn::Quiet,
+        }
+    }
+
+    /// Turns times that have come into triggers.
+    fn ring(&mut self, now: Duration) {
+        if self.next_timer <= now {
+            self.next_timer = now + self.resync;
+            self.look_afresh(Trigger::Timer, now);
+            self.manifests.load();
+        }
+        if self.retry_due.is_some_and(|due| due <= now) {
+            self.retry_due = None;
+            self.look_afresh(Trigger::Retry, now);
+        }
+        if self.soon.due.is_some_and(|due| due <= now) {
+            self.soon.due = None;
+            self.look_afresh(Trigger::Retry, now);
+        }
+    }
+
+    /// Asks for a pass that rests on full reads.
+    fn look_afresh(&mut self, trigger: Trigger, now: Duration) {
+        self.platform.refresh();
+        self.registry.refresh();
+        self.pending.add(trigger, now);
+    }
+
+    /// One pass: look, plan, hand over.
+    async fn pass(&mut self) -> Turn {
+        let begun = self.clock.now();
+        let reasons = self.pending.take();
+        self.ended.clear();
+        let Some(seen) = self.look().await else { return Turn::Stopped }; // I/O
+        let planned_at = self.clock.now();
+        let observed = Observed {
+            at: planned_at,
+            platform: seen.platform.as_ref().ok().cloned(),
+            registry: seen.registry.as_ref().ok().cloned(),
+        };
+        change_of_sight("platform", &mut self.platform_error, seen.platform.err());
+        change_of_sight("registry", &mut self.registry_error, seen.registry.err());
+        let plan = (observed.platform.is_some() || observed.registry.is_some()).then(|| self.decide(&observed)); // pure
+        let selection = plan.as_ref().map(|plan| self.select(plan, &observed)).unwrap_or_default(); // pure
+        let jobs = selection.jobs.len();
+        self.executor.submit(selection.jobs);
+
+        let now = self.clock.now();
+        let took = now.saturating_sub(begun);
+        self.pending.rest(now, now.saturating_sub(planned_at));
+        self.report.pass(&Pass {
+            wall: self.clock.wall(),
+            took,
+            desired: self.manifests.desired(),
+            observed: &observed,
+            plan: plan.as_ref(),
+            retries: &selection.waiting,
+            source_error: self.manifests.error(),
+            platform_error: self.platform_error.as_deref(),
+            registry_error: self.registry_error.as_deref(),
+        });
+        debug!(reasons = describe(&reasons), ?took, jobs, waiting = selection.waiting.len(), "pass");
+        Turn::Passed(Passed { plan, ..self.blank() })
+    }
+
+    /// Reads both sides while tasks go on; none when told to stop.
+    async fn look(&mut self) -> Option<Sighting> {
+        let mut platform = look::platform(Arc::clone(&self.platform), self.manifests.follow()).boxed();
+        let platform = loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return None,
+                Some(progress) = self.progress.recv() => { self.progressed(progress); }
+                answer = &mut platform => break answer,
+            }
+        };
+        // At once, and not only when the plan is made: until then tasks go on.
+        if !self.manifests.desired().complete || !platform.as_ref().is_ok_and(|snapshot| snapshot.complete) {
+            self.spare();
+        }
+        let registry = self.registry_reader.read().await;
+        if !registry.as_ref().is_ok_and(|snapshot| snapshot.complete) {
+            self.spare();
+        }
+        Some(Sighting { platform, registry })
+    }
+
+    /// Lets tasks under way take nothing away: something cannot be seen or read in full.
+    fn spare(&self) {
+        for running in self.executor.running().values() {
+            running.restrict(Leave::NothingDestructive);
+        }
+    }
+
+    fn decide(&mut self, observed: &Observed) -> Arc<Plan> {
+        let plan = plan::plan(self.manifests.desired(), observed, &self.policy, &self.memory);
+        self.memory.learn(self.manifests.desired(), observed, &plan);
+        Arc::new(plan)
+    }
+
+    /// Picks what may be carried out now, restrains what is under way, and sets the next times to look.
+    fn select(&mut self, plan: &Plan, observed: &Observed) -> Selection {
+        let platform = observed.platform.as_ref();
+        let registry = observed.registry.as_ref();
+        self.generations = (
+            platform.map_or(self.generations.0, |snapshot| snapshot.generation),
+            registry.map_or(self.generations.1, |snapshot| snapshot.generation),
+        );
+        for (resource, running) in self.executor.running() {
+            let wanted = self.manifests.desired().resources.get(resource);
+            let still_meant = match (&running.desired, wanted) {
+                (Some(one), Some(other)) => Arc::ptr_eq(one, other) || same_meaning(one, other),
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            };
+            if !still_meant || self.memory.suspended.contains(resource) {
+                running.restrict(Leave::Nothing);
+            }
+        }
+        let (executor, ended) = (&self.executor, &self.ended);
+        let busy = |resource: &ResourceId| executor.running().contains_key(resource) || ended.contains(resource);
+        let selection = self.retries.select(plan, self.manifests.desired(), observed, busy);
+        let now = observed.at;
+        self.retry_due = selection.due;
+        let on_their_way = plan
+            .resources
+            .iter()
+            .filter(|(resource, planned)| !busy(resource) && is_on_its_way(planned))
+            .map(|(resource, _)| resource.clone())
+            .collect();
+        self.soon.watch(on_their_way, now, self.resync);
+        if let Some(recheck) = plan.recheck {
+            let ripe = now + recheck.max(SHORTEST_RECHECK);
+            self.soon.due = Some(self.soon.due.map_or(ripe, |due| due.min(ripe)));
+        }
+        selection
+    }
+
+    fn progressed(&mut self, progress: Progress) -> Turn {
+        let now = self.clock.now();
+        match progress {
+            Progress::Step(done) => {
+                let Done { resource, step, outcome, took } = *done;
+                self.memory.step_done(&self.policy, &resource, &step, &outcome, now);
+                if let Err(failure) = &outcome {
+                    self.failed(&resource, &step, failure, now);
+                }
+                let origin = self.manifests.desired().resources.get(&resource).map(|wanted| wanted.origin.clone());
+                log(&resource, &step, &outcome, self.manifests.desired(), took);
+                let report = StepReport::of(
+                    resource,
+                    origin,
+                    self.manifests.desired().revision.clone(),
+                    &step,
+                    outcome,
+                    self.clock.wall(),
+                    took,
+                );
+                Turn::Stepped(self.report.step(report))
+            }
+            Progress::Ended { resource, end } => {
+                let running = self.executor.ended(&resource);
+                self.ended.insert(resource.clone());
+                match (end, running) {
+                    (End::Done, Some(running)) => self.retries.succeeded(&resource, running.fingerprint, now),
+                    (End::Died, running) => {
+                        warn!(%resource, "the task of this resource died");
+                        let desired = running.and_then(|running| running.desired);
+                        let kind = FailureKind::Ambiguous;
+                        self.retries.failed(&resource, desired, kind, None, self.generations, now);
+                    }
+                    (End::Done | End::Failed | End::Stopped, _) => {}
+                }
+                self.pending.add(Trigger::StepDone, now);
+                Turn::Quiet
+            }
+        }
+    }
+
+    fn failed(&mut self, resource: &ResourceId, step: &PlannedStep, failure: &StepFailure, now: Duration) {
+        let desired = self.executor.running().get(resource).and_then(|running| running.desired.clone());
+        self.retries.failed(resource, desired, failure.kind, Some(step), self.generations, now);
+        // What the last look saw is not what there is: the next one must be a new one.
+        self.platform.refresh();
+        self.registry.refresh();
+    }
+
+    fn command(&mut self, command: Command) {
+        info!(?command, "command");
+        self.memory.command(&command);
+        match command {
+            Command::Reconcile { .. } => {
+                self.retries.forgive_all();
+                self.manifests.load();
+            }
+            Command::Suspend(resource) => {
+                if let Some(running) = self.executor.running().get(&resource) {
+                    running.restrict(Leave::Nothing);
+                }
+            }
+            Command::Resume(resource) => self.retries.forgive(&resource),
+        }
+        self.look_afresh(Trigger::Person, self.clock.now());
+    }
+
+    /// Ends well: calls in flight are finished and reported, nothing new is started. Whether everything ended
+    /// within `limit`.
+    pub(super) async fn finish(&mut self, limit: Duration) -> bool {
+        self.executor.close();
+        let drained = self.executor.drain(limit).await;
+        while let Ok(progress) = self.progress.try_recv() {
+            self.progressed(progress);
+        }
+        drained
+    }
+
+    /// What is known before the first pass.
+    pub(super) fn blank(&self) -> Passed {
+        Passed {
+            plan: None,
+            desired: Arc::clone(self.manifests.desired()),
+            source_error: self.manifests.error().map(str::to_owned),
+            platform_error: self.platform_error.clone(),
+            registry_error: self.registry_error.clone(),
+        }
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        !self.executor.is_idle()
+    }
+
+    pub(super) fn retries(&self) -> &Retries {
+        &self.retries
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.clock.now()
+    }
+
+    /// Has the next timed look come no later than `at`.
+    pub(super) fn look_by(&mut self, at: Duration) {
+        self.next_timer = self.next_timer.min(at);
+    }
+}
+
+/// Keeps the latest error of one side, and tells when it changes.
+fn change_of_sight(side: &str, before: &mut Option<String>, now: Option<impl std::error::Error>) {
+    let now = now.map(|error| error.to_string());
+    match &now {
+        Some(error) if before.as_ref() != Some(error) => warn!(%error, "the {side} cannot be observed"),
+        None if before.is_some() => info!("the {side} can be observed again"),
+        Some(_) | None => {}
+    }
+    *before = now;
+}
+
+fn log(
+    resource: &ResourceId,
+    step: &PlannedStep,
+    outcome: &Result<(), StepFailure>,
+    desired: &Desired,
+    took: Duration,
+) {
+    let (verb, object, reason) = (step.step.verb().as_str(), step.step.object(), step.reason.as_str());
+    let revision = desired.revision.short();
+    let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    match outcome {
+        Ok(()) => info!(%resource, verb, object, reason, revision, outcome = "succeeded", milliseconds),
+        Err(failure) if failure.kind.is_race() => {
+            info!(%resource, verb, object, reason, revision, outcome = failure.kind.as_str(), milliseconds, "{failure}");
+        }
+        Err(failure) => {
+            warn!(%resource, verb, object, reason, revision, outcome = failure.kind.as_str(), milliseconds, "{failure}");
+        }
+    }
+}
+
+/// The next command; never when nobody can send one any more.
+async fn receive(commands: &mut Option<mpsc::Receiver<Command>>) -> Command {
+    if let Some(receiver) = commands {
+        if let Some(command) = receiver.recv().await {
+            return command;
+        }
+        *commands = None;
+    }
+    std::future::pending().await
+}

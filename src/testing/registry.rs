@@ -1,0 +1,345 @@
+//! A registry that shows what was written only after a while.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::Stream;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::{Call, Fault, Faults, Rng};
+use crate::model::{
+    AssetUuid, Availability, FailureKind, ObservedRecord, Record, RecordId, RegistrySnapshot, Step, StepFailure,
+};
+use crate::registry::{Registry, RegistryError};
+
+/// A registry in memory. Clones share it; it outlives the operator.
+#[derive(Debug, Clone)]
+pub struct FakeRegistry {
+    inner: Arc<Mutex<Inner>>,
+    changed: watch::Sender<u64>,
+    written: watch::Sender<usize>,
+    start: Instant,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// What was written.
+    truth: BTreeMap<RecordId, ObservedRecord>,
+    /// What reads show.
+    visible: BTreeMap<RecordId, Arc<ObservedRecord>>,
+    /// What reads will show, in the order of writing, and from when on.
+    coming: Vec<(Duration, RecordId, Option<ObservedRecord>)>,
+    /// Rows that come back by themselves if they are still gone then.
+    ghosts: Vec<(Duration, RecordId, ObservedRecord)>,
+    availability: BTreeMap<AssetUuid, Availability>,
+    generation: u64,
+    rng: Rng,
+    faults: Faults,
+    scripted: Vec<Option<Fault>>,
+    lag: Duration,
+    down: bool,
+    hangs: bool,
+    sound: bool,
+    calls: Vec<Call>,
+}
+
+/// A row that comes back does so within this time: ksqlDB's derived tables follow within seconds.
+const GHOST: u64 = 8_000;
+/// How long a write takes.
+const LATENCY: Duration = Duration::from_millis(5);
+/// A producer gives a message up after this long.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+impl FakeRegistry {
+    /// An empty registry that shows writes at once, in a tokio runtime.
+    pub fn new(seed: u64) -> Self {
+        FakeRegistry {
+            inner: Arc::new(Mutex::new(Inner {
+                truth: BTreeMap::new(),
+                visible: BTreeMap::new(),
+                coming: Vec::new(),
+                ghosts: Vec::new(),
+                availability: BTreeMap::new(),
+                generation: 0,
+                rng: Rng::new(seed),
+                faults: Faults::default(),
+                scripted: Vec::new(),
+                lag: Duration::ZERO,
+                down: false,
+                hangs: false,
+                sound: false,
+                calls: Vec::new(),
+            })),
+            changed: watch::Sender::new(0),
+            written: watch::Sender::new(0),
+            start: Instant::now(),
+        }
+    }
+
+    /// What may go wrong from now on.
+    pub fn faults(&self, faults: Faults) {
+        self.inner().faults = faults;
+    }
+
+    /// What the next writes meet, in order; `None` for nothing.
+    pub fn script(&self, faults: impl IntoIterator<Item = Option<Fault>>) {
+        self.inner().scripted.extend(faults);
+    }
+
+    /// How long what was written stays invisible.
+    pub fn lag(&self, lag: Duration) {
+        self.inner().lag = lag;
+    }
+
+    /// Whether it can be reached.
+    pub fn down(&self, down: bool) {
+        self.inner().down = down;
+    }
+
+    /// Whether reads that begin from now on never end.
+    pub fn hang(&self, hangs: bool) {
+        self.inner().hangs = hangs;
+    }
+
+    /// What an asset says of itself.
+    pub fn available(&self, asset: &AssetUuid, availability: Availability) {
+        self.inner().availability.insert(asset.clone(), availability);
+        self.tell();
+    }
+
+    /// How many writes so far.
+    pub fn writes(&self) -> usize {
+        *self.written.borrow()
+    }
+
+    /// Tells about each write as it comes in.
+    pub fn watch_writes(&self) -> watch::Receiver<usize> {
+        self.written.subscribe()
+    }
+
+    /// Every write so far.
+    pub fn calls(&self) -> Vec<Call> {
+        self.inner().calls.clone()
+    }
+
+    /// Every record that was written and not taken back.
+    pub fn records(&self) -> BTreeMap<RecordId, ObservedRecord> {
+        let mut inner = self.inner();
+        inner.advance(self.now());
+        inner.truth.clone()
+    }
+
+    /// Somebody else writes a record.
+    pub fn write(&self, record: Record, owner: Option<crate::model::record::RecordOwner>) {
+        let now = self.now();
+        let mut inner = self.inner();
+        let id = record.id();
+        inner.set(id, Some(ObservedRecord { record, owner }), now);
+        drop(inner);
+        self.touched();
+    }
+
+    /// Somebody else deletes a record.
+    pub fn erase(&self, id: &RecordId) {
+        let now = self.now();
+        self.inner().set(id.clone(), None, now);
+        self.touched();
+    }
+
+    fn touched(&self) {
+        let lost = {
+            let mut inner = self.inner();
+            let percent = inner.faults.events_lost;
+            inner.rng.chance(percent)
+        };
+        if !lost {
+            self.tell();
+        }
+    }
+
+    fn tell(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn carry_out(&self, step: &Step) -> Result<(), StepFailure> {
+        let (registry, step) = (self.clone(), step.clone());
+        let work = tokio::spawn(async move {
+            sleep(LATENCY).await;
+            let now = registry.now();
+            let outcome = registry.inner().apply(&step, now);
+            registry.touched();
+            outcome
+        });
+        work.await.unwrap_or_else(|_| Err(StepFailure::new(FailureKind::Ambiguous, "the registry died")))
+    }
+}
+
+impl Inner {
+    fn set(&mut self, id: RecordId, record: Option<ObservedRecord>, now: Duration) {
+        match &record {
+            Some(record) => self.truth.insert(id.clone(), record.clone()),
+            None => self.truth.remove(&id),
+        };
+        let seen = now + self.lag;
+        self.coming.push((seen, id, record));
+    }
+
+    fn advance(&mut self, now: Duration) {
+        let ghosts = std::mem::take(&mut self.ghosts);
+        for (at, id, record) in ghosts {
+            if at > now {
+                self.ghosts.push((at, id, record));
+            } else if self.truth.get(&id).is_some_and(|present| is_empty(&present.record)) {
+                self.set(id, Some(record), at);
+            }
+        }
+        let coming = std::mem::take(&mut self.coming);
+        for (at, id, record) in coming {
+            if at > now {
+                self.coming.push((at, id, record));
+                continue;
+            }
+            match record {
+                Some(record) => self.visible.insert(id, Arc::new(record)),
+                None => self.visible.remove(&id),
+            };
+        }
+    }
+
+    fn apply(&mut self, step: &Step, now: Duration) -> Result<(), StepFailure> {
+        self.advance(now);
+        match step {
+            Step::Register { record, owner } => {
+                let record = ObservedRecord { record: Record::clone(record), owner: Some(owner.clone()) };
+                self.set(record.record.id(), Some(record), now);
+                Ok(())
+            }
+            Step::Deregister { record } => {
+                let id = record.id();
+                let Some(found) = self.truth.get(&id).cloned() else { return Ok(()) };
+                let Record::Asset(asset) = &found.record else {
+                    self.set(id, None, now);
+                    return Ok(());
+                };
+                let percent = self.faults.resurrections;
+                if !asset.asset_type.is_empty() && self.rng.chance(percent) {
+                    let at = now + Duration::from_millis(self.rng.below(GHOST));
+                    self.ghosts.push((at, id.clone(), found.clone()));
+                }
+                let mut asset = asset.clone();
+                asset.asset_type.clear();
+                asset.docker_service.clear();
+                asset.references_above.clear();
+                asset.references_below.clear();
+                self.set(id, Some(ObservedRecord { record: Record::Asset(asset), owner: found.owner }), now);
+                Ok(())
+            }
+            Step::ForgetRecord { record } => {
+                self.set(record.clone(), None, now);
+                Ok(())
+            }
+            Step::CreateService { .. } | Step::UpdateService { .. } | Step::RemoveService { .. } => {
+                Err(StepFailure::new(FailureKind::Rejected, "not a step for a registry"))
+            }
+        }
+    }
+}
+
+/// An asset that was taken back and not forgotten yet.
+fn is_empty(record: &Record) -> bool {
+    matches!(record, Record::Asset(asset) if asset.asset_type.is_empty())
+}
+
+impl Registry for FakeRegistry {
+    async fn observe(&self) -> Result<Arc<RegistrySnapshot>, RegistryError> {
+        let hangs = self.inner().hangs;
+        if hangs {
+            std::future::pending::<()>().await;
+        }
+        let now = self.now();
+        let mut inner = self.inner();
+        inner.advance(now);
+        let Inner { rng, faults, .. } = &mut *inner;
+        let (fails, cut, partial) =
+            (rng.chance(faults.reads_fail), rng.chance(faults.reads_incomplete), rng.chance(faults.reads_partial));
+        if fails || inner.down {
+            inner.sound = false;
+            return Err(RegistryError { message: "the registry does not answer".into(), hint: None });
+        }
+        inner.generation += 1;
+        inner.sound = !cut;
+        let mut records = inner.visible.clone();
+        if cut || partial {
+            records.retain(|_, _| !inner.rng.chance(30));
+        }
+        Ok(Arc::new(RegistrySnapshot {
+            generation: inner.generation,
+            complete: !cut,
+            records,
+            availability: inner.availability.clone(),
+            warnings: Vec::new(),
+        }))
+    }
+
+    fn refresh(&self) {}
+
+    async fn execute(&self, step: &Step) -> Result<(), StepFailure> {
+        let fault = {
+            let mut inner = self.inner();
+            let scripted = (!inner.scripted.is_empty()).then(|| inner.scripted.remove(0));
+            let percent = inner.faults.writes;
+            let fault = match scripted {
+                Some(fault) => fault,
+                None if inner.down => Some(Fault::RequestLost),
+                None if inner.rng.chance(percent) => inner.rng.pick(&Fault::ALL).copied(),
+                None => None,
+            };
+            let call =
+                Call { at: self.now(), verb: step.verb(), object: step.object(), id: None, fault, sound: inner.sound };
+            inner.calls.push(call);
+            self.written.send_replace(inner.calls.len());
+            fault
+        };
+        let lost = || Err(StepFailure::new(FailureKind::Ambiguous, "the acknowledgement was lost"));
+        match fault {
+            Some(Fault::Refused) => {
+                sleep(LATENCY).await;
+                Err(StepFailure::new(FailureKind::Unavailable, "no broker can be reached"))
+            }
+            Some(Fault::RequestLost) => {
+                sleep(TIMEOUT).await;
+                lost()
+            }
+            Some(Fault::AnswerLost) => {
+                let _ = self.carry_out(step).await;
+                sleep(TIMEOUT).await;
+                lost()
+            }
+            Some(Fault::LateCommit) => {
+                let delay = Duration::from_millis(self.inner().rng.below(10_000));
+                let (registry, step) = (self.clone(), step.clone());
+                tokio::spawn(async move {
+                    sleep(delay).await;
+                    registry.carry_out(&step).await
+                });
+                lost()
+            }
+            // Writes are absolute: nobody can be overtaken.
+            Some(Fault::Overtaken) | None => self.carry_out(step).await,
+        }
+    }
+
+    fn events(&self) -> impl Stream<Item = ()> + Send + 'static {
+        super::hints(&self.changed)
+    }
+}

@@ -1,0 +1,261 @@
+//! The state of the engine, and how writes and time change it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::model::{
+    FailureKind, Mark, ServiceId, ServiceSpec, SpecHash, Step, StepFailure, TaskState, TaskView, UpdateState,
+};
+
+/// A service as the engine holds it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FakeService {
+    /// Full id.
+    pub id: ServiceId,
+    /// Raft index of its last change.
+    pub version: u64,
+    /// What is asked for.
+    pub spec: ServiceSpec,
+    /// Our labels.
+    pub mark: Option<Mark>,
+    /// Another mode than replicated.
+    pub foreign_mode: Option<String>,
+    /// What the engine says of its last update.
+    pub update: UpdateState,
+    /// When the tasks of the present spec began.
+    began: Duration,
+    /// What a rollback goes back to, and when one will.
+    previous: Option<Box<(ServiceSpec, Option<Mark>)>>,
+    rolls_back_at: Option<Duration>,
+}
+
+/// The engine.
+#[derive(Debug)]
+pub(super) struct Swarm {
+    pub(super) services: BTreeMap<ServiceId, FakeService>,
+    pub(super) networks: BTreeSet<String>,
+    pub(super) digests: BTreeMap<String, String>,
+    pub(super) leader: bool,
+    /// Tasks of removed services, and until when they run.
+    lingering: BTreeMap<ServiceId, (Vec<TaskView>, Duration)>,
+    index: u64,
+    made: u64,
+}
+
+/// A task starts within this time.
+const STARTUP: Duration = Duration::from_secs(2);
+/// The engine watches an updated task this long before it rolls back.
+const MONITOR: Duration = Duration::from_secs(5);
+/// Tasks go on this long after their service is gone (Engine 20.10, with the default stop grace period).
+const STOPPING: Duration = Duration::from_secs(10);
+/// An image that cannot run has this tag.
+const BROKEN: &str = ":broken";
+
+impl Default for Swarm {
+    fn default() -> Self {
+        Swarm {
+            services: BTreeMap::new(),
+            networks: BTreeSet::from(["factory-net".to_owned()]),
+            digests: BTreeMap::new(),
+            leader: true,
+            lingering: BTreeMap::new(),
+            index: 10,
+            made: 0,
+        }
+    }
+}
+
+impl Swarm {
+    /// Lets time do its work.
+    pub(super) fn advance(&mut self, now: Duration) {
+        self.lingering.retain(|_, (_, until)| *until > now);
+        let due: Vec<_> = self
+            .services
+            .values()
+            .filter(|service| service.rolls_back_at.is_some_and(|at| at <= now))
+            .map(|service| service.id.clone())
+            .collect();
+        for id in due {
+            let index = self.next_index();
+            if let Some(service) = self.services.get_mut(&id)
+                && let Some(previous) = service.previous.take()
+            {
+                (service.spec, service.mark) = *previous;
+                service.version = index;
+                service.update = UpdateState::RollbackCompleted("task failed".into());
+                service.began = now;
+                service.rolls_back_at = None;
+            }
+        }
+    }
+
+    /// Carries out a step, as the engine would.
+    pub(super) fn apply(&mut self, step: &Step, now: Duration) -> Result<(), StepFailure> {
+        self.advance(now);
+        if !self.leader {
+            return Err(StepFailure::new(FailureKind::Unavailable, "the swarm does not have a leader"));
+        }
+        match step {
+            Step::CreateService { spec, mark } => {
+                self.check(spec)?;
+                if self.services.values().any(|service| service.spec.name == spec.name) {
+                    return Err(StepFailure::new(FailureKind::Exists, "name conflicts with an existing object"));
+                }
+                self.create(ServiceSpec::clone(spec), Some(mark.clone()), now);
+                Ok(())
+            }
+            Step::UpdateService { id, version, spec, mark } => {
+                self.check(spec)?;
+                let index = self.next_index();
+                let Some(service) = self.services.get_mut(id) else {
+                    return Err(StepFailure::new(FailureKind::Gone, "service not found"));
+                };
+                if service.version != *version {
+                    return Err(StepFailure::new(FailureKind::Conflict, "update out of sequence"));
+                }
+                service.version = index;
+                let old = (std::mem::replace(&mut service.spec, ServiceSpec::clone(spec)), service.mark.clone());
+                service.mark = Some(mark.clone());
+                service.update = UpdateState::None;
+                service.rolls_back_at = None;
+                if old.0 != service.spec {
+                    service.began = now;
+                    service.rolls_back_at = service.spec.image.contains(BROKEN).then(|| now + MONITOR);
+                }
+                service.previous = Some(Box::new(old));
+                Ok(())
+            }
+            Step::RemoveService { id, .. } => {
+                if self.services.contains_key(id) {
+                    self.remove(&id.clone(), now);
+                    Ok(())
+                } else {
+                    Err(StepFailure::new(FailureKind::Gone, "service not found"))
+                }
+            }
+            Step::Register { .. } | Step::Deregister { .. } | Step::ForgetRecord { .. } => {
+                Err(StepFailure::new(FailureKind::Rejected, "not a step for a platform"))
+            }
+        }
+    }
+
+    fn check(&self, spec: &ServiceSpec) -> Result<(), StepFailure> {
+        match spec.networks.iter().find(|network| !self.networks.contains(*network)) {
+            Some(network) => Err(StepFailure::new(FailureKind::Dependency, format!("network {network} not found"))),
+            None if spec.image.contains(' ') => {
+                Err(StepFailure::new(FailureKind::Rejected, "invalid reference format"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn create(&mut self, spec: ServiceSpec, mark: Option<Mark>, now: Duration) -> ServiceId {
+        let version = self.next_index();
+        self.made += 1;
+        let id = ServiceId(format!("svc{:022}", self.made));
+        let service = FakeService {
+            id: id.clone(),
+            version,
+            spec,
+            mark,
+            foreign_mode: None,
+            update: UpdateState::None,
+            began: now,
+            previous: None,
+            rolls_back_at: None,
+        };
+        self.services.insert(id.clone(), service);
+        id
+    }
+
+    pub(super) fn edit(&mut self, name: &str, now: Duration, edit: impl FnOnce(&mut FakeService)) {
+        self.advance(now);
+        let index = self.next_index();
+        if let Some(service) = self.services.values_mut().find(|service| service.spec.name.as_str() == name) {
+            let before = service.spec.clone();
+            edit(service);
+            service.version = index;
+            if service.spec != before {
+                service.began = now;
+            }
+        }
+    }
+
+    pub(super) fn remove_by_name(&mut self, name: &str, now: Duration) {
+        let found = self.services.values().find(|service| service.spec.name.as_str() == name);
+        if let Some(id) = found.map(|service| service.id.clone()) {
+            self.remove(&id, now);
+        }
+    }
+
+    /// Somebody else is faster with the object of a step.
+    pub(super) fn overtake(&mut self, step: &Step, now: Duration) {
+        match step {
+            Step::CreateService { .. }
+            | Step::Register { .. }
+            | Step::Deregister { .. }
+            | Step::ForgetRecord { .. } => {}
+            Step::UpdateService { id, .. } => {
+                let index = self.next_index();
+                if let Some(service) = self.services.get_mut(id) {
+                    service.version = index;
+                }
+            }
+            Step::RemoveService { id, .. } => self.remove(&id.clone(), now),
+        }
+    }
+
+    fn remove(&mut self, id: &ServiceId, now: Duration) {
+        let tasks = self.tasks_of(id, now);
+        if self.services.remove(id).is_some() {
+            let tasks = tasks.into_iter().filter(|task| task.state == TaskState::Running);
+            let ending: Vec<_> = tasks.map(|task| TaskView { wanted: false, ..task }).collect();
+            if !ending.is_empty() {
+                self.lingering.insert(id.clone(), (ending, now + STOPPING));
+            }
+        }
+    }
+
+    /// Every task, by service.
+    pub(super) fn tasks(&self, now: Duration) -> BTreeMap<ServiceId, Vec<TaskView>> {
+        let lingering = self.lingering.iter().map(|(id, (tasks, _))| (id.clone(), tasks.clone()));
+        self.services.keys().map(|id| (id.clone(), self.tasks_of(id, now))).chain(lingering).collect()
+    }
+
+    fn tasks_of(&self, id: &ServiceId, now: Duration) -> Vec<TaskView> {
+        let Some(service) = self.services.get(id) else { return Vec::new() };
+        let age = now.saturating_sub(service.began);
+        let pending = service.spec.constraints.iter().any(|constraint| constraint.contains("node.labels.none"));
+        let (state, error) = if service.spec.image.contains(BROKEN) {
+            (TaskState::Rejected, "No such image")
+        } else if pending {
+            (TaskState::Pending, "no suitable node (scheduling constraints not satisfied on 1 node)")
+        } else if age < STARTUP {
+            (TaskState::Preparing, "")
+        } else {
+            (TaskState::Running, "")
+        };
+        let task = |slot| TaskView {
+            id: format!("{}-{slot}-{}", id.0, service.began.as_millis()),
+            slot,
+            state,
+            wanted: true,
+            error: error.into(),
+            node: if pending { String::new() } else { "node1".into() },
+            since: String::new(),
+        };
+        (1..=service.spec.replicas).map(task).collect()
+    }
+
+    fn next_index(&mut self) -> u64 {
+        self.index += 1;
+        self.index
+    }
+}
+
+impl FakeService {
+    /// The hash that its mark carries.
+    pub fn hash(&self) -> Option<&SpecHash> {
+        self.mark.as_ref().map(|mark| &mark.spec)
+    }
+}

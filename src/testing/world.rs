@@ -1,0 +1,232 @@
+//! Everything that an operator needs, in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{FakeRegistry, FakeSource, FakeSwarm, TestClock};
+use crate::compile::Compiler;
+use crate::desired::{Loader, LoaderOptions};
+use crate::model::{Command, Desired, InstanceName, PlatformKind, Record, Settings};
+use crate::plan::Policy;
+use crate::reconcile::{self, Options, Parts};
+use crate::report::Report;
+
+/// A source, a Swarm and a registry, and how an operator works on them. Operators come and go.
+pub struct World {
+    /// The manifests.
+    pub source: FakeSource,
+    /// The Swarm.
+    pub swarm: FakeSwarm,
+    /// The registry.
+    pub registry: FakeRegistry,
+    /// How operators behave.
+    pub options: Options,
+    /// How manifests are compiled.
+    pub settings: Settings,
+    /// When it began.
+    pub began: tokio::time::Instant,
+    /// Reads and compiles for whoever judges, apart from any operator.
+    judge: tokio::sync::Mutex<(Loader<FakeSource>, Compiler)>,
+}
+
+/// An operator at work.
+pub struct Operator {
+    /// What it says of itself.
+    pub report: Report,
+    /// Its ears.
+    pub commands: mpsc::Sender<Command>,
+    /// Its clock.
+    pub clock: Arc<TestClock>,
+    stop: CancellationToken,
+    task: JoinHandle<bool>,
+}
+
+/// Parts of an operator made of fakes.
+pub type FakeParts = Parts<FakeSource, FakeSwarm, FakeRegistry, TestClock>;
+
+fn loader(source: &FakeSource) -> Loader<FakeSource> {
+    Loader::new(source.clone(), LoaderOptions::at_once(PlatformKind::Swarm))
+}
+
+impl World {
+    /// An empty world, in a tokio runtime. The seed decides everything that is drawn.
+    pub fn new(seed: u64) -> Self {
+        let instance = InstanceName::new("factory").unwrap_or_else(|error| unreachable!("{error}"));
+        let mut options = Options::new(Policy::new(instance));
+        options.seed = seed;
+        let (source, settings) = (FakeSource::new(), Settings::default());
+        World {
+            judge: tokio::sync::Mutex::new((loader(&source), Compiler::new(settings.clone()))),
+            source,
+            swarm: FakeSwarm::new(seed ^ 1),
+            registry: FakeRegistry::new(seed ^ 2),
+            options,
+            settings,
+            began: tokio::time::Instant::now(),
+        }
+    }
+
+    /// A fresh operator's parts, which remember nothing, and the other end of its commands.
+    pub fn parts(&self) -> (FakeParts, mpsc::Sender<Command>) {
+        let (commands, receiver) = mpsc::channel(8);
+        let parts = Parts {
+            loader: loader(&self.source),
+            compiler: Compiler::new(self.settings.clone()),
+            platform: Arc::new(self.swarm.clone()),
+            registry: Arc::new(self.registry.clone()),
+            clock: Arc::new(TestClock::new()),
+            report: Report::new(self.options.policy.instance.clone()),
+            commands: Some(receiver),
+            permission: reconcile::always(),
+        };
+        (parts, commands)
+    }
+
+    /// Starts an operator that remembers nothing.
+    pub fn start(&self) -> Operator {
+        let (parts, commands) = self.parts();
+        let stop = CancellationToken::new();
+        let (report, clock) = (parts.report.clone(), Arc::clone(&parts.clock));
+        let task = tokio::spawn(reconcile::run(parts, self.options.clone(), stop.clone()));
+        Operator { report, commands, clock, stop, task }
+    }
+
+    /// How many writes both sides have met.
+    pub fn writes(&self) -> usize {
+        self.swarm.writes() + self.registry.writes()
+    }
+
+    /// Waits until both sides together have met this many writes; the last one is under way then.
+    pub async fn writes_reach(&self, number: usize) {
+        let (mut swarm, mut registry) = (self.swarm.watch_writes(), self.registry.watch_writes());
+        while self.writes() < number {
+            // Neither end can go away: this world holds them.
+            tokio::select! {
+                _ = swarm.changed() => {}
+                _ = registry.changed() => {}
+            }
+        }
+    }
+
+    /// What the manifests mean right now.
+    pub async fn desired(&self) -> Arc<Desired> {
+        let mut judge = self.judge.lock().await;
+        let (loader, compiler) = &mut *judge;
+        let parsed = loader.load().await.unwrap_or_default();
+        compiler.compile(&parsed)
+    }
+
+    /// Everything in which the world differs from what the manifests say, judged without any code that plans:
+    /// empty once an operator has converged.
+    pub async fn differences(&self) -> Vec<String> {
+        let desired = self.desired().await;
+        let us = &self.options.policy.instance;
+        let mut found = Vec::new();
+        let mut expected = BTreeMap::new();
+        for (id, resource) in &desired.resources {
+            for service in &resource.services {
+                expected.insert(service.spec.name.clone(), (id, service));
+            }
+        }
+        let services = self.swarm.services();
+        let names: BTreeSet<_> = services.iter().map(|service| &service.spec.name).collect();
+        if names.len() != services.len() {
+            found.push("two services share a name".into());
+        }
+        for service in &services {
+            let name = &service.spec.name;
+            let ours = service.mark.as_ref().is_some_and(|mark| mark.instance == *us);
+            match expected.remove(name) {
+                Some((id, wanted)) if ours => {
+                    let mut spec = service.spec.clone();
+                    if wanted.follow_digest {
+                        spec.image = spec.image.split('@').next().unwrap_or_default().to_owned();
+                    }
+                    if service.mark.as_ref().is_some_and(|mark| mark.resource != *id) {
+                        found.push(format!("service {name} is marked for another resource"));
+                    }
+                    if spec != *wanted.spec {
+                        found.push(format!("service {name} is not as described"));
+                    }
+                }
+                Some(_) => found.push(format!("service {name} is not ours")),
+                None if ours => found.push(format!("service {name} should not exist")),
+                None => {}
+            }
+        }
+        found.extend(expected.keys().map(|name| format!("service {name} is missing")));
+        self.record_differences(&desired, &mut found);
+        found
+    }
+
+    fn record_differences(&self, desired: &Desired, found: &mut Vec<String>) {
+        let us = &self.options.policy.instance;
+        let mut expected: BTreeMap<_, &Arc<Record>> = desired
+            .resources
+            .values()
+            .flat_map(|resource| &resource.records)
+            .map(|record| (record.id(), record))
+            .collect();
+        for (id, record) in self.registry.records() {
+            let ours = record.owner.as_ref().is_some_and(|owner| owner.instance == *us);
+            match expected.remove(&id) {
+                Some(wanted) if ours && record.record == **wanted => {}
+                Some(_) => found.push(format!("{id} is not as described")),
+                None if ours => found.push(format!("{id} should not exist")),
+                None => {}
+            }
+        }
+        found.extend(expected.keys().map(|id| format!("{id} is missing")));
+    }
+
+    /// Lets time pass until nothing differs any more, at most `limit`; what still differs.
+    pub async fn settle(&self, limit: Duration) -> Vec<String> {
+        let began = tokio::time::Instant::now();
+        loop {
+            let differences = self.differences().await;
+            if differences.is_empty() || began.elapsed() > limit {
+                return differences;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    /// The same, and panics when something still differs after five minutes.
+    #[expect(clippy::panic, reason = "a test that cannot go on")]
+    pub async fn settled(&self) {
+        let differences = self.settle(Duration::from_secs(300)).await;
+        if !differences.is_empty() {
+            panic!("after five minutes: {differences:#?}\ncalls: {:#?}", self.swarm.calls());
+        }
+    }
+}
+
+impl Operator {
+    /// It dies here and now, whatever it was doing.
+    pub async fn crash(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+
+    /// It is told to stop; whether everything in flight ended in time.
+    pub async fn stop(self) -> bool {
+        self.stop.cancel();
+        self.task.await.unwrap_or(false)
+    }
+
+    /// Tells it something.
+    pub async fn tell(&self, command: Command) {
+        // Fails only when the operator is gone, which the test is about to notice.
+        let _ = self.commands.send(command).await;
+    }
+}
+
+/// A manifest with one app. `more` are further lines of the entry, indented by four blanks.
+pub fn app(uuid: &str, image: &str, more: &str) -> String {
+    format!("apps:\n  {}:\n    uuid: {uuid}\n    image: {image}\n{more}", uuid.to_lowercase())
+}
