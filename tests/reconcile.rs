@@ -1,0 +1,344 @@
+//! How the loop behaves around what it promises: quick, patient, stoppable, and converging once.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on")]
+
+use std::time::Duration;
+
+use ofop::model::{Command, Health, ResourceId, StepVerb, Sync};
+use ofop::reconcile::{ConvergeOptions, ConvergeReport, Ending, Happening, Options, converge};
+use ofop::testing::{FakeSwarm, Fault, World, app};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+fn id(text: &str) -> ResourceId {
+    text.parse().unwrap()
+}
+
+fn seconds(number: u64) -> Duration {
+    Duration::from_secs(number)
+}
+
+fn world_of(seed: u64, uuids: &[&str]) -> World {
+    let world = World::new(seed);
+    for uuid in uuids {
+        world.source.write(&format!("{uuid}.yml"), app(uuid, "example/app:1", ""));
+    }
+    world
+}
+
+/// Converges once, and counts passes.
+async fn once(world: &World, options: Options, until: ConvergeOptions) -> (ConvergeReport, usize) {
+    let (parts, _commands) = world.parts();
+    let mut passes = 0;
+    let report = converge(parts, options, until, CancellationToken::new(), |happening| match happening {
+        Happening::Planned(_) => passes += 1,
+        Happening::Step(_) => {}
+    })
+    .await;
+    (report, passes)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_removed_by_hand_is_created_within_milliseconds() {
+    let world = world_of(1, &["ONE", "TWO"]);
+    let _operator = world.start();
+    world.settled().await;
+    sleep(seconds(100)).await;
+    let writes = world.writes();
+    let removed = Instant::now();
+    world.swarm.remove("one");
+    world.writes_reach(writes + 1).await;
+    assert!(removed.elapsed() < Duration::from_millis(10), "{:?}", removed.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_that_no_event_told_of_is_found_by_the_timer() {
+    let world = world_of(2, &["ONE", "TWO"]);
+    let _operator = world.start();
+    world.settled().await;
+    sleep(seconds(100)).await;
+    world.swarm.remove_silently("one");
+    sleep(seconds(31)).await;
+    assert!(world.swarm.service("one").is_some());
+    world.source.write_silently("TWO.yml", app("TWO", "example/app:2", ""));
+    sleep(seconds(31)).await;
+    assert_eq!(world.swarm.service("two").unwrap().spec.image, "example/app:2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_changes_at_once_are_few_passes() {
+    let world = world_of(3, &["ONE"]);
+    let _operator = world.start();
+    world.settled().await;
+    sleep(seconds(100)).await;
+    let loads = world.source.loads();
+    for n in 0..200 {
+        world.source.write(&format!("app{n}.yml"), app(&format!("APP{n}"), "example/app:1", ""));
+    }
+    world.settled().await;
+    assert!(world.source.loads() - loads < 10, "{} loads", world.source.loads() - loads);
+    assert_eq!(world.swarm.count(StepVerb::Create), 201);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_registry_holds_up_no_repair() {
+    let world = world_of(4, &["ONE"]);
+    let operator = world.start();
+    world.settled().await;
+    world.registry.hang(true);
+    sleep(seconds(60)).await;
+    world.swarm.remove("one");
+    sleep(seconds(1)).await;
+    assert!(world.swarm.service("one").is_some());
+    world.registry.hang(false);
+    operator.crash().await;
+    let _operator = world.start();
+    world.settled().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_source_holds_up_no_repair() {
+    let world = world_of(5, &["ONE"]);
+    let _operator = world.start();
+    world.settled().await;
+    world.source.hang(true);
+    sleep(seconds(60)).await;
+    world.swarm.remove("one");
+    sleep(seconds(1)).await;
+    assert!(world.swarm.service("one").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_resource_delays_no_other() {
+    let world = world_of(6, &["A"]);
+    // Its request is lost, which is known only after a long time.
+    world.swarm.script([Some(Fault::RequestLost)]);
+    let _operator = world.start();
+    world.writes_reach(1).await;
+    world.source.write("B.yml", app("B", "example/app:1", ""));
+    sleep(Duration::from_millis(100)).await;
+    assert!(world.swarm.service("b").is_some());
+    assert!(world.swarm.service("a").is_none());
+    world.settled().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_under_way_stops_when_the_manifest_no_longer_wants_it() {
+    let world = World::new(7);
+    world.swarm.latency(seconds(5));
+    world.source.write("anchor.yml", app("ANCHOR", "example/app:1", ""));
+    world.source.write("app.yml", app("GONE", "example/app:1", ""));
+    let _operator = world.start();
+    world.writes_reach(2).await;
+    world.source.remove("app.yml");
+    world.settled().await;
+    let registered = world.registry.calls().iter().filter(|call| call.object == "asset GONE").count();
+    assert_eq!(registered, 0, "the step after the call in flight was never taken");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspended_resource_is_left_alone_until_it_is_resumed() {
+    let world = world_of(8, &["ONE", "TWO"]);
+    let operator = world.start();
+    world.settled().await;
+    operator.tell(Command::Suspend(id("app/ONE"))).await;
+    sleep(seconds(1)).await;
+    world.swarm.remove("one");
+    world.source.write("ONE.yml", app("ONE", "example/app:2", ""));
+    sleep(seconds(300)).await;
+    assert!(world.swarm.service("one").is_none());
+    assert_eq!(operator.report.status().get(&id("app/ONE")).unwrap().health, Health::Suspended);
+    operator.tell(Command::Resume(id("app/ONE"))).await;
+    sleep(seconds(1)).await;
+    assert_eq!(world.swarm.service("one").unwrap().spec.image, "example/app:2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebody_who_undoes_us_is_not_fought_at_full_speed() {
+    let world = world_of(9, &["ONE"]);
+    let _operator = world.start();
+    world.settled().await;
+    for _ in 0..600 {
+        world.swarm.remove("one");
+        sleep(seconds(1)).await;
+    }
+    assert!(world.swarm.count(StepVerb::Create) < 120, "{}", world.swarm.count(StepVerb::Create));
+    world.settled().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn told_to_stop_it_finishes_the_call_in_flight_and_starts_no_other() {
+    let world = World::new(10);
+    world.swarm.latency(seconds(4));
+    world.source.write("app.yml", app("ONE", "example/app:1", ""));
+    let operator = world.start();
+    world.writes_reach(1).await;
+    let asked = Instant::now();
+    assert!(operator.stop().await);
+    assert!(asked.elapsed() <= seconds(4));
+    assert!(world.swarm.service("one").is_some(), "the call was finished");
+    assert_eq!(world.writes(), 1, "the record was left to the next start");
+}
+
+#[tokio::test(start_paused = true)]
+async fn told_to_stop_it_does_not_wait_for_ever() {
+    let world = World::new(11);
+    world.swarm.latency(seconds(600));
+    world.source.write("app.yml", app("ONE", "example/app:1", ""));
+    let operator = world.start();
+    world.writes_reach(1).await;
+    let asked = Instant::now();
+    assert!(!operator.stop().await, "the call did not end in time, and that is said");
+    assert!(asked.elapsed() <= seconds(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_was_cut_by_stopping_is_looked_at_by_the_next_start() {
+    let world = World::new(12);
+    world.swarm.latency(seconds(30));
+    world.source.write("app.yml", app("ONE", "example/app:1", ""));
+    let operator = world.start();
+    world.writes_reach(1).await;
+    operator.stop().await;
+    world.swarm.latency(Duration::from_millis(10));
+    let _operator = world.start();
+    world.settled().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn apply_ends_when_everything_is_as_described() {
+    let world = world_of(20, &["ONE", "TWO", "THREE"]);
+    let (report, passes) = once(&world, world.options.clone(), ConvergeOptions::default()).await;
+    assert!(report.is_success(), "{report:?}");
+    assert_eq!(world.differences().await, Vec::<String>::new());
+    assert_eq!(report.events.len(), 6);
+    assert!(passes >= 2, "the last pass sees what the steps have done");
+
+    let (again, passes) = once(&world, world.options.clone(), ConvergeOptions::default()).await;
+    assert!(again.is_success() && again.events.is_empty());
+    assert_eq!(passes, 1, "nothing to do is seen at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn apply_waits_for_health_only_when_asked_to() {
+    let wait = ConvergeOptions { wait: true, timeout: seconds(60), ..ConvergeOptions::default() };
+    let world = world_of(21, &["ONE"]);
+    let began = Instant::now();
+    let (report, _) = once(&world, world.options.clone(), wait).await;
+    assert!(report.is_success() && began.elapsed() >= seconds(2), "tasks take two seconds to start");
+
+    let world = World::new(22);
+    world.source.write("bad.yml", app("BAD", "example/app:broken", ""));
+    let (report, _) = once(&world, world.options.clone(), ConvergeOptions::default()).await;
+    assert!(report.is_success());
+    let (report, _) = once(&world, world.options.clone(), wait).await;
+    assert!(report.timed_out && !report.is_success());
+    assert_eq!(report.resources[&id("app/BAD")], Ending::Unfinished);
+}
+
+#[tokio::test(start_paused = true)]
+async fn apply_says_what_failed_and_does_the_rest() {
+    let world = World::new(23);
+    world.source.write("good.yml", app("GOOD", "example/app:1", ""));
+    world.source.write("refused.yml", app("REFUSED", "'not an image'", ""));
+    world.swarm.deploy(FakeSwarm::stranger("taken"), None);
+    world.source.write("taken.yml", app("TAKEN", "example/app:1", ""));
+    let (report, _) = once(&world, world.options.clone(), ConvergeOptions::default()).await;
+    assert!(!report.is_success() && !report.timed_out);
+    assert_eq!(report.resources[&id("app/GOOD")], Ending::InSync);
+    assert!(matches!(&report.resources[&id("app/REFUSED")], Ending::Failed(_)), "{report:?}");
+    assert!(matches!(&report.resources[&id("app/TAKEN")], Ending::Held(reasons) if !reasons.is_empty()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn apply_gives_a_failing_resource_up_after_some_attempts() {
+    let world = world_of(24, &["ONE"]);
+    world.swarm.script((0..20).map(|_| Some(Fault::Refused)));
+    let until = ConvergeOptions { attempts: 3, ..ConvergeOptions::default() };
+    let (report, _) = once(&world, world.options.clone(), until).await;
+    assert!(matches!(&report.resources[&id("app/ONE")], Ending::Failed(_)));
+    assert_eq!(world.swarm.writes(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn apply_with_paths_touches_nothing_else() {
+    let world = world_of(25, &["ONE", "TWO", "THREE"]);
+    once(&world, world.options.clone(), ConvergeOptions::default()).await;
+    for uuid in ["ONE", "TWO"] {
+        world.source.write(&format!("{uuid}.yml"), app(uuid, "example/app:2", ""));
+    }
+    world.source.remove("THREE.yml");
+    let mut options = world.options.clone();
+    options.policy.scope = Some([id("app/ONE")].into());
+    let (report, _) = once(&world, options, ConvergeOptions::default()).await;
+    assert!(report.is_success());
+    let image = |name: &str| world.swarm.service(name).unwrap().spec.image;
+    assert_eq!((image("one"), image("two"), image("three")).0, "example/app:2");
+    assert_eq!((image("two"), image("three")), ("example/app:1".into(), "example/app:1".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn down_tears_down_what_it_is_told_and_nothing_else_without_waiting_for_timers() {
+    let world = world_of(26, &["ONE", "TWO", "THREE"]);
+    once(&world, world.options.clone(), ConvergeOptions::default()).await;
+    sleep(seconds(10)).await;
+    let mut options = world.options.clone();
+    options.policy.scope = Some([id("app/ONE"), id("app/TWO")].into());
+    options.policy.remove = [id("app/ONE"), id("app/TWO")].into();
+    let began = Instant::now();
+    let (report, _) = once(&world, options, ConvergeOptions::default()).await;
+    assert!(report.is_success(), "{report:?}");
+    let names: Vec<_> = world.swarm.services().into_iter().map(|service| service.spec.name.to_string()).collect();
+    assert_eq!(names, ["three"]);
+    assert_eq!(world.registry.records().len(), 1, "records too: {:?}", world.registry.records());
+    assert!(began.elapsed() < seconds(60), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn converging_without_an_engine_ends_and_says_why() {
+    let world = world_of(27, &["ONE"]);
+    world.swarm.leader(false);
+    let (report, _) = once(&world, world.options.clone(), ConvergeOptions::default()).await;
+    assert!(!report.is_success());
+    assert!(report.platform_error.is_some());
+    assert!(world.swarm.calls().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn converging_prunes_within_the_guard_and_says_what_it_holds_back() {
+    let uuids: Vec<String> = (0..10).map(|n| format!("APP{n}")).collect();
+    let world = world_of(28, &uuids.iter().map(String::as_str).collect::<Vec<_>>());
+    once(&world, world.options.clone(), ConvergeOptions::default()).await;
+    for uuid in &uuids[..8] {
+        world.source.remove(&format!("{uuid}.yml"));
+    }
+    let (report, _) = once(&world, world.options.clone(), ConvergeOptions::default()).await;
+    assert!(!report.is_success());
+    assert!(matches!(&report.resources[&id("app/APP0")], Ending::Held(_)));
+    assert_eq!(world.swarm.services().len(), 10);
+    let mut options = world.options.clone();
+    options.policy.prune_confirmed = true;
+    let (report, _) = once(&world, options, ConvergeOptions::default()).await;
+    assert!(report.is_success(), "{report:?}");
+    assert_eq!(world.differences().await, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_is_in_sync_and_ready_once_converged() {
+    let world = world_of(29, &["ONE", "TWO"]);
+    let operator = world.start();
+    world.settled().await;
+    sleep(seconds(5)).await;
+    let status = operator.report.status();
+    assert!(status.ready, "{:?}", status.not_ready);
+    assert!(
+        status.resources.iter().all(|resource| resource.sync == Sync::Synced && resource.health == Health::Healthy)
+    );
+    // A jump of the wall clock changes nothing.
+    operator.clock.jump(-3600);
+    let writes = world.writes();
+    sleep(seconds(300)).await;
+    operator.clock.jump(7200);
+    sleep(seconds(300)).await;
+    assert_eq!(world.writes(), writes);
+}
