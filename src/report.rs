@@ -19,6 +19,7 @@
 
 pub mod events;
 pub mod metrics;
+mod state;
 pub mod status;
 mod track;
 
@@ -31,10 +32,9 @@ use tokio::sync::broadcast;
 pub use self::events::{Event, EventOutcome, StepReport};
 pub use self::status::{ResourceStatus, Status};
 
-use self::events::EventLog;
 use self::metrics::Metrics;
+use self::state::{Last, State};
 use self::status::{History, View};
-use self::track::{Parts, Tracker};
 use crate::model::plan_json::{SecretValues, plan_json};
 use crate::model::{Desired, InstanceName, Observed, Plan, ResourceId};
 
@@ -82,31 +82,10 @@ pub struct Report {
 #[derive(Debug)]
 struct Inner {
     state: Mutex<State>,
+    /// Held while a status is built, so that many readers cost one building.
+    building: Mutex<()>,
     metrics: Metrics,
     events: broadcast::Sender<Arc<Event>>,
-}
-
-#[derive(Debug)]
-struct State {
-    instance: InstanceName,
-    last: Option<Last>,
-    parts: Parts,
-    tracker: Tracker,
-    events: EventLog,
-    status: Option<Arc<Status>>,
-}
-
-/// What the last pass left.
-#[derive(Debug)]
-struct Last {
-    wall: SystemTime,
-    desired: Arc<Desired>,
-    observed: Observed,
-    /// Of the last pass that had one.
-    plan: Option<Arc<Plan>>,
-    /// The last pass had no plan.
-    blind: bool,
-    retries: BTreeMap<ResourceId, Retry>,
 }
 
 impl Report {
@@ -114,14 +93,8 @@ impl Report {
     pub fn new(instance: InstanceName) -> Self {
         Report {
             inner: Arc::new(Inner {
-                state: Mutex::new(State {
-                    instance,
-                    last: None,
-                    parts: Parts::default(),
-                    tracker: Tracker::default(),
-                    events: EventLog::default(),
-                    status: None,
-                }),
+                state: Mutex::new(State::new(instance)),
+                building: Mutex::default(),
                 metrics: Metrics::new(),
                 events: broadcast::Sender::new(BROADCAST_EVENTS),
             }),
@@ -132,33 +105,33 @@ impl Report {
     pub fn pass(&self, pass: &Pass<'_>) {
         let mut state = self.state();
         let state = &mut *state;
-        let earlier = state.last.take().and_then(|last| last.plan);
+        let earlier = state.last.as_ref().and_then(|last| last.plan.clone());
         let plan = pass.plan.cloned().or(earlier);
         let blind = pass.plan.is_none();
         let result = state.parts.pass(pass);
         let rows = status::rows(pass.desired, plan.as_deref(), blind);
-        let changes = state.tracker.pass(&rows, blind, pass.wall, pass.observed.at);
+        let changes = Arc::make_mut(&mut state.tracker).pass(&rows, blind, pass.wall, pass.observed.at);
         state.events.forget(&changes.vanished);
         self.inner.metrics.pass(pass, result, &state.parts, &rows, blind, &changes, plan.as_deref());
-        state.last = Some(Last {
+        state.last = Some(Arc::new(Last {
             wall: pass.wall,
             desired: Arc::clone(pass.desired),
             observed: pass.observed.clone(),
             plan,
             blind,
             retries: pass.retries.clone(),
-        });
-        state.status = None;
+        }));
+        state.changed();
     }
 
     /// Takes in what became of a step, and gives it its number.
     pub fn step(&self, step: StepReport) -> Arc<Event> {
         let mut state = self.state();
-        let State { events, tracker, status, .. } = &mut *state;
+        let State { events, tracker, .. } = &mut *state;
         self.inner.metrics.step(&step);
-        tracker.step(&step);
+        Arc::make_mut(tracker).step(&step);
         let event = events.push(step, |resource| tracker.knows(resource));
-        *status = None;
+        state.changed();
         // No receiver is no error: nobody is listening.
         let _ = self.inner.events.send(Arc::clone(&event));
         event
@@ -167,23 +140,32 @@ impl Report {
     /// Everything that is known, as of the last pass. Resources come without their events, see
     /// [`Report::resource`].
     pub fn status(&self) -> Arc<Status> {
-        let mut state = self.state();
+        let _building = self.inner.building.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state();
         if let Some(status) = &state.status {
             return Arc::clone(status);
         }
-        let status = Arc::new(match &state.last {
+        let (generation, instance, last) = (state.generation, state.instance.clone(), state.last.clone());
+        let (parts, tracker) = (state.parts.clone(), Arc::clone(&state.tracker));
+        // Building takes a while with thousands of resources, and no pass shall wait for it.
+        drop(state);
+        let status = Arc::new(match last {
             None => Status::unknown(),
             Some(last) => status::build(&View {
-                instance: &state.instance,
+                instance: &instance,
                 wall: last.wall,
                 desired: &last.desired,
                 observed: &last.observed,
                 plan: last.plan.as_deref(),
                 blind: last.blind,
-                history: Some(History { parts: &state.parts, tracker: &state.tracker, retries: &last.retries }),
+                history: Some(History { parts: &parts, tracker: &tracker, retries: &last.retries }),
             }),
         });
-        state.status = Some(Arc::clone(&status));
+        drop(tracker);
+        let mut state = self.state();
+        if state.generation == generation {
+            state.status = Some(Arc::clone(&status));
+        }
         status
     }
 

@@ -12,7 +12,7 @@ use super::status::{PartState, Row};
 use crate::model::{Condition, ConditionKind, Drift, DriftType, Health, ResourceId, StepFailure, Sync};
 
 /// What the operator depends on, each with its state and since when.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Parts {
     pub(super) source: Part,
     pub(super) platform: Part,
@@ -23,7 +23,7 @@ pub(super) struct Parts {
 }
 
 /// One of them.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Part {
     pub(super) state: PartState,
     pub(super) since: Option<SystemTime>,
@@ -77,14 +77,14 @@ impl Parts {
 }
 
 /// What is remembered of every resource.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Tracker {
     /// Sorted by resource.
     resources: Vec<Tracked>,
 }
 
 /// What is remembered of one resource.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Tracked {
     id: ResourceId,
     pub(super) sync: Sync,

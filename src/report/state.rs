@@ -1,0 +1,59 @@
+//! What a report keeps between passes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::Retry;
+use super::events::EventLog;
+use super::status::Status;
+use super::track::{Parts, Tracker};
+use crate::model::{Desired, InstanceName, Observed, Plan, ResourceId};
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) instance: InstanceName,
+    pub(super) last: Option<Arc<Last>>,
+    pub(super) parts: Parts,
+    /// Shared with a reader that is building a status; copied when it must change meanwhile.
+    pub(super) tracker: Arc<Tracker>,
+    pub(super) events: EventLog,
+    /// Counts passes and steps: what a status rests on.
+    pub(super) generation: u64,
+    /// Of the present generation; none until somebody asks.
+    pub(super) status: Option<Arc<Status>>,
+}
+
+/// What the last pass left.
+#[derive(Debug)]
+pub(super) struct Last {
+    pub(super) wall: SystemTime,
+    pub(super) desired: Arc<Desired>,
+    pub(super) observed: Observed,
+    /// Of the last pass that had one.
+    pub(super) plan: Option<Arc<Plan>>,
+    /// The last pass had no plan.
+    pub(super) blind: bool,
+    pub(super) retries: BTreeMap<ResourceId, Retry>,
+}
+
+impl State {
+    /// Nothing is known yet.
+    pub(super) fn new(instance: InstanceName) -> Self {
+        State {
+            instance,
+            last: None,
+            parts: Parts::default(),
+            tracker: Arc::default(),
+            events: EventLog::default(),
+            generation: 0,
+            status: None,
+        }
+    }
+
+    /// What was built before is out of date.
+    pub(super) fn changed(&mut self) {
+        self.generation += 1;
+        self.status = None;
+    }
+}
