@@ -48,6 +48,7 @@ packages() {
     command -v unshare > /dev/null || missing+=(util-linux)
     command -v ip > /dev/null || missing+=(iproute2)
     command -v cc > /dev/null || missing+=(build-essential)
+    pkg-config --exists openssl 2> /dev/null || missing+=(pkg-config libssl-dev)
     [ ${#missing[@]} = 0 ] && return
     say "installing ${missing[*]}"
     [ "$(id -u)" = 0 ] || fail "these packages are missing: ${missing[*]}" "install them, or run this as root"

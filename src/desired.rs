@@ -28,6 +28,7 @@ pub mod directory;
 mod dump;
 mod fields;
 mod file;
+pub mod git;
 pub mod loader;
 pub mod manifest;
 pub mod namespace;
@@ -82,6 +83,23 @@ pub struct Tree {
     pub revision: Revision,
     /// Every manifest file, sorted by path.
     pub files: Vec<ManifestFile>,
+    /// What is wrong with the source although it has a state: errors hold pruning.
+    pub problems: Vec<Problem>,
+    /// The commit, if the source has such.
+    pub commit: Option<CommitInfo>,
+}
+
+/// What people want to know of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitInfo {
+    /// Its full id.
+    pub id: String,
+    /// Name of its author.
+    pub author: String,
+    /// First line of its message.
+    pub subject: String,
+    /// When it was committed.
+    pub time: std::time::SystemTime,
 }
 
 /// One manifest file.
@@ -116,6 +134,8 @@ pub struct ParsedTree {
     pub attachments: Attachments,
     /// Problems that belong to no manifest file: the namespace schema, the tree as a whole.
     pub problems: Vec<Problem>,
+    /// The commit, if the source has such.
+    pub commit: Option<CommitInfo>,
 }
 
 /// One manifest file, parsed.

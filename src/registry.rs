@@ -11,7 +11,6 @@
 
 pub mod embedded;
 pub mod messages;
-pub mod openfactory;
 pub mod rows;
 
 use std::future::Future;

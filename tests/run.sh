@@ -61,6 +61,8 @@ ip iproute2
 unshare util-linux
 curl curl
 git git
+openssl openssl
+ssh-keygen openssh-client
 jq jq
 prometheus prometheus
 promtool prometheus
@@ -68,13 +70,10 @@ chromium chromium
 chromedriver chromium-driver
 pkg-config pkg-config
 cc build-essential
-java default-jre-headless
-mvn maven
 shellcheck shellcheck
 LIST
-    # librdkafka links the system's TLS and compression.
-    pkg-config --exists openssl || missing+=(libssl-dev)
-    pkg-config --exists zlib || missing+=(zlib1g-dev)
+    # libgit2 and libssh2 are built against it.
+    pkg-config --exists openssl 2> /dev/null || missing+=(libssl-dev)
     # busybox of the plain package is not static and cannot live in an image of its own.
     ! ldd "$(command -v busybox)" > /dev/null 2>&1 || missing+=(busybox-static)
     if [ ${#missing[@]} = 0 ]; then

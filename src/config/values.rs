@@ -22,17 +22,17 @@ pub(super) struct Reader<'a> {
     pub(super) variables: &'a Variables,
 }
 
-pub(super) fn invalid(from: From, reason: impl Into<String>, hint: impl Into<String>) -> ConfigError {
+fn invalid(from: From, reason: impl Into<String>, hint: impl Into<String>) -> ConfigError {
     ConfigError::Invalid { from, reason: reason.into(), hint: hint.into() }
 }
 
 impl Reader<'_> {
     /// The text of a variable; empty counts as not set.
-    pub(super) fn variable(&self, name: &'static str) -> Option<Found> {
+    fn variable(&self, name: &'static str) -> Option<Found> {
         self.variables.get(name).filter(|found| !found.text.trim().is_empty())
     }
 
-    pub(super) fn text(&self, name: &'static str) -> Option<String> {
+    fn text(&self, name: &'static str) -> Option<String> {
         self.variable(name).map(|found| found.text.trim().to_owned())
     }
 

@@ -210,5 +210,5 @@ fn tree(roots: &[Root], accepted: &BTreeMap<Arc<str>, Reading>) -> Tree {
     }
     let hash = hash.finalize();
     let revision = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    Tree { revision: Revision(revision), files }
+    Tree { revision: Revision(revision), files, ..Tree::default() }
 }

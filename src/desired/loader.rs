@@ -145,9 +145,9 @@ impl<S: Source> Loader<S> {
         }
         let files = self.parse(&tree.files).await?;
         let (attachments, stale) = self.attachments(&files).await;
-        let mut problems = self.schema_state.problems.clone();
-        problems.extend(stale);
-        let fresh = ParsedTree { revision: tree.revision, files, attachments, problems };
+        let mut problems = tree.problems;
+        problems.extend(self.schema_state.problems.iter().cloned().chain(stale));
+        let fresh = ParsedTree { revision: tree.revision, files, attachments, problems, commit: tree.commit };
         match &self.last {
             Some(last) if same(last, &fresh) => Ok(last.clone()),
             Some(_) | None => Ok(self.last.insert(Arc::new(fresh)).clone()),

@@ -23,6 +23,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
 use self::fetch::Fetched;
+pub(crate) use self::fetch::{chain, client};
 pub(crate) use self::reference::Reference;
 
 /// How many files are fetched at a time: enough to hide their servers' latency, few enough to be polite.
@@ -118,6 +119,8 @@ struct Entry {
     next: Option<Instant>,
     /// Closes when the fetch that is going on has ended.
     fetching: Option<watch::Receiver<()>>,
+    /// Somebody has waited for the first fetch; nobody waits twice.
+    waited: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -148,7 +151,9 @@ impl Remote {
             if entry.fetching.is_none() && entry.next.is_some_and(|next| next <= now) {
                 entry.fetching = Some(self.shared.spawn(reference.clone(), entry.good.clone()));
             }
-            entry.fetching.clone().filter(|_| entry.good.is_none() && entry.trouble.is_none())
+            let unknown = entry.good.is_none() && entry.trouble.is_none();
+            let wait = unknown && !std::mem::replace(&mut entry.waited, true);
+            entry.fetching.clone().filter(|_| wait)
         };
         if let Some(mut ended) = first {
             // Both ways out are answered below.
@@ -173,7 +178,7 @@ impl Remote {
 
 impl Entry {
     fn new(now: Instant) -> Self {
-        Entry { good: None, trouble: None, failures: 0, next: Some(now), fetching: None }
+        Entry { good: None, trouble: None, failures: 0, next: Some(now), fetching: None, waited: false }
     }
 
     fn answer(&self) -> Answer {

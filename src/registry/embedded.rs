@@ -324,7 +324,7 @@ impl Shared {
             complete: true,
             records: rows::records(&tables),
             availability,
-            ..RegistrySnapshot::default()
+            warnings: Vec::new(),
         });
         store.seen = Some((state, snapshot.clone()));
         Ok(snapshot)

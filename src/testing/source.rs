@@ -140,7 +140,7 @@ impl Source for FakeSource {
         });
         let files = files.collect();
         let revision = whole.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Tree { revision: Revision(revision), files })
+        Ok(Tree { revision: Revision(revision), files, ..Tree::default() })
     }
 
     fn changes(&self) -> impl Stream<Item = ()> + Send + 'static {

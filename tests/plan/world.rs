@@ -135,7 +135,6 @@ pub(crate) struct World {
     pub(crate) tasks: BTreeMap<ServiceId, Vec<TaskView>>,
     pub(crate) records: BTreeMap<RecordId, ObservedRecord>,
     pub(crate) availability: BTreeMap<AssetUuid, Availability>,
-    pub(crate) expiring: BTreeSet<RecordId>,
     pub(crate) networks: BTreeSet<String>,
     pub(crate) digests: BTreeMap<String, String>,
     pub(crate) unreadable: BTreeMap<String, String>,
@@ -155,7 +154,6 @@ impl Default for World {
             tasks: BTreeMap::new(),
             records: BTreeMap::new(),
             availability: BTreeMap::new(),
-            expiring: BTreeSet::new(),
             networks: BTreeSet::from(["factory-net".to_owned()]),
             digests: BTreeMap::new(),
             unreadable: BTreeMap::new(),
@@ -189,8 +187,7 @@ impl World {
                 complete: self.registry_complete,
                 records,
                 availability: self.availability.clone(),
-                expiring: self.expiring.clone(),
-                ..RegistrySnapshot::default()
+                warnings: Vec::new(),
             })),
         }
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use rustls::pki_types::pem::PemObject;
@@ -40,6 +40,8 @@ pub(crate) type Request = Vec<String>;
 
 struct Shared {
     answer: Mutex<Answer>,
+    /// Folder whose bare repositories are served below `/git/`, and the `Authorization` that this takes.
+    git: Mutex<Option<(PathBuf, Option<String>)>>,
     requests: Mutex<Vec<Request>>,
 }
 
@@ -65,7 +67,8 @@ impl Server {
             .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let shared = Arc::new(Shared { answer: Mutex::new(Answer::status(404)), requests: Mutex::default() });
+        let answer = Mutex::new(Answer::status(404));
+        let shared = Arc::new(Shared { answer, git: Mutex::default(), requests: Mutex::default() });
         let (config, serving) = (Arc::new(config), shared.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -90,6 +93,11 @@ impl Server {
         *self.shared.answer.lock().unwrap() = answer;
     }
 
+    /// Serves the bare repositories of a folder below `/git/`, by git's own program for that.
+    pub(crate) fn serve_git(&self, folder: &Path, authorization: Option<&str>) {
+        *self.shared.git.lock().unwrap() = Some((folder.to_owned(), authorization.map(str::to_owned)));
+    }
+
     /// Every request so far.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.shared.requests.lock().unwrap().clone()
@@ -110,8 +118,24 @@ fn serve(stream: TcpStream, config: Arc<ServerConfig>, shared: &Shared) -> std::
         }
         request.push(line.to_owned());
     }
-    shared.requests.lock().unwrap().push(request);
-    let answer = shared.answer.lock().unwrap().clone();
+    let value = |name: &str| {
+        let header = |line: &String| line.split_once(": ").map(|(key, value)| (key.to_lowercase(), value.to_owned()));
+        request.iter().filter_map(header).find(|(key, _)| key == name).map(|(_, value)| value)
+    };
+    let mut body = vec![0; value("content-length").and_then(|length| length.parse().ok()).unwrap_or(0)];
+    reader.read_exact(&mut body)?;
+    shared.requests.lock().unwrap().push(request.clone());
+    let git = shared.git.lock().unwrap().clone();
+    let answer = match git {
+        Some((folder, wanted)) if request[0].contains(" /git/") => {
+            if wanted.is_some() && value("authorization") != wanted {
+                Answer::status(401).header("WWW-Authenticate", "Basic realm=\"git\"")
+            } else {
+                backend(&folder, &request[0], value("content-type").unwrap_or_default(), &body)
+            }
+        }
+        Some(_) | None => shared.answer.lock().unwrap().clone(),
+    };
     write!(stream, "HTTP/1.1 {} X\r\nConnection: close\r\nContent-Length: {}\r\n", answer.status, answer.body.len())?;
     for (name, value) in &answer.headers {
         write!(stream, "{name}: {value}\r\n")?;
@@ -120,6 +144,41 @@ fn serve(stream: TcpStream, config: Arc<ServerConfig>, shared: &Shared) -> std::
     stream.write_all(&answer.body)?;
     stream.conn.send_close_notify();
     stream.flush()
+}
+
+/// `git http-backend`, by the rules of CGI.
+fn backend(folder: &Path, first: &str, kind: String, body: &[u8]) -> Answer {
+    let mut words = first.split(' ');
+    let (method, target) = (words.next().unwrap(), words.next().unwrap().strip_prefix("/git").unwrap());
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut child = Command::new("git")
+        .arg("http-backend")
+        .env("GIT_PROJECT_ROOT", folder)
+        .env("GIT_HTTP_EXPORT_ALL", "1")
+        .env("GIT_CONFIG_COUNT", "1")
+        .env("GIT_CONFIG_KEY_0", "safe.directory")
+        .env("GIT_CONFIG_VALUE_0", "*")
+        .envs([("REQUEST_METHOD", method), ("PATH_INFO", path), ("QUERY_STRING", query)])
+        .env("CONTENT_TYPE", kind)
+        .env("CONTENT_LENGTH", body.len().to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(body).unwrap();
+    let output = child.wait_with_output().unwrap().stdout;
+    let end = output.windows(4).position(|window| window == b"\r\n\r\n").expect("headers end");
+    let headers = String::from_utf8(output[..end].to_vec()).unwrap();
+    let mut answer = Answer { status: 200, headers: Vec::new(), body: output[end + 4..].to_vec() };
+    for line in headers.lines() {
+        match line.split_once(": ").unwrap() {
+            ("Status", status) => answer.status = status[..3].parse().unwrap(),
+            ("Content-Type", kind) => answer.headers.push(("Content-Type", kind.to_owned())),
+            _ => {}
+        }
+    }
+    answer
 }
 
 fn make_certificates(folder: &Path) {

@@ -28,7 +28,7 @@ pub(super) enum Fetched {
 }
 
 /// A client that speaks TLS only.
-pub(super) fn client(options: &RemoteOptions) -> Result<Client, String> {
+pub(crate) fn client(options: &RemoteOptions) -> Result<Client, String> {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Fails when somebody else was quicker, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -136,7 +136,7 @@ fn encode(path: &str) -> String {
 }
 
 /// The reasons behind an error, from the outermost on, without the URL, which may hold a credential.
-fn chain(error: &reqwest::Error) -> String {
+pub(crate) fn chain(error: &reqwest::Error) -> String {
     let mut reasons: Vec<String> = Vec::new();
     let mut source: Option<&dyn Error> = error.source();
     while let Some(error) = source {

@@ -1,0 +1,390 @@
+//! The git source against real repositories: behind HTTPS through git's own server program, and on this machine.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may stop the test")]
+
+#[path = "support/https.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod https;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::process::Command;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use https::{Answer, Server};
+use ofop::desired::git::{GitOptions, GitSource, Rewritten};
+use ofop::desired::{Source, Tree};
+use ofop::model::Severity;
+use tempfile::TempDir;
+
+/// Far more than anything here takes on a busy machine.
+const LONG: Duration = Duration::from_secs(60);
+
+/// Somebody's work tree and the bare repository that it is pushed to.
+struct Plant {
+    dir: TempDir,
+    work: PathBuf,
+}
+
+impl Plant {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let plant = Plant { work: dir.path().join("work"), dir };
+        plant.git(plant.dir.path(), &["init", "-q", "--bare", "-b", "main", "hub/plant.git"]);
+        plant.git(plant.dir.path(), &["init", "-q", "-b", "main", "work"]);
+        plant.git(&plant.work, &["remote", "add", "origin", "../hub/plant.git"]);
+        plant
+    }
+
+    fn git(&self, folder: &Path, arguments: &[&str]) -> String {
+        let output = Command::new("git")
+            .args(arguments)
+            .current_dir(folder)
+            .env("HOME", self.dir.path())
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .envs([("GIT_AUTHOR_NAME", "Ann"), ("GIT_AUTHOR_EMAIL", "ann@plant.example")])
+            .envs([("GIT_COMMITTER_NAME", "Ann"), ("GIT_COMMITTER_EMAIL", "ann@plant.example")])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.work.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// Commits everything and pushes it; the new commit's id.
+    fn push(&self, subject: &str) -> String {
+        self.push_with(subject, &[])
+    }
+
+    fn push_with(&self, subject: &str, options: &[&str]) -> String {
+        self.git(&self.work, &["add", "-A"]);
+        self.git(&self.work, &[&["commit", "-q", "--allow-empty", "-m", subject], options].concat());
+        self.git(&self.work, &["push", "-q", "--force", "origin", "HEAD"]);
+        self.git(&self.work, &["rev-parse", "HEAD"])
+    }
+
+    fn hub(&self) -> PathBuf {
+        self.dir.path().join("hub/plant.git")
+    }
+
+    /// Options for the repository on this machine. Nothing is fetched by itself.
+    fn local(&self) -> GitOptions {
+        self.options(format!("file://{}", self.hub().display()))
+    }
+
+    fn options(&self, url: String) -> GitOptions {
+        let interval = Duration::from_secs(24 * 3600);
+        GitOptions { interval, ..GitOptions::new(url, self.dir.path().join("state")) }
+    }
+
+    fn serve(&self, server: &Server) -> GitOptions {
+        server.serve_git(&self.dir.path().join("hub"), None);
+        GitOptions { ca_file: Some(server.ca()), ..self.options(server.url("/git/plant.git")) }
+    }
+}
+
+/// A source that is fetched on demand.
+struct Followed {
+    source: GitSource,
+    hints: Pin<Box<dyn Stream<Item = ()> + Send>>,
+}
+
+impl Followed {
+    fn new(options: GitOptions) -> Self {
+        let source = GitSource::new(options);
+        let hints = Box::pin(source.changes());
+        Followed { source, hints }
+    }
+
+    async fn load(&self) -> Tree {
+        self.source.load().await.unwrap()
+    }
+
+    /// Fetches; there must be news.
+    async fn fetched(&mut self) -> Tree {
+        self.source.fetch_soon();
+        tokio::time::timeout(LONG, self.hints.next()).await.expect("no news").expect("the hints ended");
+        self.load().await
+    }
+}
+
+/// Paths and texts, or reasons in angle brackets.
+fn texts(tree: &Tree) -> Vec<(&str, String)> {
+    let text = |file: &ofop::desired::ManifestFile| match &file.content {
+        Ok(text) => text.to_string(),
+        Err(reason) => format!("<{reason}>"),
+    };
+    tree.files.iter().map(|file| (&*file.path, text(file))).collect()
+}
+
+fn errors(tree: &Tree) -> Vec<String> {
+    tree.problems.iter().map(ToString::to_string).collect()
+}
+
+#[tokio::test]
+async fn a_repository_behind_https_is_followed_commit_by_commit() {
+    let (plant, server) = (Plant::new(), Server::start());
+    plant.write("factory/app_a.yml", "one");
+    plant.write("factory/line1/app_b.yaml", "b");
+    plant.write("factory/.hidden/app_c.yml", "c");
+    plant.write("README.md", "text");
+    plant.write("elsewhere.yml", "x");
+    let first = plant.push("First light");
+    let mut followed = Followed::new(GitOptions { path: "factory".into(), ..plant.serve(&server) });
+    let tree = followed.load().await;
+    assert_eq!(texts(&tree), [("factory/app_a.yml", "one".into()), ("factory/line1/app_b.yaml", "b".into())]);
+    assert_eq!(tree.revision.0, first);
+    let commit = tree.commit.clone().unwrap();
+    assert_eq!((commit.author.as_str(), commit.subject.as_str()), ("Ann", "First light"));
+    assert!(errors(&tree).is_empty());
+    plant.write("factory/app_a.yml", "two");
+    let second = plant.push("Second");
+    let tree = followed.fetched().await;
+    assert_eq!((tree.revision.0.as_str(), texts(&tree)[0].1.as_str()), (second.as_str(), "two"));
+    plant.git(&plant.work, &["revert", "--no-edit", "HEAD"]);
+    plant.push("after the revert");
+    assert_eq!(texts(&followed.fetched().await)[0].1, "one");
+    // What is had already is not sent again, and that is found out in one request.
+    let before = server.requests().len();
+    followed.source.fetch_soon();
+    let nothing = async {
+        tokio::select! {
+            _ = followed.hints.next() => panic!("there is no news"),
+            () = async { while server.requests().len() == before { tokio::task::yield_now().await } } => {}
+        }
+    };
+    tokio::time::timeout(LONG, nothing).await.expect("nobody asked");
+    assert!(server.requests()[before][0].starts_with("GET /git/plant.git/info/refs?service=git-upload-pack "));
+    // Dropping the fetch here would hide a second request: the next one follows on its heels.
+    plant.push("One more");
+    followed.fetched().await;
+    let kinds: Vec<String> = server.requests()[before..].iter().map(|request| request[0][..4].to_owned()).collect();
+    assert_eq!(kinds.iter().filter(|kind| *kind == "POST").count(), 1, "{kinds:?}");
+}
+
+#[tokio::test]
+async fn while_the_remote_is_away_the_last_commit_stays_in_force_also_over_a_restart() {
+    let (plant, server) = (Plant::new(), Server::start());
+    plant.write("app.yml", "one");
+    let commit = plant.push("One");
+    let options = plant.serve(&server);
+    let mut followed = Followed::new(options.clone());
+    followed.load().await;
+    let hub = plant.dir.path().join("hub");
+    fs::rename(&hub, plant.dir.path().join("away")).unwrap();
+    let tree = followed.fetched().await;
+    assert_eq!((tree.revision.0.as_str(), tree.files.len()), (commit.as_str(), 1));
+    assert_eq!(tree.problems[0].severity, Severity::Error);
+    assert!(errors(&tree)[0].contains("HTTP 404") && errors(&tree)[0].contains("stays in force"), "{tree:?}");
+    let mut restarted = Followed::new(options);
+    let tree = restarted.load().await;
+    assert_eq!((tree.revision.0.as_str(), tree.problems.len()), (commit.as_str(), 1));
+    fs::rename(plant.dir.path().join("away"), &hub).unwrap();
+    assert!(errors(&restarted.fetched().await).is_empty());
+}
+
+#[tokio::test]
+async fn a_source_that_never_had_a_commit_is_an_error() {
+    let plant = Plant::new();
+    let error = GitSource::new(plant.local()).load().await.unwrap_err();
+    assert!(error.message.contains("has no default branch"), "{error}");
+    let error = GitSource::new(plant.options("http://127.0.0.1/a.git".into())).load().await.unwrap_err();
+    assert!(error.message.contains("without encryption"), "{error}");
+    let error = GitSource::new(plant.options("file:///none".into())).load().await.unwrap_err();
+    assert!(error.message.contains("cannot be reached"), "{error}");
+}
+
+#[tokio::test]
+async fn a_branch_or_a_path_that_is_gone_removes_nothing() {
+    let plant = Plant::new();
+    plant.write("factory/app.yml", "one");
+    plant.write("keep.yml", "x");
+    let commit = plant.push("One");
+    let mut followed = Followed::new(GitOptions { path: "factory".into(), ..plant.local() });
+    followed.load().await;
+    fs::remove_dir_all(plant.work.join("factory")).unwrap();
+    plant.push("The folder is gone");
+    let tree = followed.fetched().await;
+    assert_eq!((tree.revision.0.as_str(), tree.files.len()), (commit.as_str(), 1));
+    assert!(errors(&tree)[0].contains("the commit has no `factory`"), "{tree:?}");
+    plant.git(&plant.hub(), &["update-ref", "-d", "refs/heads/main"]);
+    let tree = followed.fetched().await;
+    assert_eq!(tree.files.len(), 1);
+    assert!(errors(&tree)[0].contains("no default branch"), "{tree:?}");
+    plant.write("factory/app.yml", "two");
+    plant.push("Back again");
+    assert_eq!(texts(&followed.fetched().await), [("factory/app.yml", "two".into())]);
+}
+
+#[tokio::test]
+async fn a_damaged_clone_is_made_anew() {
+    let plant = Plant::new();
+    plant.write("app.yml", "one");
+    plant.push("One");
+    let mut followed = Followed::new(plant.local());
+    followed.load().await;
+    let clone = fs::read_dir(plant.dir.path().join("state/git")).unwrap().next().unwrap().unwrap().path();
+    for damage in ["objects", "HEAD"] {
+        match damage {
+            "objects" => fs::remove_dir_all(clone.join("objects")).unwrap(),
+            _ => fs::write(clone.join(damage), "nonsense").unwrap(),
+        }
+        plant.write("app.yml", damage);
+        plant.push(damage);
+        let tree = followed.fetched().await;
+        assert_eq!(texts(&tree), [("app.yml", damage.into())], "{:?}", errors(&tree));
+        assert!(!tree.problems.iter().any(|problem| problem.severity == Severity::Error), "{tree:?}");
+    }
+}
+
+#[tokio::test]
+async fn credentials_are_needed_sent_and_never_shown() {
+    let (plant, server) = (Plant::new(), Server::start());
+    plant.write("app.yml", "one");
+    plant.push("One");
+    let mut options = plant.serve(&server);
+    // "x-access-token:s3cret"
+    server.serve_git(&plant.dir.path().join("hub"), Some("Basic eC1hY2Nlc3MtdG9rZW46czNjcmV0"));
+    options.credentials.token = Some("wr0ng".into());
+    let error = GitSource::new(options.clone()).load().await.unwrap_err();
+    assert!(error.message.contains("refuses our credentials"), "{error}");
+    options.credentials.token = Some("s3cret".into());
+    assert!(!format!("{options:?}").contains("s3cret"));
+    assert_eq!(GitSource::new(options.clone()).load().await.unwrap().files.len(), 1);
+    let with_password = server.url("/git/none.git").replace("https://", "https://x-access-token:s3cret@");
+    let error = GitSource::new(GitOptions { url: with_password, ..options }).load().await.unwrap_err();
+    assert!(error.message.contains("HTTP 404") && !error.message.contains("s3cret"), "{error}");
+}
+
+#[tokio::test]
+async fn a_redirect_elsewhere_gets_no_credentials() {
+    let (plant, server, elsewhere) = (Plant::new(), Server::start(), Server::start());
+    server.answer(Answer::status(302).header("Location", elsewhere.url("/x/info/refs?service=git-upload-pack")));
+    let mut options = plant.options(server.url("/plant.git"));
+    // Only one authority is trusted: the other server is not even spoken to.
+    options.ca_file = Some(server.ca());
+    options.credentials.token = Some("s3cret".into());
+    assert!(GitSource::new(options).load().await.is_err());
+    assert!(server.requests()[0].iter().any(|line| line.to_lowercase().starts_with("authorization: basic")));
+    assert!(elsewhere.requests().is_empty());
+}
+
+#[tokio::test]
+async fn only_commits_that_an_allowed_signer_signed_come_into_force() {
+    let plant = Plant::new();
+    for name in ["ann", "eve"] {
+        let key = plant.dir.path().join(name);
+        let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(key).status().unwrap();
+        assert!(made.success());
+    }
+    let key = |name: &str| plant.dir.path().join(name).to_str().unwrap().to_owned();
+    let signers = plant.dir.path().join("allowed_signers");
+    let public = fs::read_to_string(key("ann.pub")).unwrap();
+    fs::write(&signers, format!("ann@plant.example namespaces=\"git\" {public}")).unwrap();
+    plant.git(&plant.work, &["config", "gpg.format", "ssh"]);
+    let sign_as = |name: &str| plant.git(&plant.work, &["config", "user.signingkey", &key(name)]);
+    sign_as("ann");
+    plant.write("app.yml", "signed");
+    let good = plant.push_with("Signed", &["-S"]);
+    let mut followed = Followed::new(GitOptions { allowed_signers: Some(signers), ..plant.local() });
+    assert_eq!(followed.load().await.revision.0, good);
+    plant.write("app.yml", "unsigned");
+    plant.push("Unsigned");
+    let tree = followed.fetched().await;
+    assert_eq!((tree.revision.0.as_str(), texts(&tree)[0].1.as_str()), (good.as_str(), "signed"));
+    assert!(errors(&tree)[0].contains("is not signed"), "{tree:?}");
+    sign_as("eve");
+    plant.push_with("Signed by somebody else", &["-S"]);
+    let tree = followed.fetched().await;
+    assert_eq!(tree.revision.0, good);
+    assert!(errors(&tree)[0].contains("not an allowed signer's"), "{tree:?}");
+    // A good signature on another commit than the one that was signed.
+    sign_as("ann");
+    plant.push_with("Signed again", &["-S"]);
+    let text = plant.git(&plant.work, &["cat-file", "commit", "HEAD"]).replace("Signed again", "Signed never");
+    fs::write(plant.dir.path().join("forged"), format!("{text}\n")).unwrap();
+    let forged = plant.git(&plant.work, &["hash-object", "-t", "commit", "-w", "../forged"]);
+    plant.git(&plant.work, &["push", "-q", "--force", "origin", &format!("{forged}:refs/heads/main")]);
+    let tree = followed.fetched().await;
+    assert_eq!(tree.revision.0, good);
+    assert!(errors(&tree)[0].contains("has a wrong signature"), "{tree:?}");
+    let last = plant.push_with("Properly signed", &["-S"]);
+    let tree = followed.fetched().await;
+    assert_eq!((tree.revision.0, tree.problems), (last, vec![]));
+}
+
+#[tokio::test]
+async fn rewritten_history_is_followed_or_refused_and_told_either_way() {
+    for rewritten in [Rewritten::Follow, Rewritten::Refuse] {
+        let plant = Plant::new();
+        plant.write("app.yml", "one");
+        plant.push("One");
+        plant.write("app.yml", "two");
+        let old = plant.push("Two");
+        let mut followed = Followed::new(GitOptions { rewritten, ..plant.local() });
+        followed.load().await;
+        plant.write("app.yml", "another two");
+        let new = plant.push_with("Two, rewritten", &["--amend"]);
+        let tree = followed.fetched().await;
+        assert!(errors(&tree)[0].contains("history was rewritten"), "{tree:?}");
+        let (revision, severity) = match rewritten {
+            Rewritten::Follow => (new, Severity::Warning),
+            Rewritten::Refuse => (old, Severity::Error),
+        };
+        assert_eq!((tree.revision.0, tree.problems[0].severity), (revision, severity));
+    }
+}
+
+#[tokio::test]
+async fn odd_files_are_in_the_tree_with_the_reason_and_attachments_stay_in_the_repository() {
+    let plant = Plant::new();
+    plant.write("line1/app.yml", "app");
+    plant.write("xml/dev.xml", "<Devices/>");
+    std::os::unix::fs::symlink("line1/app.yml", plant.work.join("link.yml")).unwrap();
+    std::os::unix::fs::symlink("../../etc/passwd", plant.work.join("out.yml")).unwrap();
+    std::os::unix::fs::symlink("none.yml", plant.work.join("nowhere.yml")).unwrap();
+    fs::write(plant.work.join("latin1.yml"), b"a: \xe4").unwrap();
+    fs::write(plant.work.join("big.yml"), vec![b'#'; 1024 * 1024 + 1]).unwrap();
+    plant.push("Odd");
+    let source = GitSource::new(plant.local());
+    let tree = source.load().await.unwrap();
+    assert_eq!(
+        texts(&tree),
+        [
+            ("big.yml", "<is 1048577 bytes long; at most 1048576 (1 MiB) are read>".to_owned()),
+            ("latin1.yml", "<is not UTF-8: byte 0xe4 at line 1, column 4>".to_owned()),
+            ("line1/app.yml", "app".to_owned()),
+            ("link.yml", "app".to_owned()),
+            ("nowhere.yml", "<is a symlink that leads nowhere>".to_owned()),
+            ("out.yml", "<is a symlink that leads out of the repository; copy the file instead>".to_owned()),
+        ]
+    );
+    assert_eq!(source.attachment("line1/app.yml", "../xml/dev.xml").await.as_deref(), Ok("<Devices/>"));
+    assert_eq!(source.attachment("line1/app.yml", "none.xml").await, Err("does not exist".into()));
+    assert_eq!(source.attachment("line1/app.yml", "../../x").await, Err("is outside the repository".into()));
+}
+
+#[tokio::test]
+async fn a_tag_a_branch_and_a_commit_can_be_looked_at() {
+    let (plant, server) = (Plant::new(), Server::start());
+    plant.write("app.yml", "one");
+    let first = plant.push("One");
+    plant.git(&plant.work, &["tag", "-a", "v1", "-m", "Version 1"]);
+    plant.git(&plant.work, &["push", "-q", "origin", "v1"]);
+    plant.write("app.yml", "two");
+    let second = plant.push("Two");
+    plant.git(&plant.work, &["push", "-q", "origin", "HEAD:refs/heads/feature"]);
+    for options in [plant.local(), plant.serve(&server)] {
+        for (revision, commit) in [("v1", &first), ("feature", &second), (&first[..10], &first), (&second, &second)] {
+            let source = GitSource::new(GitOptions { revision: Some(revision.to_owned()), ..options.clone() });
+            assert_eq!(source.load().await.unwrap().revision.0, *commit, "{revision} of {}", options.url);
+        }
+    }
+}
