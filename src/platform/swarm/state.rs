@@ -287,3 +287,124 @@ pub(super) struct Changed {
     /// Anything else.
     pub(super) others: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ServiceName, ServiceSpec};
+
+    fn id(name: &str) -> ServiceId {
+        ServiceId(format!("id-{name}"))
+    }
+
+    fn known(name: &str, version: u64) -> Known {
+        let service = ObservedService {
+            id: id(name),
+            version,
+            spec: ServiceSpec::new(ServiceName::new(name).unwrap(), "i"),
+            foreign_mode: None,
+            mark: None,
+            container_labels: BTreeMap::new(),
+            update: UpdateState::None,
+            created_at: String::new(),
+        };
+        Known::Service { service: Arc::new(service), unknown_networks: Vec::new() }
+    }
+
+    fn read(state: &mut State, names: &[(&str, u64)]) -> Reading {
+        let mut reading = state.begin();
+        reading.services = names.iter().map(|(name, version)| (id(name), (*version, known(name, *version)))).collect();
+        reading
+    }
+
+    fn names(state: &mut State) -> Vec<(String, u64)> {
+        let snapshot = state.snapshot();
+        snapshot.services.iter().map(|(name, service)| (name.to_string(), service.version)).collect()
+    }
+
+    #[test]
+    fn a_full_read_never_undoes_what_was_learnt_after_it_began() {
+        let mut state = State::default();
+        let first = read(&mut state, &[("a", 1), ("b", 2)]);
+        state.finish(first);
+
+        let slow = read(&mut state, &[("a", 1), ("b", 2)]);
+        state.learn(id("a"), 5, known("a", 5));
+        state.learn(id("c"), 6, known("c", 6));
+        state.forget(&id("b"));
+        state.finish(slow);
+        assert_eq!(names(&mut state), [("a".into(), 5), ("c".into(), 6)]);
+
+        // One that begins later decides, also about what we believed.
+        let later = read(&mut state, &[("a", 5), ("b", 7)]);
+        assert!(state.finish(later).services);
+        assert_eq!(names(&mut state), [("a".into(), 5), ("b".into(), 7)]);
+    }
+
+    #[test]
+    fn an_older_version_never_replaces_a_newer_one() {
+        let mut state = State::default();
+        assert!(state.learn(id("a"), 5, known("a", 5)));
+        assert!(!state.learn(id("a"), 4, known("a", 4)));
+        assert_eq!(names(&mut state), [("a".into(), 5)]);
+    }
+
+    #[test]
+    fn doubt_lasts_until_a_full_read_that_began_after_it() {
+        let mut state = State::default();
+        let first = read(&mut state, &[]);
+        state.finish(first);
+        assert!(state.snapshot().complete);
+        let early = read(&mut state, &[]);
+        state.doubt();
+        assert!(!state.snapshot().complete);
+        state.finish(early);
+        assert!(!state.snapshot().complete);
+        let late = read(&mut state, &[]);
+        state.finish(late);
+        assert!(state.snapshot().complete);
+        assert_eq!(state.snapshot().generation, 3);
+    }
+
+    #[test]
+    fn what_did_not_change_is_not_read_again_and_makes_no_new_snapshot() {
+        let mut state = State::default();
+        let first = read(&mut state, &[("a", 1)]);
+        state.finish(first);
+        let header = Header { id: id("a"), version: 1 };
+        assert!(state.same(&header).is_some());
+        assert!(state.same(&Header { version: 2, ..header }).is_none());
+        let before = state.snapshot();
+        state.learn(id("a"), 1, known("a", 1));
+        assert!(Arc::ptr_eq(&before, &state.snapshot()));
+        let again = read(&mut state, &[("a", 1)]);
+        assert_eq!(state.finish(again), Changed::default());
+    }
+
+    #[test]
+    fn a_cluster_rests_only_when_every_task_is_where_it_should_be() {
+        let task = |state, wanted| TaskView {
+            id: "t".into(),
+            slot: 1,
+            state,
+            wanted,
+            error: String::new(),
+            node: String::new(),
+            since: String::new(),
+        };
+        let mut state = State::default();
+        assert!(!state.is_restless());
+        state.learn(id("a"), 1, known("a", 1));
+        assert!(state.is_restless(), "its task is missing");
+        let mut with = |tasks: Vec<TaskView>| {
+            state.tasks([(id("a"), tasks)].into());
+            state.is_restless()
+        };
+        assert!(!with(vec![task(TaskState::Failed, false), task(TaskState::Running, true)]));
+        assert!(with(vec![task(TaskState::Running, false), task(TaskState::Running, true)]), "one has to end");
+        assert!(with(vec![task(TaskState::Preparing, true)]));
+        assert!(!with(vec![task(TaskState::Running, true)]));
+        state.forget(&id("a"));
+        assert!(state.is_restless(), "the task of a removed service still runs");
+    }
+}
