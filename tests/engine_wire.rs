@@ -1,0 +1,133 @@
+//! The ways to an engine over a network: plain TCP, TLS with certificates on both sides, and what is said when
+//! the two do not fit together.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use ofop::platform::engine::Engine;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+const ENGINE_20_10: &str = r#"{"ApiVersion":"1.41","MinAPIVersion":"1.12"}"#;
+
+/// Certificates in Docker's layout, all made by one authority: for a client, and for a server at `localhost`.
+fn certificates(dir: &Path) {
+    let openssl = |arguments: &str| {
+        let output =
+            Command::new("openssl").args(arguments.split(' ')).current_dir(dir).output().expect("openssl runs");
+        assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    openssl(&format!("req -x509 {key} -keyout ca-key.pem -out ca.pem -subj /CN=authority -days 2"));
+    for (cert, key_file) in [("server.pem", "server-key.pem"), ("cert.pem", "key.pem")] {
+        openssl(&format!(
+            "req {key} -keyout {key_file} -out request.pem -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+        ));
+        openssl(&format!(
+            "x509 -req -in request.pem -CA ca.pem -CAkey ca-key.pem -copy_extensions copy -out {cert} -days 2"
+        ));
+    }
+}
+
+/// Answers every request on a connection's first line with this text.
+async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, text: &str) {
+    let mut request = Vec::new();
+    while !request.windows(4).any(|window| window == b"\r\n\r\n") {
+        if stream.read_buf(&mut request).await.unwrap_or(0) == 0 {
+            return;
+        }
+    }
+    assert!(request.starts_with(b"GET /version HTTP/1.1"));
+    let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", text.len());
+    stream.write_all(format!("{head}{text}").as_bytes()).await.unwrap();
+    let _ = stream.shutdown().await;
+}
+
+/// Something that speaks like an engine, without TLS; its port.
+async fn plain(text: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            answer(stream, text).await;
+        }
+    });
+    port
+}
+
+/// The same with TLS; it lets only clients in whose certificate its own authority made.
+async fn secured(dir: &Path) -> u16 {
+    let read = |file: &str| -> Vec<CertificateDer<'static>> {
+        CertificateDer::pem_file_iter(dir.join(file)).unwrap().map(Result::unwrap).collect()
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(read("ca.pem").remove(0)).unwrap();
+    let clients =
+        rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(clients)
+        .with_single_cert(read("server.pem"), PrivateKeyDer::from_pem_file(dir.join("server-key.pem")).unwrap())
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            if let Ok(stream) = acceptor.accept(stream).await {
+                answer(stream, ENGINE_20_10).await;
+            }
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn tcp_with_certificates_is_tls_on_both_sides() {
+    let (ours, others) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    certificates(ours.path());
+    certificates(others.path());
+    let host = format!("tcp://localhost:{}", secured(ours.path()).await);
+
+    let engine = Engine::new(&host, Some(ours.path())).unwrap();
+    assert_eq!(engine.negotiate().await.unwrap(), 41);
+
+    // An engine of another authority is not believed, and what to check is said.
+    let error = Engine::new(&host, Some(others.path())).unwrap().negotiate().await.unwrap_err();
+    assert!(error.hint.as_deref().is_some_and(|hint| hint.contains("DOCKER_CERT_PATH")), "{error:?}");
+
+    // Nor does one get in without TLS.
+    assert!(Engine::new(&host, None).unwrap().negotiate().await.is_err());
+
+    std::fs::write(ours.path().join("key.pem"), "not a key").unwrap();
+    let error = Engine::new(&host, Some(ours.path())).err().unwrap();
+    assert!(error.message.contains("key.pem"), "{error:?}");
+}
+
+#[tokio::test]
+async fn the_version_is_what_both_sides_speak() {
+    for (text, agreed) in [
+        (ENGINE_20_10, 41),
+        (r#"{"ApiVersion":"1.47","MinAPIVersion":"1.24"}"#, 47),
+        (r#"{"ApiVersion":"1.99","MinAPIVersion":"1.44"}"#, ofop::platform::engine::NEWEST_API),
+    ] {
+        let engine = Engine::new(&format!("tcp://127.0.0.1:{}", plain(text).await), None).unwrap();
+        assert_eq!(engine.negotiate().await.unwrap(), agreed, "{text}");
+        assert_eq!(engine.api(), agreed);
+    }
+    for (text, hint) in [
+        (r#"{"ApiVersion":"1.40","MinAPIVersion":"1.12"}"#, "20.10"),
+        (r#"{"ApiVersion":"1.99","MinAPIVersion":"1.90"}"#, "update ofop"),
+    ] {
+        let engine = Engine::new(&format!("tcp://127.0.0.1:{}", plain(text).await), None).unwrap();
+        let error = engine.negotiate().await.unwrap_err();
+        assert!(error.hint.as_deref().is_some_and(|said| said.contains(hint)), "{error:?}");
+    }
+}
