@@ -34,6 +34,7 @@ mod parts;
 pub mod plan;
 mod problems;
 pub mod reference;
+pub mod registry;
 pub mod render;
 mod table;
 pub mod validate;
@@ -102,6 +103,7 @@ async fn command(command: &Command, context: &Context) -> Result<Exit, CliError>
         Command::Reconcile(args) => control::run(&Word::Reconcile { confirm_prune: args.confirm_prune }, context).await,
         Command::Suspend(args) => control::run(&Word::Suspend(args.resource.clone()), context).await,
         Command::Resume(args) => control::run(&Word::Resume(args.resource.clone()), context).await,
+        Command::Registry(args) => registry::run(args, context).await,
         Command::Completions(args) => completions::run(args, &context.output),
     }
 }

@@ -16,6 +16,7 @@
 //! - No error and no `Debug` output shows a value of a variable that could be a secret.
 
 pub mod dotenv;
+mod servers;
 mod values;
 mod variables;
 
@@ -27,6 +28,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::{InstanceName, Settings};
+pub use servers::Servers;
 use values::Reader;
 pub use values::parse_duration;
 pub use variables::{DEFAULT_FILE, From, Variables};
@@ -90,6 +92,8 @@ pub struct Config {
     pub token: Option<Secret>,
     /// How files that manifests refer to are fetched.
     pub remote: Remote,
+    /// How to reach Kafka and ksqlDB.
+    pub servers: Servers,
     /// What `${NAME}` in a manifest may refer to.
     pub variables: Variables,
 }
@@ -260,6 +264,7 @@ impl Config {
             expectation: read.duration("--expectation", "OFOP_EXPECTATION", DEFAULT_EXPECTATION)?,
             token: read.token()?,
             remote: read.remote(),
+            servers: read.servers()?,
             settings,
             variables,
         })

@@ -11,6 +11,7 @@
 
 pub mod embedded;
 pub mod messages;
+pub mod openfactory;
 pub mod rows;
 
 use std::future::Future;

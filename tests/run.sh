@@ -70,10 +70,13 @@ chromium chromium
 chromedriver chromium-driver
 pkg-config pkg-config
 cc build-essential
+java default-jre-headless
+mvn maven
 shellcheck shellcheck
 LIST
-    # libgit2 and libssh2 are built against it.
-    pkg-config --exists openssl 2> /dev/null || missing+=(libssl-dev)
+    # librdkafka, libgit2 and libssh2 link the system's TLS, librdkafka its compression.
+    pkg-config --exists openssl || missing+=(libssl-dev)
+    pkg-config --exists zlib || missing+=(zlib1g-dev)
     # busybox of the plain package is not static and cannot live in an image of its own.
     ! ldd "$(command -v busybox)" > /dev/null 2>&1 || missing+=(busybox-static)
     if [ ${#missing[@]} = 0 ]; then

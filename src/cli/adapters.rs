@@ -11,6 +11,7 @@ use crate::platform::docker::DockerPlatform;
 use crate::platform::swarm::Swarm;
 use crate::platform::{Platform, PlatformError};
 use crate::registry::embedded::EmbeddedRegistry;
+use crate::registry::openfactory::OpenfactoryRegistry;
 use crate::registry::{Registry, RegistryError};
 
 /// What runs services.
@@ -56,30 +57,36 @@ impl Platform for AnyPlatform {
 pub(super) enum AnyRegistry {
     /// A SQLite file.
     Embedded(EmbeddedRegistry),
+    /// Kafka and ksqlDB.
+    Openfactory(Box<OpenfactoryRegistry>),
 }
 
 impl Registry for AnyRegistry {
     async fn observe(&self) -> Result<Arc<RegistrySnapshot>, RegistryError> {
         match self {
             AnyRegistry::Embedded(embedded) => embedded.observe().await,
+            AnyRegistry::Openfactory(openfactory) => openfactory.observe().await,
         }
     }
 
     fn refresh(&self) {
         match self {
             AnyRegistry::Embedded(embedded) => embedded.refresh(),
+            AnyRegistry::Openfactory(openfactory) => openfactory.refresh(),
         }
     }
 
     async fn execute(&self, step: &Step) -> Result<(), StepFailure> {
         match self {
             AnyRegistry::Embedded(embedded) => embedded.execute(step).await,
+            AnyRegistry::Openfactory(openfactory) => openfactory.execute(step).await,
         }
     }
 
     fn events(&self) -> impl Stream<Item = ()> + Send + 'static {
         let events: BoxStream<'static, ()> = match self {
             AnyRegistry::Embedded(embedded) => embedded.events().boxed(),
+            AnyRegistry::Openfactory(openfactory) => openfactory.events().boxed(),
         };
         events
     }

@@ -13,6 +13,7 @@ use super::describe::DescribeArgs;
 use super::events::EventsArgs;
 use super::get::GetArgs;
 use super::plan::PlanArgs;
+use super::registry::RegistryArgs;
 use super::render::RenderArgs;
 use super::validate::ValidateArgs;
 use crate::config::Flags;
@@ -187,6 +188,17 @@ Examples:
     /// Tell the running daemon to take care of a resource again
     #[command(after_help = "Example:\n  ofop resume app/PRESS-7")]
     Resume(NamedArgs),
+    /// Check or set up Kafka and ksqlDB
+    #[command(after_help = "\
+Examples:
+  ofop registry check
+  ofop registry init
+
+The addresses are KAFKA_BROKER and KSQLDB_URL, as for OpenFactory itself; credentials and TLS are set by
+KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_…, KAFKA_SSL_… and OFOP_KSQLDB_USERNAME, …_PASSWORD_FILE, …_CA_FILE.
+`check` changes nothing. `init` makes the streams and tables that are missing and leaves others as they are.
+Exit code 0 when all is well, 2 when something must be mended.")]
+    Registry(RegistryArgs),
     /// Print a completion script for a shell
     #[command(after_help = "\
 Examples:
@@ -235,7 +247,11 @@ impl Cli {
                 put(&mut flags, "--address", daemon.address.as_ref());
                 put_path(&mut flags, "--token-file", daemon.token_file.as_ref());
             }
-            Command::Validate(_) | Command::Render(_) | Command::Get(_) | Command::Completions(_) => {}
+            Command::Validate(_)
+            | Command::Render(_)
+            | Command::Get(_)
+            | Command::Registry(_)
+            | Command::Completions(_) => {}
         }
         flags
     }

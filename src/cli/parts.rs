@@ -17,6 +17,7 @@ use crate::platform::docker::DockerPlatform;
 use crate::platform::engine::Engine;
 use crate::platform::swarm::{Pace, Swarm};
 use crate::registry::embedded::EmbeddedRegistry;
+use crate::registry::openfactory::{KafkaSettings, KsqldbSettings, OpenfactoryRegistry, OpenfactorySettings};
 
 /// The engine's socket when nothing names another address.
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
@@ -84,7 +85,27 @@ pub(super) fn platform(context: &Context) -> Result<Arc<AnyPlatform>, CliError> 
     }))
 }
 
-/// What holds records. Nothing is asked of it yet.
+/// Where Kafka and ksqlDB are and how to talk to them.
+pub(super) fn openfactory(config: &Config) -> OpenfactorySettings {
+    let servers = &config.servers;
+    let options = servers.kafka_options.iter();
+    OpenfactorySettings {
+        kafka: KafkaSettings {
+            brokers: config.settings.kafka_broker.clone(),
+            options: options.map(|(name, value)| ((*name).to_owned(), value.expose().to_owned())).collect(),
+        },
+        ksqldb: KsqldbSettings {
+            url: config.settings.ksqldb_url.clone(),
+            username: servers.ksqldb_username.clone(),
+            password: servers.ksqldb_password.as_ref().map(|password| password.expose().to_owned()),
+            certificate_authority: servers.ksqldb_ca_file.clone(),
+            insecure_credentials: servers.ksqldb_insecure_credentials,
+        },
+        interval: config.resync,
+    }
+}
+
+/// What holds records. Nothing is asked of it yet; must be called within the runtime.
 ///
 /// # Errors
 /// When the registry cannot be used with these settings.
@@ -95,7 +116,8 @@ pub(super) fn registry(context: &Context) -> Result<Arc<AnyRegistry>, CliError> 
             Ok(Arc::new(AnyRegistry::Embedded(EmbeddedRegistry::new(&config.state_dir, Arc::new(SystemClock::new())))))
         }
         RegistryKind::Openfactory => {
-            Err(CliError::usage("the openfactory registry is not available", "use --registry embedded"))
+            let registry = OpenfactoryRegistry::new(openfactory(config), Arc::new(SystemClock::new()));
+            Ok(Arc::new(AnyRegistry::Openfactory(Box::new(registry.map_err(CliError::Registry)?))))
         }
     }
 }

@@ -22,17 +22,17 @@ pub(super) struct Reader<'a> {
     pub(super) variables: &'a Variables,
 }
 
-fn invalid(from: From, reason: impl Into<String>, hint: impl Into<String>) -> ConfigError {
+pub(super) fn invalid(from: From, reason: impl Into<String>, hint: impl Into<String>) -> ConfigError {
     ConfigError::Invalid { from, reason: reason.into(), hint: hint.into() }
 }
 
 impl Reader<'_> {
     /// The text of a variable; empty counts as not set.
-    fn variable(&self, name: &'static str) -> Option<Found> {
+    pub(super) fn variable(&self, name: &'static str) -> Option<Found> {
         self.variables.get(name).filter(|found| !found.text.trim().is_empty())
     }
 
-    fn text(&self, name: &'static str) -> Option<String> {
+    pub(super) fn text(&self, name: &'static str) -> Option<String> {
         self.variable(name).map(|found| found.text.trim().to_owned())
     }
 

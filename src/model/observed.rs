@@ -187,6 +187,8 @@ pub struct RegistrySnapshot {
     pub records: BTreeMap<RecordId, Arc<ObservedRecord>>,
     /// What each asset says of its availability.
     pub availability: BTreeMap<AssetUuid, Availability>,
+    /// Records that will be lost by their age unless they are written again soon.
+    pub expiring: BTreeSet<RecordId>,
     /// Things about the registry itself that a person should mend, each a sentence.
     pub warnings: Vec<String>,
 }

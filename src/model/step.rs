@@ -159,6 +159,8 @@ pub enum Reason {
     Unregistered,
     /// The registry holds other content than it should.
     StaleRecord,
+    /// The record would be lost by its age: the registry's topic does not keep state for ever.
+    Expiring,
     /// A person asked for it.
     Requested,
 }
@@ -176,6 +178,7 @@ impl Reason {
             Reason::Orphaned => "no longer described",
             Reason::Unregistered => "not registered",
             Reason::StaleRecord => "record differs",
+            Reason::Expiring => "written again before it expires",
             Reason::Requested => "requested",
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::model::record::{AssetRecord, CoordinatorProtocol, RecordOwner, Uns};
 use crate::model::{
     Availability, DesiredResource, DriftType, FieldChange, ObservedRecord, Reason, Record, RecordId, RegistrySnapshot,
-    Step, Wait,
+    Scalar, Step, Wait,
 };
 
 use super::context::Context;
@@ -86,6 +86,9 @@ impl Planner<'_> {
             let marked = found.owner.as_ref().is_some_and(|owner| owner.resource == self.resource.id);
             if marked && same(wanted, &found.record) && !self.is_being_taken_back(wanted) {
                 self.coordinator(draft, wanted);
+                if self.registry.expiring.contains(&wanted.id()) && !self.was_just_written(wanted) {
+                    self.register(draft, wanted, Reason::Expiring, Vec::new(), None);
+                }
                 return;
             }
         }
@@ -248,7 +251,15 @@ fn same_uns(wanted: Option<&Uns>, found: Option<&Uns>) -> bool {
 }
 
 fn levels(uns: &Uns) -> BTreeSet<(&str, String)> {
-    uns.levels.iter().map(|(level, value)| (level.as_str(), value.python_str())).collect()
+    uns.levels.iter().map(|(level, value)| (level.as_str(), as_kept(value))).collect()
+}
+
+/// A value as ksqlDB keeps it in a column of text: a truth value as JSON writes it.
+fn as_kept(value: &Scalar) -> String {
+    match value {
+        Scalar::Bool(truth) => truth.to_string(),
+        Scalar::Null | Scalar::Int(_) | Scalar::Float(_) | Scalar::Text(_) => value.python_str(),
+    }
 }
 
 fn has_attribute(found: &AssetRecord, wanted: &crate::model::record::Attribute) -> bool {
@@ -256,7 +267,7 @@ fn has_attribute(found: &AssetRecord, wanted: &crate::model::record::Attribute) 
         .attributes
         .iter()
         .filter(|attribute| attribute.id == wanted.id)
-        .any(|attribute| attribute.value == wanted.value || attribute.value.python_str() == wanted.value.python_str())
+        .any(|attribute| attribute.value == wanted.value || as_kept(&attribute.value) == as_kept(&wanted.value))
 }
 
 /// What differs, in words.

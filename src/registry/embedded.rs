@@ -324,7 +324,7 @@ impl Shared {
             complete: true,
             records: rows::records(&tables),
             availability,
-            warnings: Vec::new(),
+            ..RegistrySnapshot::default()
         });
         store.seen = Some((state, snapshot.clone()));
         Ok(snapshot)

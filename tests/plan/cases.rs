@@ -41,6 +41,20 @@ fn a_new_app_is_created_then_registered_and_then_left_alone() {
 }
 
 #[test]
+fn a_record_that_will_expire_is_written_again_and_is_no_drift() {
+    let (mut world, mut memory) = (World::default(), Memory::default());
+    let wanted = desired([app("SCHEDULER", |_| {})]);
+    world.converge(&wanted, &policy(), &mut memory);
+    world.now += policy().expectation;
+    world.expiring.insert(RecordId::Asset(uuid("SCHEDULER")));
+    let plan = world.pass(&wanted, &policy(), &mut memory);
+    assert_eq!(verbs(&plan), [(StepVerb::Register, "asset SCHEDULER".into(), Reason::Expiring)]);
+    assert!(one(&plan, "SCHEDULER").drift.is_empty());
+    let again = world.pass(&wanted, &policy(), &mut memory);
+    assert!(verbs(&again).is_empty(), "what was just written is not written again until it shows: {again:?}");
+}
+
+#[test]
 fn a_device_starts_adapter_agent_producer_and_ends_in_reverse_before_its_records() {
     let (mut world, mut memory) = (World::default(), Memory::default());
     let plans = world.converge(&desired([device("CNC-1"), app("A", |_| {})]), &policy(), &mut memory);

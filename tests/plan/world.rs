@@ -135,6 +135,7 @@ pub(crate) struct World {
     pub(crate) tasks: BTreeMap<ServiceId, Vec<TaskView>>,
     pub(crate) records: BTreeMap<RecordId, ObservedRecord>,
     pub(crate) availability: BTreeMap<AssetUuid, Availability>,
+    pub(crate) expiring: BTreeSet<RecordId>,
     pub(crate) networks: BTreeSet<String>,
     pub(crate) digests: BTreeMap<String, String>,
     pub(crate) unreadable: BTreeMap<String, String>,
@@ -154,6 +155,7 @@ impl Default for World {
             tasks: BTreeMap::new(),
             records: BTreeMap::new(),
             availability: BTreeMap::new(),
+            expiring: BTreeSet::new(),
             networks: BTreeSet::from(["factory-net".to_owned()]),
             digests: BTreeMap::new(),
             unreadable: BTreeMap::new(),
@@ -187,7 +189,8 @@ impl World {
                 complete: self.registry_complete,
                 records,
                 availability: self.availability.clone(),
-                warnings: Vec::new(),
+                expiring: self.expiring.clone(),
+                ..RegistrySnapshot::default()
             })),
         }
     }

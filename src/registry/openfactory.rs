@@ -1,0 +1,205 @@
+//! OpenFactory's own registry: written through Kafka, read through ksqlDB.
+//!
+//! # Flow
+//!
+//! ```text
+//! execute(step) ─► messages ─► topics (looked up with DESCRIBE) ─► one batch to Kafka, all acknowledged
+//!
+//! a message on a derived topic, a timer, refresh() ─► reader: seven queries, one after the other ─► snapshot
+//! ```
+//!
+//! # Invariants
+//!
+//! - A reading is whole or it is an error; every query's answer has its closing bracket.
+//! - A reading that is suddenly much smaller than the one before says `complete: false` until it has stayed so
+//!   for a while: pull queries are known to miss rows (ksql#4170), and a table that is being rebuilt is empty.
+//! - Hints say only *when* to read. The stream of all attributes is not followed: every machine's samples go
+//!   through it.
+//! - Topics are never created by writing to them.
+
+mod answer;
+mod coordinator;
+mod kafka;
+mod ksqldb;
+mod reader;
+mod setup;
+mod tables;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
+
+use futures_util::Stream;
+
+use self::kafka::{Outgoing, Writer};
+use self::ksqldb::Ksqldb;
+use self::reader::Reader;
+use crate::clock::{Clock, rfc3339};
+use crate::model::record::RecordOwner;
+use crate::model::{FailureKind, Record, RecordId, RegistrySnapshot, Source, Step, StepFailure};
+use crate::registry::messages::{self, Key, Message, Stamp};
+use crate::registry::{Registry, RegistryError};
+
+pub use self::kafka::KafkaSettings;
+pub use self::ksqldb::KsqldbSettings;
+pub use self::setup::{Finding, FindingKind, check, init};
+
+/// Where the registry is and how often it is read.
+#[derive(Debug, Clone)]
+pub struct OpenfactorySettings {
+    /// Kafka.
+    pub kafka: KafkaSettings,
+    /// ksqlDB.
+    pub ksqldb: KsqldbSettings,
+    /// How often everything is read whether or not something was reported.
+    pub interval: Duration,
+}
+
+/// The registry behind Kafka and ksqlDB.
+pub struct OpenfactoryRegistry {
+    ksqldb: Ksqldb,
+    writer: Writer,
+    reader: Reader,
+    clock: Arc<dyn Clock>,
+    topics: Mutex<BTreeMap<Source, String>>,
+}
+
+impl OpenfactoryRegistry {
+    /// Begins to read in the background; must be called within a Tokio runtime. A server that is away is no
+    /// error here: [`Registry::observe`] says so, and the reader keeps trying.
+    ///
+    /// # Errors
+    /// When the settings themselves cannot work.
+    pub fn new(settings: OpenfactorySettings, clock: Arc<dyn Clock>) -> Result<OpenfactoryRegistry, RegistryError> {
+        let ksqldb = Ksqldb::new(settings.ksqldb.clone())?;
+        let reader = Reader::start(ksqldb.clone(), settings.kafka.clone(), settings.interval, Arc::clone(&clock));
+        Ok(OpenfactoryRegistry {
+            ksqldb,
+            writer: Writer::new(settings.kafka),
+            reader,
+            clock,
+            topics: Mutex::new(BTreeMap::new()),
+        })
+    }
+
+    async fn send(&self, messages: &[Message]) -> Result<(), StepFailure> {
+        let mut outgoing = Vec::with_capacity(messages.len());
+        for message in messages {
+            let key = match &message.key {
+                Key::Asset(uuid) => uuid.to_string(),
+                Key::Coordinator(protocol) => {
+                    let snapshot = self.latest()?;
+                    let none = || no_coordinator(protocol.coordinator_type());
+                    coordinator::available(&snapshot, *protocol).ok_or_else(none)?.to_string()
+                }
+            };
+            let topic = self.topic(message.source).await?;
+            outgoing.push(Outgoing { topic, key, payload: message.value.as_ref().map(ToString::to_string) });
+        }
+        let sent = self.writer.send(&outgoing).await;
+        if sent.as_ref().is_err_and(|failure| failure.kind == FailureKind::Dependency) {
+            // The topic is gone: ksqlDB may know another one by now.
+            self.lock_topics().clear();
+        }
+        sent
+    }
+
+    async fn topic(&self, source: Source) -> Result<String, StepFailure> {
+        if let Some(topic) = self.lock_topics().get(&source) {
+            return Ok(topic.clone());
+        }
+        let described = self.ksqldb.describe(source.as_str()).await.map_err(|error| {
+            let kind = match error {
+                ksqldb::KsqlError::Statement { .. } => FailureKind::Dependency,
+                _ => FailureKind::Unavailable,
+            };
+            StepFailure::new(kind, format!("the topic of {} is not known: {error}", source.as_str()))
+        })?;
+        self.lock_topics().insert(source, described.topic.clone());
+        Ok(described.topic)
+    }
+
+    fn lock_topics(&self) -> std::sync::MutexGuard<'_, BTreeMap<Source, String>> {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was read last, for choosing a coordinator.
+    fn latest(&self) -> Result<Arc<RegistrySnapshot>, StepFailure> {
+        self.reader.latest().ok_or_else(|| StepFailure::new(FailureKind::Unavailable, "the registry was not read yet"))
+    }
+
+    fn stamp(&self, object: &str) -> Stamp {
+        let wall = self.clock.wall();
+        let since = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Stamp {
+            timestamp: rfc3339(wall),
+            epoch_millis: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            correlation_id: coordinator::correlation_id(object, since),
+        }
+    }
+
+    async fn register(&self, record: &Record, owner: &RecordOwner) -> Result<(), StepFailure> {
+        let stamp = self.stamp(record.id().asset().as_str());
+        let mut messages = messages::register(record, Some(owner), Some(&stamp));
+        if let Record::CoordinatorDevice { device, protocol, config } = record {
+            let snapshot = self.latest()?;
+            let chosen = coordinator::available(&snapshot, *protocol)
+                .ok_or_else(|| no_coordinator(protocol.coordinator_type()))?;
+            messages.push(coordinator::remember(device, chosen, *protocol, config, &stamp));
+        }
+        self.send(&messages).await
+    }
+
+    async fn deregister(&self, record: &Record) -> Result<(), StepFailure> {
+        let stamp = self.stamp(record.id().asset().as_str());
+        let mut messages = messages::deregister(record, Some(&stamp));
+        if let Record::CoordinatorDevice { device, protocol, .. } = record {
+            let snapshot = self.latest()?;
+            if coordinator::available(&snapshot, *protocol).is_none() {
+                if coordinator::registered(&snapshot, *protocol) {
+                    return Err(no_coordinator(protocol.coordinator_type()));
+                }
+                // Nobody is left who could know the device.
+                messages.clear();
+            }
+            messages.push(coordinator::forget(device, &stamp));
+        }
+        self.send(&messages).await
+    }
+}
+
+fn no_coordinator(kind: &str) -> StepFailure {
+    StepFailure::new(FailureKind::Dependency, format!("no asset of type {kind} is available"))
+}
+
+impl Registry for OpenfactoryRegistry {
+    async fn observe(&self) -> Result<Arc<RegistrySnapshot>, RegistryError> {
+        self.reader.observe().await
+    }
+
+    fn refresh(&self) {
+        self.reader.refresh();
+    }
+
+    async fn execute(&self, step: &Step) -> Result<(), StepFailure> {
+        let done = match step {
+            Step::Register { record, owner } => self.register(record, owner).await,
+            Step::Deregister { record } => self.deregister(record).await,
+            Step::ForgetRecord { record: RecordId::Asset(asset) } => {
+                let stamp = self.stamp(asset.as_str());
+                self.send(&messages::forget(asset, Some(&stamp))).await
+            }
+            // Connectors, targets and devices of a coordinator carry their asset's mark.
+            Step::ForgetRecord { record: _ } => Ok(()),
+            Step::CreateService { .. } | Step::UpdateService { .. } | Step::RemoveService { .. } => {
+                Err(StepFailure::new(FailureKind::Rejected, format!("{} is no record", step.object())))
+            }
+        };
+        self.reader.look_soon();
+        done
+    }
+
+    fn events(&self) -> impl Stream<Item = ()> + Send + 'static {
+        self.reader.events()
+    }
+}

@@ -1,0 +1,439 @@
+//! The registry behind Kafka and ksqlDB: a real broker, and a stand-in for ksqlDB over its topics.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops where it fails")]
+
+#[path = "support/kafka.rs"]
+mod kafka;
+#[path = "support/ksqldb.rs"]
+mod ksqldb;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use kafka::Kafka;
+use ksqldb::Ksqldb;
+use ofop::clock::SystemClock;
+use ofop::model::record::{AssetRecord, Attribute, CoordinatorProtocol, RecordOwner, Uns};
+use ofop::model::{
+    AssetUuid, Availability, FailureKind, InstanceName, Record, RecordId, RegistrySnapshot, ResourceId, Scalar, Step,
+};
+use ofop::registry::Registry;
+use ofop::registry::openfactory::{
+    FindingKind, KafkaSettings, KsqldbSettings, OpenfactoryRegistry, OpenfactorySettings, check, init,
+};
+use rdkafka::config::ClientConfig;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+
+/// How long anything may take before a test gives up on it.
+const LONG: Duration = Duration::from_secs(30);
+
+struct World {
+    kafka: Kafka,
+    ksqldb: Ksqldb,
+}
+
+impl World {
+    async fn start() -> World {
+        let kafka = tokio::task::spawn_blocking(Kafka::start).await.unwrap();
+        let ksqldb = Ksqldb::start(&kafka.address()).await;
+        let world = World { kafka, ksqldb };
+        init(&world.settings(), |_| {}).await.unwrap();
+        world
+    }
+
+    fn settings(&self) -> OpenfactorySettings {
+        OpenfactorySettings {
+            kafka: KafkaSettings { brokers: self.kafka.address(), options: BTreeMap::new() },
+            ksqldb: KsqldbSettings { url: self.ksqldb.url(), ..KsqldbSettings::default() },
+            interval: Duration::from_secs(3600),
+        }
+    }
+
+    fn registry(&self) -> OpenfactoryRegistry {
+        OpenfactoryRegistry::new(self.settings(), Arc::new(SystemClock::new())).unwrap()
+    }
+
+    /// An app says something of itself, as OpenFactory's library does.
+    async fn says(&self, asset: &str, id: &str, value: &str, tag: &str, kind: &str) {
+        let producer: FutureProducer = ClientConfig::new()
+            .set("bootstrap.servers", self.kafka.address())
+            .set("partitioner", "murmur2_random")
+            .create()
+            .unwrap();
+        let timestamp = ofop::clock::rfc3339(ofop::clock::Clock::wall(&SystemClock::new()));
+        let message = serde_json::json!({
+            "ID": id, "VALUE": value, "TAG": tag, "TYPE": kind, "attributes": {"timestamp": timestamp},
+        })
+        .to_string();
+        producer.send(FutureRecord::to("ofa_assets").key(asset).payload(&message), LONG).await.unwrap();
+    }
+}
+
+/// Looks again and again until the registry shows what is expected.
+async fn eventually(registry: &OpenfactoryRegistry, what: &str, expected: impl Fn(&RegistrySnapshot) -> bool) {
+    let mut events = Box::pin(registry.events());
+    let looking = async {
+        loop {
+            if registry.observe().await.is_ok_and(|snapshot| expected(&snapshot)) {
+                return;
+            }
+            let _ = tokio::time::timeout(Duration::from_millis(200), events.next()).await;
+            registry.refresh();
+        }
+    };
+    tokio::time::timeout(LONG, looking).await.unwrap_or_else(|_| panic!("never seen: {what}"));
+}
+
+fn uuid(text: &str) -> AssetUuid {
+    AssetUuid::new(text).unwrap()
+}
+
+fn owner(resource: &ResourceId) -> RecordOwner {
+    RecordOwner { instance: InstanceName::new("test").unwrap(), resource: resource.clone() }
+}
+
+fn asset(name: &str) -> AssetRecord {
+    AssetRecord {
+        uuid: uuid(name),
+        asset_type: "MTConnectAgent".into(),
+        docker_service: "cnc-1-agent".into(),
+        references_above: vec!["CNC-1".into()],
+        references_below: Vec::new(),
+        uns: Some(Uns {
+            levels: vec![("inc".into(), "Acme".into()), ("line".into(), Scalar::Int(7))],
+            uns_id: "Acme/7".into(),
+        }),
+        attributes: vec![Attribute {
+            id: "agent_port".into(),
+            value: Scalar::Int(5000),
+            tag: "NetworkPort".into(),
+            kind: "Events".into(),
+        }],
+    }
+}
+
+fn found<'a>(snapshot: &'a RegistrySnapshot, id: &RecordId) -> Option<&'a Record> {
+    snapshot.records.get(id).map(|found| &found.record)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_is_written_read_taken_back_and_forgotten() {
+    let world = World::start().await;
+    let registry = world.registry();
+    // Names that would end a text or a name in SQL, or a key in another encoding.
+    for name in ["CNC-1-AGENT", "it's `odd`; -- \"ü\" ${x} 机器"] {
+        let resource = ResourceId::device(uuid("CNC-1"));
+        let record = Arc::new(Record::Asset(asset(name)));
+        let id = record.id();
+        registry.execute(&Step::Register { record: Arc::clone(&record), owner: owner(&resource) }).await.unwrap();
+        eventually(&registry, "the asset", |snapshot| {
+            let Some(Record::Asset(seen)) = found(snapshot, &id) else { return false };
+            let uns = seen.uns.as_ref();
+            seen.asset_type == "MTConnectAgent"
+                && seen.docker_service == "cnc-1-agent"
+                && seen.references_above == ["CNC-1"]
+                && seen.references_below.is_empty()
+                && uns.is_some_and(|uns| uns.uns_id == "Acme/7" && uns.levels.len() == 2)
+                && seen.attributes.iter().any(|port| port.id == "agent_port" && port.value == "5000".into())
+                && snapshot.records[&id].owner == Some(owner(&resource))
+        })
+        .await;
+
+        registry.execute(&Step::Deregister { record: Arc::clone(&record) }).await.unwrap();
+        eventually(&registry, "the mark alone", |snapshot| {
+            matches!(found(snapshot, &id), Some(Record::Asset(seen)) if seen.asset_type.is_empty())
+                && snapshot.records[&id].owner == Some(owner(&resource))
+        })
+        .await;
+        assert!(!world.ksqldb.table("ASSETS_TYPE").contains_key(name));
+        assert!(!world.ksqldb.table("DOCKER_SERVICES").contains_key(name));
+
+        registry.execute(&Step::ForgetRecord { record: id.clone() }).await.unwrap();
+        eventually(&registry, "nothing", |snapshot| found(snapshot, &id).is_none()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connectors_and_metrics_targets_follow_their_device_and_app() {
+    let world = World::start().await;
+    let registry = world.registry();
+    let resource = ResourceId::app(uuid("APP-1"));
+    for record in [
+        Record::Connector { device: uuid("CNC-1"), config: r#"{"uuid":"CNC-1","it's":"'"}"#.into() },
+        Record::MetricsTarget { asset: uuid("APP-1"), host: "app-1".into(), port: 4000, path: "/m".into() },
+    ] {
+        let record = Arc::new(record);
+        registry.execute(&Step::Register { record: Arc::clone(&record), owner: owner(&resource) }).await.unwrap();
+        eventually(&registry, "the record", |snapshot| found(snapshot, &record.id()) == Some(&*record)).await;
+        registry.execute(&Step::Deregister { record: Arc::clone(&record) }).await.unwrap();
+        eventually(&registry, "its end", |snapshot| found(snapshot, &record.id()).is_none()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_by_somebody_else_is_reported_without_the_timer() {
+    let world = World::start().await;
+    let registry = world.registry();
+    eventually(&registry, "an empty registry", |snapshot| snapshot.records.is_empty()).await;
+    let mut events = Box::pin(registry.events());
+    // The consumer begins at the end of its topics when it is ready, so the first words may come too early.
+    let heard = async {
+        for round in 0.. {
+            world.says("ROBOT", "AssetType", &format!("OpenFactoryApp{round}"), "AssetType", "OpenFactory").await;
+            if tokio::time::timeout(Duration::from_secs(2), events.next()).await.is_ok() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(LONG, heard).await.expect("no hint came");
+    eventually(&registry, "the stranger's asset", |snapshot| {
+        snapshot.records.get(&RecordId::Asset(uuid("ROBOT"))).is_some_and(|found| found.owner.is_none())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_is_waited_for_told_once_and_told_again_when_it_comes_up_anew() {
+    let world = World::start().await;
+    let registry = world.registry();
+    let resource = ResourceId::device(uuid("PLC-1"));
+    let record = Arc::new(Record::CoordinatorDevice {
+        device: uuid("PLC-1"),
+        protocol: CoordinatorProtocol::Opcua,
+        config: r#"{"uuid":"PLC-1"}"#.into(),
+    });
+    let step = Step::Register { record: Arc::clone(&record), owner: owner(&resource) };
+    eventually(&registry, "an answer", |_| true).await;
+    assert_eq!(registry.execute(&step).await.unwrap_err().kind, FailureKind::Dependency);
+
+    let device =
+        Arc::new(Record::Asset(AssetRecord { uuid: uuid("PLC-1"), asset_type: "Device".into(), ..asset("PLC-1") }));
+    registry.execute(&Step::Register { record: device, owner: owner(&resource) }).await.unwrap();
+    world.says("COORD", "AssetType", "OPCUA.Coordinator", "AssetType", "OpenFactory").await;
+    world.says("COORD", "avail", "AVAILABLE", "Availability", "Events").await;
+    eventually(&registry, "the coordinator", |snapshot| {
+        snapshot.availability.get(&uuid("COORD")) == Some(&Availability::Available)
+            && found(snapshot, &RecordId::Asset(uuid("COORD"))).is_some()
+    })
+    .await;
+    registry.execute(&step).await.unwrap();
+    eventually(&registry, "the device as known", |snapshot| found(snapshot, &record.id()) == Some(&*record)).await;
+    let told = world.ksqldb.table("ASSETS")["COORD|register_device_CMD"]["VALUE"].as_str().unwrap().to_owned();
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["arguments"]["device_config"], r#"{"uuid":"PLC-1"}"#);
+
+    world.says("COORD", "avail", "UNAVAILABLE", "Availability", "Events").await;
+    world.says("COORD", "avail", "AVAILABLE", "Availability", "Events").await;
+    eventually(&registry, "that it must be told again", |snapshot| found(snapshot, &record.id()).is_none()).await;
+    registry.execute(&step).await.unwrap();
+    eventually(&registry, "the device as known again", |snapshot| found(snapshot, &record.id()).is_some()).await;
+
+    registry.execute(&Step::Deregister { record: Arc::clone(&record) }).await.unwrap();
+    eventually(&registry, "the device as unknown", |snapshot| found(snapshot, &record.id()).is_none()).await;
+    assert!(world.ksqldb.table("ASSETS").contains_key("COORD|deregister_device_CMD"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_fail_are_errors_and_a_sudden_void_is_not_believed() {
+    let world = World::start().await;
+    let registry = world.registry();
+    let resource = ResourceId::app(uuid("APP-1"));
+    let record = Arc::new(Record::Asset(asset("APP-1")));
+    registry.execute(&Step::Register { record: Arc::clone(&record), owner: owner(&resource) }).await.unwrap();
+    eventually(&registry, "the asset", |snapshot| found(snapshot, &record.id()).is_some()).await;
+    let faults = world.ksqldb.faults();
+
+    faults.status.store(503, Ordering::SeqCst);
+    faults.failing.store(2, Ordering::SeqCst);
+    registry.refresh();
+    assert!(registry.observe().await.is_ok(), "two refusals in a row are ridden out");
+
+    faults.failing.store(1000, Ordering::SeqCst);
+    registry.refresh();
+    let error = registry.observe().await.unwrap_err();
+    assert!(error.message.contains("not ready (HTTP 503)"), "{error}");
+    faults.failing.store(0, Ordering::SeqCst);
+
+    faults.cut.store(true, Ordering::SeqCst);
+    registry.refresh();
+    let error = registry.observe().await.unwrap_err();
+    assert!(error.message.contains("was cut"), "{error}");
+    faults.cut.store(false, Ordering::SeqCst);
+
+    faults.empty.store(true, Ordering::SeqCst);
+    registry.refresh();
+    let snapshot = registry.observe().await.unwrap();
+    assert!(!snapshot.complete, "an empty registry is no evidence of absence");
+    faults.empty.store(false, Ordering::SeqCst);
+    registry.refresh();
+    assert!(registry.observe().await.unwrap().complete);
+
+    world.ksqldb.lose("ASSETS_TYPE", "APP-1");
+    registry.refresh();
+    let snapshot = registry.observe().await.unwrap();
+    assert!(matches!(found(&snapshot, &record.id()), Some(Record::Asset(seen)) if seen.asset_type.is_empty()));
+
+    *faults.credentials.lock().unwrap() = Some("Basic dXNlcjpwYXNz".into());
+    registry.refresh();
+    let error = registry.observe().await.unwrap_err();
+    assert!(error.message.contains("credentials") && error.hint.unwrap().contains("OFOP_KSQLDB_USERNAME"));
+    let mut settings = world.settings();
+    settings.ksqldb.username = Some("user".into());
+    settings.ksqldb.password = Some("pass".into());
+    settings.ksqldb.insecure_credentials = true;
+    let registry = OpenfactoryRegistry::new(settings, Arc::new(SystemClock::new())).unwrap();
+    assert!(registry.observe().await.is_ok());
+
+    faults.hang.store(true, Ordering::SeqCst);
+    registry.refresh();
+    let error = registry.observe().await.unwrap_err();
+    assert!(error.message.contains("has not answered"), "a pass does not wait for a server that hangs: {error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checking_says_what_fits_and_setting_up_may_be_repeated() {
+    let world = World::start().await;
+    init(&world.settings(), |line| assert!(line.ends_with("is there"), "{line}")).await.unwrap();
+    let findings = check(&world.settings()).await;
+    assert!(findings.iter().all(|finding| finding.kind == FindingKind::Good), "{findings:#?}");
+
+    let mut wrong = world.settings();
+    wrong.ksqldb.url = "http://127.0.0.1:9".into();
+    let findings = check(&wrong).await;
+    let bad = findings.iter().find(|finding| finding.kind == FindingKind::Bad).unwrap();
+    assert!(bad.message.contains("cannot be reached") && bad.hint.as_ref().unwrap().contains("KSQLDB_URL"));
+
+    let mut secure = world.settings();
+    secure.ksqldb.url = world.ksqldb.url().replace("http://", "https://");
+    let ca = tempfile::NamedTempFile::new().unwrap();
+    secure.ksqldb.certificate_authority = Some(ca.path().to_owned());
+    let findings = check(&secure).await;
+    assert!(findings.iter().any(|finding| finding.kind == FindingKind::Bad), "{findings:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_forgets_is_told() {
+    let kafka = tokio::task::spawn_blocking(Kafka::start).await.unwrap();
+    let ksqldb = Ksqldb::start(&kafka.address()).await;
+    let world = World { kafka, ksqldb };
+    // As OpenFactory's own script does it: the topic is made by a stream, with the broker's default policy.
+    let client = reqwest::Client::new();
+    for sql in [
+        "CREATE STREAM ASSETS_STREAM (ASSET_UUID VARCHAR KEY, ID VARCHAR, VALUE VARCHAR, TAG VARCHAR, TYPE VARCHAR, \
+         ATTRIBUTES MAP<VARCHAR, VARCHAR>) WITH (KAFKA_TOPIC='ofa_assets', PARTITIONS=1, VALUE_FORMAT='JSON');",
+        "CREATE STREAM ASSETS_TYPE_STREAM WITH (KAFKA_TOPIC='assets_types_topic', PARTITIONS=1, VALUE_FORMAT='JSON') \
+         AS SELECT ASSET_UUID, VALUE AS TYPE FROM ASSETS_STREAM WHERE ID='AssetType' AND TYPE='OpenFactory' \
+         EMIT CHANGES;",
+    ] {
+        let answer = client
+            .post(format!("{}/ksql", world.ksqldb.url()))
+            .header("accept", "application/vnd.ksql.v1+json")
+            .body(serde_json::json!({"ksql": sql}).to_string())
+            .send()
+            .await
+            .unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    }
+    init(&world.settings(), |_| {}).await.unwrap();
+    let findings = check(&world.settings()).await;
+    let warnings: Vec<_> = findings.iter().filter(|finding| finding.kind != FindingKind::Good).collect();
+    assert_eq!(warnings.len(), 1, "{findings:#?}");
+    assert!(warnings[0].message.contains("assets_types_topic") && warnings[0].message.contains("168 h"));
+
+    // By a clock that is four days ahead the record is past half of its time.
+    struct Ahead(SystemClock);
+    impl ofop::clock::Clock for Ahead {
+        fn now(&self) -> Duration {
+            self.0.now()
+        }
+        fn wall(&self) -> std::time::SystemTime {
+            self.0.wall() + Duration::from_secs(4 * 24 * 3600)
+        }
+    }
+    let registry = OpenfactoryRegistry::new(world.settings(), Arc::new(Ahead(SystemClock::new()))).unwrap();
+    let resource = ResourceId::app(uuid("APP-1"));
+    let record = Arc::new(Record::Asset(asset("APP-1")));
+    registry.execute(&Step::Register { record: Arc::clone(&record), owner: owner(&resource) }).await.unwrap();
+    eventually(&registry, "that the record expires", |snapshot| {
+        snapshot.expiring.contains(&record.id()) && snapshot.warnings.iter().any(|warning| warning.contains("168 h"))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_in_trouble_fails_a_step_and_recovers() {
+    let mut world = World::start().await;
+    let registry = world.registry();
+    let resource = ResourceId::app(uuid("APP-1"));
+    let record = Arc::new(Record::Asset(asset("APP-1")));
+    let step = Step::Register { record: Arc::clone(&record), owner: owner(&resource) };
+    registry.execute(&step).await.unwrap();
+    world.kafka.stop();
+    let failure = registry.execute(&step).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Unavailable);
+    assert!(failure.message.contains("ofa_assets") || failure.message.contains("topic"), "{failure}");
+    let world = tokio::task::spawn_blocking(move || {
+        world.kafka.resume();
+        world
+    })
+    .await
+    .unwrap();
+    registry.execute(&step).await.unwrap();
+    eventually(&registry, "the asset", |snapshot| found(snapshot, &record.id()).is_some()).await;
+    drop(world);
+}
+
+#[test]
+fn keys_are_placed_as_javas_clients_do() {
+    // Vectors of the Java client's murmur2 with six partitions: a tombstone must land where its row is.
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("places", 6, 1).unwrap();
+    let producer: rdkafka::producer::BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", cluster.bootstrap_servers())
+        .set("partitioner", "murmur2_random")
+        .create()
+        .unwrap();
+    use rdkafka::producer::{BaseRecord, Producer};
+    for key in ["asset-1", "CNC-1", "机器"] {
+        producer.send(BaseRecord::<str, str>::to("places").key(key).payload("x")).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(LONG).unwrap();
+    let consumer: rdkafka::consumer::BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", cluster.bootstrap_servers())
+        .set("group.id", "x")
+        .create()
+        .unwrap();
+    use rdkafka::consumer::Consumer;
+    let counts: Vec<i64> =
+        (0..6).map(|partition| consumer.fetch_watermarks("places", partition, LONG).unwrap().1).collect();
+    let mut expected = vec![0; 6];
+    for key in ["asset-1", "CNC-1", "机器"] {
+        expected[(murmur2(key.as_bytes()) & 0x7fff_ffff) as usize % 6] += 1;
+    }
+    assert_eq!(counts, expected);
+    assert_eq!((murmur2(b"asset-1") & 0x7fff_ffff) % 6, 0, "measured against the Java client");
+}
+
+/// The hash of Kafka's Java client (`org.apache.kafka.common.utils.Utils.murmur2`), after its published definition.
+fn murmur2(data: &[u8]) -> u32 {
+    const M: u32 = 0x5bd1_e995;
+    let mut hash = 0x9747_b28c_u32 ^ u32::try_from(data.len()).unwrap();
+    let mut chunks = data.chunks_exact(4);
+    for chunk in &mut chunks {
+        let mut k = u32::from_le_bytes(chunk.try_into().unwrap()).wrapping_mul(M);
+        k = (k ^ (k >> 24)).wrapping_mul(M);
+        hash = hash.wrapping_mul(M) ^ k;
+    }
+    let rest = chunks.remainder();
+    if !rest.is_empty() {
+        for (at, byte) in rest.iter().enumerate() {
+            hash ^= u32::from(*byte) << (8 * at);
+        }
+        hash = hash.wrapping_mul(M);
+    }
+    hash = (hash ^ (hash >> 13)).wrapping_mul(M);
+    hash ^ (hash >> 15)
+}

@@ -1,0 +1,136 @@
+//! A real Kafka broker of the test's own: Apache Kafka in KRaft mode, one node, on loopback.
+//!
+//! The jars come from Maven once and stay in `target/kafka`; every broker has its own data directory, which goes
+//! with it.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+/// Only one test process at a time may fetch the jars; within one process this lock sees to it.
+static JARS: Mutex<()> = Mutex::new(());
+
+/// A broker; dropping it ends it.
+pub(crate) struct Kafka {
+    child: Child,
+    directory: tempfile::TempDir,
+    port: u16,
+}
+
+impl Kafka {
+    /// Starts a broker and waits until it answers.
+    pub(crate) fn start() -> Kafka {
+        let jars = jars();
+        let directory = tempfile::Builder::new().prefix("kafka").tempdir().unwrap();
+        let (port, controller) = (free_port(), free_port());
+        let config = directory.path().join("server.properties");
+        fs::write(
+            &config,
+            format!(
+                "process.roles=broker,controller\nnode.id=1\n\
+                 controller.quorum.voters=1@127.0.0.1:{controller}\n\
+                 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+                 advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+                 controller.listener.names=CONTROLLER\nlog.dirs={}\n\
+                 offsets.topic.replication.factor=1\noffsets.topic.num.partitions=1\n\
+                 transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
+                 group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=false\n",
+                directory.path().join("data").display()
+            ),
+        )
+        .unwrap();
+        let formatted = java(&jars, directory.path())
+            .args(["kafka.tools.StorageTool", "format", "-t", "b2Zvb3Atb3BlcmF0b3ItMQ", "-c"])
+            .arg(&config)
+            .output()
+            .expect("java runs (a JRE 17 or newer)");
+        assert!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));
+        let child = Kafka::spawn(&jars, directory.path());
+        let kafka = Kafka { child, directory, port };
+        kafka.wait_until_up();
+        kafka
+    }
+
+    fn spawn(jars: &Path, directory: &Path) -> Child {
+        let log = fs::File::options().create(true).append(true).open(directory.join("log")).unwrap();
+        java(jars, directory)
+            .arg("kafka.Kafka")
+            .arg(directory.join("server.properties"))
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap()
+    }
+
+    fn wait_until_up(&self) {
+        let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", self.address()).create().unwrap();
+        for _ in 0..60 {
+            if client.fetch_metadata(None, Duration::from_secs(1)).is_ok_and(|found| !found.brokers().is_empty()) {
+                return;
+            }
+        }
+        let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+        panic!("the broker does not answer:\n{log}");
+    }
+
+    /// `HOST:PORT`.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Ends the process at once, data kept.
+    pub(crate) fn stop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again with the same data under the same address.
+    pub(crate) fn resume(&mut self) {
+        self.child = Kafka::spawn(&jars(), self.directory.path());
+        self.wait_until_up();
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn java(jars: &Path, directory: &Path) -> Command {
+    let mut command = Command::new("java");
+    command
+        .current_dir(directory)
+        .args(["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
+        .arg(format!("{}/*", jars.display()));
+    command
+}
+
+fn jars() -> PathBuf {
+    let _lock = JARS.lock().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let jars = root.join("target/kafka/jars");
+    let done = root.join("target/kafka/complete");
+    if !done.exists() {
+        let output = Command::new("mvn")
+            .args(["-q", "-B", "dependency:copy-dependencies"])
+            .arg(format!("-DoutputDirectory={}", jars.display()))
+            .arg("-f")
+            .arg(root.join("tests/support/kafka/pom.xml"))
+            .output()
+            .expect("mvn runs (apt package maven)");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        fs::write(done, "").unwrap();
+    }
+    jars
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
