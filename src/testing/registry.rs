@@ -287,7 +287,7 @@ impl Registry for FakeRegistry {
             complete: !cut,
             records,
             availability: inner.availability.clone(),
-            warnings: Vec::new(),
+            ..RegistrySnapshot::default()
         }))
     }
 
