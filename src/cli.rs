@@ -6,8 +6,9 @@
 //! arguments ─► Cli ─► Config ─► the command ─► Exit (or CliError, shown with a hint) ─► exit code
 //! ```
 //!
-//! One file per command: its arguments and what it does. [`oneshot`] looks once for commands that
-//! act on nothing, with the parts that [`parts`] makes.
+//! One file per command: its arguments and what it does. [`daemon`] is the composition root of `ofop run`,
+//! [`oneshot`] looks once for commands that act on nothing, [`apply`] converges once; all take their parts
+//! from [`parts`].
 //!
 //! # Guarantees
 //!
@@ -16,11 +17,13 @@
 //! - Exit codes are those of [`exit`]; an error of the user's making ends with a hint.
 
 mod adapters;
+pub mod apply;
 pub mod args;
 mod client;
 pub mod completions;
 mod context;
 mod control;
+mod daemon;
 pub mod describe;
 mod error;
 mod events;
@@ -33,9 +36,13 @@ mod output;
 mod parts;
 pub mod plan;
 mod problems;
+mod progress;
 pub mod reference;
 pub mod registry;
 pub mod render;
+pub mod run;
+pub mod schema;
+mod signals;
 mod table;
 pub mod validate;
 
@@ -74,10 +81,27 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn start(cli: &Cli, output: Output) -> Result<Exit, CliError> {
     match &cli.command {
         Command::Completions(args) => return completions::run(args, &output),
-        _ => {}
+        Command::Schema(args) => return schema::run(args, &output),
+        Command::Run(_)
+        | Command::Validate(_)
+        | Command::Render(_)
+        | Command::Plan(_)
+        | Command::Apply(_)
+        | Command::Down(_)
+        | Command::Get(_)
+        | Command::Describe(_)
+        | Command::Events(_)
+        | Command::Reconcile(_)
+        | Command::Suspend(_)
+        | Command::Resume(_)
+        | Command::Registry(_) => {}
     }
     let context = Context::new(cli, output)?;
-    let level = logging::Level { daemon: false, verbose: cli.global.verbose, quiet: cli.global.quiet };
+    let level = logging::Level {
+        daemon: matches!(cli.command, Command::Run(_)),
+        verbose: cli.global.verbose,
+        quiet: cli.global.quiet,
+    };
     logging::set_up(context.config.log_format, level, &output);
     // Fails only if there is a provider already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -94,9 +118,12 @@ fn start(cli: &Cli, output: Output) -> Result<Exit, CliError> {
 async fn command(command: &Command, context: &Context) -> Result<Exit, CliError> {
     use crate::model::Command as Word;
     match command {
+        Command::Run(_) => daemon::run(context).await,
         Command::Validate(args) => validate::run(args, context).await,
         Command::Render(args) => render::run(args, context).await,
         Command::Plan(args) => plan::run(args, context).await,
+        Command::Apply(args) => apply::apply(args, context).await,
+        Command::Down(args) => apply::down(args, context).await,
         Command::Get(args) => get::run(args, context).await,
         Command::Describe(args) => describe::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,
@@ -104,6 +131,7 @@ async fn command(command: &Command, context: &Context) -> Result<Exit, CliError>
         Command::Suspend(args) => control::run(&Word::Suspend(args.resource.clone()), context).await,
         Command::Resume(args) => control::run(&Word::Resume(args.resource.clone()), context).await,
         Command::Registry(args) => registry::run(args, context).await,
+        Command::Schema(args) => schema::run(args, &context.output),
         Command::Completions(args) => completions::run(args, &context.output),
     }
 }

@@ -38,6 +38,9 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:8420";
 /// How often everything is listed and compared whether or not something was reported: facts about lost
 /// events call for 10 to 30 s.
 pub const DEFAULT_RESYNC: Duration = Duration::from_secs(30);
+/// How often the digest behind a followed image tag is asked for: often enough for a deployment by tag, and
+/// rare enough for registries that count requests.
+pub const DEFAULT_FOLLOW: Duration = Duration::from_secs(60);
 /// How many resources are worked on at a time: enough to keep a Swarm manager busy (a create takes some
 /// 10 ms), few enough to leave it room for others.
 pub const DEFAULT_CONCURRENCY: usize = 8;
@@ -74,6 +77,8 @@ pub struct Config {
     pub address: String,
     /// `--resync`.
     pub resync: Duration,
+    /// `OFOP_FOLLOW_INTERVAL`: how often a followed image tag is looked up.
+    pub follow: Duration,
     /// `--concurrency`.
     pub concurrency: NonZeroUsize,
     /// `--log-format`.
@@ -251,6 +256,7 @@ impl Config {
             listen: read.listen()?,
             address: read.address()?,
             resync: read.duration("--resync", "OFOP_RESYNC", DEFAULT_RESYNC)?,
+            follow: read.duration("OFOP_FOLLOW_INTERVAL", "OFOP_FOLLOW_INTERVAL", DEFAULT_FOLLOW)?,
             concurrency: read.concurrency()?,
             log_format: read.log_format()?,
             prune: read.prune()?,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::apply::{ApplyArgs, DownArgs};
 use super::completions::CompletionsArgs;
 use super::control::{NamedArgs, ReconcileArgs};
 use super::describe::DescribeArgs;
@@ -15,6 +16,8 @@ use super::get::GetArgs;
 use super::plan::PlanArgs;
 use super::registry::RegistryArgs;
 use super::render::RenderArgs;
+use super::run::RunArgs;
+use super::schema::SchemaArgs;
 use super::validate::ValidateArgs;
 use crate::config::Flags;
 
@@ -127,6 +130,15 @@ impl ColorWhen {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Keep the cluster in the desired state, for ever
+    #[command(after_help = "\
+Examples:
+  ofop run --desired desired/
+  ofop run --desired /etc/openfactory --listen 0.0.0.0:8420 --log-format json
+
+SIGTERM or Ctrl-C lets the calls in flight finish, then ends with 0; a second one ends at once.
+The address serves /healthz, /readyz, /metrics and /api/v1/resources.")]
+    Run(RunArgs),
     /// Check files, without a server
     #[command(after_help = "\
 Examples:
@@ -153,6 +165,23 @@ Examples:
 
 Exit code 0 when there is nothing to do, 1 when there is, 2 when it cannot be told.")]
     Plan(PlanArgs),
+    /// Converge once
+    #[command(after_help = "\
+Examples:
+  ofop apply --desired desired/ --wait
+  ofop apply desired/app_press.yml        only what this file describes; removes nothing else
+  ofop apply --desired desired/ --confirm-prune
+
+Exit code 0 when everything was converged, 2 when it could not begin, 3 when some resources failed.")]
+    Apply(ApplyArgs),
+    /// Tear down what files describe
+    #[command(after_help = "\
+Examples:
+  ofop down desired/app_press.yml
+  ofop down desired/
+
+A running daemon whose directory still holds these files would deploy them again: move the files away instead.")]
+    Down(DownArgs),
     /// List what is wanted beside what is there
     #[command(after_help = "\
 Examples:
@@ -199,6 +228,13 @@ KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_…, KAFKA_SSL_… and OFOP_KSQLDB_USERNAME,
 `check` changes nothing. `init` makes the streams and tables that are missing and leaves others as they are.
 Exit code 0 when all is well, 2 when something must be mended.")]
     Registry(RegistryArgs),
+    /// Print a JSON Schema of manifests, for editors
+    #[command(after_help = "\
+Example:
+  ofop schema > openfactory.schema.json
+  then begin a manifest with
+  # yaml-language-server: $schema=openfactory.schema.json")]
+    Schema(SchemaArgs),
     /// Print a completion script for a shell
     #[command(after_help = "\
 Examples:
@@ -216,6 +252,20 @@ pub enum TextOrJson {
     Text,
     /// For programs.
     Json,
+}
+
+/// What `run` and `apply` share.
+#[derive(Debug, Args)]
+pub struct ConvergeArgs {
+    /// How many resources to work on at a time [env: OFOP_CONCURRENCY] [default: 8]
+    #[arg(long, value_name = "N", help_heading = DAEMON)]
+    pub concurrency: Option<String>,
+    /// How long a resource may take to run before it counts as degraded [env: OFOP_PROGRESS_DEADLINE] [default: 5m]
+    #[arg(long, value_name = "TIME", help_heading = DAEMON)]
+    pub progress_deadline: Option<String>,
+    /// How long a record may stay invisible after it was written [env: OFOP_EXPECTATION] [default: 1m]
+    #[arg(long, value_name = "TIME", help_heading = DAEMON, hide_short_help = true)]
+    pub expectation: Option<String>,
 }
 
 /// When removals wait.
@@ -238,6 +288,17 @@ impl Cli {
         let mut flags = Flags::new();
         self.global.add(&mut flags);
         match &self.command {
+            Command::Run(args) => {
+                put(&mut flags, "--listen", args.listen.as_ref());
+                put(&mut flags, "--resync", args.resync.as_ref());
+                put_path(&mut flags, "--token-file", args.token_file.as_ref());
+                args.converge.add(&mut flags);
+                args.prune.add(&mut flags);
+            }
+            Command::Apply(args) => {
+                args.converge.add(&mut flags);
+                args.prune.add(&mut flags);
+            }
             Command::Plan(args) => args.prune.add(&mut flags),
             Command::Describe(DescribeArgs { daemon, .. })
             | Command::Events(EventsArgs { daemon, .. })
@@ -249,8 +310,10 @@ impl Cli {
             }
             Command::Validate(_)
             | Command::Render(_)
-            | Command::Get(_)
             | Command::Registry(_)
+            | Command::Down(_)
+            | Command::Get(_)
+            | Command::Schema(_)
             | Command::Completions(_) => {}
         }
         flags
@@ -266,6 +329,14 @@ impl GlobalArgs {
         put(flags, "--instance", self.instance.as_ref());
         put_path(flags, "--state-dir", self.state_dir.as_ref());
         put(flags, "--log-format", self.log_format.as_ref());
+    }
+}
+
+impl ConvergeArgs {
+    fn add(&self, flags: &mut Flags) {
+        put(flags, "--concurrency", self.concurrency.as_ref());
+        put(flags, "--progress-deadline", self.progress_deadline.as_ref());
+        put(flags, "--expectation", self.expectation.as_ref());
     }
 }
 

@@ -16,6 +16,7 @@ use crate::plan::{Guard, Policy};
 use crate::platform::docker::DockerPlatform;
 use crate::platform::engine::Engine;
 use crate::platform::swarm::{Pace, Swarm};
+use crate::reconcile;
 use crate::registry::embedded::EmbeddedRegistry;
 use crate::registry::openfactory::{KafkaSettings, KsqldbSettings, OpenfactoryRegistry, OpenfactorySettings};
 
@@ -39,6 +40,15 @@ pub(super) fn policy(context: &Context) -> Policy {
         remove: std::collections::BTreeSet::new(),
         progress_deadline: config.progress_deadline,
         expectation: config.expectation,
+    }
+}
+
+/// How the loop behaves, from the settings.
+pub(super) fn options(context: &Context, policy: Policy) -> reconcile::Options {
+    reconcile::Options {
+        resync: context.config.resync,
+        concurrency: context.config.concurrency.get(),
+        ..reconcile::Options::new(policy)
     }
 }
 
@@ -78,7 +88,7 @@ fn loader_options(context: &Context) -> LoaderOptions {
 pub(super) fn platform(context: &Context) -> Result<Arc<AnyPlatform>, CliError> {
     let config = &context.config;
     let engine = Engine::new(host(config), config.tls_directory.as_deref()).map_err(CliError::Platform)?;
-    let pace = Pace { resync: config.resync, ..Pace::default() };
+    let pace = Pace { resync: config.resync, follow: config.follow };
     Ok(Arc::new(match config.settings.platform {
         PlatformKind::Swarm => AnyPlatform::Swarm(Swarm::start(engine, pace)),
         PlatformKind::Docker => AnyPlatform::Docker(DockerPlatform::start(engine, pace)),

@@ -1,0 +1,184 @@
+//! `ofop apply` and `ofop down`: converge once.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::args::{ConvergeArgs, PRUNING, PruneArgs};
+use super::context::Context;
+use super::progress::Progress;
+use super::{CliError, Exit, manifests, parts, problems, signals};
+use crate::clock::SystemClock;
+use crate::compile::Compiler;
+use crate::config::parse_duration;
+use crate::model::Desired;
+use crate::plan::Policy;
+use crate::reconcile::{self, ConvergeOptions, ConvergeReport, Ending};
+use crate::report::Report;
+
+/// `apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// Only what these files and directories describe [default: everything in --desired]
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Wait until everything is in sync and healthy
+    #[arg(long)]
+    pub wait: bool,
+    /// How long it may take
+    #[arg(long, value_name = "TIME", default_value = "5m")]
+    pub timeout: String,
+    /// Removals beyond the guard are meant
+    #[arg(long, help_heading = PRUNING)]
+    pub confirm_prune: bool,
+    /// What converging may do.
+    #[command(flatten)]
+    pub converge: ConvergeArgs,
+    /// When removals wait.
+    #[command(flatten)]
+    pub prune: PruneArgs,
+}
+
+/// `down`.
+#[derive(Debug, Args)]
+pub struct DownArgs {
+    /// Files and directories whose resources shall go
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+    /// How long it may take
+    #[arg(long, value_name = "TIME", default_value = "2m")]
+    pub timeout: String,
+}
+
+/// Converges everything, or what the paths describe.
+///
+/// # Errors
+/// When it cannot begin.
+pub(super) async fn apply(args: &ApplyArgs, context: &Context) -> Result<Exit, CliError> {
+    let desired = checked(context, &args.paths).await?;
+    let mut policy = parts::policy(context);
+    policy.prune_confirmed = args.confirm_prune;
+    if !args.paths.is_empty() {
+        policy.scope = Some(desired.resources.keys().cloned().collect());
+    }
+    let until = ConvergeOptions { wait: args.wait, timeout: timeout(&args.timeout)?, ..ConvergeOptions::default() };
+    let report = converge(context, &args.paths, policy, until).await?;
+    conclude(context, &report, "in sync")
+}
+
+/// Tears down what the paths describe.
+///
+/// # Errors
+/// When it cannot begin.
+pub(super) async fn down(args: &DownArgs, context: &Context) -> Result<Exit, CliError> {
+    let desired = checked(context, &args.paths).await?;
+    let mut policy = parts::policy(context);
+    policy.remove = desired.resources.keys().cloned().collect();
+    policy.scope = Some(policy.remove.clone());
+    let until = ConvergeOptions { wait: false, timeout: timeout(&args.timeout)?, ..ConvergeOptions::default() };
+    let report = converge(context, &args.paths, policy, until).await?;
+    conclude(context, &report, "gone")
+}
+
+/// The manifests, which must not be wholly wrong: a person waits, so that what is wrong is shown first. What
+/// is valid is converged all the same, as the daemon would.
+async fn checked(context: &Context, paths: &[PathBuf]) -> Result<std::sync::Arc<Desired>, CliError> {
+    let desired = manifests::compile(context, paths).await?;
+    problems::show(&desired.problems, &context.output);
+    if desired.resources.is_empty() && desired.errors() > 0 {
+        return Err(CliError::usage("no file is valid", "mend what is shown above; `ofop validate` checks again"));
+    }
+    Ok(desired)
+}
+
+fn timeout(text: &str) -> Result<Duration, CliError> {
+    parse_duration(text).filter(|time| !time.is_zero()).ok_or_else(|| {
+        CliError::usage(format!("--timeout: `{text}` is not a time"), "write a number with its unit, e.g. 90s or 5m")
+    })
+}
+
+async fn converge(
+    context: &Context,
+    paths: &[PathBuf],
+    policy: Policy,
+    until: ConvergeOptions,
+) -> Result<ConvergeReport, CliError> {
+    let config = &context.config;
+    let report = Report::new(config.instance.clone());
+    let parts = reconcile::Parts {
+        loader: parts::loader_at_once(context, manifests::paths(context, paths)?),
+        compiler: Compiler::new(config.settings.clone()),
+        platform: parts::platform(context)?,
+        registry: parts::registry(context)?,
+        clock: std::sync::Arc::new(SystemClock::new()),
+        report,
+        commands: None,
+        permission: reconcile::always(),
+    };
+    let options = parts::options(context, policy);
+    let stop = CancellationToken::new();
+    signals::cancel_on_signal(stop.clone());
+    let mut progress = Progress::new(context.output, until.wait);
+    let report = reconcile::converge(parts, options, until, stop, |happening| progress.show(&happening)).await;
+    progress.end();
+    Ok(report)
+}
+
+/// Says what came of it, resource by resource where something is not as it should be.
+fn conclude(context: &Context, report: &ConvergeReport, goal: &str) -> Result<Exit, CliError> {
+    let output = &context.output;
+    let causes = [
+        ("the manifests cannot be read", &report.source_error),
+        ("the engine cannot be observed", &report.platform_error),
+        ("the registry cannot be observed", &report.registry_error),
+    ];
+    for (what, cause) in causes {
+        if let Some(cause) = cause {
+            output.error(&format!("{what}: {cause}"), None);
+        }
+    }
+    let mut reached = 0;
+    let mut failed = 0;
+    for (id, ending) in &report.resources {
+        match ending {
+            Ending::InSync => reached += 1,
+            Ending::Failed(failure) => {
+                failed += 1;
+                output.error(&format!("{id}: {failure}"), None);
+            }
+            Ending::Held(reasons) => {
+                failed += 1;
+                output.error(&format!("{id}: {}", reasons.join("; ")), None);
+            }
+            Ending::Unhealthy(health) => {
+                failed += 1;
+                let hint = format!("`ofop describe {id}` shows its tasks");
+                output.error(&format!("{id}: it is deployed and {}", health.as_str()), Some(&hint));
+            }
+            Ending::Unfinished => {
+                failed += 1;
+                let hint = format!("`ofop describe {id}` shows what it waits for; --timeout gives it longer");
+                output.error(&format!("{id}: not done within the time"), Some(&hint));
+            }
+        }
+    }
+    let steps = report.events.len();
+    let did = match steps {
+        0 => "nothing to do".to_owned(),
+        1 => "1 step".to_owned(),
+        _ => format!("{steps} steps"),
+    };
+    let total = report.resources.len();
+    output.data_line(&format!("{did}; {reached} of {total} {goal}"))?;
+    Ok(if report.interrupted {
+        Exit::Interrupted
+    } else if report.plan.is_none() {
+        Exit::Failure
+    } else if failed > 0 || !report.is_success() {
+        Exit::PartlyFailed
+    } else {
+        Exit::Success
+    })
+}

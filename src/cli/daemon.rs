@@ -1,0 +1,75 @@
+//! The composition root of `ofop run`: puts the parts together, serves HTTP, and stops tidily.
+
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::context::Context;
+use super::{CliError, Exit, manifests, parts, signals};
+use crate::clock::SystemClock;
+use crate::compile::Compiler;
+use crate::http::{self, Token};
+use crate::reconcile;
+use crate::report::Report;
+
+/// How many words of people may wait for the loop, which takes them within milliseconds.
+const COMMANDS: usize = 64;
+
+/// Reconciles until told to stop.
+///
+/// # Errors
+/// When it cannot begin: no directory is named, the address is taken, the state directory cannot be used. An
+/// engine that does not answer is no reason: it is looked for again and again.
+pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
+    let config = &context.config;
+    let paths = manifests::paths(context, &[])?;
+    let listener =
+        TcpListener::bind(config.listen).await.map_err(|source| CliError::Listen { address: config.listen, source })?;
+    let address = listener.local_addr().unwrap_or(config.listen);
+    let token =
+        match &config.token {
+            Some(token) => Some(Token::new(token.expose()).map_err(|error| {
+                CliError::usage(error.to_string(), "make one with: head -c 32 /dev/urandom | base64")
+            })?),
+            None => None,
+        };
+
+    let report = Report::new(config.instance.clone());
+    let (sender, commands) = mpsc::channel(COMMANDS);
+    let parts = reconcile::Parts {
+        loader: parts::loader_watching(context, paths.clone()),
+        compiler: Compiler::new(config.settings.clone()),
+        platform: parts::platform(context)?,
+        registry: parts::registry(context)?,
+        clock: Arc::new(SystemClock::new()),
+        report: report.clone(),
+        commands: Some(commands),
+        permission: reconcile::always(),
+    };
+    let options = parts::options(context, parts::policy(context));
+
+    let stop = CancellationToken::new();
+    signals::cancel_on_signal(stop.clone());
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        desired = %paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(","),
+        platform = config.settings.platform.as_str(),
+        registry = config.registry.as_str(),
+        instance = %config.instance,
+        engine = parts::host(config),
+        http = %format_args!("http://{address}/"),
+        api_token = config.token.is_some(),
+        "ofop keeps the cluster in the desired state"
+    );
+    let closing = stop.clone();
+    let server = tokio::spawn(http::serve(listener, report, sender, token, async move { closing.cancelled().await }));
+    let finished = reconcile::run(parts, options, stop.clone()).await;
+    stop.cancel();
+    // What the server says at its end is of no use to anybody any more.
+    let _ = server.await;
+    info!(finished, "stopped");
+    Ok(Exit::Success)
+}

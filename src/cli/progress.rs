@@ -1,0 +1,105 @@
+//! What `apply` and `down` show while they work: a line a step, and a line whenever a resource's state changes.
+//! On a terminal the last line says how far it is and is redrawn.
+
+use std::collections::BTreeMap;
+
+use super::output::Output;
+use crate::model::{Health, Plan, ResourceId, Sync};
+use crate::reconcile::Happening;
+use crate::report::{Event, EventOutcome};
+
+/// How wide the live line may be: what every terminal has, less the cursor.
+const LIVE_WIDTH: usize = 79;
+
+/// What has been shown.
+pub(super) struct Progress {
+    output: Output,
+    wait: bool,
+    states: BTreeMap<ResourceId, (Sync, Health)>,
+}
+
+impl Progress {
+    /// Nothing shown yet. With `wait`, health counts too.
+    pub(super) fn new(output: Output, wait: bool) -> Self {
+        Progress { output, wait, states: BTreeMap::new() }
+    }
+
+    /// Shows what happened.
+    pub(super) fn show(&mut self, happening: &Happening<'_>) {
+        match happening {
+            Happening::Step(event) => self.step(event),
+            Happening::Planned(plan) => self.planned(plan),
+        }
+    }
+
+    /// Takes the live line away.
+    pub(super) fn end(&self) {
+        self.output.live_line("");
+    }
+
+    fn step(&self, event: &Event) {
+        let paint = self.output.error_paint;
+        let fields = if event.fields.is_empty() { String::new() } else { format!(" [{}]", event.fields.join(", ")) };
+        let (mark, end) = match &event.outcome {
+            EventOutcome::Succeeded => (paint.green("+"), String::new()),
+            EventOutcome::Failed { kind, .. } if kind.is_race() => return,
+            EventOutcome::Failed { message, .. } => (paint.red("!"), paint.red(&format!(": {message}"))),
+        };
+        self.line(&format!(
+            "{mark} {} {} {} ({}){fields}{end}",
+            paint.bold(&event.resource.to_string()),
+            event.verb,
+            event.object,
+            event.reason.as_str()
+        ));
+    }
+
+    fn planned(&mut self, plan: &Plan) {
+        let paint = self.output.error_paint;
+        for (id, resource) in &plan.resources {
+            let state = (resource.sync, resource.health);
+            let earlier = self.states.insert(id.clone(), state);
+            if self.wait && earlier != Some(state) {
+                let why = resource.conditions.first().map(|condition| format!(": {}", condition.message));
+                self.line(&format!(
+                    "  {} {}, {}{}",
+                    paint.bold(&id.to_string()),
+                    paint.sync(resource.sync),
+                    paint.health(resource.health),
+                    why.unwrap_or_default()
+                ));
+            }
+        }
+        self.states.retain(|id, _| plan.resources.contains_key(id));
+        self.output.live_line(&self.summary());
+    }
+
+    /// `3/5 in sync, 2/5 healthy; waits for app/A, app/B`, cut to the line.
+    fn summary(&self) -> String {
+        let total = self.states.len();
+        let synced = self.states.values().filter(|(sync, _)| *sync == Sync::Synced).count();
+        let healthy = self.states.values().filter(|(_, health)| *health == Health::Healthy).count();
+        let done = |(sync, health): (Sync, Health)| sync == Sync::Synced && (!self.wait || health == Health::Healthy);
+        let open: Vec<String> =
+            self.states.iter().filter(|(_, state)| !done(**state)).map(|(id, _)| id.to_string()).collect();
+        let mut line = format!("{synced}/{total} in sync");
+        if self.wait {
+            line.push_str(&format!(", {healthy}/{total} healthy"));
+        }
+        if !open.is_empty() {
+            line.push_str("; waits for ");
+            line.push_str(&open.join(", "));
+        }
+        if line.chars().count() > LIVE_WIDTH {
+            line = line.chars().take(LIVE_WIDTH - 1).chain(['…']).collect();
+        }
+        line
+    }
+
+    /// A line that stays, above the live one.
+    fn line(&self, text: &str) {
+        self.output.live_line("");
+        self.output.note(text);
+        self.output.live_line(&self.summary());
+    }
+}

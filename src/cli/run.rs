@@ -1,0 +1,27 @@
+//! `ofop run`: the daemon's arguments. What it is made of is in [`super::daemon`].
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::args::{ConvergeArgs, DAEMON, PruneArgs};
+
+/// `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Where to serve HTTP [env: OFOP_LISTEN] [default: 127.0.0.1:8420]
+    #[arg(long, value_name = "ADDRESS", help_heading = DAEMON)]
+    pub listen: Option<String>,
+    /// How often to compare everything, events aside [env: OFOP_RESYNC] [default: 30s]
+    #[arg(long, value_name = "TIME", help_heading = DAEMON)]
+    pub resync: Option<String>,
+    /// File with the token that POST requests must bear [env: OFOP_TOKEN_FILE, or OFOP_TOKEN for the token itself]
+    #[arg(long, value_name = "FILE", help_heading = DAEMON)]
+    pub token_file: Option<PathBuf>,
+    /// What converging may do.
+    #[command(flatten)]
+    pub converge: ConvergeArgs,
+    /// When removals wait.
+    #[command(flatten)]
+    pub prune: PruneArgs,
+}

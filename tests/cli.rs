@@ -1,0 +1,127 @@
+//! The command line as such: its reference page, its exit codes, its errors. Nothing here needs an engine.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+use std::process::{Command, Output};
+
+/// `ofop` in an empty folder, with nothing in its environment.
+fn ofop(arguments: &[&str]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    Command::new(env!("CARGO_BIN_EXE_ofop"))
+        .args(arguments)
+        .current_dir(folder.path())
+        .env_clear()
+        .env("DOCKER_HOST", "unix:///nowhere.sock")
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn repository(path: &str) -> String {
+    format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// With `OFOP_REGENERATE=1` the page is written instead of compared.
+#[test]
+fn the_reference_page_is_what_the_command_tree_says() {
+    let path = repository("docs/cli.md");
+    let wanted = ofop::cli::reference::markdown();
+    if std::env::var_os("OFOP_REGENERATE").is_some() {
+        std::fs::write(&path, &wanted).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == wanted,
+        "docs/cli.md is stale; renew it with: OFOP_REGENERATE=1 cargo test --test cli the_reference_page"
+    );
+}
+
+#[test]
+fn completions_know_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = ofop(&["completions", shell]);
+        assert_eq!(output.status.code(), Some(0));
+        for command in ["run", "validate", "apply", "describe", "suspend"] {
+            assert!(text(&output.stdout).contains(command), "{shell} {command}");
+        }
+    }
+}
+
+#[test]
+fn every_command_explains_itself() {
+    for command in ["run", "validate", "render", "plan", "apply", "down", "get", "describe", "events", "reconcile"] {
+        let output = ofop(&[command, "--help"]);
+        assert_eq!(output.status.code(), Some(0), "{command}");
+        assert!(text(&output.stdout).contains("Example"), "{command}");
+    }
+    assert!(text(&ofop(&["--help"]).stdout).contains("Exit codes: 0 done"));
+}
+
+#[test]
+fn what_the_user_did_wrong_ends_with_2_and_a_hint() {
+    for (arguments, error, hint) in [
+        (vec!["plan"], "no manifests are named", "--desired DIR"),
+        (vec!["plan", "--desired", "nowhere"], "nowhere", ""),
+        (vec!["run", "--desired", ".", "--resync", "soon"], "--resync: `soon` is not a time", "30s"),
+        (vec!["run", "--desired", ".", "--listen", "host"], "--listen: `host` is not an address", "127.0.0.1:8420"),
+        (vec!["get", "all", "--desired", "."], "cannot see what runs", "--host"),
+        (vec!["get", "all", "--desired", ".", "--env-file", "no.env"], "no.env", "--env-file"),
+        (vec!["events", "--address", "127.0.0.1:1"], "no daemon answers at 127.0.0.1:1", "ofop run"),
+        (vec!["suspend", "app/X", "--address", "127.0.0.1:1"], "token", "--token-file"),
+    ] {
+        let output = ofop(&arguments);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains("error: ") && said.contains(error), "{arguments:?}: {said}");
+        assert!(said.contains(hint), "{arguments:?}: {said}");
+        assert_eq!(text(&output.stdout), "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_wrong_word_on_the_command_line_is_explained() {
+    let output = ofop(&["aply"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("apply"));
+    let output = ofop(&["describe", "pod/x"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("app/"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn an_address_that_is_taken_is_said_at_once() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = ofop(&["run", "--desired", ".", "--listen", &address]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(said.contains(&format!("cannot listen on {address}")) && said.contains("--listen"), "{said}");
+}
+
+#[test]
+fn the_shipped_example_is_valid_and_renders() {
+    let example = repository("desired");
+    let output = ofop(&["validate", &example, "-o", "json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    let verdict: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(verdict["valid"], true);
+    assert_eq!(verdict["resources"], 5);
+    let output = ofop(&["render", &example, "-o", "json"]);
+    let rendered: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(rendered["resources"].as_array().unwrap().len(), 5);
+    assert_eq!(rendered["errors"], serde_json::json!([]));
+}
+
+#[test]
+fn colours_show_only_where_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.yml"), "apps: 1\n").unwrap();
+    let path = folder.path().to_str().unwrap();
+    let plain = ofop(&["validate", path]);
+    assert_eq!(plain.status.code(), Some(2));
+    assert!(!text(&plain.stdout).contains('\u{1b}'));
+    assert!(text(&ofop(&["validate", path, "--color", "always"]).stdout).contains('\u{1b}'));
+}
