@@ -187,6 +187,11 @@ impl FakeSwarm {
         self.inner().swarm.digests.insert(image.to_owned(), digest.to_owned());
     }
 
+    /// Wakes the operator although nothing changed, as an engine's events often do.
+    pub fn poke(&self) {
+        self.tell();
+    }
+
     /// Something changed: the cache is patched and the operator told, unless the event is lost.
     fn touched(&self) {
         let mut inner = self.inner();

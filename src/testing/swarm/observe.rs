@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::state::Swarm;
-use crate::model::{ObservedService, PlatformSnapshot};
+use crate::model::{ObservedService, PlatformSnapshot, ServiceId, ServiceName};
 use crate::platform::PlatformError;
 use crate::testing::{Faults, Rng};
 
@@ -21,6 +21,8 @@ pub(super) struct Cache {
     generation: u64,
     listed_at: Option<Duration>,
     last: Option<Arc<PlatformSnapshot>>,
+    /// Services as they were last shown, so that those that did not change need not be made anew.
+    shown: BTreeMap<ServiceId, Arc<ObservedService>>,
     /// What earlier full reads saw.
     history: VecDeque<Arc<PlatformSnapshot>>,
 }
@@ -51,7 +53,7 @@ impl Cache {
             self.sound = last.complete;
             return Ok(Arc::clone(last));
         }
-        let mut seen = look(swarm, follow, now);
+        let mut seen = self.look(swarm, follow, now);
         if full {
             self.generation += 1;
             self.listed_at = Some(now);
@@ -79,36 +81,34 @@ impl Cache {
     }
 }
 
-fn forget_some(seen: &mut PlatformSnapshot, rng: &mut Rng) {
-    seen.services.retain(|_, _| !rng.chance(30));
+impl Cache {
+    fn look(&mut self, swarm: &Swarm, follow: &BTreeSet<String>, now: Duration) -> PlatformSnapshot {
+        self.shown.retain(|id, _| swarm.services.contains_key(id));
+        let mut services: BTreeMap<ServiceName, Arc<ObservedService>> = BTreeMap::new();
+        for service in swarm.services.values() {
+            let seen = match self.shown.get(&service.id) {
+                Some(shown) if shown.version == service.version => Arc::clone(shown),
+                Some(_) | None => {
+                    let seen = Arc::new(service.seen());
+                    self.shown.insert(service.id.clone(), Arc::clone(&seen));
+                    seen
+                }
+            };
+            services.insert(service.spec.name.clone(), seen);
+        }
+        let digests =
+            follow.iter().filter_map(|image| Some((image.clone(), swarm.digests.get(image)?.clone()))).collect();
+        PlatformSnapshot {
+            complete: true,
+            services,
+            tasks: swarm.tasks(now),
+            networks: swarm.networks.clone(),
+            digests,
+            ..PlatformSnapshot::default()
+        }
+    }
 }
 
-fn look(swarm: &Swarm, follow: &BTreeSet<String>, now: Duration) -> PlatformSnapshot {
-    let services: BTreeMap<_, _> = swarm
-        .services
-        .values()
-        .map(|service| {
-            let seen = ObservedService {
-                id: service.id.clone(),
-                version: service.version,
-                spec: service.spec.clone(),
-                foreign_mode: service.foreign_mode.clone(),
-                mark: service.mark.clone(),
-                container_labels: service.spec.labels.clone(),
-                update: service.update.clone(),
-                created_at: "2026-01-02T03:04:05Z".into(),
-            };
-            (service.spec.name.clone(), Arc::new(seen))
-        })
-        .collect();
-    let digests = follow.iter().filter_map(|image| Some((image.clone(), swarm.digests.get(image)?.clone()))).collect();
-    PlatformSnapshot {
-        generation: 0,
-        complete: true,
-        services,
-        tasks: swarm.tasks(now),
-        networks: swarm.networks.clone(),
-        digests,
-        unreadable: BTreeMap::new(),
-    }
+fn forget_some(seen: &mut PlatformSnapshot, rng: &mut Rng) {
+    seen.services.retain(|_, _| !rng.chance(30));
 }

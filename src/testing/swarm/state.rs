@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{
-    FailureKind, Mark, ServiceId, ServiceSpec, SpecHash, Step, StepFailure, TaskState, TaskView, UpdateState,
+    FailureKind, Mark, ObservedService, ServiceId, ServiceSpec, SpecHash, Step, StepFailure, TaskState, TaskView,
+    UpdateState,
 };
 
 /// A service as the engine holds it.
@@ -254,6 +255,20 @@ impl Swarm {
 }
 
 impl FakeService {
+    /// What the engine's list shows of it.
+    pub(super) fn seen(&self) -> ObservedService {
+        ObservedService {
+            id: self.id.clone(),
+            version: self.version,
+            spec: self.spec.clone(),
+            foreign_mode: self.foreign_mode.clone(),
+            mark: self.mark.clone(),
+            container_labels: self.spec.labels.clone(),
+            update: self.update.clone(),
+            created_at: "2026-01-02T03:04:05Z".into(),
+        }
+    }
+
     /// The hash that its mark carries.
     pub fn hash(&self) -> Option<&SpecHash> {
         self.mark.as_ref().map(|mark| &mark.spec)

@@ -1,0 +1,101 @@
+//! How quick the whole loop is over 10,000 apps, on a Swarm and a registry in memory, in real time: deploying them
+//! all, a pass that finds nothing to do, and from a service removed by hand to the call that creates it again.
+//! Figures and the machine are in `docs/performance.md`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a bench may stop at what cannot be, and says how it goes"
+)]
+
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use ofop::testing::{Operator, World, app};
+use tokio::runtime::Runtime;
+
+const APPS: usize = 10_000;
+/// Apps in one file.
+const PER_FILE: usize = 10;
+
+/// A cluster in which everything is as described, and an operator that watches it.
+#[expect(clippy::disallowed_methods, reason = "a bench measures real time")]
+fn steady(runtime: &Runtime) -> (World, Operator) {
+    runtime.block_on(async {
+        let world = World::new(1);
+        world.swarm.latency(Duration::ZERO);
+        for file in 0..APPS / PER_FILE {
+            let mut text = String::from("apps:\n");
+            for at in file * PER_FILE..(file + 1) * PER_FILE {
+                let one = app(&format!("PRESS-{at:05}"), "example/press:1.2", "    environment: [MODE=production]\n");
+                text.push_str(one.trim_start_matches("apps:\n"));
+            }
+            world.source.write_silently(&format!("line-{file:04}.yml"), text);
+        }
+        let began = Instant::now();
+        let operator = world.start();
+        world.settled().await;
+        eprintln!("{APPS} apps deployed and registered in {:?}", began.elapsed());
+        // Their tasks start, and the loop goes quiet.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        (world, operator)
+    })
+}
+
+/// Number and sum of all passes so far, from the operator's own histogram.
+fn passes(operator: &Operator) -> (f64, f64) {
+    let metrics = operator.report.metrics();
+    let value = |name: &str| {
+        let line = metrics.lines().find(|line| line.starts_with(name)).unwrap();
+        line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
+    };
+    (value("ofop_reconcile_duration_seconds_count"), value("ofop_reconcile_duration_seconds_sum"))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a bench measures real time")]
+fn bench(c: &mut Criterion) {
+    let runtime = Runtime::new().unwrap();
+    let (world, operator) = steady(&runtime);
+    let mut group = c.benchmark_group("reconcile");
+    group.sample_size(10);
+    group.bench_function("a pass over 10,000 apps with nothing to do", |b| {
+        b.iter_custom(|times| {
+            runtime.block_on(async {
+                let mut spent = 0.0;
+                for _ in 0..times {
+                    let (count, sum) = passes(&operator);
+                    world.swarm.poke();
+                    let (mut now, mut total) = passes(&operator);
+                    while now <= count {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                        (now, total) = passes(&operator);
+                    }
+                    spent += (total - sum) / (now - count);
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Duration::from_secs_f64(spent)
+            })
+        });
+    });
+    group.bench_function("from a service removed by hand to the create call", |b| {
+        b.iter_custom(|times| {
+            runtime.block_on(async {
+                let mut spent = Duration::ZERO;
+                for at in 0..times {
+                    let writes = world.writes();
+                    let name = format!("press-{:05}", at.wrapping_mul(7_919) % APPS as u64);
+                    let began = Instant::now();
+                    world.swarm.remove(&name);
+                    world.writes_reach(writes + 1).await;
+                    spent += began.elapsed();
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                spent
+            })
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, bench);
+criterion_main!(benches);
