@@ -2,14 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::model::service::Mount;
+use crate::model::service::Port;
 use crate::model::{Mark, ServiceSpec};
+use crate::platform::swarm::body::{env, labels, mount, put, ulimits};
 
 /// The body that creates a container; its name travels beside it. The first network is part of it, further
 /// ones are connected before the container starts ([`further_networks`]), since engines before 25.0 take
 /// only one.
 pub fn create_body(spec: &ServiceSpec, mark: Option<&Mark>) -> Value {
-    let mut labels: Map<String, Value> = spec.labels.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+    let mut labels = labels(spec);
     for (key, value) in mark.iter().flat_map(|mark| mark.labels()) {
         labels.insert(key.to_owned(), json!(value));
     }
@@ -17,7 +18,7 @@ pub fn create_body(spec: &ServiceSpec, mark: Option<&Mark>) -> Value {
     body.insert("Image".into(), json!(spec.image));
     put(&mut body, "Entrypoint", json!(spec.command));
     put(&mut body, "Cmd", json!(spec.args));
-    put(&mut body, "Env", spec.env.iter().map(|variable| variable.joined()).collect());
+    put(&mut body, "Env", env(spec));
     if let Some(user) = &spec.user {
         body.insert("User".into(), json!(user));
     }
@@ -41,9 +42,7 @@ fn host_config(spec: &ServiceSpec) -> Value {
     let network = spec.networks.first().map_or("default", String::as_str);
     host.insert("NetworkMode".into(), json!(network));
     put(&mut host, "Mounts", spec.mounts.iter().map(mount).collect());
-    let ulimits =
-        |ulimit: &crate::model::service::Ulimit| json!({"Name": ulimit.name, "Soft": ulimit.soft, "Hard": ulimit.hard});
-    put(&mut host, "Ulimits", spec.ulimits.iter().map(ulimits).collect());
+    put(&mut host, "Ulimits", ulimits(spec));
     if let Some(cpus) = spec.limits.nano_cpus {
         host.insert("NanoCpus".into(), json!(cpus));
     }
@@ -58,40 +57,15 @@ fn host_config(spec: &ServiceSpec) -> Value {
     Value::Object(host)
 }
 
-fn inside(port: &crate::model::service::Port) -> String {
+fn inside(port: &Port) -> String {
     format!("{}/{}", port.target, port.protocol)
-}
-
-fn mount(mount: &Mount) -> Value {
-    let mut body = match mount {
-        Mount::Volume { source, target, driver, options, read_only: _ } => {
-            let mut body = json!({"Type": "volume", "Source": source, "Target": target});
-            if !driver.is_empty() || !options.is_empty() {
-                body["VolumeOptions"] = json!({"DriverConfig": {"Name": driver, "Options": options}});
-            }
-            body
-        }
-        Mount::Bind { source, target, read_only: _ } => json!({"Type": "bind", "Source": source, "Target": target}),
-        Mount::Other { kind, target } => json!({"Type": kind, "Target": target}),
-    };
-    if matches!(mount, Mount::Volume { read_only: true, .. } | Mount::Bind { read_only: true, .. }) {
-        body["ReadOnly"] = json!(true);
-    }
-    body
-}
-
-fn put(body: &mut Map<String, Value>, key: &str, value: Value) {
-    let empty = value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty);
-    if !empty {
-        body.insert(key.to_owned(), value);
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::ServiceName;
-    use crate::model::service::{EnvVar, Port};
+    use crate::model::service::EnvVar;
 
     #[test]
     fn a_container_takes_its_first_network_at_creation_and_the_rest_after() {

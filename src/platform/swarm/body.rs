@@ -51,22 +51,22 @@ fn task_template(spec: &ServiceSpec) -> Value {
 }
 
 /// Our labels, the same on service and containers.
-pub(crate) fn labels(spec: &ServiceSpec) -> Map<String, Value> {
+pub(in crate::platform) fn labels(spec: &ServiceSpec) -> Map<String, Value> {
     spec.labels.iter().map(|(key, value)| (key.clone(), json!(value))).collect()
 }
 
 /// `NAME=value` in order.
-pub(crate) fn env(spec: &ServiceSpec) -> Value {
+pub(in crate::platform) fn env(spec: &ServiceSpec) -> Value {
     spec.env.iter().map(|variable| variable.joined()).collect()
 }
 
 /// Ulimits as both the service and the container API take them.
-pub(crate) fn ulimits(spec: &ServiceSpec) -> Value {
+pub(in crate::platform) fn ulimits(spec: &ServiceSpec) -> Value {
     spec.ulimits.iter().map(|ulimit| json!({"Name": ulimit.name, "Soft": ulimit.soft, "Hard": ulimit.hard})).collect()
 }
 
 /// A mount as both the service and the container API take it.
-pub(crate) fn mount(mount: &Mount) -> Value {
+pub(in crate::platform) fn mount(mount: &Mount) -> Value {
     let mut body = match mount {
         Mount::Volume { source, target, driver, options, read_only: _ } => {
             let mut body = json!({"Type": "volume", "Source": source, "Target": target});
@@ -85,12 +85,12 @@ pub(crate) fn mount(mount: &Mount) -> Value {
 }
 
 /// Networks by name; the engine turns them into ids.
-pub(crate) fn networks(spec: &ServiceSpec) -> Value {
+fn networks(spec: &ServiceSpec) -> Value {
     spec.networks.iter().map(|name| json!({"Target": name})).collect()
 }
 
 /// Published ports; the ingress mode is the engine's default and left out.
-pub(crate) fn ports(spec: &ServiceSpec) -> Value {
+fn ports(spec: &ServiceSpec) -> Value {
     spec.ports
         .iter()
         .map(|port| {
@@ -105,7 +105,7 @@ pub(crate) fn ports(spec: &ServiceSpec) -> Value {
 }
 
 /// CPU and memory, those that are bounded.
-pub(crate) fn resources(resources: Resources) -> Value {
+fn resources(resources: Resources) -> Value {
     let mut body = Map::new();
     if let Some(cpus) = resources.nano_cpus {
         body.insert("NanoCPUs".into(), json!(cpus));
@@ -117,7 +117,7 @@ pub(crate) fn resources(resources: Resources) -> Value {
 }
 
 /// Inserts a list or an object unless it is empty.
-fn put(body: &mut Map<String, Value>, key: &str, value: Value) {
+pub(in crate::platform) fn put(body: &mut Map<String, Value>, key: &str, value: Value) {
     let empty = value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty);
     if !empty {
         body.insert(key.to_owned(), value);
