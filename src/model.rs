@@ -40,7 +40,7 @@ pub use observed::{
     UpdateState,
 };
 pub use outcome::{FailureKind, StepFailure};
-pub use plan::{HeldStep, Plan, PruneBlock, PruneVerdict, ResourcePlan, Wait};
+pub use plan::{Compared, HeldStep, Plan, PruneBlock, PruneVerdict, ResourcePlan, Wait};
 pub use record::{Availability, Record, RecordId, Scalar, Source};
 pub use service::{Mark, ServiceSpec, SpecHash};
 pub use settings::{PlatformKind, Settings};

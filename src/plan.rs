@@ -120,9 +120,13 @@ pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy, memory: &Me
     let pruning = Pruning::decide(&context, &joined);
     let mut recheck = Recheck::default();
     let mut resources: Vec<(ResourceId, ResourcePlan)> = Vec::with_capacity(joined.wanted.len());
+    let mut fresh = Vec::new();
+    let mut known = memory.compared.iter().peekable();
     for wanted in &joined.wanted {
+        while known.next_if(|(id, _)| **id < wanted.resource.id).is_some() {}
+        let known = known.next_if(|(id, _)| **id == wanted.resource.id).map(|(_, compared)| compared);
         if context.in_scope(&wanted.resource.id) {
-            let plan = resource::plan_wanted(&context, &joined, wanted);
+            let plan = resource::plan_wanted(&context, &joined, wanted, known, &mut fresh);
             recheck.look(&context, &wanted.resource.id, &plan);
             resources.push((wanted.resource.id.clone(), plan));
         }
@@ -140,6 +144,7 @@ pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy, memory: &Me
         resources: resources.into_iter().collect(),
         prune: pruning.verdict,
         guarded: pruning.guarded,
+        compared: fresh,
         prune_confirmed: policy.prune_confirmed || memory.confirm_next,
         recheck: recheck.soonest,
     }

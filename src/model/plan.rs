@@ -1,11 +1,12 @@
 //! What a pass decided.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::desired::Origin;
+use super::desired::{DesiredResource, Origin};
 use super::names::{ResourceId, Revision};
-use super::observed::ServiceId;
+use super::observed::{ObservedService, ServiceId};
 use super::status::{Condition, Drift, Health, Sync};
 use super::step::PlannedStep;
 
@@ -23,9 +24,20 @@ pub struct Plan {
     /// While the guard holds removals back: the resources that were managed when it began to. What was deployed
     /// since must not make a removal of everything look like one of a part.
     pub guarded: BTreeSet<ResourceId>,
+    /// Comparisons of this pass that found no difference and that memory does not hold yet.
+    pub compared: Vec<(ResourceId, Compared)>,
     /// When to look again although nothing happens: something in this plan ripens with time (a second
     /// sighting, a deadline). Counted from [`super::Observed::at`].
     pub recheck: Option<Duration>,
+}
+
+/// Two sides that were found equal. Values behind an `Arc` never change: the same two need no second comparison.
+#[derive(Debug, Clone)]
+pub struct Compared {
+    /// What is wanted.
+    pub wanted: Arc<DesiredResource>,
+    /// Its services as found, in its order.
+    pub services: Vec<Arc<ObservedService>>,
 }
 
 impl Plan {

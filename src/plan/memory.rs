@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    Command, ConditionKind, Desired, DesiredResource, FailureKind, Health, Observed, Plan, PlannedStep, PruneVerdict,
-    Record, RecordId, ResourceId, ServiceId, ServiceName, SpecHash, Step, StepFailure, Sync, TaskView, UpdateState,
-    Wait,
+    Command, Compared, ConditionKind, Desired, DesiredResource, FailureKind, Health, Observed, Plan, PlannedStep,
+    PruneVerdict, Record, RecordId, ResourceId, ServiceId, ServiceName, SpecHash, Step, StepFailure, Sync, TaskView,
+    UpdateState, Wait,
 };
 
 use super::Policy;
@@ -45,6 +45,8 @@ pub struct Memory {
     pub condition_since: BTreeMap<(ResourceId, ConditionKind, String), Duration>,
     /// What each resource looked like when it was last seen in sync: what of it is missing later was lost.
     pub synced: BTreeMap<ResourceId, Arc<DesiredResource>>,
+    /// Comparisons that found no difference, so that what has not changed is not compared again.
+    pub compared: BTreeMap<ResourceId, Compared>,
     /// Resources whose removal a person has confirmed and that are not gone yet.
     pub confirmed: BTreeSet<ResourceId>,
     /// What was managed when the guard began to hold removals back; empty while it does not.
@@ -78,6 +80,7 @@ impl Memory {
         self.learn_running(observed);
         self.learn_times(observed.at, plan);
         self.learn_synced(desired, plan);
+        self.learn_compared(desired, plan);
         self.learn_confirmations(plan);
         self.retry.clear();
     }
@@ -316,11 +319,7 @@ impl Memory {
 
     /// One walk over sorted maps: in a quiet pass over many resources nothing is looked up and nothing is written.
     fn learn_synced(&mut self, desired: &Desired, plan: &Plan) {
-        let mut described = desired.resources.keys().peekable();
-        self.synced.retain(|id, _| {
-            while described.next_if(|other| *other < id).is_some() {}
-            described.next_if(|other| *other == id).is_some()
-        });
+        retain_described(&mut self.synced, desired);
         let mut wanted = desired.resources.iter().peekable();
         let mut known = self.synced.iter_mut().peekable();
         let mut fresh = Vec::new();
@@ -341,6 +340,13 @@ impl Memory {
         self.synced.extend(fresh);
     }
 
+    fn learn_compared(&mut self, desired: &Desired, plan: &Plan) {
+        retain_described(&mut self.compared, desired);
+        for (id, compared) in &plan.compared {
+            self.compared.insert(id.clone(), compared.clone());
+        }
+    }
+
     fn learn_confirmations(&mut self, plan: &Plan) {
         self.confirm_next = false;
         self.guarded.clone_from(&plan.guarded);
@@ -355,4 +361,13 @@ impl Memory {
         // gone, or described again
         self.confirmed.retain(|id| plan.resources.get(id).is_some_and(|resource| resource.origin.is_none()));
     }
+}
+
+/// Forgets what is not described any more, by one walk over both.
+fn retain_described<T>(known: &mut BTreeMap<ResourceId, T>, desired: &Desired) {
+    let mut described = desired.resources.keys().peekable();
+    known.retain(|id, _| {
+        while described.next_if(|other| *other < id).is_some() {}
+        described.next_if(|other| *other == id).is_some()
+    });
 }

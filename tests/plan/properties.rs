@@ -2,6 +2,7 @@
 //! random meddling.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ofop::model::service::EnvVar;
 use ofop::model::{
@@ -332,6 +333,41 @@ proptest::proptest! {
                 Step::RemoveService { id, name } => assert_eq!(&services[name].id, id),
                 Step::Register { .. } | Step::Deregister { .. } | Step::ForgetRecord { .. } => {}
             }
+        }
+    }
+
+    #[test]
+    fn what_was_compared_before_changes_no_plan(
+        before in shapes(), after in shapes(), acts in vec(meddling(), 0..8)
+    ) {
+        let (mut world, mut memory) = lived_in(&before, &[]);
+        // the same values behind the same pointers, as a cache passes them on
+        let (was, seen) = (describe(&before), world.observe());
+        let first = plan(&was, &seen, &policy(), &memory);
+        memory.learn(&was, &seen, &first);
+        assert_eq!(memory.compared.len(), was.resources.len());
+        let mut wanted = describe(&after);
+        for (id, resource) in &mut wanted.resources {
+            if let Some(same) = was.resources.get(id).filter(|same| ***same == **resource) {
+                *resource = Arc::clone(same);
+            }
+        }
+        for act in &acts {
+            meddle(&mut world, &mut memory, act);
+        }
+        let mut now = world.observe();
+        if let (Some(now), Some(seen)) = (&mut now.platform, &seen.platform) {
+            for (name, service) in &mut Arc::make_mut(now).services {
+                if let Some(same) = seen.services.get(name).filter(|same| ***same == **service) {
+                    *service = Arc::clone(same);
+                }
+            }
+        }
+        let bare = Memory { compared: BTreeMap::new(), ..memory.clone() };
+        let other = Policy { instance: InstanceName::new("other").unwrap(), ..policy() };
+        for policy in [policy(), other] {
+            let with = plan(&wanted, &now, &policy, &memory);
+            assert_eq!(with.resources, plan(&wanted, &now, &policy, &bare).resources);
         }
     }
 
