@@ -388,3 +388,86 @@ async fn a_tag_a_branch_and_a_commit_can_be_looked_at() {
         }
     }
 }
+
+/// An SSH server on loopback for one user with one key; it ends with the test.
+struct Sshd {
+    child: std::process::Child,
+    port: u16,
+}
+
+impl Sshd {
+    async fn start(folder: &Path) -> Self {
+        let key = |name: &str| {
+            let path = folder.join(name);
+            let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&path).status();
+            assert!(made.unwrap().success());
+            path
+        };
+        let (host, _, _) = (key("host"), key("user"), key("stranger"));
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let config = format!(
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\n\
+             UsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\n",
+            host.display(),
+            folder.join("user.pub").display()
+        );
+        fs::write(folder.join("sshd_config"), config).unwrap();
+        // Where the server of a root user wants to be locked up; packages make it at boot.
+        let _ = fs::create_dir_all("/run/sshd");
+        let sshd = ["/usr/sbin/sshd", "/usr/bin/sshd"].into_iter().find(|path| Path::new(path).exists());
+        let child = Command::new(sshd.expect("sshd is installed"))
+            .args(["-D", "-e", "-f"])
+            .arg(folder.join("sshd_config"))
+            .stderr(fs::File::create(folder.join("sshd.log")).unwrap())
+            .spawn()
+            .unwrap();
+        let sshd = Sshd { child, port };
+        let listens = async {
+            while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let waited = tokio::time::timeout(LONG, listens).await;
+        assert!(waited.is_ok(), "sshd does not listen: {}", fs::read_to_string(folder.join("sshd.log")).unwrap());
+        sshd
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_repository_behind_ssh_is_fetched_with_a_key_from_a_server_that_is_known() {
+    let plant = Plant::new();
+    plant.write("app.yml", "one");
+    plant.push("One");
+    let folder = plant.dir.path();
+    let sshd = Sshd::start(folder).await;
+    let user = String::from_utf8(Command::new("id").arg("-un").output().unwrap().stdout).unwrap();
+    let url = format!("ssh://{}@127.0.0.1:{}{}", user.trim(), sshd.port, plant.hub().display());
+    let known = folder.join("known_hosts");
+    let public = |name: &str| fs::read_to_string(folder.join(format!("{name}.pub"))).unwrap();
+    let line = |name: &str| format!("[127.0.0.1]:{} {}", sshd.port, public(name));
+    let mut options = plant.options(url);
+    options.credentials.ssh_key = Some(folder.join("user"));
+    let refused = async |options: &GitOptions| GitSource::new(options.clone()).load().await.unwrap_err().message;
+    assert!(refused(&options).await.contains("name a known-hosts file"));
+    options.credentials.known_hosts = Some(known.clone());
+    fs::write(&known, "").unwrap();
+    assert!(refused(&options).await.contains("is not in the known-hosts file"));
+    fs::write(&known, line("stranger")).unwrap();
+    assert!(refused(&options).await.contains("shows another key"));
+    fs::write(&known, line("host")).unwrap();
+    let mut followed = Followed::new(options.clone());
+    assert_eq!(texts(&followed.load().await), [("app.yml", "one".into())]);
+    plant.write("app.yml", "two");
+    plant.push("Two");
+    assert_eq!(texts(&followed.fetched().await), [("app.yml", "two".into())]);
+    options.credentials.ssh_key = Some(folder.join("stranger"));
+    let tree = GitSource::new(options).load().await.unwrap();
+    assert!(errors(&tree)[0].contains("refuses our credentials"), "{:?}", errors(&tree));
+}

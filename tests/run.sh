@@ -63,6 +63,7 @@ curl curl
 git git
 openssl openssl
 ssh-keygen openssh-client
+sshd openssh-server
 jq jq
 prometheus prometheus
 promtool prometheus
