@@ -157,11 +157,14 @@ fn thousands_of_problems_are_told_in_a_bounded_list() {
 }
 
 #[test]
-fn crlf_and_a_byte_order_mark_change_nothing() {
+fn line_ends_and_a_byte_order_mark_change_nothing() {
     let text = "apps:\n  a:\n    uuid: A\n    image: i\n    environment:\n      - A=1\n";
     let plain = read(text).manifest;
     assert!(plain.is_some());
     assert_eq!(read(&format!("\u{feff}{}", text.replace('\n', "\r\n"))).manifest, plain);
+    assert_eq!(read(&text.replace('\n', "\r")).manifest, plain);
+    let problem = refused("apps:\r  a:\r    uuid: 5\r    image: i\r");
+    assert_eq!((problem.line, problem.column, problem.source_line.as_deref()), (3, 11, Some("    uuid: 5")));
 }
 
 #[test]

@@ -196,14 +196,16 @@ fn check(text: &str) -> Result<(), TestCaseError> {
     let parsed = parse(&"m.yml".into(), text, [0; 32], &CONTEXT);
     let errors: Vec<_> = parsed.problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
     prop_assert_eq!(parsed.manifest.is_some(), errors.is_empty(), "{:?}", parsed.problems);
+    // As YAML ends lines.
+    let text_lines = lines(&text.replace("\r\n", "\n").replace('\r', "\n"));
     for problem in &parsed.problems {
         prop_assert!(!problem.message.is_empty());
         if problem.line == 0 {
             continue;
         }
-        let line = text.lines().nth(problem.line as usize - 1);
+        let line = text_lines.get(problem.line as usize - 1);
         let length = line.map_or(0, |line| line.chars().count());
-        prop_assert!(problem.line as usize <= text.lines().count() + 1, "{}: {:?}", problem, text);
+        prop_assert!(problem.line as usize <= text_lines.len(), "{}: {:?}", problem, text);
         // Directly behind the line is where something missing belongs.
         prop_assert!((1..=length + 2).contains(&(problem.column as usize)), "{}: {:?}", problem, line);
     }

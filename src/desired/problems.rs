@@ -69,10 +69,13 @@ impl<'t> Problems<'t> {
         }
         if self.lines.is_empty() {
             self.lines.push(0);
-            self.lines.extend(self.text.match_indices('\n').map(|(at, _)| at + 1));
+            let breaks = self.text.match_indices(['\n', '\r']);
+            // The `\r` of `\r\n` ends no line of its own.
+            let breaks = breaks.filter(|(at, text)| *text == "\n" || self.text.as_bytes().get(at + 1) != Some(&b'\n'));
+            self.lines.extend(breaks.map(|(at, _)| at + 1));
         }
         let start = *self.lines.get(line as usize - 1)?;
-        let line = self.text.get(start..)?.lines().next().unwrap_or_default();
+        let line = self.text.get(start..)?.split(['\n', '\r']).next().unwrap_or_default();
         let line = if start == 0 { line.strip_prefix('\u{feff}').unwrap_or(line) } else { line };
         Some(line.chars().take(MAX_SNIPPET).collect::<String>().into())
     }

@@ -144,10 +144,17 @@ pub fn read(text: &str) -> Result<Option<Node>, Vec<YamlError>> {
         Ok(root) if builder.errors.is_empty() => Ok(root),
         Ok(_) => Err(builder.errors),
         Err(error) => {
-            builder.errors.push(error);
+            builder.errors.push(within(text, error));
             Err(builder.errors)
         }
     }
+}
+
+/// The parser says that something is missing on a line behind the last one: that is at the end of the text.
+fn within(text: &str, error: YamlError) -> YamlError {
+    let mut end = Place::START;
+    with_next(text).for_each(|(c, next)| end.pass(c, next));
+    if error.at.line > end.line { YamlError { at: end.span(), ..error } } else { error }
 }
 
 /// Refuses what YAML 1.1 does not allow in a stream, and the line breaks that only YAML 1.1 knows.
@@ -158,8 +165,8 @@ fn check_characters(text: &str) -> Result<(), Vec<YamlError>> {
                 .hint("split it into several files"),
         ]);
     }
-    let (mut line, mut column) = (1, 1);
-    for c in text.chars() {
+    let mut place = Place::START;
+    for (c, next) in with_next(text) {
         let problem = match c {
             '\t' | '\n' | '\r' | ' '..='~' => None,
             '\u{85}' | '\u{2028}' | '\u{2029}' => Some("is a line break to YAML 1.1; write it as an escape in quotes"),
@@ -168,16 +175,40 @@ fn check_characters(text: &str) -> Result<(), Vec<YamlError>> {
             _ => Some("is not allowed in YAML; write it as an escape in double quotes"),
         };
         if let Some(problem) = problem {
-            let at = Span { line, column, width: 1 };
-            return Err(vec![YamlError::new(at, format!("the character U+{:04X} {problem}", u32::from(c)))]);
+            return Err(vec![YamlError::new(place.span(), format!("the character U+{:04X} {problem}", u32::from(c)))]);
         }
-        if c == '\n' {
-            (line, column) = (line + 1, 1);
-        } else {
-            column += 1;
-        }
+        place.pass(c, next);
     }
     Ok(())
+}
+
+/// Every character with the one behind it.
+fn with_next(text: &str) -> impl Iterator<Item = (char, Option<char>)> {
+    let behind = text.chars().skip(1).map(Some).chain([None]);
+    text.chars().zip(behind)
+}
+
+/// A place in a text that is walked through. Lines end with `\n`, `\r\n` or `\r` alone, as in YAML.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    line: u32,
+    column: u32,
+}
+
+impl Place {
+    const START: Place = Place { line: 1, column: 1 };
+
+    fn pass(&mut self, c: char, next: Option<char>) {
+        if c == '\n' || (c == '\r' && next != Some('\n')) {
+            *self = Place { line: self.line + 1, column: 1 };
+        } else {
+            self.column += 1;
+        }
+    }
+
+    fn span(self) -> Span {
+        Span { line: self.line, column: self.column, width: 1 }
+    }
 }
 
 /// The first tab outside of quoted texts, block texts and comments: YAML 1.1 allows none, whatever it indents.
@@ -185,27 +216,26 @@ fn stray_tab(text: &str, texts: &[(usize, usize)]) -> Option<YamlError> {
     if !text.contains('\t') {
         return None;
     }
-    let (mut line, mut column) = (1, 1);
+    let mut place = Place::START;
     let mut comment = false;
     let mut blank = true;
-    let mut next = 0;
-    for (index, c) in text.chars().enumerate() {
-        while texts.get(next).is_some_and(|(_, end)| *end <= index) {
-            next += 1;
+    let mut upcoming = 0;
+    for (index, (c, next)) in with_next(text).enumerate() {
+        while texts.get(upcoming).is_some_and(|(_, end)| *end <= index) {
+            upcoming += 1;
         }
-        let quoted = texts.get(next).is_some_and(|(start, _)| *start <= index);
+        let quoted = texts.get(upcoming).is_some_and(|(start, _)| *start <= index);
         match c {
-            '\n' => (line, column, comment) = (line + 1, 0, false),
+            '\n' | '\r' => comment = false,
             '#' if blank && !quoted => comment = true,
             '\t' if !quoted && !comment => {
-                let at = Span { line, column, width: 1 };
                 let hint = "indent and separate with spaces; a tab in a text needs quotes";
-                return Some(YamlError::new(at, "holds a tab").hint(hint));
+                return Some(YamlError::new(place.span(), "holds a tab").hint(hint));
             }
             _ => {}
         }
         blank = matches!(c, ' ' | '\t' | '\n' | '\r');
-        column += 1;
+        place.pass(c, next);
     }
     None
 }

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Data, Entry, Node, Span, YamlError, number};
+use super::{Data, Entry, Node, Place, Span, YamlError, number, with_next};
 
 /// The first of the private characters that stand for variables while the structure is read.
 const FIRST_MASK: u32 = 0xF_0000;
@@ -120,20 +120,20 @@ impl Masks {
             return refuse("holds characters for private use together with variables; write them as escapes");
         }
         let mut masks = Masks { text: String::new(), filled: String::new(), masks: Vec::new() };
-        let (mut line, mut column, mut masked_column, mut filled_line) = (1, 1, 1, 1);
+        let (mut place, mut masked, mut filled_line) = (Place::START, Place::START, 1);
         let mut copied = 0;
         for (index, found) in found.iter().enumerate() {
-            for c in text[copied..found.start].chars() {
-                (line, column, masked_column, filled_line) = match c {
-                    '\n' => (line + 1, 1, 1, filled_line + 1),
-                    _ => (line, column + 1, masked_column + 1, filled_line),
-                };
+            for (c, next) in with_next(&text[copied..found.start]) {
+                let before = place.line;
+                place.pass(c, next);
+                masked.pass(c, next);
+                filled_line += place.line - before;
             }
             masks.text.push_str(&text[copied..found.start]);
             masks.filled.push_str(&text[copied..found.start]);
             let source = &text[found.start..found.end];
-            let at = Span { line, column, width: number(source.chars().count()) };
-            if source.contains('\n') {
+            let at = Span { width: number(source.chars().count()), ..place.span() };
+            if source.contains(['\n', '\r']) {
                 return Err(vec![YamlError::new(at, "a variable's default must stand on one line")]);
             }
             masks.text.push(char::from_u32(FIRST_MASK + number(index)).unwrap_or(char::REPLACEMENT_CHARACTER));
@@ -142,11 +142,11 @@ impl Masks {
                 name: found.name.to_owned(),
                 value: found.value.to_owned(),
                 at,
-                column: masked_column,
+                column: masked.column,
                 filled_line,
             });
-            column += at.width;
-            masked_column += 1;
+            place.column += at.width;
+            masked.column += 1;
             filled_line += number(found.value.matches('\n').count());
             copied = found.end;
         }
