@@ -62,6 +62,41 @@ fn alias_bombs_are_refused() {
         merges += &format!("x-{level}: &a{level} {{<<: [*a{0}, *a{0}], k{level}: 1}}\n", level - 1);
     }
     refused(&(merges + "apps: 1"));
+    let long = format!("x-a: &a {}\nx-b: [{}]\n", "long".repeat(100_000), "*a,".repeat(100_000));
+    assert!(refused(&long).message.contains("aliases included"));
+}
+
+#[test]
+fn values_of_variables_count_as_text() {
+    let mut context = ParseContext::new(PlatformKind::Swarm);
+    context.variables = std::sync::Arc::new([("V".to_owned(), "v".repeat(100_000))].into());
+    let parsed = parse(&"bad.yml".into(), &format!("apps: [{}]", "'${V}',".repeat(20_000)), [0; 32], &context);
+    assert!(parsed.problems[0].message.contains("larger than"), "{:?}", parsed.problems);
+}
+
+#[test]
+fn replicas_are_limited_per_app_and_per_file() {
+    assert!(refused("apps: {a: {uuid: A, image: i, deploy: {replicas: 100001}}}").path.ends_with("replicas"));
+    let app =
+        |name: &str, replicas: u64| format!("  {name}: {{uuid: {name}, image: i, deploy: {{replicas: {replicas}}}}}\n");
+    assert!(read(&format!("apps:\n{}", app("a", 65_536))).manifest.is_some());
+    let problem = refused(&format!("apps:\n{}{}", app("a", 65_536), app("b", 65_536)));
+    assert_eq!(problem.path, "apps.b.uuid");
+}
+
+#[test]
+fn names_that_lead_to_the_same_service_or_asset_are_refused() {
+    for text in [
+        "apps: {a: {uuid: App, image: i}, b: {uuid: APP, image: i}}",
+        "apps: {a: {uuid: APP, image: i, deploy: {replicas: 2}}, b: {uuid: APP-2, image: i}}",
+        "apps: {a: {uuid: cnc-producer, image: i}}\ndevices: {m: {uuid: CNC, connector: {type: mtconnect, agent: {ip: h, port: 1}}}}",
+        "devices: {a: {uuid: S, connector: {type: shdr, host: h, port: 1}}, b: {uuid: S, connector: {type: shdr, host: h, port: 1}}}",
+    ] {
+        assert!(refused(text).message.contains("leads to the same"), "{text}");
+    }
+    // Without services of their own, devices may differ in case alone.
+    let apart = "devices: {a: {uuid: S, connector: {type: shdr, host: h, port: 1}}, b: {uuid: s, connector: {type: shdr, host: h, port: 1}}}";
+    assert!(read(apart).manifest.is_some());
 }
 
 #[test]

@@ -90,6 +90,11 @@ fn claim(
     let at = object.at("uuid");
     let path = format!("{path}.uuid");
     let hidden = object.hidden("uuid");
+    if !names.replicas(replicas) {
+        let message = format!("the apps of this file have more than {} replicas", deploy::MAX_REPLICAS);
+        problems.error(at, &path, message);
+        return;
+    }
     match context.platform {
         PlatformKind::Docker if replicas > 1 => {
             // The last replica has the longest name.

@@ -6,8 +6,9 @@ use super::problems::Problems;
 use super::yaml::{Span, push_index};
 use crate::model::service::Resources;
 
-/// The most replicas of one app. Each is an asset in the registry; beyond this it is a slip of the finger.
-const MAX_REPLICAS: i64 = 100_000;
+/// The most replicas of one app, and of all apps of a file. Each is an asset in the registry; beyond this it is a
+/// slip of the finger.
+pub(super) const MAX_REPLICAS: i64 = 100_000;
 /// The least memory limit that the engine takes (Docker Engine 20.10, `daemon/cluster/convert`).
 const MIN_MEMORY: i64 = 4 << 20;
 

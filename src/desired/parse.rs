@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::check::{Checker, Typed, report, shown};
+use super::deploy::MAX_REPLICAS;
 use super::fields::{Kind, Shape, nearest};
 use super::manifest::Manifest;
 use super::namespace::Namespace;
@@ -127,9 +128,16 @@ fn section(
 #[derive(Debug, Default)]
 pub(super) struct Names {
     taken: HashMap<(&'static str, String), (String, Span)>,
+    replicas: u64,
 }
 
 impl Names {
+    /// Counts the replicas of an app. False when the file has too many by now.
+    pub(super) fn replicas(&mut self, replicas: u64) -> bool {
+        self.replicas = self.replicas.saturating_add(replicas);
+        self.replicas <= MAX_REPLICAS.unsigned_abs()
+    }
+
     /// Takes the name of a service, in lower case.
     pub(super) fn service(&mut self, name: &str, at: Span, path: &str, problems: &mut Problems<'_>) {
         self.take("service", name, at, path, problems);

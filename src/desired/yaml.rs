@@ -22,8 +22,11 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span as ParserSpan, S
 pub const MAX_BYTES: usize = 1 << 20;
 /// How deep lists and maps may nest. Manifests need nine levels.
 pub const MAX_DEPTH: usize = 64;
-/// How many nodes a file may mean, those that aliases repeat included. A node takes about 100 bytes of memory.
+/// How many nodes a file may mean, those that aliases repeat included.
 pub const MAX_NODES: usize = 200_000;
+/// About what a node takes in memory, in bytes: a longer text counts as so many nodes more, or else aliases to a
+/// long text would be a bomb too.
+const NODE_BYTES: usize = 100;
 
 /// Where something stands in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -342,6 +345,7 @@ impl Builder<'_> {
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain;
+                self.count(at, text.len() / NODE_BYTES)?;
                 if !plain {
                     self.texts.push((span.start.index(), span.end.index()));
                 }

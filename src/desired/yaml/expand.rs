@@ -138,6 +138,9 @@ impl Masks {
             }
             masks.text.push(char::from_u32(FIRST_MASK + number(index)).unwrap_or(char::REPLACEMENT_CHARACTER));
             masks.filled.push_str(found.value);
+            if masks.filled.len() > super::MAX_BYTES {
+                return refuse("is larger than 1 MiB with the values of its variables put in");
+            }
             masks.masks.push(Mask {
                 name: found.name.to_owned(),
                 value: found.value.to_owned(),
