@@ -59,6 +59,7 @@ iptables iptables
 busybox busybox-static
 ip iproute2
 unshare util-linux
+openssl openssl
 curl curl
 git git
 openssl openssl

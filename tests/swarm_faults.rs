@@ -203,3 +203,20 @@ async fn a_service_said_to_be_absent_is_believed_only_with_a_list_or_an_event() 
     world.remove(&id);
     world.until("it goes with its event", |observed| observed.is_ok() && !has(observed, "doubted")).await;
 }
+
+#[tokio::test]
+async fn an_event_does_not_wait_for_a_long_read() {
+    let world = world();
+    world.observe().await.unwrap();
+    world.proxy.fault("GET /tasks", Fault::Mute);
+    let first = world.by_hand("long-1");
+    world.until("it is seen", |observed| has(observed, "long-1")).await;
+    // Its tasks are looked at next, for ever.
+    while world.proxy.met("GET /tasks") == 0 {
+        tokio::task::yield_now().await;
+    }
+    let second = world.by_hand("long-2");
+    world.until("it is seen", |observed| has(observed, "long-2")).await;
+    assert_eq!(world.proxy.met("GET /tasks"), 1, "that read still goes on");
+    [first, second].iter().for_each(|id| world.remove(id));
+}

@@ -48,7 +48,10 @@ while read -r word; do
             "busybox ip link set lo up && exec dockerd --data-root $dir/data --exec-root $dir/exec \
              -H unix://$dir/docker.sock --pidfile $dir/pid --cgroup-parent /$group $3" >>"$dir/log" 2>&1 </dev/null &
         engine=$! ;;
-    stop) stop ;;
+    stop)
+        stop
+        # What a machine forgets when it starts again, above all the numbers of processes.
+        rm -rf "$dir/exec" "$dir/pid" ;;
     esac
     echo done
 done
@@ -119,7 +122,6 @@ impl TestEngine {
     /// Kills the engine with everything that it runs, as a crash of the machine would. Its data stay.
     pub fn stop(&mut self) {
         self.command("stop");
-        let _ = std::fs::remove_file(self.dir.join("pid"));
     }
 
     fn command(&mut self, word: &str) {

@@ -23,10 +23,13 @@ pub enum Fault {
     Say(u16, String),
 }
 
+/// Faults by what the first line of a request holds, and how many requests met them.
+type Faults = Arc<Mutex<Vec<(String, Fault, usize)>>>;
+
 /// A proxy; ends when it is dropped.
 pub struct Proxy {
     path: PathBuf,
-    faults: Arc<Mutex<Vec<(String, Fault)>>>,
+    faults: Faults,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -35,7 +38,7 @@ impl Proxy {
     pub fn start(engine: &Path, dir: &Path) -> Proxy {
         let path = dir.join("proxy.sock");
         let listener = UnixListener::bind(&path).unwrap();
-        let faults: Arc<Mutex<Vec<(String, Fault)>>> = Arc::default();
+        let faults = Faults::default();
         let (engine, shared) = (engine.to_owned(), Arc::clone(&faults));
         let task = tokio::spawn(async move {
             let mut carriers = tokio::task::JoinSet::new();
@@ -55,7 +58,12 @@ impl Proxy {
 
     /// From now on, requests whose first line holds `request` (without the API's version) meet the fault.
     pub fn fault(&self, request: &str, fault: Fault) {
-        self.faults.lock().unwrap().push((request.to_owned(), fault));
+        self.faults.lock().unwrap().push((request.to_owned(), fault, 0));
+    }
+
+    /// How many requests have met the fault so far.
+    pub fn met(&self, request: &str) -> usize {
+        self.faults.lock().unwrap().iter().filter(|(pattern, ..)| pattern == request).map(|(.., met)| met).sum()
     }
 
     /// From now on all is well.
@@ -70,7 +78,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn carry(mut client: UnixStream, engine: &Path, faults: &Mutex<Vec<(String, Fault)>>) -> std::io::Result<()> {
+async fn carry(mut client: UnixStream, engine: &Path, faults: &Faults) -> std::io::Result<()> {
     let mut request = Vec::new();
     let end = loop {
         if let Some(end) = request.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -86,8 +94,10 @@ async fn carry(mut client: UnixStream, engine: &Path, faults: &Mutex<Vec<(String
         client.read_buf(&mut request).await?;
     }
     let first = head.lines().next().unwrap_or_default().replacen("/v1.41/", "/", 1);
-    let fault =
-        faults.lock().unwrap().iter().find(|(pattern, _)| first.contains(pattern)).map(|(_, fault)| fault.clone());
+    let fault = faults.lock().unwrap().iter_mut().find(|(pattern, ..)| first.contains(pattern.as_str())).map(|found| {
+        found.2 += 1;
+        found.1.clone()
+    });
 
     if let Some(Fault::Say(status, body)) = &fault {
         let head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());

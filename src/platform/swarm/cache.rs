@@ -14,6 +14,7 @@
 //!
 //! # Guarantees
 //!
+//! - An event is looked into at once, also while everything is being read.
 //! - Swarm has no events for tasks: they are read again quickly after something changed and while something is
 //!   on its way, then ever less often; the reads take at most a tenth of the time.
 //! - A full read that finds services changed about which no event came means that the stream is dead, whatever
@@ -26,7 +27,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -298,6 +300,8 @@ impl Cache {
         let mut next_full = Instant::now() + self.resync;
         let mut tasks = Tasks::new(self.resync);
         let mut doubted: Option<Doubted> = None;
+        // A long read goes on beside everything else: an event must not wait for its end.
+        let mut reading: Option<Reading<'_>> = None;
         loop {
             let now = Instant::now();
             if let Some(doubt) = &doubted
@@ -309,47 +313,57 @@ impl Cache {
                 }
                 doubted = None;
             }
-            if self.is_wanted() || now >= next_full {
-                match self.read_again().await {
-                    Ok(true) if doubted.is_none() => {
-                        let from = now.checked_sub(EVENT_DELAY).unwrap_or(now);
-                        doubted = Some(Doubted { from, until: Instant::now() + EVENT_DELAY });
-                    }
-                    Ok(_) => {}
-                    Err(error) => return Some(error),
+            let restless = tasks.asked || locked(&self.state).is_restless();
+            if reading.is_none() {
+                if self.is_wanted() || now >= next_full {
+                    let read = async { Read::Everything(self.read_again().await) };
+                    reading = Some(Reading { began: now, read: read.boxed() });
+                } else if restless && now >= tasks.next {
+                    tasks.asked = false;
+                    let read = async { Read::Tasks(self.read_tasks().await) };
+                    reading = Some(Reading { began: now, read: read.boxed() });
                 }
-                next_full = Instant::now() + self.resync;
-                tasks.were_read(now, true);
-                continue;
             }
             let batch = locked(&self.pending).take(now);
             if !batch.is_empty() {
                 if let Err(error) = self.look(&batch).await {
                     tracing::debug!(%error, "cannot read what an event is about");
                     self.doubt();
-                    continue;
                 }
                 tasks.ask();
                 continue;
             }
-            let restless = tasks.asked || locked(&self.state).is_restless();
-            if restless && now >= tasks.next {
-                match self.read_tasks().await {
-                    Ok(changed) => tasks.were_read(now, changed),
-                    Err(error) => {
-                        tracing::debug!(%error, "cannot read tasks");
-                        self.doubt();
-                    }
-                }
-                continue;
-            }
             let mut until = if restless { next_full.min(tasks.next) } else { next_full };
+            if reading.is_some() {
+                // Its end decides what comes next.
+                until = now + self.resync;
+            }
             until = doubted.as_ref().map_or(until, |doubt| until.min(doubt.until));
             until = until.min(locked(&self.pending).due().unwrap_or(until));
             tokio::select! {
                 () = sleep_until(until) => {}
                 () = self.wake.notified() => {}
                 _ = &mut events.reader => return None,
+                read = end_of(&mut reading) => {
+                    let began = reading.take().map_or(now, |reading| reading.began);
+                    match read {
+                        Read::Everything(Ok(changed)) => {
+                            if changed && doubted.is_none() {
+                                let from = began.checked_sub(EVENT_DELAY).unwrap_or(began);
+                                doubted = Some(Doubted { from, until: Instant::now() + EVENT_DELAY });
+                            }
+                            next_full = Instant::now() + self.resync;
+                            tasks.were_read(began, true);
+                        }
+                        Read::Everything(Err(error)) => return Some(error),
+                        Read::Tasks(Ok(changed)) => tasks.were_read(began, changed),
+                        Read::Tasks(Err(error)) => {
+                            tracing::debug!(%error, "cannot read tasks");
+                            tasks.were_read(began, false);
+                            self.doubt();
+                        }
+                    }
+                }
             }
         }
     }
@@ -388,6 +402,28 @@ impl Cache {
             changed
         });
         Ok(changed)
+    }
+}
+
+/// A long read that goes on.
+struct Reading<'a> {
+    began: Instant,
+    read: BoxFuture<'a, Read>,
+}
+
+/// What came of it.
+enum Read {
+    /// All there is; whether services had changed.
+    Everything(Result<bool, PlatformError>),
+    /// All tasks; whether they had changed.
+    Tasks(Result<bool, CallError>),
+}
+
+/// The end of a read, if one goes on.
+async fn end_of(reading: &mut Option<Reading<'_>>) -> Read {
+    match reading {
+        Some(reading) => (&mut reading.read).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -436,7 +472,6 @@ impl Tasks {
 
     /// They were read, from `began` to now.
     fn were_read(&mut self, began: Instant, changed: bool) {
-        self.asked = false;
         self.wait = if changed { TASKS_AGAIN } else { (self.wait * 3 / 2).min(self.longest) };
         self.wait = self.wait.max(began.elapsed() * TASKS_SHARE);
         self.next = Instant::now() + self.wait;

@@ -26,9 +26,11 @@ pub(super) struct State {
     /// Services that were removed, and when that was learnt: until a full read that began later confirms it.
     removed: BTreeMap<ServiceId, Moment>,
     tasks: BTreeMap<ServiceId, Vec<TaskView>>,
-    /// Names of networks by id, also of those that no service can ask for.
+    /// Names of networks by id, also of those that no service can ask for and of those that are gone: an id
+    /// never means another network.
     names: NetworkNames,
     attachable: BTreeSet<String>,
+    networks_learnt: Moment,
     digests: BTreeMap<String, String>,
     generation: u64,
     /// The last full read saw a quorum and understood everything.
@@ -129,8 +131,11 @@ impl State {
         }
         changed.others |= self.tasks != tasks;
         self.tasks = tasks;
-        changed.others |= self.names != names || self.attachable != attachable;
-        (self.names, self.attachable) = (names, attachable);
+        self.names.extend(names);
+        if self.networks_learnt < began {
+            changed.others |= self.attachable != attachable;
+            self.attachable = attachable;
+        }
         changed.others |= self.whole != whole;
         self.whole = whole;
         if self.doubt.is_some_and(|since| since < began) {
@@ -176,6 +181,7 @@ impl State {
 
     /// Takes in a list of all networks.
     pub(super) fn networks(&mut self, names: NetworkNames, attachable: BTreeSet<String>) -> bool {
+        self.networks_learnt = self.tick();
         let changed = self.attachable != attachable;
         self.names.extend(names);
         self.attachable = attachable;
