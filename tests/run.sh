@@ -62,7 +62,6 @@ unshare util-linux
 openssl openssl
 curl curl
 git git
-openssl openssl
 ssh-keygen openssh-client
 sshd openssh-server
 jq jq

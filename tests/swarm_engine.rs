@@ -73,7 +73,10 @@ fn mark() -> Mark {
 
 async fn create(swarm: &Swarm, spec: &ServiceSpec) -> Result<Arc<ObservedService>, StepFailure> {
     swarm.execute(&Step::CreateService { spec: Arc::new(spec.clone()), mark: mark() }).await?;
-    Ok(observe(swarm).await.services[&spec.name].clone())
+    assert_eq!(observe(swarm).await.services[&spec.name].spec, *spec, "what was written is seen at once");
+    // And a moment later as the engine has it.
+    let read = |snapshot: &PlatformSnapshot| snapshot.services.get(&spec.name).is_some_and(|found| found.version > 0);
+    Ok(until(swarm, "it is read back", read).await.services[&spec.name].clone())
 }
 
 async fn update(swarm: &Swarm, found: &ObservedService, spec: &ServiceSpec) -> Result<(), StepFailure> {
@@ -356,7 +359,8 @@ async fn tasks_of_a_removed_service_are_seen_until_they_have_ended() {
 
 #[tokio::test]
 async fn what_others_do_is_seen_through_events_alone() {
-    let engine = shared();
+    // Its own engine: services of other tests that come and go make full reads necessary.
+    let engine = TestEngine::swarm();
     let swarm = adapter(&engine);
     observe(&swarm).await;
     let body = json!({

@@ -34,7 +34,15 @@ struct World {
 }
 
 fn world() -> World {
-    let engine = shared();
+    world_of(shared())
+}
+
+/// A world where nobody else makes or removes services, for tests that count reads.
+fn world_alone() -> World {
+    world_of(Arc::new(TestEngine::swarm()))
+}
+
+fn world_of(engine: Arc<TestEngine>) -> World {
     let dir = tempfile::tempdir().unwrap();
     let proxy = Proxy::start(&engine.socket(), dir.path());
     let swarm = Swarm::start(Engine::new(&proxy.host(), None).unwrap(), NEVER);
@@ -118,7 +126,7 @@ async fn a_list_that_was_cut_is_never_a_shorter_list() {
 
 #[tokio::test]
 async fn a_stream_of_events_that_went_silent_is_opened_anew() {
-    let world = world();
+    let world = world_alone();
     world.proxy.fault("GET /events", Fault::Mute);
     world.observe().await.unwrap();
     let first = world.by_hand("silent-1");
@@ -206,7 +214,7 @@ async fn a_service_said_to_be_absent_is_believed_only_with_a_list_or_an_event() 
 
 #[tokio::test]
 async fn an_event_does_not_wait_for_a_long_read() {
-    let world = world();
+    let world = world_alone();
     world.observe().await.unwrap();
     world.proxy.fault("GET /tasks", Fault::Mute);
     let first = world.by_hand("long-1");

@@ -128,7 +128,7 @@ impl Platform for Swarm {
         match step {
             Step::CreateService { spec, mark } => {
                 let id = calls::create(engine, spec, mark).await.map_err(|failed| self.look_again(failed))?;
-                self.cache.wrote(&id).await;
+                self.cache.created(id, spec, mark);
             }
             Step::UpdateService { id, version, spec, mark } => {
                 let names = self.cache.network_names();

@@ -32,9 +32,9 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::state::State;
+use super::state::{Known, State};
 use super::{convert, reads};
-use crate::model::{PlatformSnapshot, ServiceId};
+use crate::model::{Mark, ObservedService, PlatformSnapshot, ServiceId, ServiceSpec, UpdateState};
 use crate::platform::PlatformError;
 use crate::platform::engine::{Act, CallError, Engine, encode};
 use crate::platform::locked;
@@ -149,7 +149,26 @@ impl Cache {
         }
     }
 
-    /// A service that we have just written: reads it back, so that the next snapshot has it.
+    /// A service that we have just created. What it is we know, all but its version: it is read back a moment
+    /// later, many at once when many are created. An update planned before that names version 0 and is a conflict.
+    pub(super) fn created(&self, id: ServiceId, spec: &Arc<ServiceSpec>, mark: &Mark) {
+        let service = ObservedService {
+            id: id.clone(),
+            version: 0,
+            spec: ServiceSpec::clone(spec),
+            foreign_mode: None,
+            mark: Some(mark.clone()),
+            container_labels: spec.labels.clone(),
+            update: UpdateState::None,
+            created_at: String::new(),
+        };
+        locked(&self.pending).created(&id);
+        let known = Known::Service { service: Arc::new(service), unknown_networks: Vec::new() };
+        self.with(|state| state.learn(id, 0, known));
+        self.tasks_soon();
+    }
+
+    /// A service that we have just changed: reads it back, so that the next snapshot has it.
     pub(super) async fn wrote(&self, id: &ServiceId) {
         locked(&self.pending).wrote(id);
         if self.read_service(id, false).await.is_err() {
@@ -313,7 +332,7 @@ impl Cache {
                 }
                 doubted = None;
             }
-            let restless = tasks.asked || locked(&self.state).is_restless();
+            let restless = reading.is_none() && (tasks.asked || locked(&self.state).is_restless());
             if reading.is_none() {
                 if self.is_wanted() || now >= next_full {
                     let read = async { Read::Everything(self.read_again().await) };

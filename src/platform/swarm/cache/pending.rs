@@ -71,6 +71,13 @@ impl Pending {
         self.own.insert(id.clone(), Instant::now());
     }
 
+    /// We created a service, and it has to be read soon, whether an event comes or not.
+    pub(super) fn created(&mut self, id: &ServiceId) {
+        self.wrote(id);
+        self.late.insert(id.clone());
+        self.late_due.get_or_insert(Instant::now() + OWN_WAIT);
+    }
+
     /// Tasks should be looked at.
     pub(super) fn tasks_soon(&mut self) {
         self.batch.tasks = true;
