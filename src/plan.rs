@@ -33,6 +33,7 @@ mod services;
 mod text;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::context::{Context, Recheck};
@@ -40,7 +41,7 @@ pub use self::json::to_json;
 pub use self::memory::{Attempt, Memory};
 use self::removal::Pruning;
 pub use self::text::{ShowSecrets, TextOptions, to_text};
-use crate::model::{Desired, InstanceName, Observed, Plan, ResourceId, ResourcePlan};
+use crate::model::{Compared, Desired, InstanceName, Observed, Plan, ResourceId, ResourcePlan};
 
 /// What an operator may do, and its limits. Values, not behaviour.
 #[derive(Debug, Clone, PartialEq)]
@@ -121,10 +122,13 @@ pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy, memory: &Me
     let mut recheck = Recheck::default();
     let mut resources: Vec<(ResourceId, ResourcePlan)> = Vec::with_capacity(joined.wanted.len());
     let mut fresh = Vec::new();
-    let mut known = memory.compared.iter().peekable();
+    let mut known = context.compared().iter().peekable();
     for wanted in &joined.wanted {
-        while known.next_if(|(id, _)| **id < wanted.resource.id).is_some() {}
-        let known = known.next_if(|(id, _)| **id == wanted.resource.id).map(|(_, compared)| compared);
+        let is_it = |(_, other): &(_, &Compared)| Arc::ptr_eq(&other.wanted, wanted.resource);
+        if !known.peek().is_some_and(is_it) {
+            while known.next_if(|(id, _)| **id < wanted.resource.id).is_some() {}
+        }
+        let known = known.next_if(is_it).map(|(_, compared)| compared);
         if context.in_scope(&wanted.resource.id) {
             let plan = resource::plan_wanted(&context, &joined, wanted, known, &mut fresh);
             recheck.look(&context, &wanted.resource.id, &plan);
@@ -145,6 +149,7 @@ pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy, memory: &Me
         prune: pruning.verdict,
         guarded: pruning.guarded,
         compared: fresh,
+        compared_by: Some(policy.instance.clone()),
         prune_confirmed: policy.prune_confirmed || memory.confirm_next,
         recheck: recheck.soonest,
     }

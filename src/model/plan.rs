@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::desired::{DesiredResource, Origin};
-use super::names::{ResourceId, Revision};
-use super::observed::{ObservedService, ServiceId};
+use super::names::{InstanceName, ResourceId, Revision};
+use super::observed::{ObservedRecord, ObservedService, ServiceId};
 use super::status::{Condition, Drift, Health, Sync};
 use super::step::PlannedStep;
 
@@ -26,6 +26,8 @@ pub struct Plan {
     pub guarded: BTreeSet<ResourceId>,
     /// Comparisons of this pass that found no difference and that memory does not hold yet.
     pub compared: Vec<(ResourceId, Compared)>,
+    /// For which instance they were made.
+    pub compared_by: Option<InstanceName>,
     /// When to look again although nothing happens: something in this plan ripens with time (a second
     /// sighting, a deadline). Counted from [`super::Observed::at`].
     pub recheck: Option<Duration>,
@@ -38,6 +40,8 @@ pub struct Compared {
     pub wanted: Arc<DesiredResource>,
     /// Its services as found, in its order.
     pub services: Vec<Arc<ObservedService>>,
+    /// Its records as found, in its order.
+    pub records: Vec<Arc<ObservedRecord>>,
 }
 
 impl Plan {

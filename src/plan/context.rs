@@ -1,6 +1,7 @@
 //! What every part of planning looks at, and when to look again.
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use super::removal::FORGET_AFTER;
 use super::{Memory, Policy};
 use crate::model::record::CoordinatorProtocol;
 use crate::model::{
-    Desired, Health, Observed, PlatformSnapshot, Record, RecordId, RegistrySnapshot, ResourceId, ResourcePlan,
-    ServiceName, Step, Wait,
+    Compared, Desired, Health, Observed, PlatformSnapshot, Record, RecordId, RegistrySnapshot, ResourceId,
+    ResourcePlan, ServiceName, Step, Wait,
 };
 
 /// How soon to look again for a second sighting, or for tasks that are ending.
@@ -40,6 +41,14 @@ impl<'a> Context<'a> {
             registry: observed.registry.as_deref(),
             coordinators: Default::default(),
         }
+    }
+
+    /// Comparisons of earlier passes, unless something that they rest on has changed: whose marks count, or what
+    /// the registry may hold back.
+    pub(super) fn compared(&self) -> &'a BTreeMap<ResourceId, Compared> {
+        static NONE: BTreeMap<ResourceId, Compared> = BTreeMap::new();
+        let ours = self.memory.compared_by.as_ref() == Some(&self.policy.instance);
+        if ours && self.memory.expected.is_empty() { &self.memory.compared } else { &NONE }
     }
 
     /// Whether the plan is about this resource.

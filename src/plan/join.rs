@@ -2,11 +2,12 @@
 //!
 //! What is found under our mark and wanted by nobody is an orphan of the resource that its mark names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::model::{
-    DesiredResource, ObservedRecord, ObservedService, RecordId, ResourceId, ServiceId, ServiceName, TaskView,
+    AssetUuid, DesiredResource, ObservedRecord, ObservedService, Record, RecordId, ResourceId, ServiceId, ServiceName,
+    TaskView,
 };
 
 use super::context::Context;
@@ -100,6 +101,9 @@ fn join_services<'a>(context: &Context<'a>, joined: &mut Joined<'a>) {
         }
     }
     let Some(platform) = context.platform else { return };
+    // ids are random: a tree would fetch a dozen keys from all over memory for each
+    let tasks: HashMap<&ServiceId, &[TaskView]> =
+        platform.tasks.iter().map(|(id, tasks)| (id, tasks.as_slice())).collect();
     let mut names = names.into_iter().peekable();
     for (name, service) in &platform.services {
         while names.next_if(|(wanted, ..)| *wanted < name).is_some() {}
@@ -108,7 +112,7 @@ fn join_services<'a>(context: &Context<'a>, joined: &mut Joined<'a>) {
             is_wanted = true;
             if let Some(found) = joined.services.get_mut(at) {
                 found.service = Some(service);
-                found.tasks = platform.tasks.get(&service.id).map(Vec::as_slice).unwrap_or_default();
+                found.tasks = tasks.get(&service.id).copied().unwrap_or_default();
             }
         }
         if !is_wanted
@@ -123,18 +127,19 @@ fn join_services<'a>(context: &Context<'a>, joined: &mut Joined<'a>) {
 
 fn join_records<'a>(context: &Context<'a>, joined: &mut Joined<'a>) {
     let Some(registry) = context.registry else { return };
-    let mut ids: Vec<(RecordId, usize)> = Vec::with_capacity(joined.records.len());
+    let mut ids: Vec<(Key<'a>, usize)> = Vec::with_capacity(joined.records.len());
     for wanted in &joined.wanted {
         for record in &wanted.resource.records {
-            ids.push((record.id(), ids.len()));
+            ids.push((key_of(record), ids.len()));
         }
     }
     ids.sort();
     let mut ids = ids.into_iter().peekable();
     for (id, record) in &registry.records {
-        while ids.next_if(|(wanted, _)| wanted < id).is_some() {}
+        let key = key(id);
+        while ids.next_if(|(wanted, _)| *wanted < key).is_some() {}
         let mut is_wanted = false;
-        while let Some((_, at)) = ids.next_if(|(wanted, _)| wanted == id) {
+        while let Some((_, at)) = ids.next_if(|(wanted, _)| *wanted == key) {
             is_wanted = true;
             if let Some(found) = joined.records.get_mut(at) {
                 *found = Some(record);
@@ -147,6 +152,27 @@ fn join_records<'a>(context: &Context<'a>, joined: &mut Joined<'a>) {
         {
             joined.orphans.entry(&owner.resource).or_default().records.push((id, record));
         }
+    }
+}
+
+/// A record's id without a copy of its uuid. Sorts as [`RecordId`] does.
+type Key<'a> = (u8, &'a AssetUuid);
+
+fn key(id: &RecordId) -> Key<'_> {
+    match id {
+        RecordId::CoordinatorDevice(uuid) => (0, uuid),
+        RecordId::Asset(uuid) => (1, uuid),
+        RecordId::Connector(uuid) => (2, uuid),
+        RecordId::MetricsTarget(uuid) => (3, uuid),
+    }
+}
+
+fn key_of(record: &Record) -> Key<'_> {
+    match record {
+        Record::CoordinatorDevice { device, .. } => (0, device),
+        Record::Asset(asset) => (1, &asset.uuid),
+        Record::Connector { device, .. } => (2, device),
+        Record::MetricsTarget { asset, .. } => (3, asset),
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    Command, Compared, ConditionKind, Desired, DesiredResource, FailureKind, Health, Observed, Plan, PlannedStep,
-    PruneVerdict, Record, RecordId, ResourceId, ServiceId, ServiceName, SpecHash, Step, StepFailure, Sync, TaskView,
-    UpdateState, Wait,
+    Command, Compared, ConditionKind, Desired, DesiredResource, FailureKind, Health, InstanceName, Observed, Plan,
+    PlannedStep, PruneVerdict, Record, RecordId, ResourceId, ServiceId, ServiceName, SpecHash, Step, StepFailure, Sync,
+    TaskView, UpdateState, Wait,
 };
 
 use super::Policy;
@@ -47,6 +47,8 @@ pub struct Memory {
     pub synced: BTreeMap<ResourceId, Arc<DesiredResource>>,
     /// Comparisons that found no difference, so that what has not changed is not compared again.
     pub compared: BTreeMap<ResourceId, Compared>,
+    /// For which instance they were made.
+    pub compared_by: Option<InstanceName>,
     /// Resources whose removal a person has confirmed and that are not gone yet.
     pub confirmed: BTreeSet<ResourceId>,
     /// What was managed when the guard began to hold removals back; empty while it does not.
@@ -326,13 +328,16 @@ impl Memory {
         for (id, resource) in &plan.resources {
             while wanted.next_if(|(other, _)| *other < id).is_some() {}
             let Some((_, wanted)) = wanted.next_if(|(other, _)| *other == id) else { continue };
+            if known.next_if(|(_, known)| Arc::ptr_eq(known, wanted)).is_some() {
+                // the usual case; keys lie in different places of memory, and fetching them is what takes time
+                continue;
+            }
             while known.next_if(|(other, _)| *other < id).is_some() {}
             let known = known.next_if(|(other, _)| *other == id);
             if resource.sync != Sync::Synced {
                 continue;
             }
             match known {
-                Some((_, known)) if Arc::ptr_eq(known, wanted) => {}
                 Some((_, known)) => *known = Arc::clone(wanted),
                 None => fresh.push((id.clone(), Arc::clone(wanted))),
             }
@@ -341,7 +346,13 @@ impl Memory {
     }
 
     fn learn_compared(&mut self, desired: &Desired, plan: &Plan) {
-        retain_described(&mut self.compared, desired);
+        if self.compared_by != plan.compared_by {
+            self.compared.clear();
+            self.compared_by.clone_from(&plan.compared_by);
+        }
+        if self.compared.len() > desired.resources.len() {
+            self.compared.retain(|id, _| desired.resources.contains_key(id));
+        }
         for (id, compared) in &plan.compared {
             self.compared.insert(id.clone(), compared.clone());
         }

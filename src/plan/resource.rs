@@ -7,7 +7,9 @@ use super::draft::Draft;
 use super::join::{Found, Joined, Orphans, Wanted};
 use super::removal::Pruning;
 use super::{health, records, removal, services};
-use crate::model::{Compared, ConditionKind, DesiredResource, Health, ResourceId, ResourcePlan, ServiceId, Sync};
+use crate::model::{
+    Compared, ConditionKind, DesiredResource, Health, ObservedRecord, Record, ResourceId, ResourcePlan, ServiceId, Sync,
+};
 
 /// Plans a resource that the manifests describe.
 ///
@@ -22,14 +24,16 @@ pub(super) fn plan_wanted<'a>(
     let resource: &DesiredResource = wanted.resource;
     let (found, records) = (joined.services(wanted), joined.records(wanted));
     let mut draft = Draft::default();
-    if !known.is_some_and(|known| is_unchanged(context, known, wanted.resource, found)) {
+    if !known.is_some_and(|known| is_unchanged(known, wanted.resource, found, records)) {
         services::plan_services(context, &mut draft, resource, found, records);
-        if draft.is_clean() && !resource.services.is_empty() {
+        records::plan_records(context, &mut draft, resource, records, found);
+        if draft.is_clean() && !depends_on_more(resource) {
             let services = found.iter().filter_map(|found| found.service.cloned()).collect();
-            fresh.push((resource.id.clone(), Compared { wanted: Arc::clone(wanted.resource), services }));
+            let records = records.iter().flatten().copied().cloned().collect();
+            let compared = Compared { wanted: Arc::clone(wanted.resource), services, records };
+            fresh.push((resource.id.clone(), compared));
         }
     }
-    records::plan_records(context, &mut draft, resource, records, found);
     if !joined.orphans.is_empty()
         && let Some(orphans) = joined.orphans.get(&resource.id)
     {
@@ -50,19 +54,27 @@ pub(super) fn plan_wanted<'a>(
     finish(context, draft, &resource.id, Some(resource), sync, health)
 }
 
-/// Whether these very values were compared before and found equal. What could change the verdict on the same values
-/// is looked at again: whose mark it is, a name that two want, a tag that moves.
-fn is_unchanged(context: &Context<'_>, known: &Compared, wanted: &Arc<DesiredResource>, found: &[Found<'_>]) -> bool {
+/// Whether these very values were compared before and found equal.
+fn is_unchanged(
+    known: &Compared,
+    wanted: &Arc<DesiredResource>,
+    services: &[Found<'_>],
+    records: &[Option<&Arc<ObservedRecord>>],
+) -> bool {
     Arc::ptr_eq(&known.wanted, wanted)
-        && known.services.len() == found.len()
-        && known.services.iter().zip(found).all(|(known, found)| {
+        && known.services.len() == services.len()
+        && known.records.len() == records.len()
+        && known.services.iter().zip(services).all(|(known, found)| {
             found.rival.is_none() && found.service.is_some_and(|service| Arc::ptr_eq(known, service))
         })
-        && known
-            .services
-            .iter()
-            .all(|service| service.mark.as_ref().is_some_and(|mark| mark.instance == context.policy.instance))
-        && wanted.services.iter().all(|service| !service.follow_digest)
+        && known.records.iter().zip(records).all(|(known, found)| found.is_some_and(|found| Arc::ptr_eq(known, found)))
+}
+
+/// Whether the verdict on the same values may change with something else: a tag that moves, a coordinator that
+/// goes away.
+fn depends_on_more(resource: &DesiredResource) -> bool {
+    resource.services.iter().any(|service| service.follow_digest)
+        || resource.records.iter().any(|record| matches!(**record, Record::CoordinatorDevice { .. }))
 }
 
 /// Plans a resource that exists and that nothing describes, or that a person wants gone.
