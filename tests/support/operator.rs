@@ -120,7 +120,7 @@ impl Operator {
     }
 
     /// Where the daemon serves HTTP, as its log says.
-    fn address(&self) -> Option<String> {
+    pub fn address(&self) -> Option<String> {
         self.daemon.as_ref()?;
         let log = self.log();
         let line = log.lines().find(|line| line.contains("\"http\""))?;
