@@ -4,6 +4,8 @@
 # run on one private engine, in changing order. Prints seconds and ratios; needs root.
 #
 #   benches/swarm.sh [SERVICES [ROUNDS]]      300 services and 3 rounds unless told
+#
+# Builds a release, unless OFOP_BINARY names a program.
 set -euo pipefail
 
 services=${1:-300}
@@ -22,8 +24,11 @@ clean_up() {
 }
 trap clean_up EXIT
 
-(cd "$repo" && cargo build --quiet --locked --release --bin ofop)
-ofop=${CARGO_TARGET_DIR:-$repo/target}/release/ofop
+ofop=${OFOP_BINARY:-}
+if [ -z "$ofop" ]; then
+    (cd "$repo" && cargo build --quiet --locked --release --bin ofop)
+    ofop=${CARGO_TARGET_DIR:-$repo/target}/release/ofop
+fi
 
 start_engine "$work/data" "$work" "$work/engine.log" "$work/engine.pid"
 until docker version > /dev/null 2>&1; do sleep 0.1; done
@@ -46,8 +51,17 @@ n=0
 while read -r body; do
     n=$((n + 1))
     echo "$body" > "$work/bodies/$n.json"
-    printf '%surl = "http://engine/v1.41/services/create"\nunix-socket = "%s"\nheader = "Content-Type: application/json"\ndata = "@%s"\noutput = /dev/null\nfail\n' \
-        "$([ $n = 1 ] || echo $'next\n')" "$socket" "$work/bodies/$n.json" >> "$work/curl.conf"
+    [ $n = 1 ] || echo next >> "$work/curl.conf"
+    cat >> "$work/curl.conf" <<CONF
+url = "http://engine/v1.41/services/create"
+unix-socket = "$socket"
+header = "Content-Type: application/json"
+data = "@$work/bodies/$n.json"
+output = /dev/null
+silent
+show-error
+fail
+CONF
 done < "$work/bodies/all"
 [ "$n" = "$services" ] || { echo "rendered $n services, not $services" >&2; exit 1; }
 jq -s '{version: "3.8", services: (map({key: .Name, value: {
@@ -61,7 +75,7 @@ by_ofop() {
         --concurrency $connections > /dev/null
 }
 by_stack() { docker stack deploy --resolve-image never --compose-file "$work/stack.yml" bench > "$work/stack.log" 2>&1; }
-by_calls() { curl --silent --show-error --parallel --parallel-immediate --parallel-max $connections --config "$work/curl.conf"; }
+by_calls() { curl --parallel --parallel-immediate --parallel-max $connections --config "$work/curl.conf"; }
 
 empty() {
     docker service ls -q | xargs -r -n 50 docker service rm > /dev/null
