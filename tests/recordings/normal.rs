@@ -90,7 +90,7 @@ fn env(value: &Value) -> Value {
 fn mounts(value: &Value) -> Value {
     let mut mounts = value.as_array().cloned().unwrap_or_default();
     for mount in mounts.iter_mut().filter_map(Value::as_object_mut) {
-        mount.retain(|key, value| !(key == "ReadOnly" && *value == json!(false)) && !value.is_null());
+        mount.retain(|key, value| !(value.is_null() || key == "ReadOnly" && *value == json!(false)));
     }
     Value::Array(mounts)
 }
