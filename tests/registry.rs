@@ -25,7 +25,6 @@ use ofop::registry::openfactory::{
 };
 use rdkafka::config::ClientConfig;
 use rdkafka::mocking::MockCluster;
-use rdkafka::producer::{FutureProducer, FutureRecord};
 
 /// How long anything may take before a test gives up on it.
 const LONG: Duration = Duration::from_secs(30);
@@ -58,17 +57,13 @@ impl World {
 
     /// An app says something of itself, as OpenFactory's library does.
     async fn says(&self, asset: &str, id: &str, value: &str, tag: &str, kind: &str) {
-        let producer: FutureProducer = ClientConfig::new()
-            .set("bootstrap.servers", self.kafka.address())
-            .set("partitioner", "murmur2_random")
-            .create()
-            .unwrap();
-        let timestamp = ofop::clock::rfc3339(ofop::clock::Clock::wall(&SystemClock::new()));
-        let message = serde_json::json!({
-            "ID": id, "VALUE": value, "TAG": tag, "TYPE": kind, "attributes": {"timestamp": timestamp},
+        let (kafka, words) = (self.kafka.address(), [asset, id, value, tag, kind].map(str::to_owned));
+        tokio::task::spawn_blocking(move || {
+            let [asset, id, value, tag, kind] = &words;
+            kafka::says(&kafka, asset, id, value, tag, kind);
         })
-        .to_string();
-        producer.send(FutureRecord::to("ofa_assets").key(asset).payload(&message), LONG).await.unwrap();
+        .await
+        .unwrap();
     }
 }
 
@@ -140,6 +135,15 @@ async fn a_record_is_written_read_taken_back_and_forgotten() {
                 && seen.attributes.iter().any(|port| port.id == "agent_port" && port.value == "5000".into())
                 && snapshot.records[&id].owner == Some(owner(&resource))
         })
+        .await;
+
+        let nowhere = Arc::new(Record::Asset(AssetRecord { uns: None, ..asset(name) }));
+        registry.execute(&Step::Register { record: nowhere, owner: owner(&resource) }).await.unwrap();
+        eventually(
+            &registry,
+            "the asset without a place",
+            |snapshot| matches!(found(snapshot, &id), Some(Record::Asset(seen)) if seen.uns.is_none()),
+        )
         .await;
 
         registry.execute(&Step::Deregister { record: Arc::clone(&record) }).await.unwrap();

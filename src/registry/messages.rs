@@ -104,6 +104,18 @@ pub fn forget(asset: &AssetUuid, stamp: Option<&Stamp>) -> Vec<Message> {
         .collect()
 }
 
+/// The message that takes an asset's place in the namespace away.
+pub fn nowhere(asset: &AssetUuid, stamp: Option<&Stamp>) -> Message {
+    // Lower-case keys, as OpenFactory writes them: ksqlDB reads them without regard to case.
+    let nothing = json!({
+        "asset_uuid": asset,
+        "uns_id": null,
+        "uns_levels": null,
+        "updated_at": stamp.map(|stamp| stamp.epoch_millis),
+    });
+    says(Source::AssetToUnsMapRaw, asset, nothing)
+}
+
 fn register_asset(asset: &AssetRecord, owner: Option<&RecordOwner>, stamp: Option<&Stamp>) -> Vec<Message> {
     let uuid = &asset.uuid;
     let ours = |id: &str, value: Value, tag: &str| attribute(uuid, id, value, tag, OPENFACTORY, stamp);
@@ -140,20 +152,13 @@ fn register_asset(asset: &AssetRecord, owner: Option<&RecordOwner>, stamp: Optio
 fn deregister_asset(asset: &AssetRecord, stamp: Option<&Stamp>) -> Vec<Message> {
     let uuid = &asset.uuid;
     let empty = |id: &str| attribute(uuid, id, json!(""), "AssetsReferences", OPENFACTORY, stamp);
-    // Lower-case keys, as OpenFactory writes them: ksqlDB reads them without regard to case.
-    let nowhere = json!({
-        "asset_uuid": uuid,
-        "uns_id": null,
-        "uns_levels": null,
-        "updated_at": stamp.map(|stamp| stamp.epoch_millis),
-    });
     let mut messages = vec![
         empty("references_below"),
         empty("references_above"),
         tombstone(Source::AssetsType, uuid),
         tombstone(Source::AssetsAvail, uuid),
         tombstone(Source::DockerServices, uuid),
-        says(Source::AssetToUnsMapRaw, uuid, nowhere),
+        nowhere(uuid, stamp),
     ];
     match asset.asset_type.as_str() {
         "OpenFactoryApp" => messages.push(tombstone(Source::MetricsTargetsSource, uuid)),

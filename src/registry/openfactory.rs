@@ -141,6 +141,12 @@ impl OpenfactoryRegistry {
     async fn register(&self, record: &Record, owner: &RecordOwner) -> Result<(), StepFailure> {
         let stamp = self.stamp(record.id().asset().as_str());
         let mut messages = messages::register(record, Some(owner), Some(&stamp));
+        if let Record::Asset(asset) = record
+            && asset.uns.is_none()
+            && self.reader.latest().is_some_and(|snapshot| has_place(&snapshot, &record.id()))
+        {
+            messages.push(messages::nowhere(&asset.uuid, Some(&stamp)));
+        }
         if let Record::CoordinatorDevice { device, protocol, config } = record {
             let snapshot = self.latest()?;
             let chosen = coordinator::available(&snapshot, *protocol)
@@ -166,6 +172,11 @@ impl OpenfactoryRegistry {
         }
         self.send(&messages).await
     }
+}
+
+/// Whether an asset stands somewhere in the namespace.
+fn has_place(snapshot: &RegistrySnapshot, id: &RecordId) -> bool {
+    snapshot.records.get(id).is_some_and(|found| matches!(&found.record, Record::Asset(asset) if asset.uns.is_some()))
 }
 
 fn no_coordinator(kind: &str) -> StepFailure {

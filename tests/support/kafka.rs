@@ -3,6 +3,8 @@
 //! The jars come from Maven once and stay in `target/kafka`; every broker has its own data directory, which goes
 //! with it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, reason = "support for tests")]
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,7 @@ use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 /// Only one test process at a time may fetch the jars; within one process this lock sees to it.
 static JARS: Mutex<()> = Mutex::new(());
@@ -133,4 +136,26 @@ fn jars() -> PathBuf {
 
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// An asset says something of itself, as OpenFactory's library does.
+pub(crate) fn says(brokers: &str, asset: &str, id: &str, value: &str, tag: &str, kind: &str) {
+    let timestamp = ofop::clock::rfc3339(ofop::clock::Clock::wall(&ofop::clock::SystemClock::new()));
+    let message = serde_json::json!({
+        "ID": id, "VALUE": value, "TAG": tag, "TYPE": kind, "attributes": {"timestamp": timestamp},
+    });
+    produce(brokers, "ofa_assets", asset, Some(&message.to_string()));
+}
+
+/// Writes one message, a tombstone without a payload, and waits until the broker has it.
+pub(crate) fn produce(brokers: &str, topic: &str, key: &str, payload: Option<&str>) {
+    let producer: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", brokers).set("partitioner", "murmur2_random").create().unwrap();
+    let record = BaseRecord::to(topic).key(key);
+    let record: BaseRecord<'_, str, str> = match payload {
+        Some(payload) => record.payload(payload),
+        None => record,
+    };
+    producer.send(record).map_err(|(error, _)| error).unwrap();
+    producer.flush(Duration::from_secs(30)).unwrap();
 }

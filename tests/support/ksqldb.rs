@@ -10,6 +10,8 @@
 //! whole grammar and type rules), its timing under load, its behaviour while tables are rebuilt or fail over,
 //! and joins, windows and push queries, which it does not have.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, reason = "support for tests")]
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
