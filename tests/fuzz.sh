@@ -24,8 +24,8 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/ofop-fuzz.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/found" "$work/broken"
 echo "fuzzing the manifest parser for $seconds s"
-# One input may take a second and 256 MiB, which is far above what any text of 8 KiB should need.
-if ! "$fuzzer" "$work/found" fuzz/corpus/manifest -max_total_time="$seconds" -max_len=8192 -timeout=1 \
+# One input may take five seconds (of an unoptimised build) and 256 MiB, which is far above what any text of 8 KiB should need.
+if ! "$fuzzer" "$work/found" fuzz/corpus/manifest -max_total_time="$seconds" -max_len=8192 -timeout=5 \
     -rss_limit_mb=256 -artifact_prefix="$work/broken/" -print_final_stats=1 2> "$work/log"; then
     tail -n 40 "$work/log" >&2
     kept=$(mktemp -d "${TMPDIR:-/tmp}/ofop-fuzz-broken.XXXXXX")

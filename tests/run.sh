@@ -71,6 +71,7 @@ chromium chromium
 chromedriver chromium-driver
 pkg-config pkg-config
 cc build-essential
+c++ build-essential
 java default-jre-headless
 mvn maven
 shellcheck shellcheck
@@ -108,6 +109,7 @@ format() { cargo fmt --check; }
 lint() { cargo clippy --quiet --locked --all-targets --all-features -- -D warnings; }
 build() { cargo test --quiet --locked --all-features --no-run && cargo build --quiet --locked --bin ofop; }
 unit() { cargo test --quiet --locked --all-features; }
+fuzz() { tests/fuzz.sh 60; }
 documentation() { RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --no-deps --all-features; }
 
 scripts() {
@@ -134,7 +136,7 @@ quickstart() {
     done
 }
 
-parts=(packages toolchain format lint build unit documentation scripts quickstart)
+parts=(packages toolchain format lint build unit fuzz documentation scripts quickstart)
 [ $# = 0 ] || parts=("$@")
 for part in "${parts[@]}"; do
     [ "$(type -t "$part")" = function ] || { echo "no part is called $part" >&2; exit 2; }
