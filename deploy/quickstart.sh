@@ -25,7 +25,6 @@ say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
 fail() { printf 'error: %s\n' "$1" >&2; [ $# -lt 2 ] || printf 'hint: %s\n' "$2" >&2; exit 1; }
 noted() { grep -qx "$1" "$made" 2> /dev/null; }
 note() { noted "$1" || echo "$1" >> "$made"; }
-unnote() { if [ -f "$made" ]; then grep -vx "$1" "$made" > "$made.new" || true; mv "$made.new" "$made"; fi; }
 # A process that ended and that nobody has collected is not alive.
 alive() { [ -f "$1" ] && grep -q '^State:[[:space:]]*[^ZX]' "/proc/$(cat "$1")/status" 2> /dev/null; }
 ended() { ! alive "$1"; }

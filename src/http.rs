@@ -105,7 +105,7 @@ pub async fn serve(
 /// call brings its own.
 ///
 /// # Errors
-/// As [`serve`].
+/// As [`serve()`].
 pub async fn serve_with(
     listener: TcpListener,
     report: Report,

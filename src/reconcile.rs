@@ -18,7 +18,7 @@
 //!      └── Progress: each step's outcome ─► Memory, Retries, Report, and a trigger for the next pass
 //! ```
 //!
-//! The daemon ([`run`]) and the commands that converge once ([`converge`]) are the same loop with another end.
+//! The daemon ([`run`]) and the commands that converge once ([`converge()`]) are the same loop with another end.
 //!
 //! # Guarantees
 //!
