@@ -55,10 +55,12 @@ packages() {
     done <<'LIST'
 dockerd docker.io
 docker docker.io
+docker-registry docker-registry
 iptables iptables
 busybox busybox-static
 ip iproute2
 unshare util-linux
+nsenter util-linux
 openssl openssl
 curl curl
 git git

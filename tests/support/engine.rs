@@ -47,7 +47,8 @@ while read -r word; do
         unshare --net --mount --pid --fork --kill-child --mount-proc sh -c \
             "busybox ip link set lo up && exec dockerd --data-root $dir/data --exec-root $dir/exec \
              -H unix://$dir/docker.sock --pidfile $dir/pid --cgroup-parent /$group $3" >>"$dir/log" 2>&1 </dev/null &
-        engine=$! ;;
+        engine=$!
+        echo $engine >"$dir/process" ;;
     stop)
         stop
         # What a machine forgets when it starts again, above all the numbers of processes.
@@ -140,6 +141,16 @@ impl TestEngine {
         format!("unix://{}", self.socket().display())
     }
 
+    /// A process in the network namespace of the running engine.
+    pub fn process(&self) -> u32 {
+        std::fs::read_to_string(self.dir.join("process")).unwrap().trim().parse().unwrap()
+    }
+
+    /// What the engine has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
     /// Folder that goes away with the engine.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -199,7 +210,7 @@ impl TestEngine {
         let deadline = Instant::now() + START;
         while !holds() {
             if Instant::now() > deadline {
-                let log = std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+                let log = self.log();
                 let lines: Vec<&str> = log.lines().rev().take(20).collect();
                 let lines: Vec<&str> = lines.into_iter().rev().collect();
                 panic!("{what}: not within {} s; the engine's log ends with\n{}", START.as_secs(), lines.join("\n"));
