@@ -109,7 +109,8 @@ toolchain() {
 
 format() { cargo fmt --check; }
 lint() { cargo clippy --quiet --locked --all-targets --all-features -- -D warnings; }
-build() { cargo test --quiet --locked --all-features --no-run && cargo build --quiet --locked --bin ofop; }
+# Building the tests builds the program that they run too, `target/debug/ofop`.
+build() { cargo test --quiet --locked --all-features --no-run; }
 unit() { cargo test --quiet --locked --all-features; }
 fuzz() { tests/fuzz.sh 60; }
 # Front doors name the private files behind them: such links serve who reads the code.
