@@ -111,7 +111,7 @@ format() { cargo fmt --check; }
 lint() { cargo clippy --quiet --locked --all-targets --all-features -- -D warnings; }
 # Building the tests builds the program that they run too, `target/debug/ofop`.
 build() { cargo test --quiet --locked --all-features --no-run; }
-unit() { cargo test --quiet --locked --all-features; }
+unit() { cargo test --quiet --locked --all-features --no-fail-fast; }
 fuzz() { tests/fuzz.sh 60; }
 # Front doors name the private files behind them: such links serve who reads the code.
 documentation() {

@@ -8,7 +8,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Data, Entry, Node, Place, Span, YamlError, number, with_next};
+use super::characters::{Place, with_next};
+use super::{Data, Entry, Node, Span, YamlError, number};
 
 /// The first of the private characters that stand for variables while the structure is read.
 const FIRST_MASK: u32 = 0xF_0000;
