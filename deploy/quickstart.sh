@@ -26,7 +26,7 @@ fail() { printf 'error: %s\n' "$1" >&2; [ $# -lt 2 ] || printf 'hint: %s\n' "$2"
 noted() { grep -qx "$1" "$made" 2> /dev/null; }
 note() { noted "$1" || echo "$1" >> "$made"; }
 # A process that ended and that nobody has collected is not alive.
-alive() { [ -f "$1" ] && grep -q '^State:[[:space:]]*[^ZX]' "/proc/$(cat "$1")/status" 2> /dev/null; }
+alive() { [ -f "$1" ] && grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$(cat "$1")/status" 2> /dev/null; }
 ended() { ! alive "$1"; }
 
 # Waits for a command to succeed: wait_for SECONDS WHAT COMMAND…
@@ -68,34 +68,6 @@ start_private_engine() {
     say "starting a private Docker engine in $state/engine"
     note private-engine
     start_engine "$state/engine" "$engine_run" "$state/engine.log" "$state/engine.pid"
-}
-
-engine() {
-    [ "$(id -u)" = 0 ] || fail "no Docker engine answers, and starting one needs root" "start Docker, or run this as root"
-    command -v dockerd > /dev/null || fail "no Docker engine answers, and dockerd is not installed" "apt-get install docker.io"
-    say "starting a private Docker engine in $state/engine"
-    mkdir -p "$state/engine" "$engine_run"
-    rm -f "$engine_run/pid" "$engine_run"/*.sock
-    note private-engine
-    # In a network, mount and process namespace of its own. The shell in between reaps and passes the signal on.
-    setsid unshare --net --mount --pid --fork --kill-child=KILL --mount-proc sh -c '
-        ip link set lo up
-        dockerd --data-root "$1/data" --exec-root "$2/exec" -H "unix://$2/docker.sock" --pidfile "$2/pid" &
-        engine=$!
-        trap "kill -TERM $engine" TERM INT
-        while kill -0 $engine 2> /dev/null; do wait $engine; done
-    ' sh "$state/engine" "$engine_run" > "$state/engine.log" 2>&1 < /dev/null &
-    echo $! > "$state/engine.pid"
-}
-
-stop_private_engine() {
-    alive "$state/engine.pid" || return 0
-    local outer inner
-    outer=$(cat "$state/engine.pid")
-    inner=$(cat "/proc/$outer/task/$outer/children" 2> /dev/null || true)
-    [ -z "$inner" ] || kill -TERM $inner 2> /dev/null || true
-    for _ in $(seq 150); do kill -0 "$outer" 2> /dev/null || return 0; sleep 0.1; done
-    kill -KILL "$outer" 2> /dev/null || true
 }
 
 engine() {
