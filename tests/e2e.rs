@@ -212,6 +212,7 @@ fn one_shot_commands_plan_apply_show_and_tear_down() {
 
     let down = ofop.run(&["down", "desired"]);
     assert_eq!(down.code, Some(0), "{} {}", down.out, down.err);
+    assert!(down.out.ends_with("; 2 of 2 gone\n"), "{}", down.out);
     assert_eq!(engine.get("/services"), Value::Array(Vec::new()));
     for ran in [&applied, &shown, &down] {
         assert!(!format!("{ran:?}").contains("sentinel"));

@@ -65,7 +65,8 @@ pub(super) async fn apply(args: &ApplyArgs, context: &Context) -> Result<Exit, C
     }
     let until = ConvergeOptions { wait: args.wait, timeout: timeout(&args.timeout)?, ..ConvergeOptions::default() };
     let report = converge(context, &args.paths, policy, until).await?;
-    conclude(context, &report, "in sync")
+    let goal = if args.wait { "in sync and healthy" } else { "in sync" };
+    conclude(context, &report, report.resources.len(), goal)
 }
 
 /// Tears down what the paths describe.
@@ -78,8 +79,10 @@ pub(super) async fn down(args: &DownArgs, context: &Context) -> Result<Exit, Cli
     policy.remove = desired.resources.keys().cloned().collect();
     policy.scope = Some(policy.remove.clone());
     let until = ConvergeOptions { wait: false, timeout: timeout(&args.timeout)?, ..ConvergeOptions::default() };
+    let requested = policy.remove.len();
     let report = converge(context, &args.paths, policy, until).await?;
-    conclude(context, &report, "gone")
+    // What is wholly gone is in the report no more.
+    conclude(context, &report, requested, "gone")
 }
 
 /// The manifests, which must not be wholly wrong: a person waits, so that what is wrong is shown first. What
@@ -126,8 +129,9 @@ async fn converge(
     Ok(report)
 }
 
-/// Says what came of it, resource by resource where something is not as it should be.
-fn conclude(context: &Context, report: &ConvergeReport, goal: &str) -> Result<Exit, CliError> {
+/// Says what came of it, resource by resource where something is not as it should be, and how many of `total`
+/// reached the goal.
+fn conclude(context: &Context, report: &ConvergeReport, total: usize, goal: &str) -> Result<Exit, CliError> {
     let output = &context.output;
     let causes = [
         ("the manifests cannot be read", &report.source_error),
@@ -139,11 +143,10 @@ fn conclude(context: &Context, report: &ConvergeReport, goal: &str) -> Result<Ex
             output.error(&format!("{what}: {cause}"), None);
         }
     }
-    let mut reached = 0;
     let mut failed = 0;
     for (id, ending) in &report.resources {
         match ending {
-            Ending::InSync => reached += 1,
+            Ending::InSync => {}
             Ending::Failed(failure) => {
                 failed += 1;
                 output.error(&format!("{id}: {failure}"), None);
@@ -156,6 +159,11 @@ fn conclude(context: &Context, report: &ConvergeReport, goal: &str) -> Result<Ex
                 failed += 1;
                 let hint = format!("`ofop describe {id}` shows its tasks");
                 output.error(&format!("{id}: it is deployed and {}", health.as_str()), Some(&hint));
+            }
+            Ending::Unfinished if report.interrupted => {
+                failed += 1;
+                let hint = "the same command goes on where this one stopped";
+                output.error(&format!("{id}: stopped before it was done"), Some(hint));
             }
             Ending::Unfinished => {
                 failed += 1;
@@ -170,7 +178,7 @@ fn conclude(context: &Context, report: &ConvergeReport, goal: &str) -> Result<Ex
         1 => "1 step".to_owned(),
         _ => format!("{steps} steps"),
     };
-    let total = report.resources.len();
+    let reached = if report.plan.is_none() { 0 } else { total.saturating_sub(failed) };
     output.data_line(&format!("{did}; {reached} of {total} {goal}"))?;
     Ok(if report.interrupted {
         Exit::Interrupted

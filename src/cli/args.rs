@@ -38,7 +38,7 @@ Settings come from flags, then the environment, then .ofaenv in the working dire
 variables (KAFKA_BROKER, KSQLDB_URL, OPENFACTORY_…) keep their names and meaning; ours begin with OFOP_.
 
 Exit codes: 0 done, 1 plan found something to do, 2 it could not be done, 3 some resources failed,
-130 stopped at once by a second signal.";
+130 stopped by a signal before it was done.";
 
 /// Keeps an OpenFactory cluster in the state that a directory of YAML describes.
 #[derive(Debug, Parser)]
@@ -189,7 +189,7 @@ Examples:
   ofop get apps -o wide --desired desired/
   ofop get services -o name | head -3
 
-With no --desired only what carries the operator's mark is listed.")]
+Listed is what the manifests describe, and whatever else carries the operator's mark.")]
     Get(GetArgs),
     /// Show everything about one resource
     #[command(after_help = "\

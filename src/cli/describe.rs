@@ -107,7 +107,8 @@ fn conditions(out: &mut String, resource: &ResourceStatus, paint: Paint) {
     if !resource.conditions.is_empty() {
         heading(out, "Conditions", paint);
         for condition in &resource.conditions {
-            let since = condition.since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
+            let since =
+                condition.since.as_ref().map(|since| format!(" since {}", to_seconds(since))).unwrap_or_default();
             let kind = paint.yellow(condition.kind.as_str());
             let _ = writeln!(out, "  {kind} ({}){since}: {}", condition.reason, condition.message);
         }
@@ -142,8 +143,16 @@ fn services(out: &mut String, resource: &ResourceStatus, paint: Paint) {
             let word = word.as_ref().and_then(Value::as_str).unwrap_or("unknown");
             let node = if task.node.is_empty() { String::new() } else { format!(" on {}", task.node) };
             let error = if task.error.is_empty() { String::new() } else { paint.red(&format!(": {}", task.error)) };
-            let _ = writeln!(out, "    task {} {word}{node} since {}{error}", task.slot, task.since);
+            let _ = writeln!(out, "    task {} {word}{node} since {}{error}", task.slot, to_seconds(&task.since));
         }
+    }
+}
+
+/// A time as people read it: without its fraction of a second.
+fn to_seconds(time: &str) -> String {
+    match (time.split_once('.'), time.strip_suffix('Z')) {
+        (Some((whole, _)), Some(_)) => format!("{whole}Z"),
+        _ => time.to_owned(),
     }
 }
 
@@ -190,5 +199,18 @@ fn records(out: &mut String, resource: &ResourceStatus, paint: Paint) {
         }));
         let more = if more.is_empty() { String::new() } else { format!(" ({})", more.join(", ")) };
         let _ = writeln!(out, "  {} {state}{more}", record.record);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_lose_their_fraction_and_other_words_stay() {
+        assert_eq!(to_seconds("2026-11-22T14:40:06.05682992Z"), "2026-11-22T14:40:06Z");
+        for other in ["2026-11-22T14:40:06Z", "2026-11-22T14:40:06.5+01:00", ""] {
+            assert_eq!(to_seconds(other), other);
+        }
     }
 }

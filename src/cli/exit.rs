@@ -6,7 +6,7 @@
 //! | 1 | `plan` only: there is something to do |
 //! | 2 | it could not be done: wrong usage or settings, invalid manifests, a server that does not answer |
 //! | 3 | `apply` and `down`: some resources could not be converged |
-//! | 130 | `run`: stopped at once by a second signal |
+//! | 130 | `apply`, `down`: stopped by a signal before it was done; `run`: by a second signal |
 
 use std::process::ExitCode;
 

@@ -291,7 +291,7 @@ impl Text {
         self.wrapped(&format!("{sign} "), 2, &text);
         let way_out = match reason {
             PruneBlock::Guard { .. } => {
-                "If this is meant, confirm with `ofop apply --confirm-prune`; if not, check that the manifests are there."
+                "If this is meant, confirm with `ofop reconcile --confirm-prune`, or `ofop apply --confirm-prune` where no daemon runs; if not, check that the manifests are there."
             }
             PruneBlock::InvalidManifests => "`ofop validate` shows what is wrong.",
             PruneBlock::IncompleteObservation => "It goes on by itself once everything can be read.",
