@@ -54,11 +54,13 @@ pub(super) struct RegistryReader<R> {
     /// The answer of a read that ended between two passes.
     ready: Option<RegistryAnswer>,
     last: Option<Arc<RegistrySnapshot>>,
+    /// Why the read that ended last saw nothing; none if it saw something.
+    error: Option<RegistryError>,
 }
 
 impl<R: Registry> RegistryReader<R> {
     pub(super) fn new(registry: Arc<R>) -> Self {
-        RegistryReader { registry, reading: None, ready: None, last: None }
+        RegistryReader { registry, reading: None, ready: None, last: None, error: None }
     }
 
     /// Ends when the read that is under way does; never when there is none. Whether it saw everything.
@@ -86,15 +88,67 @@ impl<R: Registry> RegistryReader<R> {
             // Running out of time leaves the read as it is, to be waited for between passes.
             let _ = tokio::time::timeout(GRACE, self.finished()).await;
         }
-        match (self.ready.take(), &self.last) {
-            (Some(answer), _) => {
+        match (self.ready.take(), &self.error, &self.last) {
+            (Some(answer), _, _) => {
+                self.error = answer.as_ref().err().cloned();
                 if let Ok(snapshot) = &answer {
                     self.last = Some(Arc::clone(snapshot));
                 }
                 answer
             }
-            (None, Some(last)) => Ok(Arc::new(RegistrySnapshot { complete: false, ..RegistrySnapshot::clone(last) })),
-            (None, None) => Err(RegistryError { message: "the registry has not answered yet".into(), hint: None }),
+            // While it is asked again, what it said last still holds: an outage is one outage.
+            (None, Some(error), _) => Err(error.clone()),
+            (None, None, Some(last)) => {
+                Ok(Arc::new(RegistrySnapshot { complete: false, ..RegistrySnapshot::clone(last) }))
+            }
+            (None, None, None) => Err(no_answer()),
+        }
+    }
+}
+
+fn no_answer() -> RegistryError {
+    RegistryError { message: "the registry has not answered yet".into(), hint: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::{Stream, stream};
+
+    use super::*;
+    use crate::model::{Step, StepFailure};
+
+    /// Refuses at first, and does not answer after that.
+    #[derive(Default)]
+    struct Away {
+        asked: AtomicUsize,
+    }
+
+    impl Registry for Away {
+        async fn observe(&self) -> RegistryAnswer {
+            if self.asked.fetch_add(1, Ordering::SeqCst) > 0 {
+                std::future::pending::<()>().await;
+            }
+            Err(RegistryError { message: "away".into(), hint: None })
+        }
+
+        fn refresh(&self) {}
+
+        async fn execute(&self, _: &Step) -> Result<(), StepFailure> {
+            Ok(())
+        }
+
+        fn events(&self) -> impl Stream<Item = ()> + Send + 'static {
+            stream::pending()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_stays_the_same_outage_while_it_is_asked_again() {
+        let mut reader = RegistryReader::new(Arc::new(Away::default()));
+        for _ in 0..3 {
+            assert_eq!(reader.read().await.unwrap_err().message, "away");
         }
     }
 }
