@@ -21,6 +21,7 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -30,12 +31,16 @@ use std::time::{Duration, Instant};
 /// How long an engine may take to start; it takes half a second on an idle machine.
 const START: Duration = Duration::from_secs(60);
 
-/// An image whose containers do nothing and end at once when they are told to.
+/// An image whose containers do nothing and end at once when they are told to, also as an MTConnect agent.
 pub const IDLE: &str = "idle:1";
 /// The same under another tag, with another id.
 pub const IDLE_2: &str = "idle:2";
 /// An image whose containers end with an error after a moment.
 pub const FAILING: &str = "failing:1";
+
+/// What the idle images run. Process 1 of a container ignores signals that it does not handle, and would end only
+/// after 10 s.
+const IDLE_SCRIPT: &str = "trap 'exit 0' TERM; while :; do sleep 3600 & wait; done";
 
 /// What the shell does: starts and kills the engine on command, clears up at the end of its input.
 const KEEPER: &str = r#"
@@ -228,10 +233,13 @@ impl TestEngine {
         for name in ["sh", "sleep", "true", "false", "httpd", "cat"] {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
         }
+        // What an MTConnect agent's container runs at last.
+        let agent = root.join("bin/mtcagent");
+        std::fs::write(&agent, format!("#!/bin/sh\n{IDLE_SCRIPT}\n")).unwrap();
+        std::fs::set_permissions(&agent, std::fs::Permissions::from_mode(0o755)).unwrap();
         let tar = Command::new("tar").arg("-C").arg(&root).args(["-c", "."]).output().expect("tar is installed").stdout;
-        // Process 1 of a container ignores signals that it does not handle, and would end only after 10 s.
-        let idle = "trap 'exit 0' TERM; while :; do sleep 3600 & wait; done";
-        for (image, script) in [(IDLE, idle), (IDLE_2, &format!("{idle} # 2")), (FAILING, "sleep 0.2; exit 3")] {
+        let idle_2 = format!("{IDLE_SCRIPT} # 2");
+        for (image, script) in [(IDLE, IDLE_SCRIPT), (IDLE_2, &idle_2), (FAILING, "sleep 0.2; exit 3")] {
             let (name, tag) = image.split_once(':').unwrap();
             let change = format!("CMD {}", serde_json::json!(["/bin/sh", "-c", script]));
             let path = format!("/images/create?fromSrc=-&repo={name}&tag={tag}&changes={}", percent(&change));

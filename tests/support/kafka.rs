@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
 
 /// Only one test process at a time may fetch the jars; within one process this lock sees to it.
 static JARS: Mutex<()> = Mutex::new(());
@@ -158,4 +160,28 @@ pub(crate) fn produce(brokers: &str, topic: &str, key: &str, payload: Option<&st
     };
     producer.send(record).map_err(|(error, _)| error).unwrap();
     producer.flush(Duration::from_secs(30)).unwrap();
+}
+
+/// Every message of a topic so far, as key and payload; a tombstone has an empty payload.
+pub(crate) fn messages(brokers: &str, topic: &str) -> Vec<(String, String)> {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", "reader").create().unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+    let mut partitions = TopicPartitionList::new();
+    let mut left = 0;
+    for partition in metadata.topics()[0].partitions() {
+        let (first, end) = consumer.fetch_watermarks(topic, partition.id(), PATIENCE).unwrap();
+        left += end - first;
+        partitions.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
+    }
+    consumer.assign(&partitions).unwrap();
+    let mut messages = Vec::new();
+    while left > 0 {
+        let message = consumer.poll(PATIENCE).expect("as many messages as the broker says").unwrap();
+        let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+        messages.push((text(message.key()), text(message.payload())));
+        left -= 1;
+    }
+    messages
 }

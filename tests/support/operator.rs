@@ -87,10 +87,16 @@ impl Operator {
 
     /// Starts the daemon on a free port and waits until it answers.
     pub fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// The same with more arguments.
+    pub fn start_with(&mut self, arguments: &[&str]) {
         assert!(self.daemon.is_none(), "a daemon runs already");
         let _ = std::fs::remove_file(self.log_file());
         let log = std::fs::File::create(self.log_file()).unwrap();
-        let mut command = self.command(&["run", "--listen", "127.0.0.1:0", "--log-format", "json"]);
+        let arguments = [&["run", "--listen", "127.0.0.1:0", "--log-format", "json"], arguments].concat();
+        let mut command = self.command(&arguments);
         self.daemon = Some(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
         self.wait("the daemon answers", || self.try_get("/healthz").is_some());
     }

@@ -21,9 +21,11 @@ pub enum Fault {
     Mute,
     /// Somebody else answers.
     Say(u16, String),
+    /// It goes no further, and waits for an answer until the client leaves.
+    Hold,
 }
 
-/// Faults by what the first line of a request holds, and how many requests met them.
+/// Faults by what a request holds in its first line or its body, and how many requests met them.
 type Faults = Arc<Mutex<Vec<(String, Fault, usize)>>>;
 
 /// A proxy; ends when it is dropped.
@@ -56,7 +58,7 @@ impl Proxy {
         format!("unix://{}", self.path.display())
     }
 
-    /// From now on, requests whose first line holds `request` (without the API's version) meet the fault.
+    /// From now on, requests meet the fault whose first line (without the API's version) or body holds `request`.
     pub fn fault(&self, request: &str, fault: Fault) {
         self.faults.lock().unwrap().push((request.to_owned(), fault, 0));
     }
@@ -94,7 +96,9 @@ async fn carry(mut client: UnixStream, engine: &Path, faults: &Faults) -> std::i
         client.read_buf(&mut request).await?;
     }
     let first = head.lines().next().unwrap_or_default().replacen("/v1.41/", "/", 1);
-    let fault = faults.lock().unwrap().iter_mut().find(|(pattern, ..)| first.contains(pattern.as_str())).map(|found| {
+    let body = String::from_utf8_lossy(&request[end..]);
+    let meets = |pattern: &str| first.contains(pattern) || body.contains(pattern);
+    let fault = faults.lock().unwrap().iter_mut().find(|(pattern, ..)| meets(pattern)).map(|found| {
         found.2 += 1;
         found.1.clone()
     });
@@ -102,6 +106,10 @@ async fn carry(mut client: UnixStream, engine: &Path, faults: &Faults) -> std::i
     if let Some(Fault::Say(status, body)) = &fault {
         let head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
         return client.write_all(format!("{head}{body}").as_bytes()).await;
+    }
+    if let Some(Fault::Hold) = &fault {
+        client.read_to_end(&mut Vec::new()).await?;
+        return Ok(());
     }
     let mut upstream = UnixStream::connect(engine).await?;
     upstream.write_all(head.as_bytes()).await?;
@@ -120,7 +128,7 @@ async fn carry(mut client: UnixStream, engine: &Path, faults: &Faults) -> std::i
             // Until the client has enough of it.
             client.read_to_end(&mut Vec::new()).await?;
         }
-        Some(Fault::Say(..)) => {}
+        Some(Fault::Say(..) | Fault::Hold) => {}
     }
     Ok(())
 }
