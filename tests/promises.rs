@@ -109,6 +109,55 @@ async fn promise_3_crash_only() {
     }
 }
 
+const COORDINATED: &str = "devices:\n  s:\n    uuid: SHDR-1\n    connector:\n      type: shdr\n      host: 10.0.0.9\n      port: 7878\n      data:\n        temp: {tag: Temperature, type: Samples}\n";
+
+/// The operator dies while it talks to a coordinator, and when it is back a person has changed their mind.
+#[tokio::test(start_paused = true)]
+async fn promise_3_crash_only_while_a_coordinator_is_told() {
+    for (parts, verb) in (0..3).flat_map(|parts| [(parts, StepVerb::Register), (parts, StepVerb::Deregister)]) {
+        let (world, operator) = with_apps(parts as u64, &["ONE", "TWO"]).await;
+        let coordinator = AssetUuid::new("COORD").unwrap();
+        let asset = AssetRecord {
+            uuid: coordinator.clone(),
+            asset_type: "SHDR.Coordinator".into(),
+            docker_service: String::new(),
+            references_above: Vec::new(),
+            references_below: Vec::new(),
+            uns: None,
+            attributes: Vec::new(),
+        };
+        world.registry.write(Record::Asset(asset), None);
+        world.registry.coordinator_starts(&coordinator, false);
+        if verb == StepVerb::Deregister {
+            world.source.write("device.yml", COORDINATED);
+            world.settled().await;
+            sleep(seconds(10)).await;
+        }
+        world.registry.cut(parts);
+        let before = world.registry.writes();
+        if verb == StepVerb::Register {
+            world.source.write("device.yml", COORDINATED);
+        } else {
+            world.source.remove("device.yml");
+        }
+        let cut = |call: &ofop::testing::Call| call.verb == verb && call.object == "coordinator-device SHDR-1";
+        while !world.registry.calls()[before..].iter().any(cut) {
+            sleep(Duration::from_millis(1)).await;
+        }
+        sleep(Duration::from_millis(50)).await;
+        operator.crash().await;
+        if verb == StepVerb::Register {
+            world.source.remove("device.yml");
+        } else {
+            world.source.write("device.yml", COORDINATED);
+        }
+        let operator = world.start();
+        let left = world.settle(seconds(300)).await;
+        assert_eq!(left, Vec::<String>::new(), "{verb} cut after {parts} parts: {:#?}", world.registry.calls());
+        operator.crash().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn promise_4_only_what_is_ours() {
     let world = World::new(4);

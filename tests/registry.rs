@@ -25,6 +25,7 @@ use ofop::registry::openfactory::{
 };
 use rdkafka::config::ClientConfig;
 use rdkafka::mocking::MockCluster;
+use serde_json::Value;
 
 /// How long anything may take before a test gives up on it.
 const LONG: Duration = Duration::from_secs(30);
@@ -53,6 +54,12 @@ impl World {
 
     fn registry(&self) -> OpenfactoryRegistry {
         OpenfactoryRegistry::new(self.settings(), Arc::new(SystemClock::new())).unwrap()
+    }
+
+    /// Every message of a topic so far: key and payload, empty for a tombstone.
+    async fn messages(&self, topic: &'static str) -> Vec<(String, String)> {
+        let brokers = self.kafka.address();
+        tokio::task::spawn_blocking(move || kafka::messages(&brokers, topic)).await.unwrap()
     }
 
     /// An app says something of itself, as OpenFactory's library does.
@@ -226,18 +233,102 @@ async fn a_coordinator_is_waited_for_told_once_and_told_again_when_it_comes_up_a
     registry.execute(&step).await.unwrap();
     eventually(&registry, "the device as known", |snapshot| found(snapshot, &record.id()) == Some(&*record)).await;
     let told = world.ksqldb.table("ASSETS")["COORD|register_device_CMD"]["VALUE"].as_str().unwrap().to_owned();
-    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let told: Value = serde_json::from_str(&told).unwrap();
     assert_eq!(told["arguments"]["device_config"], r#"{"uuid":"PLC-1"}"#);
 
     world.says("COORD", "avail", "UNAVAILABLE", "Availability", "Events").await;
     world.says("COORD", "avail", "AVAILABLE", "Availability", "Events").await;
-    eventually(&registry, "that it must be told again", |snapshot| found(snapshot, &record.id()).is_none()).await;
+    eventually(&registry, "that it must be told again", |snapshot| is_unsure(snapshot, &record.id())).await;
     registry.execute(&step).await.unwrap();
-    eventually(&registry, "the device as known again", |snapshot| found(snapshot, &record.id()).is_some()).await;
+    eventually(&registry, "the device as known again", |snapshot| found(snapshot, &record.id()) == Some(&*record))
+        .await;
 
+    // Another one that would be chosen first does not take the device over, nor is it told to let it go.
+    world.says("A-COORD", "AssetType", "OPCUA.Coordinator", "AssetType", "OpenFactory").await;
+    world.says("A-COORD", "avail", "AVAILABLE", "Availability", "Events").await;
+    eventually(&registry, "another coordinator", |snapshot| snapshot.availability.contains_key(&uuid("A-COORD"))).await;
+    registry.execute(&step).await.unwrap();
     registry.execute(&Step::Deregister { record: Arc::clone(&record) }).await.unwrap();
     eventually(&registry, "the device as unknown", |snapshot| found(snapshot, &record.id()).is_none()).await;
-    assert!(world.ksqldb.table("ASSETS").contains_key("COORD|deregister_device_CMD"));
+    let commands: Vec<String> = world.ksqldb.table("ASSETS").into_keys().filter(|key| key.contains("_CMD")).collect();
+    assert_eq!(commands, ["COORD|deregister_device_CMD", "COORD|register_device_CMD"]);
+}
+
+/// The coordinator may know the device or not.
+fn is_unsure(snapshot: &RegistrySnapshot, id: &RecordId) -> bool {
+    matches!(found(snapshot, id), Some(Record::CoordinatorDevice { config, .. }) if config.is_empty())
+}
+
+/// The operator dies at some moment while it tells a coordinator of a device, and the manifest is gone when it is
+/// back: wherever that was, whoever was told can be found under our mark.
+#[tokio::test(flavor = "multi_thread")]
+async fn telling_a_coordinator_that_is_cut_short_leaves_a_trace() {
+    const CUTS: u64 = 30;
+    let world = World::start().await;
+    let registry = world.registry();
+    world.says("COORD", "AssetType", "SHDR.Coordinator", "AssetType", "OpenFactory").await;
+    world.says("COORD", "avail", "AVAILABLE", "Availability", "Events").await;
+    eventually(&registry, "the coordinator", |snapshot| snapshot.availability.contains_key(&uuid("COORD"))).await;
+    let record = |name: &str| Record::CoordinatorDevice {
+        device: uuid(name),
+        protocol: CoordinatorProtocol::Shdr,
+        config: format!("{{\"uuid\":\"{name}\"}}"),
+    };
+    let step =
+        |name: &str| Step::Register { record: Arc::new(record(name)), owner: owner(&ResourceId::device(uuid(name))) };
+    // What takes longest the first time is done: topics are known, the producer is connected.
+    registry.execute(&step("WARM-UP")).await.unwrap();
+    let begun = tokio::time::Instant::now();
+    registry.execute(&step("WARM-UP")).await.unwrap();
+    let whole = begun.elapsed();
+    let names: Vec<String> = (0..CUTS).map(|cut| format!("SHDR-{cut}")).collect();
+    for (cut, name) in (0..).zip(&names) {
+        let _ = tokio::time::timeout(whole * cut / 24, registry.execute(&step(name))).await;
+    }
+    world.says("LAST", "AssetType", "OpenFactoryApp", "AssetType", "OpenFactory").await;
+    eventually(&registry, "everything", |snapshot| found(snapshot, &RecordId::Asset(uuid("LAST"))).is_some()).await;
+    // What a row alone cannot tell, since every command replaces the one before it: all that the coordinator heard.
+    let heard = world.messages("ofa_assets").await;
+    let told = |name: &str| {
+        let config = format!("{{\"uuid\":\"{name}\"}}");
+        commands(&heard).any(|(id, arguments)| id == "register_device_CMD" && arguments["device_config"] == *config)
+    };
+    let snapshot = registry.observe().await.unwrap();
+    let mut kinds = std::collections::BTreeSet::new();
+    for name in &names {
+        let record = record(name);
+        let found = snapshot.records.get(&record.id());
+        let owned = found.is_some_and(|found| found.owner == Some(owner(&ResourceId::device(uuid(name)))));
+        let counts = found.is_some_and(|found| found.record == record);
+        assert!(owned || !told(name), "{name} was told and cannot be found: {found:?}");
+        assert!(told(name) || !counts, "{name} counts as told and was not");
+        kinds.insert((told(name), owned, counts));
+    }
+    assert!(kinds.len() > 1, "nothing was cut: {kinds:?}");
+
+    // Its successor takes back what is left of each.
+    let successor = world.registry();
+    successor.observe().await.unwrap();
+    for name in names.iter().filter(|name| told(name)) {
+        successor.execute(&Step::Deregister { record: Arc::new(record(name)) }).await.unwrap();
+    }
+    let heard = world.messages("ofa_assets").await;
+    for name in names.iter().filter(|name| told(name)) {
+        let let_go = |(id, arguments): (String, Value)| {
+            id == "deregister_device_CMD" && arguments["device_uuid"] == *name.as_str()
+        };
+        assert!(commands(&heard).any(let_go), "{name}");
+    }
+}
+
+/// The commands that the coordinator heard: their names and arguments.
+fn commands(heard: &[(String, String)]) -> impl Iterator<Item = (String, Value)> {
+    heard.iter().filter(|(key, _)| key == "COORD").filter_map(|(_, said)| {
+        let said: Value = serde_json::from_str(said).unwrap();
+        let id = said["ID"].as_str().unwrap().to_owned();
+        let command: Value = serde_json::from_str(said["VALUE"].as_str()?).ok()?;
+        Some((id, command["arguments"].clone()))
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ofop::model::{AssetUuid, Command, Mark, RecordId, StepVerb};
+use ofop::model::record::{AssetRecord, CoordinatorProtocol};
+use ofop::model::{AssetUuid, Command, Mark, Record, RecordId, StepVerb};
 use ofop::testing::{FakeSwarm, Faults, Operator, Rng, World, app};
 use tokio::time::sleep;
 
@@ -29,6 +30,20 @@ fn device(port: u64) -> String {
     format!(
         "devices:\n  cnc:\n    uuid: {DEVICE}\n    connector:\n      type: mtconnect\n      agent:\n        ip: 10.0.0.7\n        port: {port}\n"
     )
+}
+
+/// A device without a service, and the coordinator that serves it.
+const COORDINATED: &str = "SHDR-1";
+const COORDINATOR: &str = "COORD";
+
+fn coordinated(port: u64) -> String {
+    format!(
+        "devices:\n  s:\n    uuid: {COORDINATED}\n    connector:\n      type: shdr\n      host: 10.0.0.9\n      port: {port}\n      data:\n        temp: {{tag: Temperature, type: Samples}}\n"
+    )
+}
+
+fn asset(text: &str) -> AssetUuid {
+    AssetUuid::new(text).unwrap()
 }
 
 struct Schedule {
@@ -74,7 +89,7 @@ impl Schedule {
     async fn act(&mut self) {
         let uuid = self.some_app();
         let (file, name) = (format!("{uuid}.yml"), uuid.to_lowercase());
-        match self.rng.below(19) {
+        match self.rng.below(23) {
             0..=3 => {
                 let text = self.manifest(uuid);
                 self.tell(format!("write {file}"));
@@ -119,7 +134,7 @@ impl Schedule {
                 });
             }
             12 => {
-                let record = RecordId::Asset(AssetUuid::new(ANCHOR).unwrap());
+                let record = RecordId::Asset(asset(ANCHOR));
                 if self.world.registry.records().contains_key(&record) {
                     self.tell("somebody strips the anchor's labels");
                     self.world.swarm.edit("anchor", |service| service.mark = None);
@@ -127,7 +142,7 @@ impl Schedule {
             }
             13 => {
                 self.tell(format!("somebody erases asset {uuid}"));
-                self.world.registry.erase(&RecordId::Asset(AssetUuid::new(uuid).unwrap()));
+                self.world.registry.erase(&RecordId::Asset(asset(uuid)));
             }
             14 => {
                 let pause = self.rng.below(40_000);
@@ -154,6 +169,22 @@ impl Schedule {
                 self.world.swarm.network("factory-net", false);
                 sleep(Duration::from_millis(self.rng.below(20_000))).await;
                 self.world.swarm.network("factory-net", true);
+            }
+            18 | 19 => {
+                let text = coordinated(7878 + self.rng.below(3));
+                self.tell("write the coordinated device");
+                self.world.source.write("coordinated.yml", text);
+            }
+            20 => {
+                self.tell("delete the coordinated device");
+                self.world.source.remove("coordinated.yml");
+            }
+            21 => {
+                let forgets = self.rng.chance(50);
+                self.tell(format!("the coordinator restarts, and forgets: {forgets}"));
+                self.world.registry.coordinator_stops(&asset(COORDINATOR));
+                sleep(Duration::from_millis(self.rng.below(30_000))).await;
+                self.world.registry.coordinator_starts(&asset(COORDINATOR), forgets);
             }
             _ => self.crash().await,
         }
@@ -189,6 +220,18 @@ impl Schedule {
         let strangers: BTreeMap<_, _> =
             self.world.swarm.services().into_iter().map(|service| (service.id.clone(), service)).collect();
 
+        let coordinator = AssetRecord {
+            uuid: asset(COORDINATOR),
+            asset_type: CoordinatorProtocol::Shdr.coordinator_type().into(),
+            docker_service: "coord".into(),
+            references_above: Vec::new(),
+            references_below: Vec::new(),
+            uns: None,
+            attributes: Vec::new(),
+        };
+        self.world.registry.write(Record::Asset(coordinator), None);
+        self.world.registry.coordinator_starts(&asset(COORDINATOR), false);
+
         self.world.source.write("anchor.yml", app(ANCHOR, "example/app:1", ""));
         for uuid in APPS {
             if self.rng.chance(50) {
@@ -210,7 +253,7 @@ impl Schedule {
         self.world.registry.faults(Faults::default());
         for path in self.world.source.paths() {
             let broken = self.world.source.text(&path).is_some_and(|text| text.contains('['));
-            if broken && path != "device.yml" {
+            if broken && !["device.yml", "coordinated.yml"].contains(&path.as_str()) {
                 let text = self.manifest(path.trim_end_matches(".yml"));
                 self.world.source.write(&path, text);
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::names::{AssetUuid, ServiceName};
-use super::record::{Availability, Record, RecordId, RecordOwner};
+use super::record::{Availability, DeviceCoordinator, Record, RecordId, RecordOwner};
 use super::service::{Mark, ServiceSpec};
 
 /// One sighting of the world, on which one plan is made.
@@ -187,6 +187,8 @@ pub struct RegistrySnapshot {
     pub records: BTreeMap<RecordId, Arc<ObservedRecord>>,
     /// What each asset says of its availability.
     pub availability: BTreeMap<AssetUuid, Availability>,
+    /// For each device that a coordinator was told of, or was about to be: which one.
+    pub coordinators: BTreeMap<AssetUuid, DeviceCoordinator>,
     /// Records that will be lost by their age unless they are written again soon.
     pub expiring: BTreeSet<RecordId>,
     /// Things about the registry itself that a person should mend, each a sentence.

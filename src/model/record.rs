@@ -36,7 +36,8 @@ pub enum Record {
         device: AssetUuid,
         /// Which kind of coordinator.
         protocol: CoordinatorProtocol,
-        /// The device as JSON, nulls kept: the command's `device_config`.
+        /// The device as JSON, nulls kept: the command's `device_config`. Empty where the coordinator may know the
+        /// device or not: telling it was cut short, or it has started anew since.
         config: String,
     },
 }
@@ -228,6 +229,15 @@ impl CoordinatorProtocol {
             CoordinatorProtocol::Shdr => "SHDR.Coordinator",
         }
     }
+}
+
+/// The coordinator that serves a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeviceCoordinator {
+    /// Its asset.
+    pub uuid: AssetUuid,
+    /// Its kind.
+    pub protocol: CoordinatorProtocol,
 }
 
 /// Whether an asset says that it is there.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::model::record::{AssetRecord, CoordinatorProtocol, RecordOwner, Uns};
 use crate::model::{
-    Availability, DesiredResource, DriftType, FieldChange, ObservedRecord, Reason, Record, RecordId, RegistrySnapshot,
-    Scalar, Step, Wait,
+    AssetUuid, Availability, DesiredResource, DriftType, FieldChange, ObservedRecord, Reason, Record, RecordId,
+    RegistrySnapshot, Scalar, Step, Wait,
 };
 
 use super::context::Context;
@@ -60,6 +60,28 @@ pub(super) fn find_coordinator(registry: &RegistrySnapshot, protocol: Coordinato
     found
 }
 
+/// Whether the coordinator that was told of a device is there; of any of its kind if none was told.
+pub(super) fn coordinator_of(
+    registry: &RegistrySnapshot,
+    device: &AssetUuid,
+    any: impl FnOnce() -> Coordinator,
+) -> Coordinator {
+    let Some(known) = registry.coordinators.get(device) else { return any() };
+    let registered = registry.records.get(&RecordId::Asset(known.uuid.clone())).is_some_and(
+        |found| matches!(&found.record, Record::Asset(asset) if asset.asset_type == known.protocol.coordinator_type()),
+    );
+    match registry.availability.get(&known.uuid) {
+        _ if !registered => Coordinator::None,
+        Some(Availability::Available) => Coordinator::Available,
+        Some(Availability::Unavailable) | None => Coordinator::Away,
+    }
+}
+
+/// A device of which nobody can say whether its coordinator knows it.
+fn is_unsure(record: &Record) -> bool {
+    matches!(record, Record::CoordinatorDevice { config, .. } if config.is_empty())
+}
+
 /// An asset that was taken back half-way: its rows are gone, its mark is not.
 pub(super) fn is_taken_back(record: &Record) -> bool {
     matches!(record, Record::Asset(asset) if asset.asset_type.is_empty())
@@ -95,7 +117,13 @@ impl Planner<'_> {
         if self.was_just_written(wanted) {
             return;
         }
-        match found.filter(|found| !is_taken_back(&found.record)) {
+        if let Record::CoordinatorDevice { device, .. } = &**wanted
+            && self.is_another_ones(device)
+        {
+            // its asset comes later and says so; until then nobody is told of it
+            draft.blocked = true;
+        }
+        match found.filter(|found| !is_taken_back(&found.record) && !is_unsure(&found.record)) {
             Some(found) => self.present(draft, wanted, found),
             None => self.absent(draft, wanted),
         }
@@ -132,7 +160,8 @@ impl Planner<'_> {
             if draft.conflict {
                 return;
             }
-            self.register(draft, wanted, Reason::Adopt, changes, None);
+            self.coordinator(draft, wanted);
+            self.register(draft, wanted, Reason::Adopt, changes, self.wait_of(draft, wanted));
             return;
         }
         let id = wanted.id();
@@ -146,20 +175,45 @@ impl Planner<'_> {
             draft.drift(DriftType::StaleRecord, id.to_string(), &changes);
         }
         self.coordinator(draft, wanted);
-        let waits = draft.blocked && matches!(**wanted, Record::CoordinatorDevice { .. });
-        self.register(draft, wanted, reason, changes, waits.then_some(Wait::Dependency));
+        self.register(draft, wanted, reason, changes, self.wait_of(draft, wanted));
     }
 
-    /// A device of a coordinator needs one that is there.
+    /// A coordinator that is missing holds up the device that it shall be told of, and nothing that is there already.
+    fn wait_of(&self, draft: &Draft, wanted: &Record) -> Option<Wait> {
+        (draft.blocked && matches!(wanted, Record::CoordinatorDevice { .. })).then_some(Wait::Dependency)
+    }
+
+    /// A device of a coordinator needs one that is there: its own, while that one is registered.
     fn coordinator(&self, draft: &mut Draft, wanted: &Record) {
-        if let Record::CoordinatorDevice { device, protocol, .. } = wanted
-            && self.context.coordinator(*protocol) != Coordinator::Available
-        {
-            draft.blocked = true;
-            draft.wait_for(
-                "CoordinatorMissing",
-                format!("device {device} needs an available asset of type {}", protocol.coordinator_type()),
-            );
+        let Record::CoordinatorDevice { device, protocol, .. } = wanted else { return };
+        let known = self.registry.coordinators.get(device).filter(|known| known.protocol == *protocol);
+        let message = match coordinator_of(self.registry, device, || Coordinator::None) {
+            Coordinator::Away if known.is_some() => {
+                let uuid = known.map(|known| known.uuid.as_str()).unwrap_or_default();
+                format!("device {device} needs its coordinator {uuid}, which is not available")
+            }
+            Coordinator::Available if known.is_some() => return,
+            Coordinator::Available | Coordinator::Away | Coordinator::None => {
+                if self.context.coordinator(*protocol) == Coordinator::Available {
+                    return;
+                }
+                format!("device {device} needs an available asset of type {}", protocol.coordinator_type())
+            }
+        };
+        draft.blocked = true;
+        draft.wait_for("CoordinatorMissing", message);
+    }
+
+    /// Whether the asset of a device that we want belongs to somebody else.
+    fn is_another_ones(&self, device: &AssetUuid) -> bool {
+        let Some(found) = self.registry.records.get(&RecordId::Asset(device.clone())) else { return false };
+        match (&found.owner, &found.record) {
+            (Some(owner), _) => owner.instance != self.context.policy.instance,
+            (None, Record::Asset(asset)) => self.resource.records.iter().any(|record| {
+                matches!(&**record, Record::Asset(wanted)
+                    if wanted.uuid == *device && wanted.asset_type != asset.asset_type)
+            }),
+            (None, _) => false,
         }
     }
 

@@ -21,7 +21,7 @@ use crate::model::{
 use super::context::Context;
 use super::draft::Draft;
 use super::join::{self, Found, Orphans};
-use super::records::{Coordinator, is_taken_back};
+use super::records::{self, Coordinator, is_taken_back};
 
 /// How long rows that were taken back must stay away before we let go of the asset. An app says `UNAVAILABLE` as
 /// it stops, and rows that ksqlDB derives from earlier messages can come late; both take seconds.
@@ -323,12 +323,19 @@ impl Remover<'_> {
     }
 
     fn coordinator(&self, draft: &mut Draft, record: &Record) -> Option<Wait> {
-        let Record::CoordinatorDevice { protocol, .. } = record else { return None };
-        match self.context.coordinator(*protocol) {
+        let (Record::CoordinatorDevice { device, protocol, .. }, Some(registry)) = (record, self.context.registry)
+        else {
+            return None;
+        };
+        match records::coordinator_of(registry, device, || self.context.coordinator(*protocol)) {
             Coordinator::Available | Coordinator::None => return None,
             Coordinator::Away => {}
         }
-        draft.wait_for("CoordinatorMissing", "no coordinator is available that could let the device go".into());
+        let message = match registry.coordinators.get(device) {
+            Some(known) => format!("coordinator {}, which should let device {device} go, is not available", known.uuid),
+            None => format!("no coordinator is available that could let device {device} go"),
+        };
+        draft.wait_for("CoordinatorMissing", message);
         Some(Wait::Dependency)
     }
 }

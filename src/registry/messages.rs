@@ -32,7 +32,7 @@ pub struct Message {
 pub enum Key {
     /// An asset's uuid.
     Asset(AssetUuid),
-    /// The uuid of a coordinator of this kind that is available: known only when the message is sent.
+    /// The uuid of a coordinator of this kind: known only when one is chosen, see [`addressed`].
     Coordinator(CoordinatorProtocol),
 }
 
@@ -44,6 +44,16 @@ impl Key {
             Key::Coordinator(_) => None,
         }
     }
+}
+
+/// The same messages with those for a coordinator addressed to this one.
+pub fn addressed(mut messages: Vec<Message>, coordinator: &AssetUuid) -> Vec<Message> {
+    for message in &mut messages {
+        if let Key::Coordinator(_) = message.key {
+            message.key = Key::Asset(coordinator.clone());
+        }
+    }
+    messages
 }
 
 /// What makes two sendings of one message differ.
@@ -96,6 +106,15 @@ pub fn deregister(record: &Record, stamp: Option<&Stamp>) -> Vec<Message> {
     }
 }
 
+/// The messages that put our mark on an asset. They come before all others, so that whatever follows, however far it
+/// gets, can be found and taken back.
+pub fn mark(asset: &AssetUuid, owner: &RecordOwner, stamp: Option<&Stamp>) -> Vec<Message> {
+    [(MANAGED_BY, json!(owner.instance)), (MANAGED_RESOURCE, json!(owner.resource))]
+        .into_iter()
+        .map(|(id, value)| attribute(asset, id, value, MANAGED_TAG, OPENFACTORY, stamp))
+        .collect()
+}
+
 /// The messages that clear our mark from an asset: the end of taking it back.
 pub fn forget(asset: &AssetUuid, stamp: Option<&Stamp>) -> Vec<Message> {
     [MANAGED_BY, MANAGED_RESOURCE]
@@ -119,12 +138,7 @@ pub fn nowhere(asset: &AssetUuid, stamp: Option<&Stamp>) -> Message {
 fn register_asset(asset: &AssetRecord, owner: Option<&RecordOwner>, stamp: Option<&Stamp>) -> Vec<Message> {
     let uuid = &asset.uuid;
     let ours = |id: &str, value: Value, tag: &str| attribute(uuid, id, value, tag, OPENFACTORY, stamp);
-    let mut messages = Vec::new();
-    if let Some(owner) = owner {
-        // First, so that whatever follows, however far it gets, can be found and taken back.
-        messages.push(ours(MANAGED_BY, json!(owner.instance), MANAGED_TAG));
-        messages.push(ours(MANAGED_RESOURCE, json!(owner.resource), MANAGED_TAG));
-    }
+    let mut messages = owner.map(|owner| mark(uuid, owner, stamp)).unwrap_or_default();
     messages.push(ours("AssetType", json!(asset.asset_type), "AssetType"));
     messages.push(ours("DockerService", json!(asset.docker_service), "DockerService"));
     messages.push(ours("references_below", json!(asset.references_below.join(", ")), "AssetsReferences"));

@@ -37,7 +37,7 @@ use self::reader::Reader;
 use crate::clock::{Clock, rfc3339};
 use crate::model::record::RecordOwner;
 use crate::model::{FailureKind, Record, RecordId, RegistrySnapshot, Source, Step, StepFailure};
-use crate::registry::messages::{self, Key, Message, Stamp};
+use crate::registry::messages::{self, Message, Stamp};
 use crate::registry::{Registry, RegistryError};
 
 pub use self::kafka::KafkaSettings;
@@ -82,19 +82,23 @@ impl OpenfactoryRegistry {
         })
     }
 
+    /// Sends each group of messages when the brokers have the one before it.
+    async fn send_in_order(&self, stages: &[Vec<Message>]) -> Result<(), StepFailure> {
+        for messages in stages {
+            self.send(messages).await?;
+        }
+        Ok(())
+    }
+
     async fn send(&self, messages: &[Message]) -> Result<(), StepFailure> {
         let mut outgoing = Vec::with_capacity(messages.len());
         for message in messages {
-            let key = match &message.key {
-                Key::Asset(uuid) => uuid.to_string(),
-                Key::Coordinator(protocol) => {
-                    let snapshot = self.latest()?;
-                    let none = || no_coordinator(protocol.coordinator_type());
-                    coordinator::available(&snapshot, *protocol).ok_or_else(none)?.to_string()
-                }
+            let Some(key) = message.key.known() else {
+                return Err(StepFailure::new(FailureKind::Rejected, "no coordinator was chosen for a message"));
             };
             let topic = self.topic(message.source).await?;
-            outgoing.push(Outgoing { topic, key, payload: message.value.as_ref().map(ToString::to_string) });
+            let payload = message.value.as_ref().map(ToString::to_string);
+            outgoing.push(Outgoing { topic, key: key.to_string(), payload });
         }
         let sent = self.writer.send(&outgoing).await;
         if sent.as_ref().is_err_and(|failure| failure.kind == FailureKind::Dependency) {
@@ -140,6 +144,12 @@ impl OpenfactoryRegistry {
 
     async fn register(&self, record: &Record, owner: &RecordOwner) -> Result<(), StepFailure> {
         let stamp = self.stamp(record.id().asset().as_str());
+        if let Record::CoordinatorDevice { device, protocol, .. } = record {
+            let snapshot = self.latest()?;
+            let chosen = coordinator::choose(&snapshot, device, *protocol)?;
+            let before = snapshot.coordinators.get(device);
+            return self.send_in_order(&coordinator::tell(record, owner, &chosen, before, &stamp)).await;
+        }
         let mut messages = messages::register(record, Some(owner), Some(&stamp));
         if let Record::Asset(asset) = record
             && asset.uns.is_none()
@@ -147,40 +157,22 @@ impl OpenfactoryRegistry {
         {
             messages.push(messages::nowhere(&asset.uuid, Some(&stamp)));
         }
-        if let Record::CoordinatorDevice { device, protocol, config } = record {
-            let snapshot = self.latest()?;
-            let chosen = coordinator::available(&snapshot, *protocol)
-                .ok_or_else(|| no_coordinator(protocol.coordinator_type()))?;
-            messages.push(coordinator::remember(device, chosen, *protocol, config, &stamp));
-        }
         self.send(&messages).await
     }
 
     async fn deregister(&self, record: &Record) -> Result<(), StepFailure> {
         let stamp = self.stamp(record.id().asset().as_str());
-        let mut messages = messages::deregister(record, Some(&stamp));
         if let Record::CoordinatorDevice { device, protocol, .. } = record {
             let snapshot = self.latest()?;
-            if coordinator::available(&snapshot, *protocol).is_none() {
-                if coordinator::registered(&snapshot, *protocol) {
-                    return Err(no_coordinator(protocol.coordinator_type()));
-                }
-                // Nobody is left who could know the device.
-                messages.clear();
-            }
-            messages.push(coordinator::forget(device, &stamp));
+            return self.send_in_order(&coordinator::take_back(&snapshot, device, *protocol, &stamp)?).await;
         }
-        self.send(&messages).await
+        self.send(&messages::deregister(record, Some(&stamp))).await
     }
 }
 
 /// Whether an asset stands somewhere in the namespace.
 fn has_place(snapshot: &RegistrySnapshot, id: &RecordId) -> bool {
     snapshot.records.get(id).is_some_and(|found| matches!(&found.record, Record::Asset(asset) if asset.uns.is_some()))
-}
-
-fn no_coordinator(kind: &str) -> StepFailure {
-    StepFailure::new(FailureKind::Dependency, format!("no asset of type {kind} is available"))
 }
 
 impl Registry for OpenfactoryRegistry {

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::{Call, Fault, Faults, Rng};
+use crate::model::record::{AssetRecord, CoordinatorProtocol, DeviceCoordinator, RecordOwner};
 use crate::model::{
     AssetUuid, Availability, FailureKind, ObservedRecord, Record, RecordId, RegistrySnapshot, Step, StepFailure,
 };
@@ -34,10 +35,16 @@ struct Inner {
     /// Rows that come back by themselves if they are still gone then.
     ghosts: Vec<(Duration, RecordId, ObservedRecord)>,
     availability: BTreeMap<AssetUuid, Availability>,
+    /// Which coordinator was told of each device.
+    coordinators: BTreeMap<AssetUuid, DeviceCoordinator>,
+    /// What the coordinators themselves know of each device.
+    known: BTreeMap<AssetUuid, String>,
     generation: u64,
     rng: Rng,
     faults: Faults,
     scripted: Vec<Option<Fault>>,
+    /// The next write in several parts ends after so many of them.
+    cut: Option<usize>,
     lag: Duration,
     down: bool,
     hangs: bool,
@@ -62,10 +69,13 @@ impl FakeRegistry {
                 coming: Vec::new(),
                 ghosts: Vec::new(),
                 availability: BTreeMap::new(),
+                coordinators: BTreeMap::new(),
+                known: BTreeMap::new(),
                 generation: 0,
                 rng: Rng::new(seed),
                 faults: Faults::default(),
                 scripted: Vec::new(),
+                cut: None,
                 lag: Duration::ZERO,
                 down: false,
                 hangs: false,
@@ -88,6 +98,11 @@ impl FakeRegistry {
         self.inner().scripted.extend(faults);
     }
 
+    /// The next write to a coordinator, which has three parts, fails after so many of them.
+    pub fn cut(&self, parts: usize) {
+        self.inner().cut = Some(parts);
+    }
+
     /// How long what was written stays invisible.
     pub fn lag(&self, lag: Duration) {
         self.inner().lag = lag;
@@ -107,6 +122,39 @@ impl FakeRegistry {
     pub fn available(&self, asset: &AssetUuid, availability: Availability) {
         self.inner().availability.insert(asset.clone(), availability);
         self.tell();
+    }
+
+    /// A coordinator stops. When it starts again, nobody can say whether it still knows its devices.
+    pub fn coordinator_stops(&self, coordinator: &AssetUuid) {
+        self.available(coordinator, Availability::Unavailable);
+    }
+
+    /// A coordinator starts, and has forgotten its devices or not.
+    pub fn coordinator_starts(&self, coordinator: &AssetUuid, forgets: bool) {
+        let now = self.now();
+        let mut inner = self.inner();
+        let told: Vec<AssetUuid> = inner
+            .coordinators
+            .iter()
+            .filter(|(_, known)| known.uuid == *coordinator)
+            .map(|(device, _)| device.clone())
+            .collect();
+        for device in told {
+            if forgets {
+                inner.known.remove(&device);
+            }
+            let id = RecordId::CoordinatorDevice(device);
+            if let Some(ObservedRecord { record, owner }) = inner.truth.get(&id).cloned() {
+                inner.set(id, Some(ObservedRecord { record: unsure(&record), owner }), now);
+            }
+        }
+        drop(inner);
+        self.available(coordinator, Availability::Available);
+    }
+
+    /// The devices that coordinators know, with their configurations.
+    pub fn known_to_coordinators(&self) -> BTreeMap<AssetUuid, String> {
+        self.inner().known.clone()
     }
 
     /// How many writes so far.
@@ -132,7 +180,7 @@ impl FakeRegistry {
     }
 
     /// Somebody else writes a record.
-    pub fn write(&self, record: Record, owner: Option<crate::model::record::RecordOwner>) {
+    pub fn write(&self, record: Record, owner: Option<RecordOwner>) {
         let now = self.now();
         let mut inner = self.inner();
         let id = record.id();
@@ -171,16 +219,46 @@ impl FakeRegistry {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn carry_out(&self, step: &Step) -> Result<(), StepFailure> {
+    /// Carries out the first `parts` parts of a step; whatever happens to the operator, they happen.
+    async fn carry_out(&self, step: &Step, parts: usize) -> Result<(), StepFailure> {
         let (registry, step) = (self.clone(), step.clone());
         let work = tokio::spawn(async move {
-            sleep(LATENCY).await;
-            let now = registry.now();
-            let outcome = registry.inner().apply(&step, now);
-            registry.touched();
-            outcome
+            for part in 0..parts {
+                sleep(LATENCY).await;
+                let now = registry.now();
+                registry.inner().apply(&step, part, now)?;
+                registry.touched();
+            }
+            Ok(())
         });
         work.await.unwrap_or_else(|_| Err(StepFailure::new(FailureKind::Ambiguous, "the registry died")))
+    }
+
+    /// As many parts as a step has, less those that are cut off.
+    async fn carry_out_some(&self, step: &Step) {
+        let some = self.inner().rng.below(parts(step));
+        let _ = self.carry_out(step, usize::try_from(some).unwrap_or_default()).await;
+    }
+}
+
+/// Telling a coordinator, and having it let a device go, is done in three parts: a note, the command, another note.
+fn parts(step: &Step) -> u64 {
+    match step {
+        Step::Register { record, .. } | Step::Deregister { record }
+            if matches!(**record, Record::CoordinatorDevice { .. }) =>
+        {
+            3
+        }
+        _ => 1,
+    }
+}
+
+fn unsure(record: &Record) -> Record {
+    match record {
+        Record::CoordinatorDevice { device, protocol, .. } => {
+            Record::CoordinatorDevice { device: device.clone(), protocol: *protocol, config: String::new() }
+        }
+        other => other.clone(),
     }
 }
 
@@ -216,9 +294,74 @@ impl Inner {
         }
     }
 
-    fn apply(&mut self, step: &Step, now: Duration) -> Result<(), StepFailure> {
+    /// The coordinator of a kind that listens.
+    fn listening(&self, protocol: CoordinatorProtocol) -> Result<DeviceCoordinator, StepFailure> {
+        let kind = protocol.coordinator_type();
+        self.truth
+            .values()
+            .filter_map(|found| match &found.record {
+                Record::Asset(asset) if asset.asset_type == kind => Some(&asset.uuid),
+                _ => None,
+            })
+            .find(|uuid| self.availability.get(*uuid) == Some(&Availability::Available))
+            .map(|uuid| DeviceCoordinator { uuid: uuid.clone(), protocol })
+            .ok_or_else(|| StepFailure::new(FailureKind::Dependency, format!("no {kind} is available")))
+    }
+
+    /// One part of telling a coordinator.
+    fn tell(&mut self, record: &Record, owner: &RecordOwner, part: usize, now: Duration) -> Result<(), StepFailure> {
+        let Record::CoordinatorDevice { device, protocol, config } = record else { return Ok(()) };
+        let owned = |record| Some(ObservedRecord { record, owner: Some(owner.clone()) });
+        match part {
+            0 => {
+                let coordinator = self.listening(*protocol)?;
+                let id = RecordId::Asset(device.clone());
+                let asset = match self.truth.get(&id) {
+                    Some(found) => found.record.clone(),
+                    None => Record::Asset(AssetRecord {
+                        uuid: device.clone(),
+                        asset_type: String::new(),
+                        docker_service: String::new(),
+                        references_above: Vec::new(),
+                        references_below: Vec::new(),
+                        uns: None,
+                        attributes: Vec::new(),
+                    }),
+                };
+                self.set(id, owned(asset), now);
+                self.coordinators.insert(device.clone(), coordinator);
+                self.set(record.id(), owned(unsure(record)), now);
+            }
+            1 => drop(self.known.insert(device.clone(), config.clone())),
+            _ => self.set(record.id(), owned(record.clone()), now),
+        }
+        Ok(())
+    }
+
+    /// One part of having a coordinator let a device go.
+    fn let_go(&mut self, record: &Record, part: usize, now: Duration) -> Result<(), StepFailure> {
+        let Record::CoordinatorDevice { device, protocol, .. } = record else { return Ok(()) };
+        match part {
+            0 => {
+                self.listening(*protocol)?;
+                if let Some(ObservedRecord { record, owner }) = self.truth.get(&record.id()).cloned() {
+                    self.set(record.id(), Some(ObservedRecord { record: unsure(&record), owner }), now);
+                }
+            }
+            1 => drop(self.known.remove(device)),
+            _ => {
+                self.coordinators.remove(device);
+                self.set(record.id(), None, now);
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, step: &Step, part: usize, now: Duration) -> Result<(), StepFailure> {
         self.advance(now);
         match step {
+            Step::Register { record, owner } if parts(step) > 1 => self.tell(record, owner, part, now),
+            Step::Deregister { record } if parts(step) > 1 => self.let_go(record, part, now),
             Step::Register { record, owner } => {
                 let record = ObservedRecord { record: Record::clone(record), owner: Some(owner.clone()) };
                 self.set(record.record.id(), Some(record), now);
@@ -287,6 +430,7 @@ impl Registry for FakeRegistry {
             complete: !cut,
             records,
             availability: inner.availability.clone(),
+            coordinators: inner.coordinators.clone(),
             ..RegistrySnapshot::default()
         }))
     }
@@ -311,17 +455,25 @@ impl Registry for FakeRegistry {
             fault
         };
         let lost = || Err(StepFailure::new(FailureKind::Ambiguous, "the acknowledgement was lost"));
+        let whole = usize::try_from(parts(step)).unwrap_or_default();
+        let cut = if whole > 1 { self.inner().cut.take() } else { None };
+        if let Some(parts) = cut {
+            let _ = self.carry_out(step, parts).await;
+            return Err(StepFailure::new(FailureKind::Unavailable, "no broker can be reached any more"));
+        }
         match fault {
             Some(Fault::Refused) => {
+                self.carry_out_some(step).await;
                 sleep(LATENCY).await;
                 Err(StepFailure::new(FailureKind::Unavailable, "no broker can be reached"))
             }
             Some(Fault::RequestLost) => {
+                self.carry_out_some(step).await;
                 sleep(TIMEOUT).await;
                 lost()
             }
             Some(Fault::AnswerLost) => {
-                let _ = self.carry_out(step).await;
+                let _ = self.carry_out(step, whole).await;
                 sleep(TIMEOUT).await;
                 lost()
             }
@@ -330,12 +482,12 @@ impl Registry for FakeRegistry {
                 let (registry, step) = (self.clone(), step.clone());
                 tokio::spawn(async move {
                     sleep(delay).await;
-                    registry.carry_out(&step).await
+                    registry.carry_out(&step, whole).await
                 });
                 lost()
             }
             // Writes are absolute: nobody can be overtaken.
-            Some(Fault::Overtaken) | None => self.carry_out(step).await,
+            Some(Fault::Overtaken) | None => self.carry_out(step, whole).await,
         }
     }
 

@@ -182,6 +182,18 @@ impl World {
             }
         }
         found.extend(expected.keys().map(|id| format!("{id} is missing")));
+        let told: BTreeMap<_, _> = desired
+            .resources
+            .values()
+            .flat_map(|resource| &resource.records)
+            .filter_map(|record| match &**record {
+                Record::CoordinatorDevice { device, config, .. } => Some((device.clone(), config.clone())),
+                Record::Asset(_) | Record::Connector { .. } | Record::MetricsTarget { .. } => None,
+            })
+            .collect();
+        if self.registry.known_to_coordinators() != told {
+            found.push("coordinators do not know the devices that are described".into());
+        }
     }
 
     /// Lets time pass until nothing differs any more, at most `limit`; what still differs.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ofop::model::record::CoordinatorProtocol;
+use ofop::model::record::{CoordinatorProtocol, DeviceCoordinator};
 use ofop::model::{
     Availability, DesiredResource, DriftType, Health, InstanceName, Mark, Observed, ObservedRecord, Plan, PruneBlock,
     PruneVerdict, Reason, Record, RecordId, ResourceId, ResourcePlan, Revision, ServiceId, Step, StepVerb, Sync,
@@ -261,6 +261,98 @@ fn a_device_of_a_coordinator_waits_until_one_is_available() {
         .map(|(_, object, _)| object)
         .collect();
     assert_eq!(objects, ["coordinator-device PLC-1", "connector PLC-1", "asset PLC-1"]);
+}
+
+/// A coordinator, and a device that it was told of.
+fn coordinated(world: &mut World, memory: &mut Memory) -> ResourceId {
+    let coordinator =
+        ObservedRecord { record: Record::Asset(asset("COORD", "OPCUA.Coordinator", "coord")), owner: None };
+    world.records.insert(RecordId::Asset(uuid("COORD")), coordinator);
+    world.availability.insert(uuid("COORD"), Availability::Available);
+    world.converge(&desired([opcua("PLC-1"), app("A", |_| {})]), &policy(), memory);
+    let known = DeviceCoordinator { uuid: uuid("COORD"), protocol: CoordinatorProtocol::Opcua };
+    world.coordinators.insert(uuid("PLC-1"), known);
+    ResourceId::device(uuid("PLC-1"))
+}
+
+/// The coordinator may know the device or not: telling it was cut short, or it has started anew.
+fn unsure(world: &mut World) {
+    let found = world.records.get_mut(&RecordId::CoordinatorDevice(uuid("PLC-1"))).unwrap();
+    found.record = Record::CoordinatorDevice {
+        device: uuid("PLC-1"),
+        protocol: CoordinatorProtocol::Opcua,
+        config: String::new(),
+    };
+}
+
+#[test]
+fn a_device_that_its_coordinator_may_not_know_is_told_again_or_taken_back() {
+    let (mut world, mut memory) = (World::default(), Memory::default());
+    coordinated(&mut world, &mut memory);
+    memory.expected.clear();
+    unsure(&mut world);
+    let wanted = desired([opcua("PLC-1"), app("A", |_| {})]);
+    let plans = world.converge(&wanted, &policy(), &mut memory);
+    let again = (StepVerb::Register, "coordinator-device PLC-1".to_owned(), Reason::Unregistered);
+    assert_eq!(verbs(&plans[0]), [again]);
+
+    // Nothing but the mark and the doubt is left when the manifest goes, as after a crash.
+    unsure(&mut world);
+    world.records.remove(&RecordId::Connector(uuid("PLC-1")));
+    let Some(ObservedRecord { record: Record::Asset(asset), .. }) =
+        world.records.get_mut(&RecordId::Asset(uuid("PLC-1")))
+    else {
+        panic!("no asset");
+    };
+    asset.asset_type.clear();
+    let plans = world.converge(&desired([app("A", |_| {})]), &policy(), &mut Memory::default());
+    let steps: Vec<_> = plans.iter().flat_map(verbs).map(|(verb, object, _)| (verb, object)).collect();
+    assert_eq!(
+        steps,
+        [(StepVerb::Deregister, "coordinator-device PLC-1".to_owned()), (StepVerb::Forget, "asset PLC-1".to_owned())]
+    );
+}
+
+#[test]
+fn a_device_waits_for_its_own_coordinator_while_that_one_is_registered() {
+    let (mut world, mut memory) = (World::default(), Memory::default());
+    let id = coordinated(&mut world, &mut memory);
+    let other = ObservedRecord { record: Record::Asset(asset("OTHER", "OPCUA.Coordinator", "other")), owner: None };
+    world.records.insert(RecordId::Asset(uuid("OTHER")), other);
+    world.availability.insert(uuid("OTHER"), Availability::Available);
+    world.availability.insert(uuid("COORD"), Availability::Unavailable);
+    let wanted = desired([opcua("PLC-1"), app("A", |_| {})]);
+    let found = world.settle(&wanted, &policy(), &mut memory).resources[&id].clone();
+    assert_eq!((found.steps.len(), found.health), (0, Health::Waiting));
+    assert!(found.conditions[0].message.contains("coordinator COORD"), "{:?}", found.conditions);
+    let without = desired([app("A", |_| {})]);
+    let found = world.settle(&without, &policy(), &mut memory).resources[&id].clone();
+    assert!(found.conditions.iter().any(|note| note.message.contains("coordinator COORD")), "{:?}", found.conditions);
+    assert!(world.records.contains_key(&RecordId::CoordinatorDevice(uuid("PLC-1"))), "nobody has let it go");
+    // it is gone for good
+    world.records.remove(&RecordId::Asset(uuid("COORD")));
+    world.converge(&without, &policy(), &mut memory);
+    assert!(!world.records.contains_key(&RecordId::CoordinatorDevice(uuid("PLC-1"))));
+}
+
+#[test]
+fn nobody_is_told_of_a_device_whose_asset_is_somebody_elses() {
+    let us = ofop::model::record::RecordOwner {
+        instance: InstanceName::new("another").unwrap(),
+        resource: ResourceId::device(uuid("PLC-1")),
+    };
+    for (kind, owner) in [("Device", Some(us)), ("OpenFactoryApp", None)] {
+        let (mut world, mut memory) = (World::default(), Memory::default());
+        for (name, kind, owner) in [("COORD", "OPCUA.Coordinator", None), ("PLC-1", kind, owner)] {
+            let record = ObservedRecord { record: Record::Asset(asset(name, kind, "")), owner };
+            world.records.insert(RecordId::Asset(uuid(name)), record);
+        }
+        world.availability.insert(uuid("COORD"), Availability::Available);
+        let plan = world.settle(&desired([opcua("PLC-1")]), &policy(), &mut memory);
+        let found = &plan.resources[&ResourceId::device(uuid("PLC-1"))];
+        assert_eq!(found.steps, [], "{kind}");
+        assert!(!world.records.contains_key(&RecordId::CoordinatorDevice(uuid("PLC-1"))), "{kind}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ofop::model::record::AssetRecord;
+use ofop::model::record::{AssetRecord, DeviceCoordinator};
 use ofop::model::service::EnvVar;
 use ofop::model::{
     AssetUuid, Availability, Desired, DesiredResource, DesiredService, FailureKind, InstanceName, Mark, Observed,
@@ -135,6 +135,7 @@ pub(crate) struct World {
     pub(crate) tasks: BTreeMap<ServiceId, Vec<TaskView>>,
     pub(crate) records: BTreeMap<RecordId, ObservedRecord>,
     pub(crate) availability: BTreeMap<AssetUuid, Availability>,
+    pub(crate) coordinators: BTreeMap<AssetUuid, DeviceCoordinator>,
     pub(crate) expiring: BTreeSet<RecordId>,
     pub(crate) networks: BTreeSet<String>,
     pub(crate) digests: BTreeMap<String, String>,
@@ -155,6 +156,7 @@ impl Default for World {
             tasks: BTreeMap::new(),
             records: BTreeMap::new(),
             availability: BTreeMap::new(),
+            coordinators: BTreeMap::new(),
             expiring: BTreeSet::new(),
             networks: BTreeSet::from(["factory-net".to_owned()]),
             digests: BTreeMap::new(),
@@ -189,6 +191,7 @@ impl World {
                 complete: self.registry_complete,
                 records,
                 availability: self.availability.clone(),
+                coordinators: self.coordinators.clone(),
                 expiring: self.expiring.clone(),
                 ..RegistrySnapshot::default()
             })),

@@ -189,6 +189,7 @@ fn same(
             before.complete == now.complete
                 && before.records == now.records
                 && before.availability == now.availability
+                && before.coordinators == now.coordinators
                 && before.expiring == now.expiring
                 && before.warnings == now.warnings
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use super::answer::Rows;
-use crate::model::record::{Attribute, CoordinatorProtocol};
+use crate::model::record::{Attribute, CoordinatorProtocol, DeviceCoordinator};
 use crate::model::{AssetUuid, Availability, ObservedRecord, Record, RecordId, RegistrySnapshot, Scalar, Source};
 use crate::registry::rows::{self, Tables};
 
@@ -69,8 +69,8 @@ pub(super) struct Told {
     pub(super) coordinator: String,
     /// Which kind it is.
     pub(super) protocol: String,
-    /// The device's configuration.
-    pub(super) device_config: String,
+    /// The device's configuration; none while it is not sure what the coordinator knows.
+    pub(super) device_config: Option<String>,
 }
 
 /// When each asset last said that it is available, and when each device's coordinator was told.
@@ -124,9 +124,12 @@ pub(super) fn assemble(answers: &[Rows; QUERIES.len()]) -> RegistrySnapshot {
         }
     }
     for (device, (told, at)) in &times.told {
-        let Some(record) = known_device(device, told, at, &times, &tables) else { continue };
+        let Some(coordinator) = coordinator_of(told) else { continue };
+        let config = known_config(&coordinator, told, at, &times, &tables).unwrap_or_default().to_owned();
+        let record = Record::CoordinatorDevice { device: device.clone(), protocol: coordinator.protocol, config };
         let owner = snapshot.records.get(&RecordId::Asset(device.clone())).and_then(|found| found.owner.clone());
         snapshot.records.insert(record.id(), Arc::new(ObservedRecord { record, owner }));
+        snapshot.coordinators.insert(device.clone(), coordinator);
     }
     snapshot
 }
@@ -161,21 +164,30 @@ fn take_attributes<'a>(attributes: &'a Rows, tables: &mut Tables) -> Times<'a> {
     times
 }
 
-/// A device counts as known to its coordinator while that coordinator is registered and has not come up anew
-/// since it was told: one that starts again may have forgotten its devices.
-fn known_device(device: &AssetUuid, told: &Told, at: &str, times: &Times<'_>, tables: &Tables) -> Option<Record> {
+fn coordinator_of(told: &Told) -> Option<DeviceCoordinator> {
     let protocol = [CoordinatorProtocol::Opcua, CoordinatorProtocol::Shdr]
         .into_iter()
         .find(|protocol| protocol.coordinator_type() == told.protocol)?;
-    let coordinator = AssetUuid::new(&*told.coordinator).ok()?;
-    if tables.types.get(&coordinator).map(String::as_str) != Some(protocol.coordinator_type()) {
+    Some(DeviceCoordinator { uuid: AssetUuid::new(&*told.coordinator).ok()?, protocol })
+}
+
+/// A device counts as known to its coordinator while that coordinator is registered and has not come up anew
+/// since it was told: one that starts again may have forgotten its devices, or may not.
+fn known_config<'a>(
+    coordinator: &DeviceCoordinator,
+    told: &'a Told,
+    at: &str,
+    times: &Times<'_>,
+    tables: &Tables,
+) -> Option<&'a str> {
+    if tables.types.get(&coordinator.uuid).map(String::as_str) != Some(coordinator.protocol.coordinator_type()) {
         return None;
     }
     // RFC 3339 in UTC: the order of the texts is the order of the times.
-    if times.came_up.get(&coordinator).is_some_and(|came_up| *came_up > at) {
+    if times.came_up.get(&coordinator.uuid).is_some_and(|came_up| *came_up > at) {
         return None;
     }
-    Some(Record::CoordinatorDevice { device: device.clone(), protocol, config: told.device_config.clone() })
+    told.device_config.as_deref()
 }
 
 fn asset(value: Option<&Value>) -> Option<AssetUuid> {
@@ -193,5 +205,67 @@ fn words(value: &Value) -> Option<String> {
         Value::Number(number) => Some(number.to_string()),
         Value::Bool(truth) => Some(truth.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::json;
+
+    use super::super::answer::Decoder;
+    use super::*;
+
+    fn answer(schema: &str, rows: &[Value]) -> Rows {
+        let mut list = vec![json!({"header": {"queryId": "q", "schema": schema}})];
+        list.extend(rows.iter().map(|row| json!({"row": {"columns": row}})));
+        let mut decoder = Decoder::default();
+        decoder.feed(json!(list).to_string().as_bytes()).unwrap();
+        decoder.finish().unwrap()
+    }
+
+    /// What is read when these assets have these types, and these messages were written to `ASSETS_STREAM`.
+    pub(in super::super) fn snapshot(types: &[(&str, &str)], messages: &[(&str, &Value)]) -> RegistrySnapshot {
+        let types: Vec<Value> = types.iter().map(|(uuid, kind)| json!([uuid, kind])).collect();
+        let latest: BTreeMap<String, Value> = messages
+            .iter()
+            .map(|(uuid, said)| {
+                let row = json!([
+                    uuid,
+                    said["ID"],
+                    said["VALUE"],
+                    said["TYPE"],
+                    said["TAG"],
+                    said["attributes"]["timestamp"]
+                ]);
+                (format!("{uuid}|{}", said["ID"]), row)
+            })
+            .collect();
+        let attributes: Vec<Value> = latest.into_values().collect();
+        let mut answers: [Rows; QUERIES.len()] = Default::default();
+        answers[0] = answer("`ASSET_UUID` STRING KEY, `TYPE` STRING", &types);
+        answers[6] = answer(
+            "`ASSET_UUID` STRING, `ID` STRING, `VALUE` STRING, `TYPE` STRING, `TAG` STRING, `TIMESTAMP` STRING",
+            &attributes,
+        );
+        assemble(&answers)
+    }
+
+    #[test]
+    fn a_device_is_unsure_when_its_coordinator_is_gone_or_came_up_anew() {
+        let said = |id: &str, value: &str, at: &str| json!({"ID": id, "VALUE": value, "TYPE": "OpenFactory", "TAG": "", "attributes": {"timestamp": at}});
+        let told = r#"{"coordinator":"COORD","protocol":"OPCUA.Coordinator","device_config":"{}"}"#;
+        let note = said(MANAGED_COORDINATOR, told, "2026-01-02T00:00:00Z");
+        let config = |snapshot: RegistrySnapshot| {
+            let found = &snapshot.records[&RecordId::CoordinatorDevice(AssetUuid::new("PLC-1").unwrap())].record;
+            let Record::CoordinatorDevice { config, .. } = found else { panic!("{found:?}") };
+            config.clone()
+        };
+        let there = [("COORD", "OPCUA.Coordinator")];
+        for (at, expected) in [("2026-01-01T00:00:00Z", "{}"), ("2026-01-03T00:00:00Z", "")] {
+            let up = said("avail", "AVAILABLE", at);
+            assert_eq!(config(snapshot(&there, &[("PLC-1", &note), ("COORD", &up)])), expected);
+        }
+        assert_eq!(config(snapshot(&[], &[("PLC-1", &note)])), "", "it is not registered any more");
+        assert_eq!(config(snapshot(&[("COORD", "OpenFactoryApp")], &[("PLC-1", &note)])), "", "it is another thing");
     }
 }
