@@ -5,9 +5,11 @@
 #[path = "support/https.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod https;
+#[path = "support/repository.rs"]
+mod repository;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::process::Command;
 use std::time::Duration;
@@ -17,77 +19,24 @@ use https::{Answer, Server};
 use ofop::desired::git::{GitOptions, GitSource, Rewritten};
 use ofop::desired::{Source, Tree};
 use ofop::model::Severity;
-use tempfile::TempDir;
+use repository::Plant;
 
 /// Far more than anything here takes on a busy machine.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Somebody's work tree and the bare repository that it is pushed to.
-struct Plant {
-    dir: TempDir,
-    work: PathBuf,
+/// Options for the repository on this machine. Nothing is fetched by itself.
+fn local(plant: &Plant) -> GitOptions {
+    options(plant, plant.url())
 }
 
-impl Plant {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let plant = Plant { work: dir.path().join("work"), dir };
-        plant.git(plant.dir.path(), &["init", "-q", "--bare", "-b", "main", "hub/plant.git"]);
-        plant.git(plant.dir.path(), &["init", "-q", "-b", "main", "work"]);
-        plant.git(&plant.work, &["remote", "add", "origin", "../hub/plant.git"]);
-        plant
-    }
+fn options(plant: &Plant, url: String) -> GitOptions {
+    let interval = Duration::from_secs(24 * 3600);
+    GitOptions { interval, ..GitOptions::new(url, plant.dir.path().join("state")) }
+}
 
-    fn git(&self, folder: &Path, arguments: &[&str]) -> String {
-        let output = Command::new("git")
-            .args(arguments)
-            .current_dir(folder)
-            .env("HOME", self.dir.path())
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .envs([("GIT_AUTHOR_NAME", "Ann"), ("GIT_AUTHOR_EMAIL", "ann@plant.example")])
-            .envs([("GIT_COMMITTER_NAME", "Ann"), ("GIT_COMMITTER_EMAIL", "ann@plant.example")])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        let path = self.work.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-
-    /// Commits everything and pushes it; the new commit's id.
-    fn push(&self, subject: &str) -> String {
-        self.push_with(subject, &[])
-    }
-
-    fn push_with(&self, subject: &str, options: &[&str]) -> String {
-        self.git(&self.work, &["add", "-A"]);
-        self.git(&self.work, &[&["commit", "-q", "--allow-empty", "-m", subject], options].concat());
-        self.git(&self.work, &["push", "-q", "--force", "origin", "HEAD"]);
-        self.git(&self.work, &["rev-parse", "HEAD"])
-    }
-
-    fn hub(&self) -> PathBuf {
-        self.dir.path().join("hub/plant.git")
-    }
-
-    /// Options for the repository on this machine. Nothing is fetched by itself.
-    fn local(&self) -> GitOptions {
-        self.options(format!("file://{}", self.hub().display()))
-    }
-
-    fn options(&self, url: String) -> GitOptions {
-        let interval = Duration::from_secs(24 * 3600);
-        GitOptions { interval, ..GitOptions::new(url, self.dir.path().join("state")) }
-    }
-
-    fn serve(&self, server: &Server) -> GitOptions {
-        server.serve_git(&self.dir.path().join("hub"), None);
-        GitOptions { ca_file: Some(server.ca()), ..self.options(server.url("/git/plant.git")) }
-    }
+fn serve(plant: &Plant, server: &Server) -> GitOptions {
+    server.serve_git(&plant.dir.path().join("hub"), None);
+    GitOptions { ca_file: Some(server.ca()), ..options(plant, server.url("/git/plant.git")) }
 }
 
 /// A source that is fetched on demand.
@@ -137,7 +86,7 @@ async fn a_repository_behind_https_is_followed_commit_by_commit() {
     plant.write("README.md", "text");
     plant.write("elsewhere.yml", "x");
     let first = plant.push("First light");
-    let mut followed = Followed::new(GitOptions { path: "factory".into(), ..plant.serve(&server) });
+    let mut followed = Followed::new(GitOptions { path: "factory".into(), ..serve(&plant, &server) });
     let tree = followed.load().await;
     assert_eq!(texts(&tree), [("factory/app_a.yml", "one".into()), ("factory/line1/app_b.yaml", "b".into())]);
     assert_eq!(tree.revision.0, first);
@@ -174,7 +123,7 @@ async fn while_the_remote_is_away_the_last_commit_stays_in_force_also_over_a_res
     let (plant, server) = (Plant::new(), Server::start());
     plant.write("app.yml", "one");
     let commit = plant.push("One");
-    let options = plant.serve(&server);
+    let options = serve(&plant, &server);
     let mut followed = Followed::new(options.clone());
     followed.load().await;
     let hub = plant.dir.path().join("hub");
@@ -193,11 +142,11 @@ async fn while_the_remote_is_away_the_last_commit_stays_in_force_also_over_a_res
 #[tokio::test]
 async fn a_source_that_never_had_a_commit_is_an_error() {
     let plant = Plant::new();
-    let error = GitSource::new(plant.local()).load().await.unwrap_err();
+    let error = GitSource::new(local(&plant)).load().await.unwrap_err();
     assert!(error.message.contains("has no default branch"), "{error}");
-    let error = GitSource::new(plant.options("http://127.0.0.1/a.git".into())).load().await.unwrap_err();
+    let error = GitSource::new(options(&plant, "http://127.0.0.1/a.git".into())).load().await.unwrap_err();
     assert!(error.message.contains("without encryption"), "{error}");
-    let error = GitSource::new(plant.options("file:///none".into())).load().await.unwrap_err();
+    let error = GitSource::new(options(&plant, "file:///none".into())).load().await.unwrap_err();
     assert!(error.message.contains("cannot be reached"), "{error}");
 }
 
@@ -207,7 +156,7 @@ async fn a_branch_or_a_path_that_is_gone_removes_nothing() {
     plant.write("factory/app.yml", "one");
     plant.write("keep.yml", "x");
     let commit = plant.push("One");
-    let mut followed = Followed::new(GitOptions { path: "factory".into(), ..plant.local() });
+    let mut followed = Followed::new(GitOptions { path: "factory".into(), ..local(&plant) });
     followed.load().await;
     fs::remove_dir_all(plant.work.join("factory")).unwrap();
     plant.push("The folder is gone");
@@ -228,7 +177,7 @@ async fn a_damaged_clone_is_made_anew() {
     let plant = Plant::new();
     plant.write("app.yml", "one");
     plant.push("One");
-    let mut followed = Followed::new(plant.local());
+    let mut followed = Followed::new(local(&plant));
     followed.load().await;
     let clone = fs::read_dir(plant.dir.path().join("state/git")).unwrap().next().unwrap().unwrap().path();
     for damage in ["objects", "HEAD"] {
@@ -249,7 +198,7 @@ async fn credentials_are_needed_sent_and_never_shown() {
     let (plant, server) = (Plant::new(), Server::start());
     plant.write("app.yml", "one");
     plant.push("One");
-    let mut options = plant.serve(&server);
+    let mut options = serve(&plant, &server);
     // "x-access-token:s3cret"
     server.serve_git(&plant.dir.path().join("hub"), Some("Basic eC1hY2Nlc3MtdG9rZW46czNjcmV0"));
     options.credentials.token = Some("wr0ng".into());
@@ -267,7 +216,7 @@ async fn credentials_are_needed_sent_and_never_shown() {
 async fn a_redirect_elsewhere_gets_no_credentials() {
     let (plant, server, elsewhere) = (Plant::new(), Server::start(), Server::start());
     server.answer(Answer::status(302).header("Location", elsewhere.url("/x/info/refs?service=git-upload-pack")));
-    let mut options = plant.options(server.url("/plant.git"));
+    let mut options = options(&plant, server.url("/plant.git"));
     // Only one authority is trusted: the other server is not even spoken to.
     options.ca_file = Some(server.ca());
     options.credentials.token = Some("s3cret".into());
@@ -279,34 +228,27 @@ async fn a_redirect_elsewhere_gets_no_credentials() {
 #[tokio::test]
 async fn only_commits_that_an_allowed_signer_signed_come_into_force() {
     let plant = Plant::new();
-    for name in ["ann", "eve"] {
-        let key = plant.dir.path().join(name);
-        let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(key).status().unwrap();
-        assert!(made.success());
-    }
-    let key = |name: &str| plant.dir.path().join(name).to_str().unwrap().to_owned();
+    let (ann, eve) = (plant.key("ann"), plant.key("eve"));
     let signers = plant.dir.path().join("allowed_signers");
-    let public = fs::read_to_string(key("ann.pub")).unwrap();
+    let public = fs::read_to_string(ann.with_extension("pub")).unwrap();
     fs::write(&signers, format!("ann@plant.example namespaces=\"git\" {public}")).unwrap();
-    plant.git(&plant.work, &["config", "gpg.format", "ssh"]);
-    let sign_as = |name: &str| plant.git(&plant.work, &["config", "user.signingkey", &key(name)]);
-    sign_as("ann");
+    plant.sign_with(&ann);
     plant.write("app.yml", "signed");
     let good = plant.push_with("Signed", &["-S"]);
-    let mut followed = Followed::new(GitOptions { allowed_signers: Some(signers), ..plant.local() });
+    let mut followed = Followed::new(GitOptions { allowed_signers: Some(signers), ..local(&plant) });
     assert_eq!(followed.load().await.revision.0, good);
     plant.write("app.yml", "unsigned");
     plant.push("Unsigned");
     let tree = followed.fetched().await;
     assert_eq!((tree.revision.0.as_str(), texts(&tree)[0].1.as_str()), (good.as_str(), "signed"));
     assert!(errors(&tree)[0].contains("is not signed"), "{tree:?}");
-    sign_as("eve");
+    plant.sign_with(&eve);
     plant.push_with("Signed by somebody else", &["-S"]);
     let tree = followed.fetched().await;
     assert_eq!(tree.revision.0, good);
     assert!(errors(&tree)[0].contains("not an allowed signer's"), "{tree:?}");
     // A good signature on another commit than the one that was signed.
-    sign_as("ann");
+    plant.sign_with(&ann);
     plant.push_with("Signed again", &["-S"]);
     let text = plant.git(&plant.work, &["cat-file", "commit", "HEAD"]).replace("Signed again", "Signed never");
     fs::write(plant.dir.path().join("forged"), format!("{text}\n")).unwrap();
@@ -328,7 +270,7 @@ async fn rewritten_history_is_followed_or_refused_and_told_either_way() {
         plant.push("One");
         plant.write("app.yml", "two");
         let old = plant.push("Two");
-        let mut followed = Followed::new(GitOptions { rewritten, ..plant.local() });
+        let mut followed = Followed::new(GitOptions { rewritten, ..local(&plant) });
         followed.load().await;
         plant.write("app.yml", "another two");
         let new = plant.push_with("Two, rewritten", &["--amend"]);
@@ -353,7 +295,7 @@ async fn odd_files_are_in_the_tree_with_the_reason_and_attachments_stay_in_the_r
     fs::write(plant.work.join("latin1.yml"), b"a: \xe4").unwrap();
     fs::write(plant.work.join("big.yml"), vec![b'#'; 1024 * 1024 + 1]).unwrap();
     plant.push("Odd");
-    let source = GitSource::new(plant.local());
+    let source = GitSource::new(local(&plant));
     let tree = source.load().await.unwrap();
     assert_eq!(
         texts(&tree),
@@ -381,12 +323,76 @@ async fn a_tag_a_branch_and_a_commit_can_be_looked_at() {
     plant.write("app.yml", "two");
     let second = plant.push("Two");
     plant.git(&plant.work, &["push", "-q", "origin", "HEAD:refs/heads/feature"]);
-    for options in [plant.local(), plant.serve(&server)] {
-        for (revision, commit) in [("v1", &first), ("feature", &second), (&first[..10], &first), (&second, &second)] {
-            let source = GitSource::new(GitOptions { revision: Some(revision.to_owned()), ..options.clone() });
-            assert_eq!(source.load().await.unwrap().revision.0, *commit, "{revision} of {}", options.url);
+    plant.write("app.yml", "three");
+    let third = plant.push_to("Proposed", "refs/heads/proposal");
+    plant.write("app.yml", "four");
+    // As hosts of repositories list what somebody proposes, on whatever branch it lies.
+    let proposed = plant.push_to("Proposed better", "refs/pull/7/head");
+    plant.git(&plant.work, &["push", "-q", "origin", ":refs/heads/proposal", &format!("{proposed}:refs/heads/next")]);
+    for options in [local(&plant), serve(&plant, &server)] {
+        for (branch, revision, commit) in [
+            (None, "v1", &first),
+            (None, "feature", &second),
+            (None, &first[..10], &first),
+            (None, &second, &second),
+            (None, &proposed[..7], &proposed),
+            (Some("next"), &third, &third),
+        ] {
+            let options = GitOptions { revision: Some(revision.to_owned()), once: true, ..options.clone() };
+            // A clone of its own, so that nothing is found that was not fetched for it.
+            let state_dir = plant.dir.path().join(format!("state-{}-{revision}", options.url.len()));
+            let source = GitSource::new(GitOptions { branch: branch.map(str::to_owned), state_dir, ..options });
+            assert_eq!(source.load().await.unwrap().revision.0, *commit, "{revision}");
         }
+        let gone = GitOptions { revision: Some("0123456789".into()), once: true, ..options.clone() };
+        let error = GitSource::new(gone).load().await.unwrap_err();
+        assert!(error.message.contains("no branch, tag or commit `0123456789`"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_command_that_looks_once_changes_nothing_for_the_daemon_on_the_same_clone() {
+    let plant = Plant::new();
+    plant.write("app.yml", "one");
+    let first = plant.push("One");
+    Followed::new(local(&plant)).load().await;
+    plant.write("app.yml", "two");
+    let second = plant.push_with("Two, rewritten", &["--amend"]);
+    let once = GitOptions { once: true, ..local(&plant) };
+    assert_eq!(GitSource::new(once.clone()).load().await.unwrap().revision.0, second);
+    let refusing = GitOptions { rewritten: Rewritten::Refuse, ..local(&plant) };
+    let tree = GitSource::new(refusing).load().await.unwrap();
+    assert_eq!(tree.revision.0, first, "{:?}", errors(&tree));
+    assert!(errors(&tree)[0].contains("history was rewritten"), "{tree:?}");
+    // Nor does it look again by itself.
+    let mut followed = Followed::new(once);
+    followed.load().await;
+    followed.source.fetch_soon();
+    let news = tokio::time::timeout(Duration::from_millis(200), followed.hints.next()).await;
+    assert!(news.is_err(), "{news:?}");
+}
+
+#[tokio::test]
+async fn a_token_in_a_file_may_be_replaced_while_the_source_is_in_use() {
+    let (plant, server) = (Plant::new(), Server::start());
+    plant.write("app.yml", "one");
+    plant.push("One");
+    let mut options = serve(&plant, &server);
+    // "x-access-token:s3cret"
+    server.serve_git(&plant.dir.path().join("hub"), Some("Basic eC1hY2Nlc3MtdG9rZW46czNjcmV0"));
+    let token = plant.dir.path().join("token");
+    fs::write(&token, "s3cret\n").unwrap();
+    options.credentials.token_file = Some(token.clone());
+    let mut followed = Followed::new(options);
+    assert_eq!(errors(&followed.load().await), [""; 0]);
+    fs::write(&token, "expired").unwrap();
+    let tree = followed.fetched().await;
+    assert!(errors(&tree)[0].contains("refuses our credentials"), "{tree:?}");
+    fs::remove_file(&token).unwrap();
+    let tree = followed.fetched().await;
+    assert!(errors(&tree)[0].contains("token` cannot be read"), "{tree:?}");
+    fs::write(&token, "s3cret").unwrap();
+    assert_eq!(errors(&followed.fetched().await), [""; 0]);
 }
 
 /// An SSH server on loopback for one user with one key; it ends with the test.
@@ -396,14 +402,9 @@ struct Sshd {
 }
 
 impl Sshd {
-    async fn start(folder: &Path) -> Self {
-        let key = |name: &str| {
-            let path = folder.join(name);
-            let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&path).status();
-            assert!(made.unwrap().success());
-            path
-        };
-        let (host, _, _) = (key("host"), key("user"), key("stranger"));
+    async fn start(plant: &Plant) -> Self {
+        let folder = plant.dir.path();
+        let (host, _, _) = (plant.key("host"), plant.key("user"), plant.key("stranger"));
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\n\
@@ -446,13 +447,13 @@ async fn a_repository_behind_ssh_is_fetched_with_a_key_from_a_server_that_is_kno
     plant.write("app.yml", "one");
     plant.push("One");
     let folder = plant.dir.path();
-    let sshd = Sshd::start(folder).await;
+    let sshd = Sshd::start(&plant).await;
     let user = String::from_utf8(Command::new("id").arg("-un").output().unwrap().stdout).unwrap();
     let url = format!("ssh://{}@127.0.0.1:{}{}", user.trim(), sshd.port, plant.hub().display());
     let known = folder.join("known_hosts");
     let public = |name: &str| fs::read_to_string(folder.join(format!("{name}.pub"))).unwrap();
     let line = |name: &str| format!("[127.0.0.1]:{} {}", sshd.port, public(name));
-    let mut options = plant.options(url);
+    let mut options = options(&plant, url);
     options.credentials.ssh_key = Some(folder.join("user"));
     let refused = async |options: &GitOptions| GitSource::new(options.clone()).load().await.unwrap_err().message;
     assert!(refused(&options).await.contains("name a known-hosts file"));

@@ -107,6 +107,11 @@ impl DirectorySource {
         DirectorySource { roots, options, state: Mutex::default(), targets, attachments }
     }
 
+    /// The folders and files as they were named, for people.
+    pub fn shown(&self) -> String {
+        self.roots.iter().map(|root| root.shown.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
     /// Looks at the files once.
     async fn look(&self, state: &mut State) -> Result<bool, SourceError> {
         // A look that somebody gave up on still runs; its answer is old, and two at once help nobody.

@@ -81,7 +81,7 @@ impl LoaderOptions {
 /// Loads and parses, keeping what did not change.
 #[derive(Debug)]
 pub struct Loader<S> {
-    source: S,
+    source: Arc<S>,
     schema: Option<Arc<str>>,
     context: ParseContext,
     /// What came of the schema file when it was last read.
@@ -116,7 +116,7 @@ impl<S: Source> Loader<S> {
             directory_exists: |path| Path::new(path).is_dir(),
         };
         Loader {
-            source,
+            source: Arc::new(source),
             schema: options.schema.map(|path| path.to_string_lossy().into()),
             context,
             schema_state: SchemaState::default(),
@@ -129,8 +129,8 @@ impl<S: Source> Loader<S> {
         }
     }
 
-    /// Where the files come from.
-    pub fn source(&self) -> &S {
+    /// Where the files come from; to be spoken to also while a load is under way.
+    pub fn source(&self) -> &Arc<S> {
         &self.source
     }
 

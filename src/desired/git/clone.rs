@@ -3,6 +3,7 @@
 //!
 //! Nothing is ever checked out, so that no filter, hook or submodule of anybody's runs.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
@@ -13,11 +14,10 @@ use git2::{
 };
 use tokio::sync::mpsc;
 
+use super::fetch::pick;
+use super::options::Credentials;
 use super::smart_http::Piece;
-use super::{Credentials, Trouble, known_hosts, pick};
-
-/// The commit that is in force, for the next start of the operator.
-const IN_FORCE: &str = "refs/ofop/in-force";
+use super::{Trouble, known_hosts};
 
 /// Where fetched commits are kept from being lost.
 const FETCHED: &str = "refs/ofop/fetched";
@@ -25,10 +25,15 @@ const FETCHED: &str = "refs/ofop/fetched";
 /// How often a server may ask for credentials before it is taken as a no.
 const ASKS: usize = 3;
 
+/// References that are ours.
+const OURS: &str = "refs/ofop/*";
+
 /// A clone on disk.
 #[derive(Debug, Clone)]
 pub(super) struct Clone {
     pub(super) path: PathBuf,
+    /// The reference of the commit that is in force, for the next start of the operator.
+    pub(super) in_force: String,
 }
 
 impl Clone {
@@ -63,13 +68,13 @@ impl Clone {
     /// The commit that was in force when the operator last ran.
     pub(super) fn in_force(&self) -> Option<Oid> {
         let repository = Repository::open_bare(&self.path).ok()?;
-        let commit = repository.find_reference(IN_FORCE).ok()?.peel_to_commit().ok()?;
+        let commit = repository.find_reference(&self.in_force).ok()?.peel_to_commit().ok()?;
         Some(commit.id())
     }
 
     /// Puts a commit into force.
     pub(super) fn put_in_force(&self, commit: Oid) -> Result<(), Trouble> {
-        self.open()?.reference(IN_FORCE, commit, true, "in force").map_err(|error| local(&error))?;
+        self.open()?.reference(&self.in_force, commit, true, "in force").map_err(|error| local(&error))?;
         Ok(())
     }
 
@@ -89,13 +94,22 @@ impl Clone {
         })
     }
 
+    /// The commit with an id that begins like this, if there is one and no other.
+    pub(super) fn find(&self, id: &str) -> Result<Option<Oid>, Trouble> {
+        match self.open()?.find_commit_by_prefix(id) {
+            Ok(commit) => Ok(Some(commit.id())),
+            Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::Ambiguous) => Ok(None),
+            Err(error) => Err(local(&error)),
+        }
+    }
+
     /// Ids of the commits that are here, for a server to leave out what leads to them.
     pub(super) fn tips(&self) -> Vec<String> {
         let Ok(repository) = self.open() else { return Vec::new() };
-        let tips = [IN_FORCE, FETCHED]
-            .into_iter()
-            .filter_map(|name| Some(repository.find_reference(name).ok()?.peel_to_commit().ok()?.id().to_string()));
-        tips.collect()
+        let Ok(references) = repository.references_glob(OURS) else { return Vec::new() };
+        let commits = references.filter_map(|reference| reference.ok()?.peel_to_commit().ok());
+        let tips: BTreeSet<String> = commits.map(|commit| commit.id().to_string()).collect();
+        tips.into_iter().collect()
     }
 
     /// Takes in a pack that arrives in pieces. One that breaks off leaves nothing behind.
@@ -122,19 +136,14 @@ impl Clone {
     }
 
     /// Fetches through libgit2: over SSH, or from a repository on this machine.
-    pub(super) fn fetch(
-        &self,
-        url: &str,
-        branch: Option<&str>,
-        credentials: &Credentials,
-    ) -> Result<(Oid, String), Trouble> {
+    pub(super) fn fetch(&self, url: &str, branch: Option<&str>, credentials: &Credentials) -> Result<Oid, Trouble> {
         let repository = self.open()?;
         let mut remote = repository.remote_anonymous(url).map_err(|error| away(&error))?;
         let refusal = std::sync::Mutex::new(None);
         let connection = remote.connect_auth(Direction::Fetch, Some(callbacks(url, credentials, &refusal)), None);
         let refused = || refusal.lock().ok().and_then(|mut refusal| refusal.take());
         let connection = connection.map_err(|error| refused().unwrap_or_else(|| away(&error)))?;
-        let refs: std::collections::BTreeMap<String, String> = connection
+        let refs: BTreeMap<String, String> = connection
             .list()
             .map_err(|error| away(&error))?
             .iter()
@@ -145,7 +154,7 @@ impl Clone {
         let (name, id) = pick(&refs, head.as_deref(), branch)?;
         let oid = Oid::from_str(&id).map_err(|error| away(&error))?;
         if self.has(oid) {
-            return Ok((oid, name));
+            return Ok(oid);
         }
         let mut options = FetchOptions::new();
         options.remote_callbacks(callbacks(url, credentials, &refusal)).download_tags(AutotagOption::None);
@@ -153,7 +162,7 @@ impl Clone {
         remote
             .fetch(&[spec.as_str()], Some(&mut options), None)
             .map_err(|error| refused().unwrap_or_else(|| away(&error)))?;
-        Ok((oid, name))
+        Ok(oid)
     }
 }
 

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use tokio::sync::mpsc;
 
-use super::{Credentials, Trouble};
+use super::Trouble;
+use super::options::Credentials;
 use crate::desired::remote::chain;
 
 /// Most bytes of a list of branches and tags: a million of them.

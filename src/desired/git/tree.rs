@@ -112,11 +112,16 @@ impl Reading<'_> {
 }
 
 /// The text of a file that a commit has at this path, for manifests that refer to it.
-pub(super) fn attachment(commit: &Commit<'_>, path: &str, repository: &Repository) -> Result<Arc<str>, String> {
-    let reason = |trouble: Trouble| trouble.message;
-    let root = commit.tree().map_err(|error| reason(local(&error)))?;
-    let entry = root.get_path(path.as_ref()).map_err(|_| "does not exist".to_owned())?;
-    follow(repository, &root, &entry, path).map_err(reason)?
+pub(super) fn attachment(
+    commit: &Commit<'_>,
+    path: &str,
+    repository: &Repository,
+) -> Result<Result<Arc<str>, String>, Trouble> {
+    let root = commit.tree().map_err(|error| local(&error))?;
+    match root.get_path(path.as_ref()) {
+        Ok(entry) => follow(repository, &root, &entry, path),
+        Err(_) => Ok(Err("does not exist".to_owned())),
+    }
 }
 
 /// The text of a file, or of what a symlink leads to, if that is a file of the repository.
