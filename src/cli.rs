@@ -43,6 +43,7 @@ pub mod render;
 pub mod run;
 pub mod schema;
 mod signals;
+mod sources;
 mod table;
 pub mod validate;
 

@@ -16,6 +16,7 @@
 //! - No error and no `Debug` output shows a value of a variable that could be a secret.
 
 pub mod dotenv;
+mod git;
 mod servers;
 mod values;
 mod variables;
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::{InstanceName, Settings};
+pub use git::{DEFAULT_FETCH_TIMEOUT, DEFAULT_INTERVAL, Git, Manifests, Rewritten};
 pub use servers::Servers;
 use values::Reader;
 pub use values::parse_duration;
@@ -61,8 +63,8 @@ pub struct Config {
     pub settings: Settings,
     /// Which registry holds the records.
     pub registry: RegistryKind,
-    /// `--desired`: the directory of manifests.
-    pub desired: Option<PathBuf>,
+    /// `--desired` or `--git`: where manifests come from.
+    pub manifests: Option<Manifests>,
     /// `--state-dir`.
     pub state_dir: PathBuf,
     /// `--instance`.
@@ -210,6 +212,16 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
+    /// Two settings exclude each other.
+    #[error("{one} and {other} exclude each other")]
+    Exclusive {
+        /// The one.
+        one: From,
+        /// The other.
+        other: From,
+        /// What to do.
+        hint: &'static str,
+    },
     /// A setting needs another one.
     #[error("{what} needs {missing}")]
     Missing {
@@ -232,7 +244,7 @@ impl ConfigError {
             }
             ConfigError::Invalid { hint, .. } => hint.clone(),
             ConfigError::File { .. } => "check the path and who may read the file".into(),
-            ConfigError::Missing { hint, .. } => (*hint).into(),
+            ConfigError::Exclusive { hint, .. } | ConfigError::Missing { hint, .. } => (*hint).into(),
         }
     }
 }
@@ -248,7 +260,7 @@ impl Config {
         let registry = read.registry(&settings)?;
         Ok(Config {
             registry,
-            desired: read.path("--desired", "OFOP_DESIRED"),
+            manifests: read.manifests()?,
             state_dir: read.path("--state-dir", "OFOP_STATE_DIR").unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_DIR)),
             instance: read.instance()?,
             host: read.host()?,

@@ -2,7 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+#[path = "support/repository.rs"]
+mod repository;
+
 use std::process::{Command, Output};
+
+use repository::Plant;
 
 /// `ofop` in an empty folder, with nothing in its environment.
 fn ofop(arguments: &[&str]) -> Output {
@@ -65,6 +70,10 @@ fn what_the_user_did_wrong_ends_with_2_and_a_hint() {
     for (arguments, error, hint) in [
         (vec!["plan"], "no manifests are named", "--desired DIR"),
         (vec!["plan", "--desired", "nowhere"], "nowhere", ""),
+        (vec!["plan", "--desired", ".", "--git", "/nowhere.git"], "--desired and --git exclude each other", "not from"),
+        (vec!["plan", "--desired", ".", "--branch", "main"], "--branch needs --git", "--git URL"),
+        (vec!["plan", "--git", "file:///nowhere.git"], "file:///nowhere.git: the repository cannot be reached", ""),
+        (vec!["get", "all", "--git", "https://ann:pw@git.plant/a.git"], "holds credentials", "OFOP_GIT_TOKEN_FILE"),
         (vec!["run", "--desired", ".", "--resync", "soon"], "--resync: `soon` is not a time", "30s"),
         (vec!["run", "--desired", ".", "--listen", "host"], "--listen: `host` is not an address", "127.0.0.1:8420"),
         (vec!["get", "all", "--desired", "."], "cannot see what runs", "--host"),
@@ -89,6 +98,31 @@ fn a_wrong_word_on_the_command_line_is_explained() {
     let output = ofop(&["describe", "pod/x"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("app/"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_commit_of_a_repository_is_checked_without_a_server_and_without_a_folder_for_state() {
+    let plant = Plant::new();
+    let app = |image: &str| format!("apps:\n  press:\n    uuid: PRESS\n    image: {image}\n");
+    plant.write("factory/app.yml", &app("press:1"));
+    plant.push("Press");
+    plant.write("factory/app.yml", &app("press:2").replace("image:", "imgae:"));
+    plant.push_to("Another press", "refs/heads/proposal");
+    let with = |arguments: &[&str]| {
+        let url = plant.url();
+        ofop(&[arguments, &["--git", &url, "--path", "factory", "--state-dir", "/dev/null/none"]].concat())
+    };
+    let rendered = with(&["render", "-o", "json"]);
+    assert_eq!(rendered.status.code(), Some(0), "{}", text(&rendered.stderr));
+    let rendered: serde_json::Value = serde_json::from_slice(&rendered.stdout).unwrap();
+    assert_eq!(rendered["resources"][0]["origin"]["file"], "factory/app.yml");
+    assert_eq!(with(&["validate"]).status.code(), Some(0));
+    let proposed = with(&["validate", "--revision", "proposal"]);
+    assert_eq!(proposed.status.code(), Some(2));
+    assert!(text(&proposed.stdout).contains("factory/app.yml:4:5"), "{}", text(&proposed.stdout));
+    let both = with(&["validate", "here.yml"]);
+    assert_eq!(both.status.code(), Some(2));
+    assert!(text(&both.stderr).contains("PATH and --git exclude each other"), "{}", text(&both.stderr));
 }
 
 #[test]

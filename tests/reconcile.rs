@@ -66,6 +66,19 @@ async fn an_edit_that_no_event_told_of_is_found_by_the_timer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn only_a_person_who_asks_has_the_source_look_for_something_new() {
+    let world = world_of(20, &["ONE"]);
+    let operator = world.start();
+    world.settled().await;
+    sleep(seconds(100)).await;
+    assert!(world.source.loads() > 3, "{} loads", world.source.loads());
+    assert_eq!(world.source.refreshes(), 0);
+    operator.tell(Command::Reconcile { confirm_prune: false }).await;
+    sleep(seconds(1)).await;
+    assert_eq!(world.source.refreshes(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_changes_at_once_are_few_passes() {
     let world = world_of(3, &["ONE"]);
     let _operator = world.start();

@@ -6,14 +6,14 @@ use std::time::Duration;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::args::{ConvergeArgs, PRUNING, PruneArgs};
+use super::args::{ConvergeArgs, PRUNING, PruneArgs, RevisionArgs};
 use super::context::Context;
+use super::manifests::Manifests;
 use super::progress::Progress;
 use super::{CliError, Exit, manifests, parts, problems, signals};
 use crate::clock::SystemClock;
 use crate::compile::Compiler;
 use crate::config::parse_duration;
-use crate::model::Desired;
 use crate::plan::Policy;
 use crate::reconcile::{self, ConvergeOptions, ConvergeReport, Ending};
 use crate::report::Report;
@@ -21,9 +21,12 @@ use crate::report::Report;
 /// `apply`.
 #[derive(Debug, Args)]
 pub struct ApplyArgs {
-    /// Only what these files and directories describe [default: everything in --desired]
+    /// Only what these files and directories describe [default: everything in --desired or --git]
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+    /// Which commit.
+    #[command(flatten)]
+    pub revision: RevisionArgs,
     /// Wait until everything is in sync and healthy
     #[arg(long)]
     pub wait: bool,
@@ -57,14 +60,14 @@ pub struct DownArgs {
 /// # Errors
 /// When it cannot begin.
 pub(super) async fn apply(args: &ApplyArgs, context: &Context) -> Result<Exit, CliError> {
-    let desired = checked(context, &args.paths).await?;
+    let manifests = checked(context, &args.paths).await?;
     let mut policy = parts::policy(context);
     policy.prune_confirmed = args.confirm_prune;
     if !args.paths.is_empty() {
-        policy.scope = Some(desired.resources.keys().cloned().collect());
+        policy.scope = Some(manifests.desired.resources.keys().cloned().collect());
     }
     let until = ConvergeOptions { wait: args.wait, timeout: timeout(&args.timeout)?, ..ConvergeOptions::default() };
-    let report = converge(context, &args.paths, policy, until).await?;
+    let report = converge(context, manifests, policy, until).await?;
     let goal = if args.wait { "in sync and healthy" } else { "in sync" };
     conclude(context, &report, report.resources.len(), goal)
 }
@@ -74,26 +77,27 @@ pub(super) async fn apply(args: &ApplyArgs, context: &Context) -> Result<Exit, C
 /// # Errors
 /// When it cannot begin.
 pub(super) async fn down(args: &DownArgs, context: &Context) -> Result<Exit, CliError> {
-    let desired = checked(context, &args.paths).await?;
+    let manifests = checked(context, &args.paths).await?;
     let mut policy = parts::policy(context);
-    policy.remove = desired.resources.keys().cloned().collect();
+    policy.remove = manifests.desired.resources.keys().cloned().collect();
     policy.scope = Some(policy.remove.clone());
     let until = ConvergeOptions { wait: false, timeout: timeout(&args.timeout)?, ..ConvergeOptions::default() };
     let requested = policy.remove.len();
-    let report = converge(context, &args.paths, policy, until).await?;
+    let report = converge(context, manifests, policy, until).await?;
     // What is wholly gone is in the report no more.
     conclude(context, &report, requested, "gone")
 }
 
 /// The manifests, which must not be wholly wrong: a person waits, so that what is wrong is shown first. What
 /// is valid is converged all the same, as the daemon would.
-async fn checked(context: &Context, paths: &[PathBuf]) -> Result<std::sync::Arc<Desired>, CliError> {
-    let desired = manifests::compile(context, paths).await?;
+async fn checked(context: &Context, paths: &[PathBuf]) -> Result<Manifests, CliError> {
+    let manifests = manifests::read(context, paths).await?;
+    let desired = &manifests.desired;
     problems::show(&desired.problems, &context.output);
     if desired.resources.is_empty() && desired.errors() > 0 {
         return Err(CliError::usage("no file is valid", "mend what is shown above; `ofop validate` checks again"));
     }
-    Ok(desired)
+    Ok(manifests)
 }
 
 fn timeout(text: &str) -> Result<Duration, CliError> {
@@ -104,14 +108,14 @@ fn timeout(text: &str) -> Result<Duration, CliError> {
 
 async fn converge(
     context: &Context,
-    paths: &[PathBuf],
+    manifests: Manifests,
     policy: Policy,
     until: ConvergeOptions,
 ) -> Result<ConvergeReport, CliError> {
     let config = &context.config;
     let report = Report::new(config.instance.clone());
     let parts = reconcile::Parts {
-        loader: parts::loader_at_once(context, manifests::paths(context, paths)?),
+        loader: manifests.loader,
         compiler: Compiler::new(config.settings.clone()),
         platform: parts::platform(context)?,
         registry: parts::registry(context)?,

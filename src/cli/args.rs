@@ -40,13 +40,13 @@ variables (KAFKA_BROKER, KSQLDB_URL, OPENFACTORY_…) keep their names and meani
 Exit codes: 0 done, 1 plan found something to do, 2 it could not be done, 3 some resources failed,
 130 stopped by a signal before it was done.";
 
-/// Keeps an OpenFactory cluster in the state that a directory of YAML describes.
+/// Keeps an OpenFactory cluster in the state that a directory or git repository of YAML describes.
 #[derive(Debug, Parser)]
 #[command(
     name = "ofop",
     version,
     about,
-    long_about = "Keeps an OpenFactory cluster in the state that a directory of YAML describes.\n\n\
+    long_about = "Keeps an OpenFactory cluster in the state that a directory or git repository of YAML describes.\n\n\
         It reads the `apps:` and `devices:` files of OpenFactory's own command line, compares them with the \
         services that run on Docker Swarm and with the assets that are registered, and converges: it deploys, \
         updates and tears down, and puts back what somebody changed by hand.",
@@ -69,6 +69,23 @@ pub struct GlobalArgs {
     /// Directory whose *.yml and *.yaml files are the desired state [env: OFOP_DESIRED]
     #[arg(long, value_name = "DIR", global = true, help_heading = MANIFESTS)]
     pub desired: Option<PathBuf>,
+    /// Git repository whose *.yml and *.yaml files are the desired state: https://…, ssh://…, user@host:path, a path
+    /// [env: OFOP_GIT_URL]
+    #[arg(long, value_name = "URL", global = true, help_heading = MANIFESTS)]
+    pub git: Option<String>,
+    /// Branch or tag of the repository [env: OFOP_GIT_BRANCH] [default: its default branch]
+    #[arg(long, value_name = "BRANCH", global = true, help_heading = MANIFESTS)]
+    pub branch: Option<String>,
+    /// Folder of the repository [env: OFOP_GIT_PATH] [default: all of it]
+    #[arg(long, value_name = "PATH", global = true, help_heading = MANIFESTS)]
+    pub path: Option<String>,
+    /// Allowed-signers file: only commits that one of these keys signed come into force
+    /// [env: OFOP_GIT_VERIFY_SIGNATURES]
+    #[arg(long, value_name = "FILE", global = true, help_heading = MANIFESTS)]
+    pub verify_signatures: Option<PathBuf>,
+    /// What to do when the branch's history was rewritten [env: OFOP_GIT_REWRITTEN] [default: follow]
+    #[arg(long, value_name = "follow|refuse", global = true, help_heading = MANIFESTS)]
+    pub git_rewritten: Option<String>,
     /// Dotenv file with settings and `${VARIABLES}` [default: .ofaenv if it exists]
     #[arg(long, value_name = "FILE", global = true, help_heading = MANIFESTS)]
     pub env_file: Option<PathBuf>,
@@ -84,7 +101,7 @@ pub struct GlobalArgs {
     /// Whose objects are ours; two operators on one cluster need two names [env: OFOP_INSTANCE] [default: default]
     #[arg(long, value_name = "NAME", global = true, help_heading = CLUSTER)]
     pub instance: Option<String>,
-    /// Where the embedded registry lives [env: OFOP_STATE_DIR] [default: .ofop]
+    /// Where the embedded registry and clones of git repositories live [env: OFOP_STATE_DIR] [default: .ofop]
     #[arg(long, value_name = "DIR", global = true, help_heading = CLUSTER)]
     pub state_dir: Option<PathBuf>,
     /// When to use colours; NO_COLOR is honoured
@@ -135,6 +152,11 @@ pub enum Command {
 Examples:
   ofop run --desired desired/
   ofop run --desired /etc/openfactory --listen 0.0.0.0:8420 --log-format json
+  ofop run --git https://git.example/plant.git --branch live --path factory
+
+A repository is fetched at each --interval and on `ofop reconcile`. Credentials come from OFOP_GIT_TOKEN_FILE (or
+OFOP_GIT_TOKEN) and OFOP_GIT_USER, for SSH from OFOP_GIT_SSH_KEY, OFOP_GIT_SSH_PASSPHRASE_FILE (or
+OFOP_GIT_SSH_PASSPHRASE) and OFOP_GIT_KNOWN_HOSTS; never from the command line.
 
 SIGTERM or Ctrl-C lets the calls in flight finish, then ends with 0; a second one ends at once.
 The address serves /healthz, /readyz, /metrics and /api/v1/resources.")]
@@ -162,6 +184,7 @@ Examples:
   ofop plan --desired desired/
   ofop plan --desired desired/ -o json
   ofop plan desired/app_press.yml         only what this file describes
+  ofop plan --git https://git.example/plant.git --revision new-press
 
 Exit code 0 when there is nothing to do, 1 when there is, 2 when it cannot be told.")]
     Plan(PlanArgs),
@@ -171,6 +194,7 @@ Examples:
   ofop apply --desired desired/ --wait
   ofop apply desired/app_press.yml        only what this file describes; removes nothing else
   ofop apply --desired desired/ --confirm-prune
+  ofop apply --git https://git.example/plant.git --revision 3f9c2d1
 
 Exit code 0 when everything was converged, 2 when it could not begin, 3 when some resources failed.")]
     Apply(ApplyArgs),
@@ -254,6 +278,15 @@ pub enum TextOrJson {
     Json,
 }
 
+/// Which commit a command looks at.
+#[derive(Debug, Args)]
+pub struct RevisionArgs {
+    /// Commit, branch or tag of the --git repository to look at instead of the branch's newest commit. A commit is
+    /// found by whatever branch, tag or pull request points to it, else in the history of --branch
+    #[arg(long, value_name = "REV", help_heading = MANIFESTS)]
+    pub revision: Option<String>,
+}
+
 /// What `run` and `apply` share.
 #[derive(Debug, Args)]
 pub struct ConvergeArgs {
@@ -291,15 +324,23 @@ impl Cli {
             Command::Run(args) => {
                 put(&mut flags, "--listen", args.listen.as_ref());
                 put(&mut flags, "--resync", args.resync.as_ref());
+                put(&mut flags, "--interval", args.interval.as_ref());
                 put_path(&mut flags, "--token-file", args.token_file.as_ref());
                 args.converge.add(&mut flags);
                 args.prune.add(&mut flags);
             }
             Command::Apply(args) => {
+                args.revision.add(&mut flags);
                 args.converge.add(&mut flags);
                 args.prune.add(&mut flags);
             }
-            Command::Plan(args) => args.prune.add(&mut flags),
+            Command::Plan(args) => {
+                args.revision.add(&mut flags);
+                args.prune.add(&mut flags);
+            }
+            Command::Validate(ValidateArgs { revision, .. }) | Command::Render(RenderArgs { revision, .. }) => {
+                revision.add(&mut flags);
+            }
             Command::Describe(DescribeArgs { daemon, .. })
             | Command::Events(EventsArgs { daemon, .. })
             | Command::Reconcile(ReconcileArgs { daemon, .. })
@@ -308,9 +349,7 @@ impl Cli {
                 put(&mut flags, "--address", daemon.address.as_ref());
                 put_path(&mut flags, "--token-file", daemon.token_file.as_ref());
             }
-            Command::Validate(_)
-            | Command::Render(_)
-            | Command::Registry(_)
+            Command::Registry(_)
             | Command::Down(_)
             | Command::Get(_)
             | Command::Schema(_)
@@ -323,12 +362,23 @@ impl Cli {
 impl GlobalArgs {
     fn add(&self, flags: &mut Flags) {
         put_path(flags, "--desired", self.desired.as_ref());
+        put(flags, "--git", self.git.as_ref());
+        put(flags, "--branch", self.branch.as_ref());
+        put(flags, "--path", self.path.as_ref());
+        put_path(flags, "--verify-signatures", self.verify_signatures.as_ref());
+        put(flags, "--git-rewritten", self.git_rewritten.as_ref());
         put(flags, "--platform", self.platform.as_ref());
         put(flags, "--registry", self.registry.as_ref());
         put(flags, "--host", self.host.as_ref());
         put(flags, "--instance", self.instance.as_ref());
         put_path(flags, "--state-dir", self.state_dir.as_ref());
         put(flags, "--log-format", self.log_format.as_ref());
+    }
+}
+
+impl RevisionArgs {
+    fn add(&self, flags: &mut Flags) {
+        put(flags, "--revision", self.revision.as_ref());
     }
 }
 

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::context::Context;
-use super::{CliError, Exit, manifests, parts, signals};
+use super::{CliError, Exit, parts, signals};
 use crate::clock::SystemClock;
 use crate::compile::Compiler;
 use crate::http::{self, Token};
@@ -25,7 +25,8 @@ const COMMANDS: usize = 64;
 /// engine that does not answer is no reason: it is looked for again and again.
 pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
     let config = &context.config;
-    let paths = manifests::paths(context, &[])?;
+    let loader = parts::loader_watching(context)?;
+    let source = Arc::clone(loader.source());
     let listener =
         TcpListener::bind(config.listen).await.map_err(|source| CliError::Listen { address: config.listen, source })?;
     let address = listener.local_addr().unwrap_or(config.listen);
@@ -40,7 +41,7 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
     let report = Report::new(config.instance.clone());
     let (sender, commands) = mpsc::channel(COMMANDS);
     let parts = reconcile::Parts {
-        loader: parts::loader_watching(context, paths.clone()),
+        loader,
         compiler: Compiler::new(config.settings.clone()),
         platform: parts::platform(context)?,
         registry: parts::registry(context)?,
@@ -55,7 +56,7 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
     signals::cancel_on_signal(stop.clone());
     info!(
         version = env!("CARGO_PKG_VERSION"),
-        desired = %paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(","),
+        desired = source.shown(),
         platform = config.settings.platform.as_str(),
         registry = config.registry.as_str(),
         instance = %config.instance,

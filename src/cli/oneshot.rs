@@ -41,7 +41,7 @@ impl OneShot {
     /// # Errors
     /// When a path cannot be read, or the state directory cannot be used.
     pub(super) async fn open(context: &Context, given: &[PathBuf]) -> Result<Self, CliError> {
-        let desired = manifests::compile(context, given).await?;
+        let desired = manifests::read(context, given).await?.desired;
         let mut policy = parts::policy(context);
         if !given.is_empty() {
             policy.scope = Some(desired.resources.keys().cloned().collect());

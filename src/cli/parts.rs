@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::CliError;
 use super::adapters::{AnyPlatform, AnyRegistry};
 use super::context::Context;
+use super::sources::{AnySource, Use};
 use crate::clock::SystemClock;
 use crate::config::{Config, RegistryKind};
-use crate::desired::directory::{self, DirectorySource};
 use crate::desired::remote::RemoteOptions;
 use crate::desired::{Loader, LoaderOptions};
 use crate::model::PlatformKind;
@@ -52,15 +52,20 @@ pub(super) fn options(context: &Context, policy: Policy) -> reconcile::Options {
     }
 }
 
-/// A reader of the manifests at these paths that answers with what is there now.
-pub(super) fn loader_at_once(context: &Context, paths: Vec<PathBuf>) -> Loader<DirectorySource> {
-    Loader::new(DirectorySource::new(paths, directory::Options::at_once()), loader_options(context))
+/// A reader of the manifests at these paths, or where the configuration says, that answers with what is there now.
+///
+/// # Errors
+/// As [`AnySource::new`].
+pub(super) fn loader_at_once(context: &Context, given: &[PathBuf]) -> Result<Loader<AnySource>, CliError> {
+    Ok(Loader::new(AnySource::new(context, given, Use::Once)?, loader_options(context)))
 }
 
-/// A reader of the manifests at these paths that takes a change once it has lasted.
-pub(super) fn loader_watching(context: &Context, paths: Vec<PathBuf>) -> Loader<DirectorySource> {
-    let options = directory::Options::watching(context.config.resync);
-    Loader::new(DirectorySource::new(paths, options), loader_options(context).watching())
+/// A reader of the configured manifests that takes a change once it has lasted.
+///
+/// # Errors
+/// As [`AnySource::new`].
+pub(super) fn loader_watching(context: &Context) -> Result<Loader<AnySource>, CliError> {
+    Ok(Loader::new(AnySource::new(context, &[], Use::Watch)?, loader_options(context).watching()))
 }
 
 fn loader_options(context: &Context) -> LoaderOptions {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::args::{PruneArgs, TextOrJson};
+use super::args::{PruneArgs, RevisionArgs, TextOrJson};
 use super::context::Context;
 use super::oneshot::OneShot;
 use super::{CliError, Exit, problems};
@@ -13,9 +13,12 @@ use crate::plan::{ShowSecrets, TextOptions, to_json, to_text};
 /// `plan`.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// Only what these files and directories describe [default: everything in --desired]
+    /// Only what these files and directories describe [default: everything in --desired or --git]
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+    /// Which commit.
+    #[command(flatten)]
+    pub revision: RevisionArgs,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     pub output: TextOrJson,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::args::RevisionArgs;
 use super::context::Context;
 use super::{CliError, Exit, manifests, problems};
 use crate::render;
@@ -13,9 +14,12 @@ use crate::render;
 /// `render`.
 #[derive(Debug, Args)]
 pub struct RenderArgs {
-    /// Files and directories [default: --desired]
+    /// Files and directories [default: --desired or --git]
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+    /// Which commit.
+    #[command(flatten)]
+    pub revision: RevisionArgs,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     pub output: RenderFormat,
@@ -36,7 +40,7 @@ pub enum RenderFormat {
 /// # Errors
 /// When a path cannot be read at all.
 pub(super) async fn run(args: &RenderArgs, context: &Context) -> Result<Exit, CliError> {
-    let desired = manifests::compile(context, &args.paths).await?;
+    let desired = manifests::read(context, &args.paths).await?.desired;
     let value = render::render(&desired, context.config.settings.platform);
     match args.output {
         RenderFormat::Json => context.output.json(&value)?,

@@ -15,6 +15,9 @@ pub struct RunArgs {
     /// How often to compare everything, events aside [env: OFOP_RESYNC] [default: 30s]
     #[arg(long, value_name = "TIME", help_heading = DAEMON)]
     pub resync: Option<String>,
+    /// How often to fetch from the --git repository [env: OFOP_GIT_INTERVAL] [default: 60s]
+    #[arg(long, value_name = "TIME", help_heading = DAEMON)]
+    pub interval: Option<String>,
     /// File with the token that POST requests must bear [env: OFOP_TOKEN_FILE, or OFOP_TOKEN for the token itself]
     #[arg(long, value_name = "FILE", help_heading = DAEMON)]
     pub token_file: Option<PathBuf>,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::args::TextOrJson;
+use super::args::{RevisionArgs, TextOrJson};
 use super::context::Context;
 use super::manifests;
 use super::{CliError, Exit, problems};
@@ -14,9 +14,12 @@ use crate::model::Problem;
 /// `validate`.
 #[derive(Debug, Args)]
 pub struct ValidateArgs {
-    /// Files and directories [default: --desired]
+    /// Files and directories [default: --desired or --git]
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+    /// Which commit.
+    #[command(flatten)]
+    pub revision: RevisionArgs,
     /// How to print problems
     #[arg(short, long, value_enum, default_value_t)]
     pub output: TextOrJson,
@@ -35,7 +38,7 @@ struct Verdict<'a> {
 /// # Errors
 /// When a path cannot be read at all.
 pub(super) async fn run(args: &ValidateArgs, context: &Context) -> Result<Exit, CliError> {
-    let desired = manifests::compile(context, &args.paths).await?;
+    let desired = manifests::read(context, &args.paths).await?.desired;
     let valid = desired.errors() == 0;
     match args.output {
         TextOrJson::Text => {

@@ -72,7 +72,7 @@ impl Reader<'_> {
     }
 
     /// A text from a variable, or from a file that another variable names.
-    fn secret(&self, name: &'static str, file: Option<&'static str>) -> Result<Option<Secret>, ConfigError> {
+    pub(super) fn secret(&self, name: &'static str, file: Option<&'static str>) -> Result<Option<Secret>, ConfigError> {
         if let Some(found) = file.and_then(|file| self.variable(file)) {
             let path = PathBuf::from(found.text);
             return match std::fs::read_to_string(&path) {

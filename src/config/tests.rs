@@ -114,3 +114,103 @@ fn the_daemon_is_looked_for_where_it_listens_unless_told() {
     assert_eq!(address(&[("OFOP_LISTEN", ":9000"), ("OFOP_ADDRESS", "http://ops:80/")]), "ops:80");
     assert!(load(&[("--address", "ops")], &[], "").is_err());
 }
+
+fn git(flags: &[(&'static str, &str)], environment: &[(&str, &str)]) -> Result<Git, ConfigError> {
+    match load(flags, environment, "")?.manifests {
+        Some(Manifests::Git(git)) => Ok(*git),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn manifests_come_from_a_directory_or_a_repository_and_the_stronger_word_wins() {
+    let place = |flags: &[(&'static str, &str)], environment: &[(&str, &str)], file: &str| {
+        load(flags, environment, file).map(|config| match config.manifests {
+            Some(Manifests::Directory(path)) => path.display().to_string(),
+            Some(Manifests::Git(git)) => git.url,
+            None => String::new(),
+        })
+    };
+    let (url, other) = ("https://git.plant/a.git", "ssh://git@git.plant/b.git");
+    assert_eq!(place(&[], &[], "").unwrap(), "");
+    assert_eq!(place(&[("--git", url)], &[("OFOP_DESIRED", "dir")], "").unwrap(), url);
+    assert_eq!(place(&[("--desired", "dir")], &[("OFOP_GIT_URL", url)], "").unwrap(), "dir");
+    assert_eq!(place(&[], &[("OFOP_GIT_URL", url)], "OFOP_DESIRED=dir").unwrap(), url);
+    assert_eq!(place(&[("--git", other)], &[("OFOP_GIT_URL", url)], "").unwrap(), other);
+    let error = place(&[("--desired", "dir"), ("--git", url)], &[], "").unwrap_err();
+    assert_eq!(error.to_string(), "--desired and --git exclude each other");
+    let error = place(&[], &[("OFOP_DESIRED", "dir"), ("OFOP_GIT_URL", url)], "").unwrap_err();
+    assert_eq!(error.to_string(), "OFOP_DESIRED and OFOP_GIT_URL exclude each other");
+    for flag in ["--branch", "--path", "--interval", "--revision", "--verify-signatures", "--git-rewritten"] {
+        let error = place(&[("--desired", "dir"), (flag, "x")], &[("OFOP_GIT_URL", url)], "").unwrap_err();
+        assert_eq!(error.to_string(), format!("{flag} needs --git"));
+    }
+}
+
+#[test]
+fn a_repository_is_reached_as_the_settings_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (token, passphrase) = (file("token", "t0ken\n"), file("passphrase", "p4ss\n"));
+    let flags = [("--git", "https://git.plant/a.git"), ("--branch", "live"), ("--path", "factory/")];
+    let git = git(
+        &flags,
+        &[
+            ("OFOP_GIT_BRANCH", "main"),
+            ("OFOP_GIT_INTERVAL", "5m"),
+            ("OFOP_GIT_REWRITTEN", "refuse"),
+            ("OFOP_GIT_VERIFY_SIGNATURES", "signers"),
+            ("OFOP_GIT_USER", "ofop"),
+            ("OFOP_GIT_TOKEN_FILE", &token),
+            ("OFOP_GIT_SSH_KEY", "key"),
+            ("OFOP_GIT_SSH_PASSPHRASE_FILE", &passphrase),
+            ("HOME", "/home/ofop"),
+        ],
+    )
+    .unwrap();
+    assert_eq!((git.branch.as_deref(), git.path.as_str(), git.by_flag), (Some("live"), "factory", true));
+    assert_eq!((git.interval, git.timeout), (Duration::from_secs(300), DEFAULT_FETCH_TIMEOUT));
+    assert_eq!((git.rewritten, git.allowed_signers), (Rewritten::Refuse, Some("signers".into())));
+    assert_eq!((git.user.as_deref(), git.token_file), (Some("ofop"), Some(token.into())));
+    assert_eq!(git.ssh_passphrase.as_ref().map(Secret::expose), Some("p4ss"));
+    assert_eq!(git.known_hosts, Some("/home/ofop/.ssh/known_hosts".into()));
+}
+
+#[test]
+fn a_password_in_a_url_is_taken_from_a_variable_and_refused_on_the_command_line() {
+    let url = "https://ann:p4ss%2Dsentinel@git.plant/a.git";
+    let taken = git(&[], &[("OFOP_GIT_URL", url)]).unwrap();
+    assert_eq!((taken.url.as_str(), taken.user.as_deref()), ("https://git.plant/a.git", Some("ann")));
+    assert_eq!(taken.token.as_ref().map(Secret::expose), Some("p4ss-sentinel"));
+    assert!(!format!("{taken:?}").contains("sentinel"));
+    for url in [url, "https://t0ken-sentinel@git.plant/a.git", "ssh://git:p4ss-sentinel@git.plant/a.git"] {
+        let error = git(&[("--git", url)], &[]).unwrap_err();
+        assert!(!format!("{error} {error:?} {}", error.hint()).contains("sentinel"), "{error}");
+        assert!(error.hint().contains("OFOP_GIT_"), "{}", error.hint());
+    }
+}
+
+#[test]
+fn a_repository_that_cannot_be_meant_is_refused() {
+    for (flag, text, reason) in [
+        ("--git", "http://git.plant/a.git", "without encryption"),
+        ("--git", "git://git.plant/a.git", "without encryption"),
+        ("--git", "ext::sh -c true", "not supported"),
+        ("--git", "ftp://git.plant/a.git", "not supported"),
+        ("--path", "../secrets", "no path inside the repository"),
+        ("--path", "/etc", "no path inside the repository"),
+        ("--interval", "10ms", "shorter than 1s"),
+        ("--git-rewritten", "maybe", "neither follow nor refuse"),
+    ] {
+        let flags = [("--git", "https://git.plant/a.git"), (flag, text)];
+        let flags = if flag == "--git" { &flags[1..] } else { &flags[..] };
+        let error = git(flags, &[]).unwrap_err();
+        assert!(error.to_string().contains(reason), "{text}: {error}");
+    }
+    assert_eq!(git(&[("--git", "git@git.plant:a.git")], &[]).unwrap().url, "git@git.plant:a.git");
+    assert!(git(&[("--git", "hub/a.git")], &[]).unwrap().url.starts_with('/'));
+}

@@ -37,7 +37,7 @@ impl Reader<'_> {
     }
 
     /// The text of a flag, else of a variable.
-    fn setting(&self, flag: &'static str, name: &'static str) -> Option<Found> {
+    pub(super) fn setting(&self, flag: &'static str, name: &'static str) -> Option<Found> {
         match self.flags.get(flag) {
             Some(text) => Some(Found { text: text.clone(), from: From::Flag(flag) }),
             None => self.variable(name),

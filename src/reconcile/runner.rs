@@ -53,6 +53,7 @@ pub(super) enum Turn {
 /// The loop's state.
 pub(super) struct Runner<S, P, R, C> {
     manifests: Manifests<S>,
+    source: Arc<S>,
     source_changes: BoxStream<'static, ()>,
     platform: Arc<P>,
     platform_events: BoxStream<'static, ()>,
@@ -96,6 +97,7 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         let mut pending = Pending::default();
         pending.add(Trigger::Started, now);
         let mut runner = Runner {
+            source: Arc::clone(loader.source()),
             source_changes: loader.changes().fuse().boxed(),
             platform_events: platform.events().fuse().boxed(),
             registry_events: registry.events().fuse().boxed(),
@@ -363,6 +365,7 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         match command {
             Command::Reconcile { .. } => {
                 self.retries.forgive_all();
+                self.source.refresh();
                 self.manifests.load();
             }
             Command::Suspend(resource) => {

@@ -24,6 +24,7 @@ struct State {
     error: Option<String>,
     hangs: bool,
     loads: u64,
+    refreshes: u64,
 }
 
 #[derive(Debug)]
@@ -108,6 +109,11 @@ impl FakeSource {
         self.state().loads
     }
 
+    /// How often it was asked to look for something new.
+    pub fn refreshes(&self) -> u64 {
+        self.state().refreshes
+    }
+
     /// Tells that something may have changed.
     pub fn tell(&self) {
         self.changed.send_modify(|count| *count += 1);
@@ -145,6 +151,10 @@ impl Source for FakeSource {
 
     fn changes(&self) -> impl Stream<Item = ()> + Send + 'static {
         super::hints(&self.changed)
+    }
+
+    fn refresh(&self) {
+        self.state().refreshes += 1;
     }
 
     async fn attachment(&self, _manifest: &str, path: &str) -> Result<Arc<str>, String> {

@@ -28,6 +28,7 @@ pub const TOKEN: &str = "token-for-tests-0123456789";
 pub struct Operator {
     folder: tempfile::TempDir,
     host: String,
+    variables: Vec<(String, String)>,
     daemon: Option<Child>,
 }
 
@@ -36,7 +37,12 @@ impl Operator {
     pub fn new(host: &str) -> Operator {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("desired")).unwrap();
-        Operator { folder, host: host.into(), daemon: None }
+        Operator { folder, host: host.into(), variables: Vec::new(), daemon: None }
+    }
+
+    /// Sets a variable for whatever runs from now on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.variables.push((name.into(), value.into()));
     }
 
     /// The folder; `desired/` and `log` lie in it.
@@ -73,6 +79,7 @@ impl Operator {
             .env("OFOP_DESIRED", "desired")
             .env("OFOP_TOKEN", TOKEN)
             .env("OFOP_RESYNC", "2s")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         if let Some(address) = self.address() {
             command.env("OFOP_ADDRESS", address);
