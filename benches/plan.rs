@@ -133,7 +133,12 @@ fn observed() -> Observed {
         let record = record(at);
         registry.records.insert(record.id(), Arc::new(ObservedRecord { record, owner }));
     }
-    Observed { at: Duration::from_secs(60), platform: Some(Arc::new(platform)), registry: Some(Arc::new(registry)) }
+    Observed {
+        at: Duration::from_secs(60),
+        platform: Some(Arc::new(platform)),
+        registry: Some(Arc::new(registry)),
+        registry_stands_in: false,
+    }
 }
 
 fn policy() -> Policy {
@@ -191,6 +196,7 @@ fn planning(criterion: &mut Criterion) {
             ..PlatformSnapshot::default()
         })),
         registry: Some(Arc::new(RegistrySnapshot { complete: true, ..RegistrySnapshot::default() })),
+        registry_stands_in: false,
     };
     criterion.bench_function("plan: all of 10,000 apps are new", |bencher| {
         bencher.iter(|| black_box(plan(&desired, &nothing, &policy, &Memory::default())));

@@ -111,6 +111,7 @@ impl Operator {
             at: self.clock.now(),
             platform: Some(self.platform.observe(&BTreeSet::new()).await.unwrap()),
             registry: Some(self.registry.observe().await.unwrap()),
+            registry_stands_in: false,
         };
         let plan = plan(desired, &observed, &self.policy, &self.memory);
         self.memory.learn(desired, &observed, &plan);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ofop::model::{Command, Health, ResourceId, StepVerb, Sync};
 use ofop::reconcile::{ConvergeOptions, ConvergeReport, Ending, Happening, Options, converge};
+use ofop::report::status::PartState;
 use ofop::testing::{FakeSwarm, Fault, World, app};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -107,6 +108,48 @@ async fn a_hanging_registry_holds_up_no_repair() {
     operator.crash().await;
     let _operator = world.start();
     world.settled().await;
+}
+
+/// Reads that take longer than a pass waits, for ever and at each look, change nothing of what is said.
+#[tokio::test(start_paused = true)]
+async fn a_slow_registry_neither_flickers_nor_keeps_anything_from_going() {
+    let world = world_of(4, &["ONE", "TWO"]);
+    world.registry.slow(seconds(3));
+    let operator = world.start();
+    world.settled().await;
+    sleep(seconds(30)).await;
+    for _ in 0..3000 {
+        sleep(Duration::from_millis(100)).await;
+        let status = operator.report.status();
+        assert_eq!((status.registry.state, status.summary.synced), (PartState::Up, 2), "{:?}", status.registry);
+        assert!(operator.report.metrics().contains("ofop_registry_up 1"));
+    }
+    assert!(world.registry.reads() > 10, "it is read at each look: {} times", world.registry.reads());
+
+    // Removals still come to their end, and never on what merely stands in.
+    world.source.remove("TWO.yml");
+    world.settled().await;
+    let began = world.registry.calls().iter().map(|call| (call.verb, call.at)).collect::<Vec<_>>();
+    let taken = began.iter().filter(|(verb, _)| *verb != StepVerb::Register).count();
+    assert_eq!(taken, 2, "{began:?}");
+    assert_eq!(operator.report.status().registry.state, PartState::Up);
+    operator.crash().await;
+
+    // One that gets slower than can be waited for is out of reach, and one that has never answered is not known.
+    world.registry.slow(seconds(60));
+    let operator = world.start();
+    sleep(seconds(10)).await;
+    assert_eq!(operator.report.status().registry.state, PartState::Unknown);
+    sleep(seconds(35)).await;
+    assert_eq!(operator.report.status().registry.state, PartState::Down);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_registry_is_waited_for_by_apply() {
+    let world = world_of(6, &["ONE"]);
+    world.registry.slow(seconds(6));
+    let (report, _) = once(&world, world.options.clone(), ConvergeOptions::default()).await;
+    assert!(report.is_success(), "{report:?}");
 }
 
 #[tokio::test(start_paused = true)]

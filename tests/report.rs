@@ -267,6 +267,7 @@ fn the_status_needs_no_daemon() {
         at: Duration::ZERO,
         platform: factory.platform.clone().map(Into::into),
         registry: factory.registry.clone().map(Into::into),
+        registry_stands_in: false,
     };
     let status = Status::of(&instance(), factory.wall(), &factory.desired, &observed, factory.plan.as_ref());
     let press = status.get(&app("PRESS-7")).unwrap();

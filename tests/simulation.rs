@@ -58,6 +58,9 @@ impl Schedule {
         let world = World::new(seed);
         let mut rng = Rng::new(seed);
         world.registry.lag(Duration::from_millis(rng.below(5_000)));
+        if rng.chance(30) {
+            world.registry.slow(Duration::from_millis(rng.below(6_000)));
+        }
         world.swarm.latency(Duration::from_millis(rng.below(300)));
         Schedule { world, operator: None, rng, story: Vec::new() }
     }

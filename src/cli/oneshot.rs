@@ -70,7 +70,12 @@ impl OneShot {
             .collect();
         let platform = self.platform.observe(&follow).await.map_err(CliError::Platform)?; // I/O
         let registry = self.registry.observe().await.map_err(CliError::Registry)?; // I/O
-        let observed = Observed { at: self.clock.now(), platform: Some(platform), registry: Some(registry) };
+        let observed = Observed {
+            at: self.clock.now(),
+            platform: Some(platform),
+            registry: Some(registry),
+            registry_stands_in: false,
+        };
         let plan = plan::plan(&self.desired, &observed, &self.policy, &Memory::default()); // pure
         Ok(Look { desired: Arc::clone(&self.desired), observed, plan })
     }

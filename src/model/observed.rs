@@ -19,6 +19,9 @@ pub struct Observed {
     pub platform: Option<Arc<PlatformSnapshot>>,
     /// Records; `None` when they could not be read, in which case nothing is planned for them.
     pub registry: Option<Arc<RegistrySnapshot>>,
+    /// The records are those of an earlier sighting, which stand in for a read that is under way: no record is taken
+    /// away on them.
+    pub registry_stands_in: bool,
 }
 
 /// Services and tasks at one moment.

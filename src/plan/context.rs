@@ -26,6 +26,8 @@ pub(super) struct Context<'a> {
     pub(super) at: Duration,
     pub(super) platform: Option<&'a PlatformSnapshot>,
     pub(super) registry: Option<&'a RegistrySnapshot>,
+    /// A newer read of the registry is under way.
+    pub(super) registry_stands_in: bool,
     coordinators: [OnceCell<Coordinator>; 2],
 }
 
@@ -39,6 +41,7 @@ impl<'a> Context<'a> {
             at: observed.at,
             platform: observed.platform.as_deref(),
             registry: observed.registry.as_deref(),
+            registry_stands_in: observed.registry_stands_in,
             coordinators: Default::default(),
         }
     }

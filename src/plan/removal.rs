@@ -280,7 +280,9 @@ impl Remover<'_> {
             .block
             .clone()
             .or_else(|| (!registry.complete).then_some(PruneBlock::IncompleteObservation))
-            .map(Wait::Prune);
+            .map(Wait::Prune)
+            // a newer read is under way: what it sees is what counts
+            .or_else(|| self.context.registry_stands_in.then_some(Wait::SecondSighting));
         let (coordinated, rest): (Vec<_>, Vec<_>) =
             records.iter().partition(|(id, _)| matches!(id, RecordId::CoordinatorDevice(_)));
         let mut rows_left = false;

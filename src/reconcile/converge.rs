@@ -187,6 +187,9 @@ impl Course {
         if runner.is_busy() {
             return false;
         }
+        if passed.awaits_registry {
+            return false;
+        }
         if passed.platform_error.is_some() || passed.registry_error.is_some() {
             self.blind += 1;
             if self.blind >= BLIND_LOOKS {

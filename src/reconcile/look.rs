@@ -1,8 +1,9 @@
 //! Reading both sides.
 //!
 //! The platform is waited for. The registry may be slow or hang without holding anybody up: a read that takes
-//! longer than [`GRACE`] goes on in the background, and until it ends the last snapshot stands in for it,
-//! marked as incomplete, so that nothing is removed on it.
+//! longer than [`GRACE`] goes on in the background, and until it ends what was seen last stands in for it. Nothing
+//! is taken away on a stand-in, and one that has stood in for [`STANDS_IN`] stands for nothing any more: the registry
+//! then counts as out of reach.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -19,6 +20,9 @@ use crate::registry::{Registry, RegistryError};
 /// How long a pass waits for the registry. A read from a cache takes microseconds; a pull query that takes
 /// longer than this is better waited for in the background.
 pub(super) const GRACE: Duration = Duration::from_millis(250);
+/// How long what was seen last may stand in for a read under way. An adapter gives up earlier; this is for one that
+/// does not.
+pub(super) const STANDS_IN: Duration = Duration::from_secs(20);
 /// After this time without an answer the platform counts as unreachable: longer than a Swarm without leader
 /// takes to say so (20 s).
 pub(super) const PLATFORM_LIMIT: Duration = Duration::from_secs(30);
@@ -30,7 +34,23 @@ type RegistryAnswer = Result<Arc<RegistrySnapshot>, RegistryError>;
 #[derive(Debug)]
 pub(super) struct Sighting {
     pub(super) platform: Result<Arc<PlatformSnapshot>, PlatformError>,
-    pub(super) registry: RegistryAnswer,
+    pub(super) registry: RegistrySighting,
+}
+
+/// What one look saw of the registry.
+#[derive(Debug)]
+pub(super) struct RegistrySighting {
+    /// None while the first read is under way.
+    pub(super) answer: Option<RegistryAnswer>,
+    /// The answer is an earlier one that stands in for a read under way.
+    pub(super) stands_in: bool,
+}
+
+impl RegistrySighting {
+    /// Whether everything could be seen, if only a moment ago.
+    pub(super) fn is_complete(&self) -> bool {
+        matches!(&self.answer, Some(Ok(snapshot)) if snapshot.complete)
+    }
 }
 
 /// Reads the platform.
@@ -50,23 +70,28 @@ pub(super) async fn platform<P: Platform>(
 /// The read of the registry that is under way, if any, and what the last one saw.
 pub(super) struct RegistryReader<R> {
     registry: Arc<R>,
-    reading: Option<Read<RegistryAnswer>>,
+    /// With the time at which it began.
+    reading: Option<(Read<RegistryAnswer>, Duration)>,
     /// The answer of a read that ended between two passes.
     ready: Option<RegistryAnswer>,
-    last: Option<Arc<RegistrySnapshot>>,
-    /// Why the read that ended last saw nothing; none if it saw something.
-    error: Option<RegistryError>,
+    /// What the last read that ended saw.
+    last: Option<RegistryAnswer>,
 }
 
 impl<R: Registry> RegistryReader<R> {
     pub(super) fn new(registry: Arc<R>) -> Self {
-        RegistryReader { registry, reading: None, ready: None, last: None, error: None }
+        RegistryReader { registry, reading: None, ready: None, last: None }
+    }
+
+    /// Whether no read has ended yet.
+    pub(super) fn awaits_first(&self) -> bool {
+        self.last.is_none()
     }
 
     /// Ends when the read that is under way does; never when there is none. Whether it saw everything.
     pub(super) async fn finished(&mut self) -> bool {
         match &mut self.reading {
-            Some(reading) => {
+            Some((reading, _)) => {
                 let answer = reading.await;
                 let sound = answer.as_ref().is_ok_and(|snapshot| snapshot.complete);
                 self.reading = None;
@@ -77,37 +102,35 @@ impl<R: Registry> RegistryReader<R> {
         }
     }
 
-    /// The answer to work with now: of a read that ended a moment ago, of a new one, or else what was last
-    /// seen.
-    pub(super) async fn read(&mut self) -> RegistryAnswer {
+    /// What to work with at `now`: the answer of a read that ended a moment ago, of a new one, or else what was
+    /// last seen.
+    pub(super) async fn read(&mut self, now: Duration) -> RegistrySighting {
         if self.ready.is_none() {
             if self.reading.is_none() {
                 let registry = Arc::clone(&self.registry);
-                self.reading = Some(async move { registry.observe().await }.boxed());
+                self.reading = Some((async move { registry.observe().await }.boxed(), now));
             }
             // Running out of time leaves the read as it is, to be waited for between passes.
             let _ = tokio::time::timeout(GRACE, self.finished()).await;
         }
-        match (self.ready.take(), &self.error, &self.last) {
-            (Some(answer), _, _) => {
-                self.error = answer.as_ref().err().cloned();
-                if let Ok(snapshot) = &answer {
-                    self.last = Some(Arc::clone(snapshot));
-                }
-                answer
-            }
-            // While it is asked again, what it said last still holds: an outage is one outage.
-            (None, Some(error), _) => Err(error.clone()),
-            (None, None, Some(last)) => {
-                Ok(Arc::new(RegistrySnapshot { complete: false, ..RegistrySnapshot::clone(last) }))
-            }
-            (None, None, None) => Err(no_answer()),
+        if let Some(answer) = self.ready.take() {
+            self.last = Some(answer.clone());
+            return RegistrySighting { answer: Some(answer), stands_in: false };
         }
+        let begun = self.reading.as_ref().map_or(now, |(_, begun)| *begun);
+        let answer = match &self.last {
+            // While it is asked again, what it said last still holds: an outage is one outage.
+            Some(Err(error)) => Some(Err(error.clone())),
+            _ if now.saturating_sub(begun) >= STANDS_IN => Some(Err(no_answer())),
+            Some(Ok(last)) => Some(Ok(Arc::clone(last))),
+            None => None,
+        };
+        RegistrySighting { answer, stands_in: true }
     }
 }
 
 fn no_answer() -> RegistryError {
-    RegistryError { message: "the registry has not answered yet".into(), hint: None }
+    RegistryError { message: format!("the registry has not answered for {} s", STANDS_IN.as_secs()), hint: None }
 }
 
 #[cfg(test)]
@@ -119,18 +142,33 @@ mod tests {
     use super::*;
     use crate::model::{Step, StepFailure};
 
-    /// Refuses at first, and does not answer after that.
-    #[derive(Default)]
-    struct Away {
+    /// Answers after a time, each read with its own answer; the last one never ends.
+    struct Slow {
         asked: AtomicUsize,
+        answers: Vec<(Duration, RegistryAnswer)>,
     }
 
-    impl Registry for Away {
+    impl Slow {
+        fn new(answers: Vec<(Duration, RegistryAnswer)>) -> RegistryReader<Slow> {
+            RegistryReader::new(Arc::new(Slow { asked: AtomicUsize::new(0), answers }))
+        }
+    }
+
+    fn seen(generation: u64) -> RegistryAnswer {
+        Ok(Arc::new(RegistrySnapshot { generation, complete: true, ..RegistrySnapshot::default() }))
+    }
+
+    fn away() -> RegistryAnswer {
+        Err(RegistryError { message: "away".into(), hint: None })
+    }
+
+    impl Registry for Slow {
         async fn observe(&self) -> RegistryAnswer {
-            if self.asked.fetch_add(1, Ordering::SeqCst) > 0 {
-                std::future::pending::<()>().await;
-            }
-            Err(RegistryError { message: "away".into(), hint: None })
+            let Some((time, answer)) = self.answers.get(self.asked.fetch_add(1, Ordering::SeqCst)) else {
+                return std::future::pending().await;
+            };
+            tokio::time::sleep(*time).await;
+            answer.clone()
         }
 
         fn refresh(&self) {}
@@ -144,11 +182,38 @@ mod tests {
         }
     }
 
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// What a look sees: nothing yet, a generation and whether it stands in, or an error.
+    async fn look(reader: &mut RegistryReader<Slow>, now: Duration) -> Option<Result<(u64, bool), String>> {
+        let RegistrySighting { answer, stands_in } = reader.read(now).await;
+        answer.map(|answer| match answer {
+            Ok(snapshot) => Ok((snapshot.generation, stands_in)),
+            Err(error) => Err(error.message),
+        })
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_outage_stays_the_same_outage_while_it_is_asked_again() {
-        let mut reader = RegistryReader::new(Arc::new(Away::default()));
+        let mut reader = Slow::new(vec![(Duration::ZERO, away())]);
         for _ in 0..3 {
-            assert_eq!(reader.read().await.unwrap_err().message, "away");
+            assert_eq!(look(&mut reader, Duration::ZERO).await, Some(Err("away".into())));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_seen_last_stands_in_for_a_slow_read_and_for_no_longer_than_a_while() {
+        let mut reader = Slow::new(vec![(SECOND, seen(1)), (SECOND, seen(2)), (Duration::ZERO, seen(3))]);
+        assert_eq!(look(&mut reader, Duration::ZERO).await, None, "the first read is under way");
+        assert!(reader.finished().await);
+        assert_eq!(look(&mut reader, SECOND).await, Some(Ok((1, false))));
+        assert_eq!(look(&mut reader, SECOND * 2).await, Some(Ok((1, true))));
+        assert!(reader.finished().await);
+        assert_eq!(look(&mut reader, SECOND * 3).await, Some(Ok((2, false))));
+        assert_eq!(look(&mut reader, SECOND * 4).await, Some(Ok((3, false))), "a quick read needs no stand-in");
+        assert_eq!(look(&mut reader, SECOND * 5).await, Some(Ok((3, true))), "a read that never ends begins");
+        assert_eq!(look(&mut reader, SECOND * 24).await, Some(Ok((3, true))));
+        let late = look(&mut reader, SECOND * 25).await.unwrap().unwrap_err();
+        assert!(late.contains("has not answered"), "{late}");
     }
 }

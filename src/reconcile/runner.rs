@@ -36,6 +36,8 @@ pub(super) struct Passed {
     pub(super) source_error: Option<String>,
     pub(super) platform_error: Option<String>,
     pub(super) registry_error: Option<String>,
+    /// The first read of the registry has not ended yet.
+    pub(super) awaits_registry: bool,
 }
 
 /// What came of waiting.
@@ -210,10 +212,11 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         let observed = Observed {
             at: planned_at,
             platform: seen.platform.as_ref().ok().cloned(),
-            registry: seen.registry.as_ref().ok().cloned(),
+            registry: seen.registry.answer.as_ref().and_then(|answer| answer.as_ref().ok()).cloned(),
+            registry_stands_in: seen.registry.stands_in,
         };
         change_of_sight("platform", &mut self.platform_error, seen.platform.err());
-        change_of_sight("registry", &mut self.registry_error, seen.registry.err());
+        change_of_sight("registry", &mut self.registry_error, seen.registry.answer.and_then(Result::err));
         let plan = (observed.platform.is_some() || observed.registry.is_some()).then(|| self.decide(&observed)); // pure
         let selection = plan.as_ref().map(|plan| self.select(plan, &observed)).unwrap_or_default(); // pure
         let jobs = selection.jobs.len();
@@ -252,8 +255,8 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         if !self.manifests.desired().complete || !platform.as_ref().is_ok_and(|snapshot| snapshot.complete) {
             self.spare();
         }
-        let registry = self.registry_reader.read().await;
-        if !registry.as_ref().is_ok_and(|snapshot| snapshot.complete) {
+        let registry = self.registry_reader.read(self.clock.now()).await;
+        if !registry.is_complete() {
             self.spare();
         }
         Some(Sighting { platform, registry })
@@ -397,6 +400,7 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
             source_error: self.manifests.error().map(str::to_owned),
             platform_error: self.platform_error.clone(),
             registry_error: self.registry_error.clone(),
+            awaits_registry: self.registry_reader.awaits_first() && self.registry_error.is_none(),
         }
     }
 

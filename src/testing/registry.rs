@@ -48,6 +48,7 @@ struct Inner {
     lag: Duration,
     down: bool,
     hangs: bool,
+    slow: Duration,
     sound: bool,
     calls: Vec<Call>,
 }
@@ -79,6 +80,7 @@ impl FakeRegistry {
                 lag: Duration::ZERO,
                 down: false,
                 hangs: false,
+                slow: Duration::ZERO,
                 sound: false,
                 calls: Vec::new(),
             })),
@@ -116,6 +118,11 @@ impl FakeRegistry {
     /// Whether reads that begin from now on never end.
     pub fn hang(&self, hangs: bool) {
         self.inner().hangs = hangs;
+    }
+
+    /// How long reads take that begin from now on. They show what is there when they begin.
+    pub fn slow(&self, time: Duration) {
+        self.inner().slow = time;
     }
 
     /// What an asset says of itself.
@@ -167,6 +174,11 @@ impl FakeRegistry {
         self.written.subscribe()
     }
 
+    /// How many reads have shown something.
+    pub fn reads(&self) -> u64 {
+        self.inner().generation
+    }
+
     /// Every write so far.
     pub fn calls(&self) -> Vec<Call> {
         self.inner().calls.clone()
@@ -194,6 +206,32 @@ impl FakeRegistry {
         let now = self.now();
         self.inner().set(id.clone(), None, now);
         self.touched();
+    }
+
+    /// What a read that begins now shows.
+    fn read(&self) -> Result<Arc<RegistrySnapshot>, RegistryError> {
+        let now = self.now();
+        let mut inner = self.inner();
+        inner.advance(now);
+        let Inner { rng, faults, .. } = &mut *inner;
+        let (fails, cut, partial) =
+            (rng.chance(faults.reads_fail), rng.chance(faults.reads_incomplete), rng.chance(faults.reads_partial));
+        if fails || inner.down {
+            return Err(RegistryError { message: "the registry does not answer".into(), hint: None });
+        }
+        inner.generation += 1;
+        let mut records = inner.visible.clone();
+        if cut || partial {
+            records.retain(|_, _| !inner.rng.chance(30));
+        }
+        Ok(Arc::new(RegistrySnapshot {
+            generation: inner.generation,
+            complete: !cut,
+            records,
+            availability: inner.availability.clone(),
+            coordinators: inner.coordinators.clone(),
+            ..RegistrySnapshot::default()
+        }))
     }
 
     fn touched(&self) {
@@ -409,34 +447,14 @@ impl Registry for FakeRegistry {
         if hangs {
             std::future::pending::<()>().await;
         }
-        let now = self.now();
-        let mut inner = self.inner();
-        inner.advance(now);
-        let Inner { rng, faults, .. } = &mut *inner;
-        let (fails, cut, partial) =
-            (rng.chance(faults.reads_fail), rng.chance(faults.reads_incomplete), rng.chance(faults.reads_partial));
-        if fails || inner.down {
-            inner.sound = false;
-            return Err(RegistryError { message: "the registry does not answer".into(), hint: None });
-        }
-        inner.generation += 1;
-        inner.sound = !cut;
-        let mut records = inner.visible.clone();
-        if cut || partial {
-            records.retain(|_, _| !inner.rng.chance(30));
-        }
-        Ok(Arc::new(RegistrySnapshot {
-            generation: inner.generation,
-            complete: !cut,
-            records,
-            availability: inner.availability.clone(),
-            coordinators: inner.coordinators.clone(),
-            ..RegistrySnapshot::default()
-        }))
+        let slow = self.inner().slow;
+        let answer = self.read();
+        sleep(slow).await;
+        self.inner().sound = answer.as_ref().is_ok_and(|snapshot| snapshot.complete);
+        answer
     }
 
     fn refresh(&self) {}
-
     async fn execute(&self, step: &Step) -> Result<(), StepFailure> {
         let fault = {
             let mut inner = self.inner();

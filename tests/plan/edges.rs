@@ -314,6 +314,21 @@ fn a_device_that_its_coordinator_may_not_know_is_told_again_or_taken_back() {
 }
 
 #[test]
+fn no_record_is_taken_away_on_a_sighting_that_merely_stands_in() {
+    let (mut world, mut memory) = (World::default(), Memory::default());
+    coordinated(&mut world, &mut memory);
+    let without = desired([app("A", |_| {})]);
+    world.pass(&without, &policy(), &mut memory);
+    world.now += Duration::from_secs(100);
+    let seen = world.observe();
+    let taken = |stands_in: bool| {
+        let plan = plan(&without, &Observed { registry_stands_in: stands_in, ..seen.clone() }, &policy(), &memory);
+        verbs(&plan).len()
+    };
+    assert_eq!((taken(true), taken(false)), (0, 3));
+}
+
+#[test]
 fn a_device_waits_for_its_own_coordinator_while_that_one_is_registered() {
     let (mut world, mut memory) = (World::default(), Memory::default());
     let id = coordinated(&mut world, &mut memory);

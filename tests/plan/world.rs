@@ -195,6 +195,7 @@ impl World {
                 expiring: self.expiring.clone(),
                 ..RegistrySnapshot::default()
             })),
+            registry_stands_in: false,
         }
     }
 

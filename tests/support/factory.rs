@@ -183,6 +183,7 @@ impl Factory {
             at: self.now,
             platform: self.platform.clone().map(Arc::new),
             registry: self.registry.clone().map(Arc::new),
+            registry_stands_in: false,
         };
         report.pass(&Pass {
             wall: self.wall(),

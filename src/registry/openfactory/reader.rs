@@ -18,8 +18,9 @@ use crate::clock::Clock;
 use crate::model::{RecordId, RegistrySnapshot, Source};
 use crate::registry::RegistryError;
 
-/// How long `observe` waits for a reading that it needs. A server that hangs must not hold up the platform.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long `observe` waits for a reading that it needs: longer than one query may take, so that a server that hangs
+/// is called so, and long enough for a slow one.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// After a message, how long to wait for its companions before reading: registering an asset is ten messages.
 const GATHER: Duration = Duration::from_millis(150);
 /// After writing, how long ksqlDB is given to follow before looking, if no derived topic tells earlier.
@@ -116,7 +117,7 @@ impl Reader {
 }
 
 fn waiting() -> RegistryError {
-    RegistryError { message: "the registry has not answered yet".into(), hint: None }
+    RegistryError { message: format!("the registry has not answered for {} s", PATIENCE.as_secs()), hint: None }
 }
 
 async fn read_forever(
