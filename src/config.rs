@@ -97,6 +97,8 @@ pub struct Config {
     pub expectation: Duration,
     /// The API's bearer token.
     pub token: Option<Secret>,
+    /// The secret that webhooks prove to know.
+    pub webhook_secret: Option<Secret>,
     /// How files that manifests refer to are fetched.
     pub remote: Remote,
     /// How to reach Kafka and ksqlDB.
@@ -281,6 +283,7 @@ impl Config {
             )?,
             expectation: read.duration("--expectation", "OFOP_EXPECTATION", DEFAULT_EXPECTATION)?,
             token: read.token()?,
+            webhook_secret: read.webhook_secret()?,
             remote: read.remote(),
             servers: read.servers()?,
             settings,

@@ -11,11 +11,13 @@
 //! | `GET /api/v1/plan` | what the last pass decided, as `ofop plan -o json` |
 //! | `GET /api/v1/events` | events as a JSON list, or as server-sent events |
 //! | `POST /api/v1/reconcile`, `suspend`, `resume` | 202; needs the bearer token |
+//! | `POST /webhook` | 202; a host of git repositories tells of a push; needs its own secret |
 //!
 //! # Guarantees
 //!
 //! - Nothing that is answered holds an environment value: it all comes from [`Report`], which holds none.
-//! - Without a configured token nothing can be changed. A browser cannot be tricked into changing anything,
+//! - Without a configured token nothing can be changed, and a webhook, which has a secret of its own, changes
+//!   nothing but when the manifests are looked at. A browser cannot be tricked into changing anything,
 //!   since no cookie and no other ambient right exists.
 //! - On a loopback address only requests that name an IP address or `localhost` are answered, so that a web
 //!   page whose name was re-pointed at this machine reads nothing.
@@ -35,6 +37,7 @@ mod page;
 mod page_resource;
 mod problem;
 mod serve;
+pub mod webhook;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -101,8 +104,8 @@ pub async fn serve(
     serve_with(listener, report, commands, token, Router::new(), shutdown).await
 }
 
-/// The same with further routes, which get the same limits and headers: a source that is told of changes by a
-/// call brings its own.
+/// The same with further routes, which get the same limits and headers: those of a
+/// [`webhook::Webhook`].
 ///
 /// # Errors
 /// As [`serve()`].

@@ -30,6 +30,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::broadcast;
 
 pub use self::events::{Event, EventOutcome, StepReport};
+pub use self::metrics::WebhookResult;
 pub use self::status::{ResourceStatus, Status};
 
 use self::metrics::Metrics;
@@ -135,6 +136,11 @@ impl Report {
         // No receiver is no error: nobody is listening.
         let _ = self.inner.events.send(Arc::clone(&event));
         event
+    }
+
+    /// Counts a call of the webhook.
+    pub fn webhook(&self, result: WebhookResult) {
+        self.inner.metrics.webhook(result);
     }
 
     /// Everything that is known, as of the last pass. Resources come without their events, see

@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use https::{Answer, Server};
 use ofop::desired::directory::{DirectorySource, Options};
-use ofop::desired::{Loader, LoaderOptions, ParsedTree, RemoteOptions};
+use ofop::desired::{Loader, LoaderOptions, ParsedTree, RemoteOptions, Source, SourceError, Tree};
 use ofop::model::PlatformKind;
 use tempfile::TempDir;
 
@@ -330,4 +330,35 @@ async fn changes_of_the_schema_and_of_absolute_attachments_are_announced() {
     expect(&xml, "<two/>", |tree| attachment(tree) == Ok("<two/>")).await;
     expect(&schema, "namespace_structure: 7\n", |tree| !tree.problems.is_empty()).await;
     expect(&schema, SCHEMA, |tree| tree.problems.is_empty()).await;
+}
+
+/// A source that tells of nothing.
+struct Still;
+
+impl Source for Still {
+    async fn load(&self) -> Result<Tree, SourceError> {
+        Ok(Tree::default())
+    }
+
+    fn changes(&self) -> impl Stream<Item = ()> + Send + 'static {
+        futures_util::stream::pending()
+    }
+
+    async fn attachment(&self, _: &str, _: &str) -> Result<Arc<str>, String> {
+        Err("is not there".into())
+    }
+}
+
+#[tokio::test]
+async fn nudges_that_come_together_are_a_hint_or_two() {
+    let loader = Loader::new(Still, LoaderOptions::at_once(PlatformKind::Swarm));
+    let mut changes = loader.changes();
+    let mut quiet = async |limit| tokio::time::timeout(limit, changes.next()).await.is_err();
+    while !quiet(Duration::from_millis(200)).await {}
+    let nudge = loader.nudge();
+    (0..100).for_each(|_| nudge());
+    assert!(!quiet(LONG).await, "nobody was told");
+    // The first one may have been taken before the others came.
+    let second = !quiet(Duration::from_millis(200)).await;
+    assert!(!second || quiet(Duration::from_millis(200)).await, "two looks at most were asked for");
 }

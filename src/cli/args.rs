@@ -159,7 +159,8 @@ OFOP_GIT_TOKEN) and OFOP_GIT_USER, for SSH from OFOP_GIT_SSH_KEY, OFOP_GIT_SSH_P
 OFOP_GIT_SSH_PASSPHRASE) and OFOP_GIT_KNOWN_HOSTS; never from the command line.
 
 SIGTERM or Ctrl-C lets the calls in flight finish, then ends with 0; a second one ends at once.
-The address serves /healthz, /readyz, /metrics and /api/v1/resources.")]
+The address serves /healthz, /readyz, /metrics and /api/v1/resources; with a webhook secret also POST /webhook,
+which makes it look at the manifests at once.")]
     Run(RunArgs),
     /// Check files, without a server
     #[command(after_help = "\
@@ -326,6 +327,7 @@ impl Cli {
                 put(&mut flags, "--resync", args.resync.as_ref());
                 put(&mut flags, "--interval", args.interval.as_ref());
                 put_path(&mut flags, "--token-file", args.token_file.as_ref());
+                put_path(&mut flags, "--webhook-secret-file", args.webhook_secret_file.as_ref());
                 args.converge.add(&mut flags);
                 args.prune.add(&mut flags);
             }

@@ -11,6 +11,7 @@ use super::context::Context;
 use super::{CliError, Exit, parts, signals};
 use crate::clock::SystemClock;
 use crate::compile::Compiler;
+use crate::http::webhook::{self, Webhook};
 use crate::http::{self, Token};
 use crate::reconcile;
 use crate::report::Report;
@@ -37,8 +38,17 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
             })?),
             None => None,
         };
+    let secret =
+        match &config.webhook_secret {
+            Some(secret) => Some(webhook::Secret::new(secret.expose()).map_err(|error| {
+                CliError::usage(error.to_string(), "make one with: head -c 32 /dev/urandom | base64")
+            })?),
+            None => None,
+        };
 
     let report = Report::new(config.instance.clone());
+    let loader = parts::loader_watching(context, paths.clone());
+    let webhook = Webhook::new(report.clone(), loader.nudge()).secret(secret);
     let (sender, commands) = mpsc::channel(COMMANDS);
     let parts = reconcile::Parts {
         loader,
@@ -63,10 +73,13 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
         engine = parts::host(config),
         http = %format_args!("http://{address}/"),
         api_token = config.token.is_some(),
+        webhook = config.webhook_secret.is_some(),
         "ofop keeps the cluster in the desired state"
     );
     let closing = stop.clone();
-    let server = tokio::spawn(http::serve(listener, report, sender, token, async move { closing.cancelled().await }));
+    let server = tokio::spawn(http::serve_with(listener, report, sender, token, webhook.routes(), async move {
+        closing.cancelled().await;
+    }));
     let finished = reconcile::run(parts, options, stop.clone()).await;
     stop.cancel();
     // What the server says at its end is of no use to anybody any more.

@@ -21,6 +21,9 @@ pub struct RunArgs {
     /// File with the token that POST requests must bear [env: OFOP_TOKEN_FILE, or OFOP_TOKEN for the token itself]
     #[arg(long, value_name = "FILE", help_heading = DAEMON)]
     pub token_file: Option<PathBuf>,
+    /// File with the secret of POST /webhook [env: OFOP_WEBHOOK_SECRET_FILE, or OFOP_WEBHOOK_SECRET for the secret itself]
+    #[arg(long, value_name = "FILE", help_heading = DAEMON)]
+    pub webhook_secret_file: Option<PathBuf>,
     /// What converging may do.
     #[command(flatten)]
     pub converge: ConvergeArgs,

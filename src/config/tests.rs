@@ -76,6 +76,8 @@ fn an_invalid_setting_is_named_as_the_user_wrote_it() {
         (vec![], vec![("KSQLDB_URL", "user:pass@host")], "", "KSQLDB_URL: is not an http or https address"),
         (vec![("--host", "manager")], vec![], "", "--host: `manager` is not an engine's address"),
         (vec![("--concurrency", "0")], vec![], "", "--concurrency: `0` is not a number from 1 to 256"),
+        (vec![], vec![("OFOP_WEBHOOK_SECRET", "too short")], "", "OFOP_WEBHOOK_SECRET: the webhook secret has fewer"),
+        (vec![("--webhook-secret-file", "/none")], vec![], "", "--webhook-secret-file: cannot read `/none`"),
         (vec![("--instance", "a b")], vec![], "", "--instance: instance name must be"),
         (vec![("--prune-guard-fraction", "31")], vec![], "", "--prune-guard-fraction: `31` is not between 0 and 1"),
     ] {
@@ -92,6 +94,11 @@ fn no_variable_shows_in_debug_output_or_errors() {
     assert_eq!(config.token.as_ref().map(Secret::expose), Some("t0ken-sentinel-long"));
     assert!(!format!("{config:?}").contains("sentinel"));
     let error = load(&[], &[("OFOP_TOKEN", "two sentinel words")], "").unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("sentinel"));
+    let config = load(&[], &[("OFOP_WEBHOOK_SECRET", "a sentinel of some words")], "").unwrap();
+    assert_eq!(config.webhook_secret.as_ref().map(Secret::expose), Some("a sentinel of some words"));
+    assert!(!format!("{config:?}").contains("sentinel"));
+    let error = load(&[], &[("OFOP_WEBHOOK_SECRET", "short sentinel")], "").unwrap_err();
     assert!(!format!("{error} {error:?}").contains("sentinel"));
     assert!(!format!("{:?}", dotenv::parse("'sentinel").map(|_| ()).unwrap_err()).contains("sentinel"));
 }

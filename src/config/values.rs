@@ -296,20 +296,8 @@ impl Reader<'_> {
     }
 
     pub(super) fn token(&self) -> Result<Option<Secret>, ConfigError> {
-        let (text, from) = match self.setting("--token-file", "OFOP_TOKEN_FILE") {
-            Some(Found { text, from }) => {
-                let path = PathBuf::from(text);
-                let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::File {
-                    from: from.clone(),
-                    path,
-                    source,
-                })?;
-                (text, from)
-            }
-            None => match self.variable("OFOP_TOKEN") {
-                Some(found) => (found.text, found.from),
-                None => return Ok(None),
-            },
+        let Some(Found { text, from }) = self.secret_text("--token-file", "OFOP_TOKEN_FILE", "OFOP_TOKEN")? else {
+            return Ok(None);
         };
         let token = text.trim();
         if token.len() < SHORTEST_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -320,6 +308,36 @@ impl Reader<'_> {
             ));
         }
         Ok(Some(Secret::new(token)))
+    }
+
+    pub(super) fn webhook_secret(&self) -> Result<Option<Secret>, ConfigError> {
+        let found = self.secret_text("--webhook-secret-file", "OFOP_WEBHOOK_SECRET_FILE", "OFOP_WEBHOOK_SECRET")?;
+        let Some(Found { text, from }) = found else { return Ok(None) };
+        let secret = text.trim();
+        // Blanks are fine: most hosts take any phrase, and send its HMAC.
+        if secret.len() < SHORTEST_TOKEN || secret.chars().any(char::is_control) {
+            return Err(invalid(
+                from,
+                format!("the webhook secret has fewer than {SHORTEST_TOKEN} characters, or several lines"),
+                "make one with: head -c 32 /dev/urandom | base64",
+            ));
+        }
+        Ok(Some(Secret::new(secret)))
+    }
+
+    /// A secret out of the file that a flag or a variable names, else out of a variable.
+    fn secret_text(
+        &self,
+        flag: &'static str,
+        file: &'static str,
+        name: &'static str,
+    ) -> Result<Option<Found>, ConfigError> {
+        let Some(Found { text, from }) = self.setting(flag, file) else { return Ok(self.variable(name)) };
+        let path = PathBuf::from(text);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(Found { text, from })),
+            Err(source) => Err(ConfigError::File { from, path, source }),
+        }
     }
 }
 

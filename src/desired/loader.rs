@@ -166,6 +166,12 @@ impl<S: Source> Loader<S> {
         futures_util::stream::select(self.source.changes(), others).boxed()
     }
 
+    /// Makes somebody who listens to the changes look once more: for webhooks. Calls that come together are one.
+    pub fn nudge(&self) -> impl Fn() + Send + Sync + 'static + use<S> {
+        let news = self.news.clone();
+        move || news.notify_one()
+    }
+
     /// Reads the schema file; true when something changed that parsing depends on.
     async fn read_schema(&mut self) -> bool {
         let Some(path) = &self.schema else { return false };

@@ -114,8 +114,11 @@ struct ResourceBody {
 }
 
 #[derive(Serialize)]
-struct Accepted {
-    accepted: bool,
+pub(super) struct Accepted {
+    pub(super) accepted: bool,
+    /// Why not, where that is no error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<&'static str>,
 }
 
 pub(super) async fn reconcile(
@@ -157,7 +160,7 @@ fn named(shared: &Shared, body: Result<Bytes, BytesRejection>) -> Result<Resourc
 fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
     body.map_err(|error| {
         if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            Problem::too_large()
+            Problem::too_large(super::MAX_BODY)
         } else {
             Problem::bad_request("the body could not be read")
         }
@@ -170,7 +173,7 @@ fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 
 fn send(shared: &Shared, command: Command) -> Result<Response, Problem> {
     match shared.commands.try_send(command) {
-        Ok(()) => Ok((StatusCode::ACCEPTED, Json(Accepted { accepted: true })).into_response()),
+        Ok(()) => Ok((StatusCode::ACCEPTED, Json(Accepted { accepted: true, reason: None })).into_response()),
         Err(TrySendError::Full(_)) => Err(Problem::busy()),
         Err(TrySendError::Closed(_)) => Err(Problem::stopping()),
     }

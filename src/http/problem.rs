@@ -43,8 +43,8 @@ impl Problem {
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
     }
 
-    pub(super) fn too_large() -> Self {
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("the body exceeds {} bytes", super::MAX_BODY))
+    pub(super) fn too_large(limit: usize) -> Self {
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("the body exceeds {limit} bytes"))
     }
 
     pub(super) fn timeout() -> Self {
@@ -76,6 +76,21 @@ impl Problem {
     pub(super) fn unauthorized() -> Self {
         Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "the bearer token is missing or wrong")
             .hint("send `Authorization: Bearer TOKEN` with the operator's API token")
+    }
+
+    pub(super) fn no_webhook_secret() -> Self {
+        Problem::new(
+            StatusCode::FORBIDDEN,
+            "no_webhook_secret_configured",
+            "webhooks are switched off: the operator was started without a webhook secret",
+        )
+        .hint("start it with OFOP_WEBHOOK_SECRET_FILE set, and give the same secret to the host of the repository")
+    }
+
+    /// Says neither what was missing nor what differed.
+    pub(super) fn not_proven() -> Self {
+        Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "the signature or token is missing or wrong")
+            .hint("the secret of the webhook must be the operator's webhook secret")
     }
 
     pub(super) fn foreign_host() -> Self {

@@ -62,6 +62,55 @@ impl PassResult {
     }
 }
 
+/// What became of a call of the webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebhookResult {
+    /// The source looks for news.
+    Triggered,
+    /// The sender only tried whether somebody answers.
+    Ping,
+    /// Something else happened than a push.
+    OtherEvent,
+    /// The push was to another branch or tag.
+    OtherReference,
+    /// No right signature or token.
+    Unauthorized,
+    /// No secret is configured.
+    NoSecret,
+    /// The body is too long.
+    TooLarge,
+    /// The body broke off.
+    BrokenOff,
+}
+
+impl WebhookResult {
+    /// Every result.
+    pub const ALL: [WebhookResult; 8] = [
+        WebhookResult::Triggered,
+        WebhookResult::Ping,
+        WebhookResult::OtherEvent,
+        WebhookResult::OtherReference,
+        WebhookResult::Unauthorized,
+        WebhookResult::NoSecret,
+        WebhookResult::TooLarge,
+        WebhookResult::BrokenOff,
+    ];
+
+    /// The word, as a metric's label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            WebhookResult::Triggered => "triggered",
+            WebhookResult::Ping => "ping",
+            WebhookResult::OtherEvent => "other_event",
+            WebhookResult::OtherReference => "other_reference",
+            WebhookResult::Unauthorized => "unauthorized",
+            WebhookResult::NoSecret => "no_secret",
+            WebhookResult::TooLarge => "too_large",
+            WebhookResult::BrokenOff => "broken_off",
+        }
+    }
+}
+
 /// The label of a step that worked; others carry [`FailureKind::as_str`].
 const SUCCEEDED: &str = "succeeded";
 
@@ -84,6 +133,7 @@ pub(super) struct Metrics {
     last_success: Gauge,
     platform_up: IntGauge,
     registry_up: IntGauge,
+    webhooks: IntCounterVec,
     /// Series that exist, so that those of vanished resources and revisions can go.
     exported: std::sync::Mutex<Exported>,
 }
@@ -159,6 +209,7 @@ impl Metrics {
             ),
             platform_up: gauge("ofop_platform_up", "1 when the last pass read the platform completely."),
             registry_up: gauge("ofop_registry_up", "1 when the last pass read the asset registry completely."),
+            webhooks: counters("ofop_webhook_total", "Calls of the webhook by what became of them.", &["result"]),
             exported: std::sync::Mutex::default(),
             registry: registry.clone(),
         };
@@ -185,6 +236,9 @@ impl Metrics {
             for kind in FailureKind::ALL {
                 self.steps.with_label_values(&[verb.as_str(), kind.as_str()]);
             }
+        }
+        for result in WebhookResult::ALL {
+            self.webhooks.with_label_values(&[result.as_str()]);
         }
         self.set_resources(&Counts::default());
     }
@@ -243,6 +297,10 @@ impl Metrics {
             Err(failure) => failure.kind.as_str(),
         };
         self.steps.with_label_values(&[step.verb.as_str(), result]).inc();
+    }
+
+    pub(super) fn webhook(&self, result: WebhookResult) {
+        self.webhooks.with_label_values(&[result.as_str()]).inc();
     }
 
     pub(super) fn gather(&self) -> Vec<MetricFamily> {
