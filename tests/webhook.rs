@@ -5,8 +5,10 @@
 
 #[cfg(test)]
 #[path = "support/factory.rs"]
-#[allow(dead_code, reason = "shared with other tests")]
 mod factory;
+#[cfg(test)]
+#[path = "support/repository.rs"]
+mod repository;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -18,6 +20,7 @@ use std::time::Duration;
 use ofop::http::webhook::{MAX_BODY, Secret, Webhook};
 use ofop::http::{self, Token};
 use ofop::report::{Report, WebhookResult};
+use repository::Plant;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -343,49 +346,115 @@ async fn many_at_once_are_all_answered() {
     server.stop().await;
 }
 
-/// The whole program, without an engine: it is told, counts, and keeps what it was given to itself.
-#[tokio::test]
-async fn the_daemon_takes_its_secret_from_a_file_and_never_shows_it() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("desired")).unwrap();
-    std::fs::write(folder.path().join("secret"), format!("{SECRET}\n")).unwrap();
-    let log = folder.path().join("log");
-    let mut daemon = Command::new(env!("CARGO_BIN_EXE_ofop"))
-        .args(["run", "-vv", "--desired", "desired", "--listen", "127.0.0.1:0", "--log-format", "json"])
-        .current_dir(folder.path())
-        .env_clear()
-        .env("DOCKER_HOST", "unix:///nowhere.sock")
-        .env("OFOP_WEBHOOK_SECRET_FILE", "secret")
-        .stdout(Stdio::null())
-        .stderr(std::fs::File::create(&log).unwrap())
-        .spawn()
-        .unwrap();
-    let said = || std::fs::read_to_string(&log).unwrap();
-    let listens = async {
-        loop {
-            let line = said().lines().find(|line| line.contains("\"http\":")).map(str::to_owned);
-            if let Some(line) = line {
-                let line: Value = serde_json::from_str(&line).unwrap();
-                let url = line["fields"]["http"].as_str().or_else(|| line["http"].as_str()).unwrap().to_owned();
-                return url.trim_start_matches("http://").trim_end_matches('/').parse::<SocketAddr>().unwrap();
+/// The whole program, without an engine.
+struct Daemon {
+    child: std::process::Child,
+    log: std::path::PathBuf,
+    address: SocketAddr,
+}
+
+impl Daemon {
+    async fn start(folder: &std::path::Path, arguments: &[&str]) -> Daemon {
+        let log = folder.join("log");
+        let child = Command::new(env!("CARGO_BIN_EXE_ofop"))
+            .args(["run", "-vv", "--listen", "127.0.0.1:0", "--log-format", "json"])
+            .args(arguments)
+            .current_dir(folder)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("DOCKER_HOST", "unix:///nowhere.sock")
+            .env("OFOP_WEBHOOK_SECRET_FILE", "secret")
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let mut daemon = Daemon { child, log, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        let listens = async {
+            loop {
+                let line = daemon.said().lines().find(|line| line.contains("\"http\":")).map(str::to_owned);
+                if let Some(line) = line.and_then(|line| serde_json::from_str::<Value>(&line).ok()) {
+                    let url = line["http"].as_str().unwrap().to_owned();
+                    return url.trim_start_matches("http://").trim_end_matches('/').parse().unwrap();
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    let address = tokio::time::timeout(LONG, listens).await.unwrap_or_else(|_| panic!("{}", said()));
-    let signature = format!("sha256={}", hmac(SECRET, PUSH));
-    assert_eq!(post(address, &[("X-Hub-Signature-256", &signature)], PUSH.as_bytes()).await.status, 202);
-    assert_eq!(post(address, &[("X-Gitlab-Token", SECRET)], b"{}").await.status, 202);
+        };
+        let address = tokio::time::timeout(LONG, listens).await;
+        daemon.address = address.unwrap_or_else(|_| panic!("{}", daemon.said()));
+        daemon
+    }
+
+    fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    async fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        answer(stream).await.body
+    }
+
+    /// Waits for a revision to be in force.
+    async fn follows(&self, commit: &str) {
+        let follows = async {
+            while !self.get("/api/v1/resources").await.contains(&format!("\"revision\":\"{commit}\"")) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(LONG, follows).await.unwrap_or_else(|_| panic!("{commit}: {}", self.said()));
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A repository that would be fetched in an hour is fetched on the word of a webhook, and what the daemon was given
+/// it keeps to itself.
+#[tokio::test]
+async fn the_daemon_follows_a_push_at_once_and_never_shows_its_secret() {
+    let plant = Plant::new();
+    plant.write("press.yml", "apps: {press: {uuid: PRESS-7, image: demo/press}}\n");
+    let first = plant.push("The press");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("secret"), format!("{SECRET}\n")).unwrap();
+    let daemon = Daemon::start(folder.path(), &["--git", &plant.url(), "--branch", "main", "--interval", "1h"]).await;
+    daemon.follows(&first).await;
+
+    plant.write("press.yml", "apps: {press: {uuid: PRESS-7, image: demo/press:2}}\n");
+    let second = plant.push("A better press");
+    let signed = |body: &str| format!("sha256={}", hmac(SECRET, body));
+    let other = PUSH.replace("heads/main", "heads/feature");
+    let ignored = post(daemon.address, &[("X-Hub-Signature-256", &signed(&other))], other.as_bytes()).await;
+    assert_eq!((ignored.status, ignored.json()["reason"].as_str()), (200, Some("other_reference")));
+    let taken = post(daemon.address, &[("X-Hub-Signature-256", &signed(PUSH))], PUSH.as_bytes()).await;
+    assert_eq!(taken.status, 202);
+    daemon.follows(&second).await;
+
     let wrong = "another secret of some length";
-    assert_eq!(post(address, &[("X-Gitlab-Token", wrong)], b"{}").await.status, 401);
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
-    assert!(answer(stream).await.body.contains("ofop_webhook_total{result=\"triggered\"} 2\n"));
-    daemon.kill().unwrap();
-    daemon.wait().unwrap();
-    let said = said();
+    assert_eq!(post(daemon.address, &[("X-Gitlab-Token", wrong)], b"{}").await.status, 401);
+    let metrics = daemon.get("/metrics").await;
+    for (result, calls) in [("triggered", 1), ("other_reference", 1), ("unauthorized", 1), ("no_secret", 0)] {
+        let line = format!("ofop_webhook_total{{result=\"{result}\"}} {calls}\n");
+        assert!(metrics.contains(&line), "{line}");
+    }
+    let said = daemon.said();
     assert!(said.contains("a webhook tells of a push"), "{said}");
-    for secret in [SECRET, wrong, signature.trim_start_matches("sha256=")] {
+    for secret in [SECRET, wrong, signed(PUSH).trim_start_matches("sha256=")] {
         assert!(!said.contains(secret), "{said}");
     }
+}
+
+#[tokio::test]
+async fn a_directory_can_be_told_of_a_change_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("desired")).unwrap();
+    std::fs::write(folder.path().join("secret"), SECRET).unwrap();
+    let daemon = Daemon::start(folder.path(), &["--desired", "desired"]).await;
+    assert_eq!(post(daemon.address, &[("X-Gitlab-Token", SECRET)], b"{}").await.status, 202);
+    assert!(daemon.get("/metrics").await.contains("ofop_webhook_total{result=\"triggered\"} 1\n"));
 }

@@ -11,7 +11,6 @@ use super::context::Context;
 use super::{CliError, Exit, parts, signals};
 use crate::clock::SystemClock;
 use crate::compile::Compiler;
-use crate::http::webhook::{self, Webhook};
 use crate::http::{self, Token};
 use crate::reconcile;
 use crate::report::Report;
@@ -38,17 +37,9 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
             })?),
             None => None,
         };
-    let secret =
-        match &config.webhook_secret {
-            Some(secret) => Some(webhook::Secret::new(secret.expose()).map_err(|error| {
-                CliError::usage(error.to_string(), "make one with: head -c 32 /dev/urandom | base64")
-            })?),
-            None => None,
-        };
 
     let report = Report::new(config.instance.clone());
-    let loader = parts::loader_watching(context, paths.clone());
-    let webhook = Webhook::new(report.clone(), loader.nudge()).secret(secret);
+    let webhook = parts::webhook(context, report.clone(), loader.nudge())?;
     let (sender, commands) = mpsc::channel(COMMANDS);
     let parts = reconcile::Parts {
         loader,

@@ -8,9 +8,10 @@ use super::adapters::{AnyPlatform, AnyRegistry};
 use super::context::Context;
 use super::sources::{AnySource, Use};
 use crate::clock::SystemClock;
-use crate::config::{Config, RegistryKind};
+use crate::config::{Config, Manifests, RegistryKind};
 use crate::desired::remote::RemoteOptions;
 use crate::desired::{Loader, LoaderOptions};
+use crate::http::webhook::{Secret, Webhook};
 use crate::model::PlatformKind;
 use crate::plan::{Guard, Policy};
 use crate::platform::docker::DockerPlatform;
@@ -19,6 +20,7 @@ use crate::platform::swarm::{Pace, Swarm};
 use crate::reconcile;
 use crate::registry::embedded::EmbeddedRegistry;
 use crate::registry::openfactory::{KafkaSettings, KsqldbSettings, OpenfactoryRegistry, OpenfactorySettings};
+use crate::report::Report;
 
 /// The engine's socket when nothing names another address.
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
@@ -135,4 +137,25 @@ pub(super) fn registry(context: &Context) -> Result<Arc<AnyRegistry>, CliError> 
             Ok(Arc::new(AnyRegistry::Openfactory(Box::new(registry.map_err(CliError::Registry)?))))
         }
     }
+}
+
+/// What hosts of repositories call. Pushes to another branch than the one that is followed do not count; to a
+/// directory, and to a repository's default branch, whose name may change, any push may matter.
+///
+/// # Errors
+/// When the secret cannot be one.
+pub(super) fn webhook(
+    context: &Context,
+    report: Report,
+    tell: impl Fn() + Send + Sync + 'static,
+) -> Result<Webhook, CliError> {
+    let config = &context.config;
+    let secret = config.webhook_secret.as_ref().map(|secret| Secret::new(secret.expose())).transpose();
+    let secret = secret
+        .map_err(|error| CliError::usage(error.to_string(), "make one with: head -c 32 /dev/urandom | base64"))?;
+    let reference = match &config.manifests {
+        Some(Manifests::Git(git)) => git.branch.as_deref(),
+        Some(Manifests::Directory(_)) | None => None,
+    };
+    Ok(Webhook::new(report, tell).secret(secret).reference(reference))
 }

@@ -166,10 +166,14 @@ impl<S: Source> Loader<S> {
         futures_util::stream::select(self.source.changes(), others).boxed()
     }
 
-    /// Makes somebody who listens to the changes look once more: for webhooks. Calls that come together are one.
+    /// Has the source look for news at once, and whoever listens to the changes load: for webhooks. Calls that come
+    /// together are one.
     pub fn nudge(&self) -> impl Fn() + Send + Sync + 'static + use<S> {
-        let news = self.news.clone();
-        move || news.notify_one()
+        let (source, news) = (self.source.clone(), self.news.clone());
+        move || {
+            source.refresh();
+            news.notify_one();
+        }
     }
 
     /// Reads the schema file; true when something changed that parsing depends on.
