@@ -7,11 +7,11 @@
 mod https;
 #[path = "support/repository.rs"]
 mod repository;
+#[path = "support/sshd.rs"]
+mod sshd;
 
 use std::fs;
-use std::path::Path;
 use std::pin::Pin;
-use std::process::Command;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
@@ -20,6 +20,7 @@ use ofop::desired::git::{GitOptions, GitSource, Rewritten};
 use ofop::desired::{Source, Tree};
 use ofop::model::Severity;
 use repository::Plant;
+use sshd::Sshd;
 
 /// Far more than anything here takes on a busy machine.
 const LONG: Duration = Duration::from_secs(60);
@@ -395,61 +396,15 @@ async fn a_token_in_a_file_may_be_replaced_while_the_source_is_in_use() {
     assert_eq!(errors(&followed.fetched().await), [""; 0]);
 }
 
-/// An SSH server on loopback for one user with one key; it ends with the test.
-struct Sshd {
-    child: std::process::Child,
-    port: u16,
-}
-
-impl Sshd {
-    async fn start(plant: &Plant) -> Self {
-        let folder = plant.dir.path();
-        let (host, _, _) = (plant.key("host"), plant.key("user"), plant.key("stranger"));
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let config = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\n\
-             UsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\n",
-            host.display(),
-            folder.join("user.pub").display()
-        );
-        fs::write(folder.join("sshd_config"), config).unwrap();
-        // Where the server of a root user wants to be locked up; packages make it at boot.
-        let _ = fs::create_dir_all("/run/sshd");
-        let sshd = ["/usr/sbin/sshd", "/usr/bin/sshd"].into_iter().find(|path| Path::new(path).exists());
-        let child = Command::new(sshd.expect("sshd is installed"))
-            .args(["-D", "-e", "-f"])
-            .arg(folder.join("sshd_config"))
-            .stderr(fs::File::create(folder.join("sshd.log")).unwrap())
-            .spawn()
-            .unwrap();
-        let sshd = Sshd { child, port };
-        let listens = async {
-            while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        let waited = tokio::time::timeout(LONG, listens).await;
-        assert!(waited.is_ok(), "sshd does not listen: {}", fs::read_to_string(folder.join("sshd.log")).unwrap());
-        sshd
-    }
-}
-
-impl Drop for Sshd {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[tokio::test]
 async fn a_repository_behind_ssh_is_fetched_with_a_key_from_a_server_that_is_known() {
     let plant = Plant::new();
     plant.write("app.yml", "one");
     plant.push("One");
     let folder = plant.dir.path();
-    let sshd = Sshd::start(&plant).await;
-    let user = String::from_utf8(Command::new("id").arg("-un").output().unwrap().stdout).unwrap();
-    let url = format!("ssh://{}@127.0.0.1:{}{}", user.trim(), sshd.port, plant.hub().display());
+    let (host, _, _) = (plant.key("host"), plant.key("user"), plant.key("stranger"));
+    let sshd = Sshd::start(folder, &host, &folder.join("user.pub"));
+    let url = sshd.url(&plant.hub());
     let known = folder.join("known_hosts");
     let public = |name: &str| fs::read_to_string(folder.join(format!("{name}.pub"))).unwrap();
     let line = |name: &str| format!("[127.0.0.1]:{} {}", sshd.port, public(name));

@@ -225,7 +225,7 @@ impl TestEngine {
     }
 
     /// Makes the images from busybox.
-    fn import_images(&self) {
+    pub fn import_images(&self) {
         let root = self.dir.join("image");
         std::fs::create_dir_all(root.join("bin")).unwrap();
         let busybox = ["/bin/busybox", "/usr/bin/busybox"].iter().find(|path| Path::new(path).exists());
