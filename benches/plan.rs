@@ -82,6 +82,7 @@ fn desired() -> Desired {
         origin: Origin { file: format!("line/app_{at:05}.yml").into(), line: 2 },
         services: vec![DesiredService { spec: Arc::new(spec(at)), hash: hash(at), follow_digest: false }],
         records: vec![Arc::new(record(at))],
+        handling: ofop::model::Handling::default(),
         frozen: false,
     };
     Desired {

@@ -29,6 +29,7 @@ mod dump;
 mod fields;
 mod file;
 pub mod git;
+mod handling;
 pub mod loader;
 pub mod manifest;
 pub mod namespace;

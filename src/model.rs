@@ -10,6 +10,7 @@
 //! | [`service`] | the fields of a Swarm service (or container) that we own |
 //! | [`record`] | facts in the asset registry |
 //! | [`desired`] | what the manifests mean, and the problems found in them |
+//! | [`handling`] | how a resource is taken care of: suspended, kept, fields left alone |
 //! | [`observed`] | what really runs and is really registered |
 //! | [`step`] | one action as data, with its reason |
 //! | [`status`] | sync, health, drift, conditions |
@@ -21,6 +22,7 @@
 
 pub mod command;
 pub mod desired;
+pub mod handling;
 pub mod names;
 pub mod observed;
 pub mod outcome;
@@ -34,13 +36,14 @@ pub mod step;
 
 pub use command::Command;
 pub use desired::{Desired, DesiredResource, DesiredService, Origin, Problem, Severity};
+pub use handling::{Field, Handling, IgnoredField};
 pub use names::{AssetUuid, InstanceName, InvalidName, Kind, ResourceId, Revision, ServiceName};
 pub use observed::{
     Observed, ObservedRecord, ObservedService, PlatformSnapshot, RegistrySnapshot, ServiceId, TaskState, TaskView,
     UpdateState,
 };
 pub use outcome::{FailureKind, StepFailure};
-pub use plan::{Compared, HeldStep, Plan, PruneBlock, PruneVerdict, ResourcePlan, Wait};
+pub use plan::{Compared, HeldStep, Ignored, Plan, PruneBlock, PruneVerdict, ResourcePlan, Suspension, Wait};
 pub use record::{Availability, Record, RecordId, Scalar, Source};
 pub use service::{Mark, ServiceSpec, SpecHash};
 pub use settings::{PlatformKind, Settings};

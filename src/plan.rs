@@ -30,6 +30,7 @@ mod records;
 mod removal;
 mod resource;
 mod services;
+mod target;
 mod text;
 
 use std::collections::BTreeSet;

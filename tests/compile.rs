@@ -10,7 +10,9 @@ use ofop::desired::manifest::{
 };
 use ofop::desired::{ParsedFile, ParsedTree};
 use ofop::model::service::EnvVar;
-use ofop::model::{AssetUuid, Desired, PlatformKind, Problem, Record, ResourceId, Revision, Settings, Severity};
+use ofop::model::{
+    AssetUuid, Desired, Handling, PlatformKind, Problem, Record, ResourceId, Revision, Settings, Severity,
+};
 
 fn app(uuid: &str) -> App {
     App {
@@ -27,6 +29,7 @@ fn app(uuid: &str) -> App {
         metrics: None,
         networks: Vec::new(),
         deploy: Deploy::default(),
+        handling: Handling::default(),
     }
 }
 
@@ -39,6 +42,7 @@ fn device(uuid: &str, connector: Connector) -> Device {
         connector,
         config_with_nulls: "{\"uuid\":null}".into(),
         config: "{}".into(),
+        handling: Handling::default(),
     }
 }
 

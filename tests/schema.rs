@@ -118,9 +118,25 @@ fn mistakes_are_found() {
         ("apps: {a: {uuid: A, image: i, routing: {expose: maybe}}}", "/apps/a/routing"),
         ("devices: {d: {uuid: D, connector: {type: ouch}}}", "/devices/d/connector"),
         ("app: {}", ""),
+        ("apps: {}\nx-ofop: {suspended: true}", "/x-ofop"),
+        ("apps: {}\nx-ofop: {ignore: [replica]}", "/x-ofop"),
+        ("apps: {}\nx-ofop: {ignore: [limits.disk]}", "/x-ofop"),
+        ("apps: {}\nx-ofop: {resources: {app/A: {resources: {}}}}", "/x-ofop"),
     ] {
         let complaints = complaints(&validator, text);
         assert!(complaints.iter().any(|complaint| complaint.starts_with(place)), "{text}: {complaints:?}");
+    }
+}
+
+#[test]
+fn what_a_file_says_to_the_operator_is_valid() {
+    let validator = validator(Scope::All);
+    for text in [
+        "apps: {}\nx-ofop:\nx-other: [1]",
+        "apps: {}\nx-ofop: {suspend: yes, prune: false, ignore: [replicas, 'mounts[/data]', limits.cpus, m-agent/image]}",
+        "apps: {}\nx-ofop: {resources: {app/A: {suspend: false, ignore: [environment.A, labels.traefik.enable]}}}",
+    ] {
+        assert_eq!(complaints(&validator, text), Vec::<String>::new(), "{text}");
     }
 }
 

@@ -81,7 +81,8 @@ async fn create(swarm: &Swarm, spec: &ServiceSpec) -> Result<Arc<ObservedService
 
 async fn update(swarm: &Swarm, found: &ObservedService, spec: &ServiceSpec) -> Result<(), StepFailure> {
     let (id, version) = (found.id.clone(), found.version);
-    swarm.execute(&Step::UpdateService { id, version, spec: Arc::new(spec.clone()), mark: mark() }).await
+    let (spec, container_labels) = (Arc::new(spec.clone()), spec.labels.clone());
+    swarm.execute(&Step::UpdateService { id, version, spec, container_labels, mark: mark() }).await
 }
 
 async fn remove(swarm: &Swarm, id: &ServiceId, service: &ServiceName) -> Result<(), StepFailure> {
@@ -252,6 +253,7 @@ async fn an_update_of_labels_alone_restarts_no_task() {
         id: found.id.clone(),
         version: found.version,
         spec: Arc::new(wanted.clone()),
+        container_labels: wanted.labels.clone(),
         mark: adopted.clone(),
     };
     swarm.execute(&step).await.unwrap();
@@ -265,6 +267,38 @@ async fn an_update_of_labels_alone_restarts_no_task() {
     update(&swarm, &snapshot.services["labelled"], &wanted).await.unwrap();
     let replaced = |snapshot: &PlatformSnapshot| snapshot.tasks.get(&found.id).is_some_and(|tasks| tasks.len() == 2);
     until(&swarm, "the task is replaced", replaced).await;
+    remove(&swarm, &found.id, &found.spec.name).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_update_may_leave_labels_of_containers_other_than_those_of_their_service() {
+    const ENABLE: &str = "traefik.enable";
+    let engine = shared();
+    let swarm = adapter(&engine);
+    let mut wanted = spec("two-labels");
+    wanted.labels.insert(ENABLE.into(), "true".into());
+    let found = create(&swarm, &wanted).await.unwrap();
+    let containers =
+        |value: Option<&str>| value.map(|value| (ENABLE.to_owned(), value.to_owned())).into_iter().collect();
+    for value in [Some("false"), None, Some("true")] {
+        let container_labels: BTreeMap<String, String> = containers(value);
+        // The orchestrator itself moves the version of a service that it has just seen change.
+        let after = loop {
+            let found = observe(&swarm).await.services[&found.spec.name].clone();
+            let step = Step::UpdateService {
+                id: found.id.clone(),
+                version: found.version,
+                spec: Arc::new(wanted.clone()),
+                container_labels: container_labels.clone(),
+                mark: mark(),
+            };
+            match swarm.execute(&step).await {
+                Ok(()) => break observe(&swarm).await.services[&found.spec.name].clone(),
+                Err(failure) => assert_eq!(failure.kind, FailureKind::Conflict, "{failure}"),
+            }
+        };
+        assert_eq!((&after.spec.labels, &after.container_labels), (&wanted.labels, &container_labels));
+    }
     remove(&swarm, &found.id, &found.spec.name).await.unwrap();
 }
 

@@ -63,6 +63,7 @@ pub fn text(resource: &ResourceStatus, events: Option<&[Value]>, paint: Paint) -
     let mut out = String::new();
     head(&mut out, resource, paint);
     conditions(&mut out, resource, paint);
+    ignored(&mut out, resource, paint);
     services(&mut out, resource, paint);
     records(&mut out, resource, paint);
     heading(&mut out, "Events", paint);
@@ -98,6 +99,15 @@ fn head(out: &mut String, resource: &ResourceStatus, paint: Paint) {
     if resource.pending_steps > 0 {
         field(out, "Steps to do", &resource.pending_steps.to_string());
     }
+    let handling = &resource.handling;
+    let said = [("suspend: true", handling.suspend), ("prune: false", !handling.prune)];
+    for (said, _) in said.into_iter().filter(|(_, holds)| *holds) {
+        field(out, "Manifest", &format!("says `{said}`"));
+    }
+    if !handling.ignore.is_empty() {
+        let fields: Vec<String> = handling.ignore.iter().map(ToString::to_string).collect();
+        field(out, "Ignored", &fields.join(", "));
+    }
     if let Some(retry) = &resource.retry {
         field(out, "Next try", &format!("{} (failed {} times)", retry.at, retry.failures));
     }
@@ -120,6 +130,16 @@ fn conditions(out: &mut String, resource: &ResourceStatus, paint: Paint) {
             let fields = if drift.fields.is_empty() { String::new() } else { format!(": {}", drift.fields.join(", ")) };
             let _ = writeln!(out, "  {} {}{fields}", drift.object, paint.yellow(&word));
         }
+    }
+}
+
+fn ignored(out: &mut String, resource: &ResourceStatus, paint: Paint) {
+    if resource.ignored.is_empty() {
+        return;
+    }
+    heading(out, "Differences that are ignored", paint);
+    for ignored in &resource.ignored {
+        let _ = writeln!(out, "  {}: {}", ignored.object, ignored.fields.join(", "));
     }
 }
 

@@ -208,7 +208,10 @@ fn note(resource: &ResourceStatus) -> String {
         return format!("{}: {}{fields}", drift.drift.as_str().replace('_', " "), drift.object);
     }
     match resource.pending_steps {
-        0 => String::new(),
+        0 => match resource.ignored.first() {
+            Some(ignored) => format!("ignored: {} ({})", ignored.object, ignored.fields.join(", ")),
+            None => String::new(),
+        },
         1 => "1 step to do".into(),
         steps => format!("{steps} steps to do"),
     }

@@ -11,8 +11,8 @@ use crate::desired::manifest::{App, Deploy, Place, PullPolicy};
 use crate::model::record::AssetRecord;
 use crate::model::service::{Resources, Ulimit};
 use crate::model::{
-    AssetUuid, DesiredResource, DesiredService, InvalidName, Origin, PlatformKind, Record, ResourceId, ServiceName,
-    ServiceSpec,
+    AssetUuid, DesiredResource, DesiredService, Handling, InvalidName, Origin, PlatformKind, Record, ResourceId,
+    ServiceName, ServiceSpec,
 };
 
 /// Variables that OpenFactory sets itself on every app.
@@ -38,13 +38,14 @@ pub(super) fn compile(app: &App, context: &mut Context<'_>) -> Option<Entry> {
 pub(super) struct Parts {
     pub(super) services: Vec<(ServiceSpec, PullPolicy)>,
     pub(super) records: Vec<Record>,
+    pub(super) handling: Handling,
 }
 
 fn parts(app: &App, context: &Context<'_>) -> Result<Parts, InvalidName> {
     let settings = context.settings;
     let name = ServiceName::new(app.uuid.as_str())?;
     let replicas = app.deploy.replicas;
-    let mut parts = Parts::default();
+    let mut parts = Parts { handling: app.handling.clone(), ..Parts::default() };
     // One asset per replica; a single one bears the app's own uuid.
     let assets: Vec<AssetUuid> = if replicas == 1 {
         vec![app.uuid.clone()]
@@ -177,7 +178,7 @@ pub(super) fn finish(
     claims.dedup();
     let origin = Origin { file: Arc::clone(context.file), line: place.line };
     let records = parts.records.into_iter().map(Arc::new).collect();
-    let resource = Arc::new(DesiredResource { id, origin, services, records, frozen: false });
+    let resource = Arc::new(DesiredResource { id, origin, services, records, handling: parts.handling, frozen: false });
     Some(Entry { resource, claims, place, path })
 }
 

@@ -10,7 +10,7 @@ use crate::model::{Record, ResourceId};
 /// Compiles a device; none after an error, which the context then holds.
 pub(super) fn compile(device: &Device, context: &mut Context<'_>) -> Option<Entry> {
     let path = format!("devices.{}", device.name);
-    let mut parts = Parts::default();
+    let mut parts = Parts { handling: device.handling.clone(), ..Parts::default() };
     match &device.connector {
         Connector::Mtconnect(connector) => mtconnect::compile(device, connector, &path, context, &mut parts)?,
         Connector::Opcua => parts.records = coordinated(device, CoordinatorProtocol::Opcua),

@@ -11,7 +11,7 @@ use super::yaml::{Entry, Span, push_index};
 use crate::model::names::normal_name;
 use crate::model::record::Uns;
 use crate::model::service::EnvVar;
-use crate::model::{AssetUuid, PlatformKind, ServiceName};
+use crate::model::{AssetUuid, Handling, PlatformKind, ServiceName};
 
 /// The longest label of a host name (RFC 1035).
 const MAX_LABEL: usize = 63;
@@ -53,6 +53,7 @@ pub(super) fn app(
         metrics: object.object("metrics").and_then(metrics),
         networks,
         deploy,
+        handling: Handling::default(),
     })
 }
 

@@ -195,6 +195,10 @@ impl<'p, 't> Checker<'p, 't> {
                 Data::Text(text) => Typed::Text(text),
                 other => self.wrong_text(at, &other, hidden),
             },
+            Kind::FieldPath => match node.data {
+                Data::Text(text) => Typed::Text(text.trim().to_owned()),
+                other => self.wrong_text(at, &other, hidden),
+            },
             Kind::Choice(choices) => self.choice(at, node.data, choices, hidden),
             Kind::Bool => match bool_of(&node.data) {
                 Some(value) => Typed::Bool(value),

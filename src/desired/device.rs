@@ -8,7 +8,7 @@ use super::manifest::{Adapter, AdapterAt, Agent, Connector, Deploy, Device, Mtco
 use super::opcua;
 use super::parse::{Names, ParseContext};
 use super::problems::Problems;
-use crate::model::AssetUuid;
+use crate::model::{AssetUuid, Handling};
 
 /// Reads a checked device. None when it is wrong; problems say why.
 pub(super) fn device(
@@ -57,6 +57,7 @@ pub(super) fn device(
         config_with_nulls: dump::compact(&object, uns.as_ref(), Nulls::Keep),
         config: dump::compact(&object, uns.as_ref(), Nulls::LeaveOut),
         uns,
+        handling: Handling::default(),
     })
 }
 
@@ -65,7 +66,7 @@ fn connector_of(device: &mut Object) -> Option<&mut Object> {
 }
 
 /// What the names of a device's services end in.
-fn service_tails(mtconnect: &Mtconnect) -> Vec<&'static str> {
+pub(super) fn service_tails(mtconnect: &Mtconnect) -> Vec<&'static str> {
     let mut tails = Vec::new();
     if let Agent::Ours { adapter, .. } = &mtconnect.agent {
         if matches!(adapter.at, AdapterAt::Image(_)) {

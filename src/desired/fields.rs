@@ -75,6 +75,8 @@ pub(super) enum Kind {
     Levels,
     /// A list of texts that OpenFactory trims and cleans of everything else.
     MountOptions,
+    /// A text that names a field of a service; whether it does is decided elsewhere.
+    FieldPath,
 }
 
 /// Whether white space around a text goes.
@@ -109,6 +111,11 @@ pub(super) fn nearest<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>)
         .filter(|(distance, name)| *distance <= name.len().div_ceil(4).min(3))
         .min()
         .map(|(_, name)| name)
+}
+
+/// Whether a text is a name but for one slip of the finger.
+pub(super) fn is_slip(wrong: &str, name: &str) -> bool {
+    wrong != name && distance(&wrong.to_lowercase().replace('_', "-"), name) <= 1
 }
 
 /// How many letters must be put in, taken out, replaced or swapped to get from one text to the other.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::AssetUuid;
 use crate::model::record::Uns;
 use crate::model::service::{EnvVar, Mount, Resources};
+use crate::model::{AssetUuid, Handling};
 
 /// One valid manifest file.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -53,6 +53,8 @@ pub struct App {
     pub networks: Vec<String>,
     /// `deploy`, defaults filled in.
     pub deploy: Deploy,
+    /// What the file's `x-ofop` says about it.
+    pub handling: Handling,
 }
 
 /// `image_pull_policy`.
@@ -142,6 +144,8 @@ pub struct Device {
     pub config_with_nulls: String,
     /// The same without nulls: `CONNECTOR_CONFIG`.
     pub config: String,
+    /// What the file's `x-ofop` says about it.
+    pub handling: Handling,
 }
 
 /// Without the configuration, which holds the environment of the adapter.
@@ -153,6 +157,7 @@ impl std::fmt::Debug for Device {
             .field("uuid", &self.uuid)
             .field("uns", &self.uns)
             .field("connector", &self.connector)
+            .field("handling", &self.handling)
             .finish_non_exhaustive()
     }
 }

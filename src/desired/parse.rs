@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use super::check::{Checker, Typed, report, shown};
 use super::deploy::MAX_REPLICAS;
-use super::fields::{Kind, Shape, nearest};
+use super::fields::{Kind, Shape, is_slip, nearest};
+use super::handling::{self, Described};
 use super::manifest::Manifest;
 use super::namespace::Namespace;
 use super::problems::Problems;
 use super::yaml::{Data, Entry, Node, Span, expand, key_text};
 use super::{ParsedFile, app, device, shapes};
+use crate::model::Kind as ResourceKind;
 use crate::model::{PlatformKind, Severity};
 
 /// What parsing depends on beside the text.
@@ -66,26 +68,38 @@ fn read(text: &str, context: &ParseContext, problems: &mut Problems<'_>) -> Opti
     };
     let mut manifest = Manifest::default();
     let mut names = Names::default();
-    let mut described = false;
+    let mut described = Described::default();
+    let mut settings = None;
+    let mut empty = true;
     for Entry { key, value } in entries {
         match &key.data {
             Data::Text(name) if name == "apps" => {
-                described = true;
+                empty = false;
                 section(name, value, key.at, &shapes::APP, problems, |name, object, path, problems| {
+                    let Some(object) = object else { return described.unreadable() };
+                    described.entry(ResourceKind::App, object.text("uuid"));
                     manifest.apps.extend(app::app(name, object, path, context, &mut names, problems));
                 });
             }
             Data::Text(name) if name == "devices" => {
-                described = true;
+                empty = false;
                 section(name, value, key.at, &shapes::DEVICE, problems, |name, object, path, problems| {
+                    let Some(object) = object else { return described.unreadable() };
+                    described.entry(ResourceKind::Device, object.text("uuid"));
                     manifest.devices.extend(device::device(name, object, path, context, &mut names, problems));
                 });
             }
+            Data::Text(name) if name == handling::KEY => settings = Some((value, key.at)),
             // Keys for other tools, and places to put anchors.
-            Data::Text(name) if name.starts_with("x-") => {}
+            Data::Text(name) if name.starts_with("x-") => {
+                if is_slip(name, handling::KEY) && !key.expanded {
+                    let hint = format!("did you mean `{}`?", handling::KEY);
+                    problems.warn(key.at, name, "is for other tools and has no effect here", Some(hint));
+                }
+            }
             other => {
                 let name = key_text(other);
-                let hint = match nearest(&name, ["apps", "devices"]) {
+                let hint = match nearest(&name, ["apps", "devices", handling::KEY]) {
                     Some(name) => format!("did you mean `{name}`?"),
                     None => "a manifest has `apps` and `devices`; names that begin with `x-` are free".into(),
                 };
@@ -94,20 +108,24 @@ fn read(text: &str, context: &ParseContext, problems: &mut Problems<'_>) -> Opti
             }
         }
     }
-    if !described && problems.errors() == 0 {
+    if let Some((node, at)) = settings {
+        handling::read(node, at, &mut manifest, &described, context, problems);
+    }
+    if empty && problems.errors() == 0 {
         problems.error_hint(Span::default(), "", "has neither `apps` nor `devices`", HINT);
     }
     Some(manifest)
 }
 
-/// Checks the entries below `apps:` or `devices:` and hands on those that have the right shape.
+/// Checks the entries below `apps:` or `devices:` and hands them on, those that have the right shape with what
+/// they hold.
 fn section(
     section: &str,
     node: Node,
     at: Span,
     shape: &'static Shape,
     problems: &mut Problems<'_>,
-    mut take: impl FnMut(&super::check::Name, &super::check::Object, &str, &mut Problems<'_>),
+    mut take: impl FnMut(&super::check::Name, Option<&super::check::Object>, &str, &mut Problems<'_>),
 ) {
     let Data::Map(entries) = node.data else {
         let message = format!("must be a map of names to entries, not {}", node.data.describe());
@@ -116,11 +134,13 @@ fn section(
         return;
     };
     for (name, value) in Checker::new(problems, section).entries(entries, Kind::Object(shape)) {
-        if let Typed::Object(object) = &value.typed {
-            let mut path = section.to_owned();
-            super::yaml::push_key(&mut path, &name.shown);
-            take(&name, object, &path, problems);
-        }
+        let object = match &value.typed {
+            Typed::Object(object) => Some(object),
+            _ => None,
+        };
+        let mut path = section.to_owned();
+        super::yaml::push_key(&mut path, &name.shown);
+        take(&name, object, &path, problems);
     }
 }
 

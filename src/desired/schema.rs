@@ -6,7 +6,9 @@
 use serde_json::{Map, Value, json};
 
 use super::fields::{Field, Kind, Literal, Presence, Shape, Unknown};
-use super::shapes::{APP, DEVICE};
+use super::handling;
+use super::shapes::{APP, DEVICE, X_OFOP};
+use crate::model::handling::FIELDS;
 
 /// What a schema is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +51,11 @@ pub fn schema(scope: Scope) -> Value {
             json!({ "required": ["devices"] })
         }
     };
+    let settings = reference(&X_OFOP, &mut shapes);
+    properties.insert(
+        handling::KEY.to_owned(),
+        json!({ "description": X_OFOP.doc, "anyOf": [settings, { "type": "null" }] }),
+    );
     let mut root = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "OpenFactory manifest",
@@ -156,5 +163,18 @@ fn kind(kind_: Kind, shapes: &mut Map<String, Value>) -> Value {
         }
         Kind::Levels => json!({ "type": "object" }),
         Kind::MountOptions => json!({ "anyOf": [{ "type": "array" }, { "type": "object" }] }),
+        Kind::FieldPath => json!({ "type": "string", "pattern": field_path() }),
     }
+}
+
+/// A field, of one service or of all.
+fn field_path() -> String {
+    let field = |(name, below): &(&str, &str)| match (*name, below.is_empty()) {
+        (name, true) => name.to_owned(),
+        ("mounts", false) => "mounts(?:\\[.+\\])?".to_owned(),
+        (name @ ("limits" | "reservations"), false) => format!("{name}(?:\\.(?:cpus|memory))?"),
+        (name, false) => format!("{name}(?:\\..+)?"),
+    };
+    let fields: Vec<String> = FIELDS.iter().map(field).collect();
+    format!("^\\s*(?:[A-Za-z0-9][A-Za-z0-9_-]*/)?(?:{})\\s*$", fields.join("|"))
 }

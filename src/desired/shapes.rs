@@ -307,3 +307,41 @@ static SHDR_DATA: Shape = Shape {
         field("type", Kind::Choice(&["Samples", "Events"]), Required, "Kind of data."),
     ],
 };
+
+/// `x-ofop`, at the top of a file.
+pub(super) static X_OFOP: Shape = Shape {
+    name: "x-ofop",
+    doc: "How ofop takes care of what this file describes. OpenFactory's own command line ignores it.",
+    unknown: Unknown::Refuse,
+    fields: &[
+        field(
+            "suspend",
+            Kind::Bool,
+            Optional,
+            "`true`: everything in this file is left alone, until it says otherwise.",
+        ),
+        field("prune", Kind::Bool, Optional, "`false`: what this file no longer describes stays, and is not removed."),
+        field("ignore", IGNORED, Optional, IGNORE_DOC),
+        field(
+            "resources",
+            Kind::Map(&Kind::Object(&X_OFOP_RESOURCE)),
+            Optional,
+            "The same for single resources of this file, by `app/UUID` or `device/UUID`; it goes before the file's.",
+        ),
+    ],
+};
+
+const IGNORED: Kind = Kind::List(&Kind::FieldPath);
+const IGNORE_DOC: &str = "Fields whose live value is left alone, as `ofop plan` writes them: `replicas`, \
+     `environment.MODE`, `mounts[/data]`; of one service `cnc-1-agent/image`.";
+
+static X_OFOP_RESOURCE: Shape = Shape {
+    name: "x-ofop-resource",
+    doc: "How ofop takes care of one resource.",
+    unknown: Unknown::Refuse,
+    fields: &[
+        field("suspend", Kind::Bool, Optional, "`true`: the resource is left alone, until the file says otherwise."),
+        field("prune", Kind::Bool, Optional, "`false`: it stays when this file no longer describes it."),
+        field("ignore", IGNORED, Optional, IGNORE_DOC),
+    ],
+};

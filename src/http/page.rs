@@ -277,6 +277,11 @@ fn row(html: &mut Html, resource: &ResourceStatus) {
         fields(html, &drift.fields);
         html.raw("</p>");
     }
+    for ignored in &resource.ignored {
+        html.raw("<p class=\"soft\">ignored: ").text(&ignored.object);
+        fields(html, &ignored.fields);
+        html.raw("</p>");
+    }
     for held in &resource.held {
         html.raw("<p class=\"soft\">").text(&held.step).raw(" waits for ").text(held.waits_for).raw("</p>");
     }

@@ -53,6 +53,18 @@ fn summary(html: &mut Html, resource: &ResourceStatus) {
         html.raw("<dt>Deployed at</dt><dd>revision <code title=\"").text(revision).raw("\">");
         html.text(revision.short()).raw("</code></dd>");
     }
+    let handling = &resource.handling;
+    if !handling.is_default() {
+        html.raw("<dt>Its manifest says</dt><dd>");
+        let said = [("suspend: true", handling.suspend), ("prune: false", !handling.prune)];
+        for (said, _) in said.into_iter().filter(|(_, holds)| *holds) {
+            html.element("<code>", said, "</code> ");
+        }
+        for field in &handling.ignore {
+            html.raw("<code>ignore ").text(field).raw("</code> ");
+        }
+        html.raw("</dd>");
+    }
     if resource.pending_steps > 0 {
         html.element("<dt>Steps to do</dt><dd>", resource.pending_steps, "</dd>");
     }
@@ -76,7 +88,7 @@ fn since(html: &mut Html, at: Option<&str>) {
 }
 
 fn known(html: &mut Html, resource: &ResourceStatus) {
-    if resource.conditions.is_empty() && resource.drift.is_empty() {
+    if resource.conditions.is_empty() && resource.drift.is_empty() && resource.ignored.is_empty() {
         return;
     }
     html.raw("<h2>What is known</h2><table><thead><tr><th>What</th><th>Details</th><th>Since</th></tr></thead><tbody>");
@@ -97,6 +109,11 @@ fn known(html: &mut Html, resource: &ResourceStatus) {
             time(html, at);
         }
         html.raw("</td></tr>");
+    }
+    for ignored in &resource.ignored {
+        html.raw("<tr><td><strong>Ignored</strong></td><td>").text(&ignored.object);
+        fields(html, &ignored.fields);
+        html.raw("</td><td></td></tr>");
     }
     html.raw("</tbody></table>");
 }

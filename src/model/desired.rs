@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::handling::Handling;
 use super::names::{ResourceId, Revision};
 use super::record::Record;
 use super::service::{ServiceSpec, SpecHash};
@@ -44,6 +45,8 @@ pub struct DesiredResource {
     pub services: Vec<DesiredService>,
     /// Records in the order in which they are written.
     pub records: Vec<Arc<Record>>,
+    /// How it is taken care of.
+    pub handling: Handling,
     /// Its file is invalid at the moment; this is how it last was valid.
     pub frozen: bool,
 }

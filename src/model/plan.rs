@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::desired::{DesiredResource, Origin};
 use super::names::{InstanceName, ResourceId, Revision};
 use super::observed::{ObservedRecord, ObservedService, ServiceId};
 use super::status::{Condition, Drift, Health, Sync};
-use super::step::PlannedStep;
+use super::step::{FieldChange, PlannedStep};
 
 /// What a pass will do and what it found.
 #[derive(Debug, Clone, Default)]
@@ -67,12 +69,51 @@ pub struct ResourcePlan {
     pub held: Vec<HeldStep>,
     /// Differences that no change of the manifests explains.
     pub drift: Vec<Drift>,
+    /// Differences that the manifest wants left alone.
+    pub ignored: Vec<Ignored>,
     /// Does it match?
     pub sync: Sync,
     /// Does it run?
     pub health: Health,
     /// What else is known.
     pub conditions: Vec<Condition>,
+}
+
+/// Differences of one object that are left alone, because the manifest's `x-ofop` says so.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ignored {
+    /// `service scheduler`.
+    pub object: String,
+    /// What is there, and what the manifest says.
+    pub changes: Vec<FieldChange>,
+}
+
+/// Why a resource is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Suspension {
+    /// Its manifest says so.
+    Manifest,
+    /// A person said so.
+    Person,
+}
+
+impl Suspension {
+    /// The word, for machines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Suspension::Manifest => "Manifest",
+            Suspension::Person => "Person",
+        }
+    }
+
+    /// What ends it, as people read it.
+    pub fn until(self) -> &'static str {
+        match self {
+            Suspension::Manifest => "a manifest without `suspend: true`",
+            Suspension::Person => "`resume`",
+        }
+    }
 }
 
 /// A step that is needed but must wait.
@@ -100,7 +141,7 @@ pub enum Wait {
     /// The engine undid the same update before.
     RolledBack,
     /// The resource is suspended.
-    Suspended,
+    Suspended(Suspension),
     /// Removals wait.
     Prune(PruneBlock),
 }
@@ -115,7 +156,7 @@ impl Wait {
             Wait::RowsStayAway => "its rows to stay away",
             Wait::Dependency => "what it builds on",
             Wait::RolledBack => "another manifest, or `resume`",
-            Wait::Suspended => "`resume`",
+            Wait::Suspended(suspension) => suspension.until(),
             Wait::Prune(PruneBlock::Guard { .. }) => "a person's confirmation",
             Wait::Prune(PruneBlock::InvalidManifests) => "valid manifests",
             Wait::Prune(PruneBlock::IncompleteObservation) => "a complete reading",

@@ -10,10 +10,12 @@
 //!                "changes": [{"field": "environment.MODE", "from": null, "to": null, "secret": true}]}],
 //!     "held": [{"verb": "…", "object": "…", "reason": "…", "changes": [], "waits_for": "a second look"}],
 //!     "drift": [{"type": "modified", "object": "service x", "fields": ["environment.MODE"]}],
+//!     "ignored": [{"object": "service x", "changes": [{"field": "replicas", "from": "4", "to": "2", "secret": false}]}],
 //!     "conditions": [{"type": "Waiting", "reason": "NetworkMissing", "message": "…"}]}}}
 //! ```
 //!
-//! Every resource is in it, in order of its id. `from` and `to` of a secret change are null unless a person asked to
+//! Every resource is in it, in order of its id. `ignored` is left out where there is nothing: `from` is what is left
+//! alone there, `to` what the manifest says. `from` and `to` of a secret change are null unless a person asked to
 //! see them; `"secret": true` stays either way.
 
 use std::collections::BTreeMap;
@@ -21,8 +23,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{
-    Condition, Drift, FieldChange, Health, Origin, Plan, PlannedStep, PruneVerdict, Reason, ResourceId, ResourcePlan,
-    StepVerb, Sync, Wait,
+    Condition, Drift, FieldChange, Health, Ignored, Origin, Plan, PlannedStep, PruneVerdict, Reason, ResourceId,
+    ResourcePlan, StepVerb, Sync, Wait,
 };
 
 /// Whether the values of environment variables are shown.
@@ -96,6 +98,8 @@ struct Resource<'a> {
     steps: Vec<Step<'a>>,
     held: Vec<Step<'a>>,
     drift: &'a [Drift],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ignored: Vec<LeftAlone<'a>>,
     conditions: &'a [Condition],
 }
 
@@ -108,6 +112,7 @@ impl<'a> Resource<'a> {
             steps: resource.steps.iter().map(|step| Step::of(step, None, secrets)).collect(),
             held: resource.held.iter().map(|held| Step::of(&held.step, Some(&held.wait), secrets)).collect(),
             drift: &resource.drift,
+            ignored: resource.ignored.iter().map(|ignored| LeftAlone::of(ignored, secrets)).collect(),
             conditions: &resource.conditions,
         }
     }
@@ -132,6 +137,19 @@ impl<'a> Step<'a> {
             changes: step.changes.iter().map(|change| Change::of(change, secrets)).collect(),
             waits_for: wait.map(Wait::as_str),
         }
+    }
+}
+
+#[derive(Serialize)]
+struct LeftAlone<'a> {
+    object: &'a str,
+    changes: Vec<Change<'a>>,
+}
+
+impl<'a> LeftAlone<'a> {
+    fn of(ignored: &'a Ignored, secrets: SecretValues) -> Self {
+        let changes = ignored.changes.iter().map(|change| Change::of(change, secrets)).collect();
+        LeftAlone { object: &ignored.object, changes }
     }
 }
 

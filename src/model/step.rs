@@ -1,5 +1,6 @@
 //! Actions as data.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -28,6 +29,8 @@ pub enum Step {
         version: u64,
         /// What it shall be.
         spec: Arc<ServiceSpec>,
+        /// The labels that its containers shall carry: those of `spec`, but for ignored ones.
+        container_labels: BTreeMap<String, String>,
         /// The mark it shall carry.
         mark: Mark,
     },

@@ -59,6 +59,12 @@ impl<'a> Context<'a> {
         self.policy.scope.as_ref().is_none_or(|scope| scope.contains(id)) || self.policy.remove.contains(id)
     }
 
+    /// Whether this resource is left alone.
+    pub(super) fn is_suspended(&self, id: &ResourceId) -> bool {
+        self.memory.suspended.contains(id)
+            || self.desired.resources.get(id).is_some_and(|resource| resource.handling.suspend)
+    }
+
     /// Why the service of this name cannot be understood, if it exists and cannot. The engine tells names apart
     /// without regard to case.
     pub(super) fn unreadable(&self, name: &ServiceName) -> Option<&'a str> {
@@ -123,7 +129,7 @@ impl Recheck {
                     let stayed = since.map_or(Duration::ZERO, |since| context.at.saturating_sub(*since));
                     self.after(FORGET_AFTER.saturating_sub(stayed).max(LOOK_AGAIN));
                 }
-                Wait::Services | Wait::Dependency | Wait::RolledBack | Wait::Suspended | Wait::Prune(_) => {}
+                Wait::Services | Wait::Dependency | Wait::RolledBack | Wait::Suspended(_) | Wait::Prune(_) => {}
             }
         }
         if plan.health == Health::Progressing {

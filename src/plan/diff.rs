@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::service::{EnvVar, Mount, Port, Resources};
 use crate::model::{FieldChange, Mark, ObservedService, ServiceSpec};
 
-use super::image;
+use super::target::Target;
 
 /// Which fields differ.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -45,17 +45,17 @@ impl Differences {
     }
 }
 
-/// Compares. `image` is the wanted image, pinned if its tag is followed.
-pub(super) fn compare(wanted: &ServiceSpec, image: &str, found: &ObservedService) -> Differences {
-    let spec = &found.spec;
+/// Compares.
+pub(super) fn compare(target: &Target<'_>, found: &ObservedService) -> Differences {
+    let (wanted, spec) = (&*target.spec, &found.spec);
     Differences {
-        image: !image::matches(&spec.image, image),
+        image: !target.has_image_of(found),
         command: wanted.command != spec.command,
         args: wanted.args != spec.args,
         env: !same_env(&wanted.env, &spec.env),
         user: wanted.user != spec.user,
-        labels: !same_labels(wanted, &spec.labels),
-        container_labels: !same_labels(wanted, &found.container_labels),
+        labels: !same_labels(wanted, &wanted.labels, &spec.labels),
+        container_labels: !same_labels(wanted, target.container_labels(), &found.container_labels),
         mounts: !same_set(&wanted.mounts, &spec.mounts, same_mount),
         ulimits: !same_set(&wanted.ulimits, &spec.ulimits, PartialEq::eq),
         limits: wanted.limits != spec.limits,
@@ -69,19 +69,14 @@ pub(super) fn compare(wanted: &ServiceSpec, image: &str, found: &ObservedService
 
 /// The spec to send: what is wanted where it differs, what was found where it does not, so that a field that
 /// is merely written differently (an order, a digest behind our tag) restarts no task.
-pub(super) fn merge(
-    wanted: &ServiceSpec,
-    image: &str,
-    found: &ObservedService,
-    differences: Differences,
-) -> ServiceSpec {
+pub(super) fn merge(target: &Target<'_>, found: &ObservedService, differences: Differences) -> ServiceSpec {
     fn pick<T: Clone>(differs: bool, wanted: &T, found: &T) -> T {
         if differs { wanted.clone() } else { found.clone() }
     }
-    let spec = &found.spec;
+    let (wanted, spec) = (&*target.spec, &found.spec);
     ServiceSpec {
         name: wanted.name.clone(),
-        image: if differences.image { image.to_owned() } else { spec.image.clone() },
+        image: if differences.image { target.image.clone().into_owned() } else { spec.image.clone() },
         command: wanted.command.clone(),
         args: wanted.args.clone(),
         env: pick(differences.env, &wanted.env, &spec.env),
@@ -152,23 +147,18 @@ fn by_name(env: &[EnvVar]) -> BTreeMap<&str, &str> {
 }
 
 /// Every wanted label is there, and no other one that we would set.
-fn same_labels(wanted: &ServiceSpec, found: &BTreeMap<String, String>) -> bool {
-    wanted.labels == *found
-        || (wanted.labels.iter().all(|(key, value)| found.get(key) == Some(value))
-            && found.keys().all(|key| wanted.labels.contains_key(key) || !ServiceSpec::owns_label(&wanted.name, key)))
+fn same_labels(of: &ServiceSpec, wanted: &BTreeMap<String, String>, found: &BTreeMap<String, String>) -> bool {
+    *wanted == *found
+        || (wanted.iter().all(|(key, value)| found.get(key) == Some(value))
+            && found.keys().all(|key| wanted.contains_key(key) || !ServiceSpec::owns_label(&of.name, key)))
 }
 
 /// The differences in words. Values of variables are in them, marked as secret.
-pub(super) fn describe(
-    wanted: &ServiceSpec,
-    image: &str,
-    found: &ObservedService,
-    differences: Differences,
-) -> Vec<FieldChange> {
+pub(super) fn describe(target: &Target<'_>, found: &ObservedService, differences: Differences) -> Vec<FieldChange> {
     let mut words = Words::default();
-    let spec = &found.spec;
+    let (wanted, spec) = (&*target.spec, &found.spec);
     if differences.image {
-        words.push("image", Some(spec.image.clone()), Some(image.to_owned()));
+        words.push("image", Some(spec.image.clone()), Some(target.image.clone().into_owned()));
     }
     if differences.command {
         words.push("command", words_of(&spec.command), words_of(&wanted.command));
@@ -183,10 +173,10 @@ pub(super) fn describe(
         words.push("user", spec.user.clone(), wanted.user.clone());
     }
     if differences.labels {
-        words.labels("labels", &spec.labels, wanted);
+        words.labels("labels", &spec.labels, &wanted.labels, wanted);
     }
     if differences.container_labels {
-        words.labels("container_labels", &found.container_labels, wanted);
+        words.labels("container_labels", &found.container_labels, target.container_labels(), wanted);
     }
     if differences.mounts {
         words.keyed("mounts", '[', "]", &spec.mounts, &wanted.mounts, mount_words);
@@ -269,11 +259,17 @@ impl Words {
         }
     }
 
-    fn labels(&mut self, field: &str, found: &BTreeMap<String, String>, wanted: &ServiceSpec) {
-        let keys: BTreeSet<&String> = found.keys().chain(wanted.labels.keys()).collect();
+    fn labels(
+        &mut self,
+        field: &str,
+        found: &BTreeMap<String, String>,
+        wanted: &BTreeMap<String, String>,
+        of: &ServiceSpec,
+    ) {
+        let keys: BTreeSet<&String> = found.keys().chain(wanted.keys()).collect();
         for key in keys {
-            let (from, to) = (found.get(key), wanted.labels.get(key));
-            if from != to && (to.is_some() || ServiceSpec::owns_label(&wanted.name, key)) {
+            let (from, to) = (found.get(key), wanted.get(key));
+            if from != to && (to.is_some() || ServiceSpec::owns_label(&of.name, key)) {
                 self.push(format!("{field}.{key}"), from.cloned(), to.cloned());
             }
         }

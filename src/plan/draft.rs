@@ -1,7 +1,8 @@
 //! The plan of one resource while it is being made.
 
 use crate::model::{
-    Condition, ConditionKind, Drift, DriftType, FieldChange, HeldStep, PlannedStep, Reason, Step, Wait,
+    Condition, ConditionKind, Drift, DriftType, FieldChange, HeldStep, Ignored, PlannedStep, Reason, Step, Suspension,
+    Wait,
 };
 
 use super::context::Context;
@@ -14,6 +15,7 @@ pub(super) struct Draft {
     pub(super) steps: Vec<PlannedStep>,
     pub(super) held: Vec<HeldStep>,
     pub(super) drift: Vec<Drift>,
+    pub(super) ignored: Vec<Ignored>,
     pub(super) notes: Vec<Note>,
     /// Something does not match.
     pub(super) differs: bool,
@@ -52,6 +54,7 @@ impl Draft {
         self.steps.is_empty()
             && self.held.is_empty()
             && self.notes.is_empty()
+            && self.ignored.is_empty()
             && !(self.differs || self.unknown || self.blocked)
     }
 
@@ -80,12 +83,12 @@ impl Draft {
     }
 
     /// Turns every step into one that waits: the resource is suspended.
-    pub(super) fn suspend(&mut self) {
-        let steps = self.steps.drain(..).map(|step| HeldStep { step, wait: Wait::Suspended });
+    pub(super) fn suspend(&mut self, by: Suspension, message: String) {
+        let steps = self.steps.drain(..).map(|step| HeldStep { step, wait: Wait::Suspended(by) });
         let mut held: Vec<HeldStep> = steps.collect();
         held.append(&mut self.held);
         self.held = held;
-        self.note(ConditionKind::Suspended, "Suspended", "left alone until it is resumed".into());
+        self.note(ConditionKind::Suspended, by.as_str(), message);
     }
 
     /// Conditions with the time since which they hold: the kind and the reason are what makes two the same.

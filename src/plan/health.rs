@@ -11,6 +11,7 @@ use crate::model::{
 use super::context::Context;
 use super::draft::Draft;
 use super::join::Found;
+use super::target;
 
 /// How many ended tasks of one replica make a restart loop. The engine keeps five per replica by default
 /// (`TaskHistoryRetentionLimit`).
@@ -44,12 +45,11 @@ pub(super) fn of_wanted(
     let mut worst = Pulse::Runs;
     for (service, found) in resource.services.iter().zip(found) {
         let pulse = match found.service {
-            Some(existing) => pulse(draft, existing, service.spec.replicas, found.tasks).max(settling(
-                context,
-                draft,
-                existing,
-                found.tasks,
-            )),
+            Some(existing) => {
+                let ignored = resource.handling.ignored(&service.spec.name);
+                let replicas = target::replicas(service.spec.replicas, ignored, existing);
+                pulse(draft, existing, replicas, found.tasks).max(settling(context, draft, existing, found.tasks))
+            }
             None => Pulse::OnItsWay,
         };
         worst = worst.max(pulse);

@@ -109,7 +109,7 @@ impl Memory {
             Step::CreateService { .. } => {
                 self.progressing_since.insert(resource.clone(), now);
             }
-            Step::UpdateService { id, version, spec, mark } => {
+            Step::UpdateService { id, version, spec, mark, .. } => {
                 self.progressing_since.insert(resource.clone(), now);
                 let sent = Attempt { spec: attempt(mark, spec), id: id.clone(), version: *version };
                 self.attempted.insert(spec.name.clone(), sent);
@@ -195,7 +195,7 @@ impl Memory {
                 | Wait::RowsStayAway
                 | Wait::Dependency
                 | Wait::RolledBack
-                | Wait::Suspended
+                | Wait::Suspended(_)
                 | Wait::Prune(_) => None,
             })
             .flatten()

@@ -77,7 +77,7 @@ impl Pruning {
             .filter(|(id, orphans)| {
                 !described(id)
                     && !context.policy.remove.contains(*id)
-                    && !context.memory.suspended.contains(*id)
+                    && !context.is_suspended(id)
                     && orphans.is_alive()
             })
             .map(|(id, _)| *id)
@@ -126,9 +126,7 @@ struct Guarded {
 /// The guard: everything at once, or more than the policy allows. What a person confirmed does not count.
 fn guard(context: &Context<'_>, removing: &[&ResourceId]) -> Guarded {
     let exempt = |id: &ResourceId| {
-        context.memory.suspended.contains(id)
-            || context.memory.confirmed.contains(id)
-            || context.policy.remove.contains(id)
+        context.is_suspended(id) || context.memory.confirmed.contains(id) || context.policy.remove.contains(id)
     };
     let removing: BTreeSet<&ResourceId> = removing.iter().copied().filter(|id| !exempt(id)).collect();
     if removing.is_empty() || context.policy.prune_confirmed || context.memory.confirm_next {

@@ -8,7 +8,8 @@ use super::join::{Found, Joined, Orphans, Wanted};
 use super::removal::Pruning;
 use super::{health, records, removal, services};
 use crate::model::{
-    Compared, ConditionKind, DesiredResource, Health, ObservedRecord, Record, ResourceId, ResourcePlan, ServiceId, Sync,
+    Compared, ConditionKind, DesiredResource, Health, ObservedRecord, Record, ResourceId, ResourcePlan, ServiceId,
+    Suspension, Sync,
 };
 
 /// Plans a resource that the manifests describe.
@@ -103,8 +104,13 @@ fn finish(
     sync: Sync,
     mut health: Health,
 ) -> ResourcePlan {
-    if !context.memory.suspended.is_empty() && context.memory.suspended.contains(id) {
-        draft.suspend();
+    if let Some(described) = described.filter(|described| described.handling.suspend) {
+        let message = format!("left alone: `x-ofop` in {} says `suspend: true`", described.origin.file);
+        draft.suspend(Suspension::Manifest, message);
+        health = Health::Suspended;
+    }
+    if context.memory.suspended.contains(id) {
+        draft.suspend(Suspension::Person, "left alone until it is resumed".into());
         health = Health::Suspended;
     }
     let conditions = draft.conditions(context, id);
@@ -113,6 +119,7 @@ fn finish(
         steps: draft.steps,
         held: draft.held,
         drift: draft.drift,
+        ignored: draft.ignored,
         sync,
         health,
         conditions,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::model::{
-    ConditionKind, DesiredService, DriftType, FieldChange, Mark, ObservedRecord, ObservedService, PlatformSnapshot,
-    Reason, SpecHash, Step, UpdateState, Wait,
+    ConditionKind, DesiredService, DriftType, FieldChange, Ignored, Mark, ObservedRecord, ObservedService,
+    PlatformSnapshot, Reason, SpecHash, Step, UpdateState, Wait,
 };
 use crate::model::{DesiredResource, Record, ServiceSpec};
 
@@ -13,6 +13,7 @@ use super::diff::{self, Differences};
 use super::draft::Draft;
 use super::join::Found;
 use super::ownership::{self, Claim};
+use super::target::Target;
 use super::{image, removal};
 
 /// Plans every service of a wanted resource, in the order in which they start.
@@ -161,8 +162,8 @@ impl Planner<'_> {
     fn existing(&self, draft: &mut Draft, found: &ObservedService) {
         let name = &self.service.spec.name;
         let pinned = self.pinned();
-        let wanted_image = pinned.as_deref().unwrap_or(&self.service.spec.image);
-        let differences = diff::compare(&self.service.spec, wanted_image, found);
+        let wanted = Target::wanted(&self.service.spec, pinned.as_deref());
+        let differences = diff::compare(&wanted, found);
         let adopt = match ownership::claim(found, &self.context.policy.instance) {
             Claim::Ours => false,
             Claim::Theirs(other) => {
@@ -188,25 +189,49 @@ impl Planner<'_> {
             self.replace(draft, found, mode);
             return;
         }
+        let (target, differences) = self.leave_alone(draft, wanted, differences, found);
         let same_mark =
             found.mark.as_ref().is_some_and(|mark| mark.spec == self.service.hash && mark.resource == self.resource.id);
         if differences.none() && same_mark {
             return;
         }
-        self.update(draft, found, wanted_image, differences, adopt);
+        self.update(draft, found, &target, differences, adopt);
+    }
+
+    /// Takes the live value of what the manifest ignores, and notes what that hides.
+    fn leave_alone<'t>(
+        &'t self,
+        draft: &mut Draft,
+        wanted: Target<'t>,
+        differences: Differences,
+        found: &'t ObservedService,
+    ) -> (Target<'t>, Differences) {
+        if differences.none() || self.resource.handling.ignore.is_empty() {
+            return (wanted, differences);
+        }
+        let ignored = self.resource.handling.ignored(&self.service.spec.name);
+        let target = wanted.clone().leaving(ignored, found);
+        let rest = diff::compare(&target, found);
+        let told = diff::describe(&target, found, rest);
+        let mut changes = diff::describe(&wanted, found, differences);
+        changes.retain(|change| !told.contains(change));
+        if !changes.is_empty() {
+            draft.ignored.push(Ignored { object: format!("service {}", self.service.spec.name), changes });
+        }
+        (target, rest)
     }
 
     fn update(
         &self,
         draft: &mut Draft,
         found: &ObservedService,
-        wanted_image: &str,
+        target: &Target<'_>,
         differences: Differences,
         adopt: bool,
     ) {
         let mark = self.mark();
-        let spec = diff::merge(&self.service.spec, wanted_image, found, differences);
-        let mut changes = diff::describe(&self.service.spec, wanted_image, found, differences);
+        let spec = diff::merge(target, found, differences);
+        let mut changes = diff::describe(target, found, differences);
         let asked_before = found.mark.as_ref().is_some_and(|mark| mark.spec == self.service.hash);
         let reason = if adopt {
             Reason::Adopt
@@ -222,7 +247,13 @@ impl Planner<'_> {
             draft.drift(DriftType::Modified, format!("service {}", self.service.spec.name), &changes);
         }
         changes.extend(diff::describe_mark(&mark, found.mark.as_ref(), differences.none()));
-        let step = Step::UpdateService { id: found.id.clone(), version: found.version, spec: Arc::new(spec), mark };
+        let step = Step::UpdateService {
+            id: found.id.clone(),
+            version: found.version,
+            spec: Arc::new(spec),
+            container_labels: target.container_labels().clone(),
+            mark,
+        };
         draft.step(step, reason, changes, wait);
     }
 

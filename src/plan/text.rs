@@ -6,6 +6,8 @@
 //!       image             registry/app:1 -> registry/app:2
 //!       environment.MODE  (hidden) -> (hidden)
 //!   - remove service old (no longer described), waits for a second look
+//!   = leave service scheduler (ignored)
+//!       replicas  4, not 2
 //!
 //! 1 to update, 1 held.
 //! ```
@@ -14,8 +16,8 @@ use std::fmt::Write;
 
 use super::removal::block_words;
 use crate::model::{
-    ConditionKind, FieldChange, Plan, PlannedStep, PruneBlock, PruneVerdict, ResourceId, ResourcePlan, Step, StepVerb,
-    Sync, Wait,
+    ConditionKind, FieldChange, Ignored, Plan, PlannedStep, PruneBlock, PruneVerdict, ResourceId, ResourcePlan, Step,
+    StepVerb, Sync, Wait,
 };
 
 /// Whether values of environment variables are shown.
@@ -99,11 +101,11 @@ impl Text {
         let told = resource
             .conditions
             .iter()
-            // the steps and the summary tell these already
-            .filter(|condition| !matches!(condition.kind, ConditionKind::PruneBlocked | ConditionKind::Suspended))
+            // the steps and the summary tell it already
+            .filter(|condition| condition.kind != ConditionKind::PruneBlocked)
             .map(|condition| (condition.kind, &condition.message));
         let told: Vec<_> = told.collect();
-        if resource.steps.is_empty() && resource.held.is_empty() && told.is_empty() {
+        if resource.steps.is_empty() && resource.held.is_empty() && resource.ignored.is_empty() && told.is_empty() {
             return;
         }
         let place = resource.origin.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -118,6 +120,9 @@ impl Text {
         }
         for held in &resource.held {
             self.step(&held.step, Some(&held.wait));
+        }
+        for ignored in &resource.ignored {
+            self.ignored(ignored);
         }
         for (kind, message) in told {
             let paint = match kind {
@@ -157,6 +162,27 @@ impl Text {
         }
     }
 
+    /// What is there, and what the manifest says that is ignored.
+    fn ignored(&mut self, ignored: &Ignored) {
+        let sign = self.paint(Paint::Dim, "=");
+        self.wrapped(&format!("  {sign} "), 4, &format!("leave {} (ignored)", printable(&ignored.object)));
+        let width = ignored.changes.iter().map(|change| change.field.chars().count()).max().unwrap_or_default();
+        for change in &ignored.changes {
+            let live = self.shown(change, change.from.as_ref());
+            let wanted = self.shown(change, change.to.as_ref());
+            self.field(&printable(&change.field), width.min(FIELD), &format!("{live}, not {wanted}"));
+        }
+    }
+
+    fn shown(&self, change: &FieldChange, value: Option<&String>) -> String {
+        match value {
+            None => "(none)".to_owned(),
+            Some(_) if change.secret && self.options.secrets == ShowSecrets::No => "(hidden)".to_owned(),
+            Some(value) if value.is_empty() => "\"\"".to_owned(),
+            Some(value) => printable(value),
+        }
+    }
+
     fn field(&mut self, field: &str, width: usize, value: &str) {
         let line = format!("      {field:width$}  {value}");
         let line = self.cut(&line);
@@ -164,14 +190,7 @@ impl Text {
     }
 
     fn change(&mut self, change: &FieldChange, width: usize) {
-        let hidden = change.secret && self.options.secrets == ShowSecrets::No;
-        let shown = |value: &Option<String>| match value {
-            None => "(none)".to_owned(),
-            Some(_) if hidden => "(hidden)".to_owned(),
-            Some(value) if value.is_empty() => "\"\"".to_owned(),
-            Some(value) => printable(value),
-        };
-        let (from, to) = (shown(&change.from), shown(&change.to));
+        let (from, to) = (self.shown(change, change.from.as_ref()), self.shown(change, change.to.as_ref()));
         let field = printable(&change.field);
         let column = field.chars().count().max(width);
         let room = match self.options.width {

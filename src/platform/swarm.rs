@@ -130,9 +130,9 @@ impl Platform for Swarm {
                 let id = calls::create(engine, spec, mark).await.map_err(|failed| self.look_again(failed))?;
                 self.cache.created(id, spec, mark);
             }
-            Step::UpdateService { id, version, spec, mark } => {
+            Step::UpdateService { id, version, spec, container_labels, mark } => {
                 let names = self.cache.network_names();
-                calls::update(engine, &names, (id, *version), spec, mark)
+                calls::update(engine, &names, (id, *version), (spec, container_labels), mark)
                     .await
                     .map_err(|failed| self.look_again(failed))?;
                 self.cache.wrote(id).await;

@@ -172,5 +172,5 @@ impl Try {
 
 /// Whether two versions of a resource ask for the same, wherever in the files they stand.
 pub(super) fn same_meaning(one: &DesiredResource, other: &DesiredResource) -> bool {
-    one.services == other.services && one.records == other.records
+    one.services == other.services && one.records == other.records && one.handling == other.handling
 }

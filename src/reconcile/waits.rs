@@ -49,7 +49,7 @@ pub(super) fn ripens(wait: &Wait) -> bool {
         | Wait::Prune(PruneBlock::IncompleteObservation) => true,
         Wait::Dependency
         | Wait::RolledBack
-        | Wait::Suspended
+        | Wait::Suspended(_)
         | Wait::Prune(PruneBlock::Guard { .. } | PruneBlock::InvalidManifests | PruneBlock::Disabled) => false,
     }
 }

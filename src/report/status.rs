@@ -13,8 +13,8 @@ pub use self::service::{RecordStatus, ServicePresence, ServiceStatus};
 
 use super::events::Event;
 use crate::model::{
-    ConditionKind, Desired, DriftType, Health, InstanceName, Kind, Observed, Origin, Plan, Problem, PruneVerdict,
-    ResourceId, Revision, Sync,
+    ConditionKind, Desired, DriftType, Handling, Health, InstanceName, Kind, Observed, Origin, Plan, Problem,
+    PruneVerdict, ResourceId, Revision, Sync,
 };
 
 /// What is known. Holds no environment value.
@@ -186,6 +186,12 @@ pub struct ResourceStatus {
     pub health_since: Option<String>,
     /// Differences that no change of the manifests explains.
     pub drift: Vec<DriftStatus>,
+    /// What its manifest says about how it is taken care of.
+    #[serde(skip_serializing_if = "Handling::is_default")]
+    pub handling: Handling,
+    /// Differences that are left alone because its manifest says so.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ignored: Vec<IgnoredStatus>,
     /// What else is known.
     pub conditions: Vec<ConditionStatus>,
     /// Number of steps that are planned and not done.
@@ -218,6 +224,15 @@ pub struct DriftStatus {
     /// When it was first seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
+}
+
+/// Differences of one object that are left alone.
+#[derive(Debug, Clone, Serialize)]
+pub struct IgnoredStatus {
+    /// `service scheduler`.
+    pub object: String,
+    /// Names of the fields.
+    pub fields: Vec<String>,
 }
 
 /// Something that holds for a resource.

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{FakeRegistry, FakeSource, FakeSwarm, TestClock};
 use crate::compile::Compiler;
 use crate::desired::{Loader, LoaderOptions};
-use crate::model::{Command, Desired, InstanceName, PlatformKind, Record, Settings};
+use crate::model::{Command, Desired, Field, InstanceName, PlatformKind, Record, Settings};
 use crate::plan::Policy;
 use crate::reconcile::{self, Options, Parts};
 use crate::report::Report;
@@ -150,7 +150,11 @@ impl World {
                     if service.mark.as_ref().is_some_and(|mark| mark.resource != *id) {
                         found.push(format!("service {name} is marked for another resource"));
                     }
-                    if spec != *wanted.spec {
+                    let handling = &desired.resources[id].handling;
+                    if handling.ignores(name, &Field::Replicas) {
+                        spec.replicas = wanted.spec.replicas;
+                    }
+                    if spec != *wanted.spec && !handling.suspend {
                         found.push(format!("service {name} is not as described"));
                     }
                 }

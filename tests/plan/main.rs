@@ -4,6 +4,7 @@
 
 mod cases;
 mod edges;
+mod ignore;
 mod properties;
 mod rendering;
 mod world;

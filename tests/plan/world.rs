@@ -8,9 +8,10 @@ use std::time::Duration;
 use ofop::model::record::{AssetRecord, DeviceCoordinator};
 use ofop::model::service::EnvVar;
 use ofop::model::{
-    AssetUuid, Availability, Desired, DesiredResource, DesiredService, FailureKind, InstanceName, Mark, Observed,
-    ObservedRecord, ObservedService, Origin, Plan, PlatformSnapshot, Record, RecordId, RegistrySnapshot, ResourceId,
-    Revision, ServiceId, ServiceName, ServiceSpec, SpecHash, Step, StepFailure, TaskState, TaskView, UpdateState,
+    AssetUuid, Availability, Desired, DesiredResource, DesiredService, FailureKind, Handling, InstanceName, Mark,
+    Observed, ObservedRecord, ObservedService, Origin, Plan, PlatformSnapshot, Record, RecordId, RegistrySnapshot,
+    ResourceId, Revision, ServiceId, ServiceName, ServiceSpec, SpecHash, Step, StepFailure, TaskState, TaskView,
+    UpdateState,
 };
 use ofop::plan::{Guard, Memory, Policy, plan};
 
@@ -86,6 +87,7 @@ pub(crate) fn app(id: &str, change: impl FnOnce(&mut ServiceSpec)) -> DesiredRes
         origin: Origin { file: format!("app_{id}.yml").into(), line: 2 },
         services: vec![service(spec)],
         records,
+        handling: Handling::default(),
         frozen: false,
     }
 }
@@ -110,6 +112,7 @@ pub(crate) fn device(id: &str) -> DesiredResource {
             Arc::new(Record::Asset(producer)),
             Arc::new(Record::Connector { device: uuid(id), config: format!("{{\"uuid\":\"{id}\"}}") }),
         ],
+        handling: Handling::default(),
         frozen: false,
     }
 }
@@ -273,7 +276,7 @@ impl World {
                 }
                 self.insert((**spec).clone(), Some(mark.clone()));
             }
-            Step::UpdateService { id, version, spec, mark } => {
+            Step::UpdateService { id, version, spec, container_labels, mark } => {
                 let rolls_back = self.fails_update.contains(&spec.name);
                 let Some(service) = self.services.get_mut(&spec.name).filter(|service| service.id == *id) else {
                     return fail(FailureKind::Gone, "no such service");
@@ -291,7 +294,7 @@ impl World {
                     return Ok(());
                 }
                 service.update = UpdateState::Completed;
-                service.container_labels = spec.labels.clone();
+                service.container_labels = container_labels.clone();
                 service.mark = Some(mark.clone());
                 service.spec = (**spec).clone();
                 let (id, replicas) = (service.id.clone(), spec.replicas);

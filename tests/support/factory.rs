@@ -120,6 +120,7 @@ impl Factory {
                 steps: Vec::new(),
                 held: Vec::new(),
                 drift: Vec::new(),
+                ignored: Vec::new(),
                 sync: Sync::Synced,
                 health: Health::Healthy,
                 conditions: Vec::new(),
@@ -133,6 +134,7 @@ impl Factory {
                 origin,
                 services: vec![service],
                 records: vec![Arc::new(record)],
+                handling: ofop::model::Handling::default(),
                 frozen: false,
             }),
         );
@@ -218,6 +220,7 @@ pub(crate) fn update_step(spec: &Arc<ServiceSpec>, id: &ResourceId) -> PlannedSt
             id: ServiceId(format!("id-of-{}", spec.name)),
             version: 7,
             spec: Arc::clone(spec),
+            container_labels: spec.labels.clone(),
             mark: Mark {
                 instance: instance(),
                 resource: id.clone(),

@@ -48,7 +48,10 @@ const PULL_TIME: Duration = Duration::from_secs(900);
 pub(super) async fn execute(engine: &Engine, shared: &Shared, step: &Step) -> Result<(), StepFailure> {
     let result = match step {
         Step::CreateService { spec, mark } => create(engine, shared, spec, mark).await,
-        Step::UpdateService { id, version: _, spec, mark } => update(engine, shared, id, spec, mark).await,
+        // A container and its service are one here, and so are their labels.
+        Step::UpdateService { id, version: _, spec, container_labels: _, mark } => {
+            update(engine, shared, id, spec, mark).await
+        }
         Step::RemoveService { id, name: _ } => remove_step(engine, shared, id).await,
         Step::Register { .. } | Step::Deregister { .. } | Step::ForgetRecord { .. } => {
             Err(StepFailure::new(FailureKind::Rejected, "a platform keeps no records"))

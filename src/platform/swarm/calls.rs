@@ -1,5 +1,7 @@
 //! Creating, updating and removing one service.
 
+use std::collections::BTreeMap;
+
 use hyper::Method;
 use hyper::body::Bytes;
 use serde::Deserialize;
@@ -62,7 +64,7 @@ pub(super) async fn update(
     engine: &Engine,
     networks: &NetworkNames,
     (id, version): (&ServiceId, u64),
-    spec: &ServiceSpec,
+    (spec, container_labels): (&ServiceSpec, &BTreeMap<String, String>),
     mark: &Mark,
 ) -> Result<(), Failed> {
     full(id)?;
@@ -80,7 +82,7 @@ pub(super) async fn update(
     let Value::Object(body) = body::create_body(spec, Some(mark)) else {
         return Err(Failed::before(FailureKind::Rejected, "the service has no description".into()));
     };
-    let body = found.overlay(spec, &body, networks);
+    let body = found.overlay(spec, container_labels, &body, networks);
     let path = format!("/services/{}/update?version={version}", id.0);
     engine.send(UPDATE, Method::POST, &path, bytes(&body)).await.map_err(failed)?;
     Ok(())

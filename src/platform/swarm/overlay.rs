@@ -8,7 +8,7 @@
 //!   configs, other people's labels, aliases of networks that stay.
 //! - An image that somebody pinned to a digest of the wanted tag stays pinned.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -42,8 +42,15 @@ impl Found {
         Ok(Found { service, spec })
     }
 
-    /// The body that makes the service what is wanted. `body` is what would create it, mark included.
-    pub fn overlay(self, wanted: &ServiceSpec, body: &Map<String, Value>, networks: &NetworkNames) -> Value {
+    /// The body that makes the service what is wanted, and its containers' labels these. `body` is what would
+    /// create it, mark included.
+    pub fn overlay(
+        self,
+        wanted: &ServiceSpec,
+        container_labels: &BTreeMap<String, String>,
+        body: &Map<String, Value>,
+        networks: &NetworkNames,
+    ) -> Value {
         let Found { service, mut spec } = self;
         let found = &service.spec;
         const CONTAINER: [&str; 2] = ["TaskTemplate", "ContainerSpec"];
@@ -81,8 +88,11 @@ impl Found {
             // Where old clients kept them; the engine reads only one of the two.
             put(&mut spec, &["Networks"], None);
         }
-        labels(&mut spec, &["Labels"], body, wanted);
-        labels(&mut spec, &[CONTAINER[0], CONTAINER[1], "Labels"], body, wanted);
+        let none = Map::new();
+        let ours = body.get("Labels").and_then(Value::as_object).unwrap_or(&none);
+        labels(&mut spec, &["Labels"], ours, wanted);
+        let ours = container_labels.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect();
+        labels(&mut spec, &[CONTAINER[0], CONTAINER[1], "Labels"], &ours, wanted);
         Value::Object(spec)
     }
 }
@@ -112,10 +122,8 @@ fn attachments(spec: &Map<String, Value>, wanted: &[String], networks: &NetworkN
     wanted.iter().map(attach).collect()
 }
 
-/// Sets the labels that `body` has at `path` and takes away other ones that are ours to set.
-fn labels(spec: &mut Map<String, Value>, path: &[&str], body: &Map<String, Value>, wanted: &ServiceSpec) {
-    let none = Map::new();
-    let ours = at(body, path).and_then(Value::as_object).unwrap_or(&none);
+/// Sets the labels at `path` and takes away other ones that are ours to set.
+fn labels(spec: &mut Map<String, Value>, path: &[&str], ours: &Map<String, Value>, wanted: &ServiceSpec) {
     let found: BTreeSet<String> =
         at(spec, path).and_then(Value::as_object).map(|labels| labels.keys().cloned().collect()).unwrap_or_default();
     let stale = found.iter().filter(|key| ServiceSpec::owns_label(&wanted.name, key) && !ours.contains_key(*key));

@@ -6,13 +6,13 @@ use std::time::{Duration, SystemTime};
 
 use super::service::{RecordStatus, ServiceStatus};
 use super::{
-    ConditionStatus, DriftStatus, HeldStatus, PartState, PartStatus, PruneStatus, ResourceStatus, RetryStatus, Status,
-    Summary,
+    ConditionStatus, DriftStatus, HeldStatus, IgnoredStatus, PartState, PartStatus, PruneStatus, ResourceStatus,
+    RetryStatus, Status, Summary,
 };
 use crate::clock::rfc3339;
 use crate::model::{
-    Condition, ConditionKind, Desired, DesiredResource, Drift, FailureKind, Health, HeldStep, InstanceName, Observed,
-    ObservedRecord, ObservedService, Plan, ResourceId, ResourcePlan, Sync,
+    Condition, ConditionKind, Desired, DesiredResource, Drift, FailureKind, Health, HeldStep, Ignored, InstanceName,
+    Observed, ObservedRecord, ObservedService, Plan, ResourceId, ResourcePlan, Sync,
 };
 use crate::report::Retry;
 use crate::report::track::{Part, Parts, Tracked, Tracker};
@@ -184,6 +184,8 @@ fn resource(view: &View<'_>, marked: &Marked<'_>, row: &Row<'_>) -> ResourceStat
         health: row.health,
         health_since: tracked.map(|tracked| rfc3339(tracked.health_since)),
         drift: row.drift.iter().map(|piece| drift(piece, tracked)).collect(),
+        handling: desired.map(|desired| desired.handling.clone()).unwrap_or_default(),
+        ignored: row.plan.map(|plan| plan.ignored.iter().map(ignored).collect()).unwrap_or_default(),
         conditions: conditions(row, tracked),
         pending_steps: row.plan.map_or(0, |plan| plan.steps.len()),
         held: row.plan.map(|plan| plan.held.iter().map(held).collect()).unwrap_or_default(),
@@ -210,6 +212,11 @@ fn drift(piece: &Drift, tracked: Option<&Tracked>) -> DriftStatus {
         fields: piece.fields.clone(),
         since: tracked.and_then(|tracked| tracked.drift_since(piece)).map(rfc3339),
     }
+}
+
+fn ignored(ignored: &Ignored) -> IgnoredStatus {
+    let fields = ignored.changes.iter().map(|change| change.field.clone()).collect();
+    IgnoredStatus { object: ignored.object.clone(), fields }
 }
 
 fn held(held: &HeldStep) -> HeldStatus {
@@ -254,11 +261,12 @@ fn failure_reason(kind: FailureKind) -> &'static str {
 fn services(view: &View<'_>, desired: Option<&DesiredResource>, ours: &[&ObservedService]) -> Vec<ServiceStatus> {
     let platform = view.observed.platform.as_deref();
     let wanted = desired.map(|desired| desired.services.as_slice()).unwrap_or_default();
-    let mut services: Vec<_> = wanted
-        .iter()
-        .map(|wanted| {
+    let mut services: Vec<_> = desired
+        .into_iter()
+        .flat_map(|desired| desired.services.iter().map(|wanted| (wanted, &desired.handling)))
+        .map(|(wanted, handling)| {
             let ours = ours.iter().any(|service| service.spec.name == wanted.spec.name);
-            ServiceStatus::wanted(wanted, ours, platform)
+            ServiceStatus::wanted(wanted, handling, ours, platform)
         })
         .collect();
     if let Some(platform) = platform {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::model::{
-    Availability, DesiredService, ObservedService, PlatformSnapshot, Record, RecordId, RegistrySnapshot, TaskState,
-    TaskView, UpdateState,
+    Availability, DesiredService, Field, Handling, ObservedService, PlatformSnapshot, Record, RecordId,
+    RegistrySnapshot, TaskState, TaskView, UpdateState,
 };
 
 /// One service that a resource needs or still has.
@@ -63,7 +63,7 @@ impl ServicePresence {
 /// Replicas of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Replicas {
-    /// How many are wanted; 0 for an orphan.
+    /// How many are wanted, which is what there is where their number is ignored; 0 for an orphan.
     pub wanted: u64,
     /// How many run and are meant to.
     pub running: u64,
@@ -93,7 +93,12 @@ pub struct RecordStatus {
 }
 
 impl ServiceStatus {
-    pub(super) fn wanted(wanted: &DesiredService, ours: bool, platform: Option<&PlatformSnapshot>) -> Self {
+    pub(super) fn wanted(
+        wanted: &DesiredService,
+        handling: &Handling,
+        ours: bool,
+        platform: Option<&PlatformSnapshot>,
+    ) -> Self {
         let spec = &wanted.spec;
         let found = platform.and_then(|platform| platform.services.get(&spec.name));
         let presence = match (platform, found) {
@@ -116,6 +121,9 @@ impl ServiceStatus {
         };
         if let (Some(platform), Some(found)) = (platform, found) {
             status.fill(found, platform);
+            if handling.ignores(&spec.name, &Field::Replicas) {
+                status.replicas.wanted = found.spec.replicas;
+            }
         }
         status
     }

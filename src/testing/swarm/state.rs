@@ -105,7 +105,7 @@ impl Swarm {
                 self.create(ServiceSpec::clone(spec), Some(mark.clone()), now);
                 Ok(())
             }
-            Step::UpdateService { id, version, spec, mark } => {
+            Step::UpdateService { id, version, spec, container_labels: _, mark } => {
                 self.check(spec)?;
                 let index = self.next_index();
                 let Some(service) = self.services.get_mut(id) else {

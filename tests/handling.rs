@@ -1,0 +1,273 @@
+//! `x-ofop`: what a manifest says to the operator, from the file to what is left alone on the cluster.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on")]
+
+use std::time::Duration;
+
+use ofop::desired::{ParseContext, parse};
+use ofop::model::{Command, Handling, Health, PlatformKind, Problem, ResourceId, Severity, StepVerb, Sync};
+use ofop::testing::{World, app};
+use tokio::time::sleep;
+
+const ENTRIES: &str = "apps:\n  press:\n    uuid: PRESS-7\n    image: i\n  saw:\n    uuid: SAW\n    image: i\n    deploy: {replicas: 2}\n\
+    devices:\n  cnc:\n    uuid: CNC-1\n    connector: {type: mtconnect, agent: {ip: 10.0.0.7, port: 5000}}\n  \
+    plc:\n    uuid: PLC\n    connector: {type: shdr, host: h, port: 7878, data: {}}\n";
+
+fn read_on(platform: PlatformKind, text: &str) -> Result<Vec<(String, Handling)>, Vec<Problem>> {
+    let file = parse(&"f.yml".into(), text, [0; 32], &ParseContext::new(platform));
+    let Some(manifest) = file.manifest else { return Err(file.problems) };
+    assert!(file.problems.is_empty(), "{:?}", file.problems);
+    let apps = manifest.apps.iter().map(|app| (app.uuid.to_string(), app.handling.clone()));
+    let devices = manifest.devices.iter().map(|device| (device.uuid.to_string(), device.handling.clone()));
+    Ok(apps.chain(devices).collect())
+}
+
+/// `resource suspend prune ignore`, of every resource.
+fn read(settings: &str) -> Vec<String> {
+    let found = read_on(PlatformKind::Swarm, &format!("{ENTRIES}x-ofop: {settings}\n")).unwrap();
+    let words = |(uuid, handling): (String, Handling)| {
+        let ignore: Vec<String> = handling.ignore.iter().map(ToString::to_string).collect();
+        format!("{uuid} {} {} {}", handling.suspend, handling.prune, ignore.join(" ")).trim_end().to_owned()
+    };
+    found.into_iter().map(words).collect()
+}
+
+/// The one problem: `line:column path: message (hint)`.
+fn problem(severity: Severity, text: &str) -> String {
+    let file = parse(&"f.yml".into(), text, [0; 32], &ParseContext::new(PlatformKind::Swarm));
+    assert_eq!(file.manifest.is_none(), severity == Severity::Error, "{:?}", file.problems);
+    let [problem] = &file.problems[..] else { panic!("{text}: {:?}", file.problems) };
+    assert_eq!(problem.severity, severity);
+    problem.to_string().trim_start_matches("f.yml:").to_owned()
+}
+
+#[test]
+fn what_is_said_of_a_resource_goes_before_what_is_said_of_the_file_and_ignored_fields_add_up() {
+    assert_eq!(read(""), ["PRESS-7 false true", "SAW false true", "CNC-1 false true", "PLC false true"]);
+    assert_eq!(
+        read(
+            "{suspend: true, prune: no, ignore: [replicas, image], resources: {app/SAW: {suspend: false, prune: true, ignore: [user, image]}}}"
+        ),
+        [
+            "PRESS-7 true false image replicas",
+            "SAW false true image user replicas",
+            "CNC-1 true false image replicas",
+            "PLC true false image replicas"
+        ]
+    );
+    assert_eq!(
+        read(
+            "{ignore: [cnc-1-producer/image], resources: {app/PRESS-7: {ignore: [press-7/image, 'mounts[/a/b]']}, device/CNC-1: {}}}"
+        ),
+        [
+            "PRESS-7 false true mounts[/a/b] press-7/image",
+            "SAW false true",
+            "CNC-1 false true cnc-1-producer/image",
+            "PLC false true"
+        ]
+    );
+}
+
+#[test]
+fn it_may_stand_before_what_it_is_about_and_other_keys_for_other_tools_stay_free() {
+    let text =
+        format!("x-ofop: {{resources: {{app/SAW: {{suspend: true}}}}}}\nx-mine: {{suspend: 7}}\nx-of: 1\n{ENTRIES}");
+    let found = read_on(PlatformKind::Swarm, &text).unwrap();
+    assert!(found[1].1.suspend && !found[0].1.suspend);
+}
+
+#[test]
+fn mistakes_are_refused_with_their_place_and_a_way_out() {
+    let lines = ENTRIES.lines().count();
+    let mut wrong = Vec::new();
+    for (settings, column, said) in [
+        ("{suspended: true}", 10, "x-ofop.suspended: unknown field `suspended` (did you mean `suspend`?)"),
+        ("{suspend: perhaps}", 19, "x-ofop.suspend: must be `true` or `false`, not a text"),
+        ("[suspend]", 1, "x-ofop: must be a map with `suspend`, `prune`, `ignore`, `resources`, not a list"),
+        (
+            "{ignore: replicas}",
+            18,
+            "x-ofop.ignore: must be a list, not a text (write it as `[a, b]`, or one item a line, each beginning with `- `)",
+        ),
+        ("{ignore: [replica]}", 19, "x-ofop.ignore[0]: there is no field `replica` (did you mean `replicas`?)"),
+        (
+            "{ignore: [user, enviroment.MODE]}",
+            25,
+            "x-ofop.ignore[1]: there is no field `enviroment` (did you mean `environment.MODE`?)",
+        ),
+        (
+            "{ignore: [cnc-1-producer/imgae]}",
+            19,
+            "x-ofop.ignore[0]: there is no field `imgae` (did you mean `cnc-1-producer/image`?)",
+        ),
+        ("{ignore: [image.tag]}", 19, "x-ofop.ignore[0]: `image` has nothing below it (write `image`)"),
+        (
+            "{ignore: [limits.disk]}",
+            19,
+            "x-ofop.ignore[0]: write `limits.cpus` or `limits.memory` (as `ofop plan` writes it)",
+        ),
+        (
+            "{ignore: [mounts./data]}",
+            19,
+            "x-ofop.ignore[0]: write `mounts[/path/in/the/container]` (as `ofop plan` writes it)",
+        ),
+        (
+            "{ignore: [cnc-1-produce/image]}",
+            19,
+            "x-ofop.ignore[0]: there is no service `cnc-1-produce` here (did you mean `cnc-1-producer`?)",
+        ),
+        (
+            "{resources: {app/SAW: {ignore: [press-7/image]}}}",
+            41,
+            "x-ofop.resources.\"app/SAW\".ignore[0]: there is no service `press-7` here (there is `saw`)",
+        ),
+        (
+            "{resources: {app/PRES-7: {}}}",
+            22,
+            "x-ofop.resources.\"app/PRES-7\": this file describes no resource `app/PRES-7` (did you mean `app/PRESS-7`?)",
+        ),
+        (
+            "{resources: {PRESS-7: {}}}",
+            22,
+            "x-ofop.resources.PRESS-7: this file describes no resource `PRESS-7` (did you mean `app/PRESS-7`?)",
+        ),
+        (
+            "{resources: {app/CNC-1: {}}}",
+            22,
+            "x-ofop.resources.\"app/CNC-1\": this file describes no resource `app/CNC-1` (did you mean `device/CNC-1`?)",
+        ),
+        (
+            "{resources: {app/OTHER: {}}}",
+            22,
+            "x-ofop.resources.\"app/OTHER\": this file describes no resource `app/OTHER` (write `app/UUID` or `device/UUID` of an entry of this file)",
+        ),
+        (
+            "{resources: {app/SAW: {resources: {}}}}",
+            32,
+            "x-ofop.resources.\"app/SAW\".resources: unknown field `resources` (x-ofop-resource knows `suspend`, `prune`, `ignore`)",
+        ),
+    ] {
+        let found = problem(Severity::Error, &format!("{ENTRIES}x-ofop: {settings}\n"));
+        let wanted = format!("{}:{column}: {said}", lines + 1);
+        if found != wanted {
+            wrong.push(format!("{found}\n{wanted}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    let alone = problem(Severity::Error, "x-ofop: {suspend: true}\n");
+    assert!(alone.contains("has neither `apps` nor `devices`"), "{alone}");
+    let misspelt = problem(Severity::Error, &format!("{ENTRIES}x_ofop: {{}}\n"));
+    assert!(misspelt.contains("did you mean `x-ofop`?"), "{misspelt}");
+}
+
+#[test]
+fn what_has_no_effect_is_a_warning() {
+    let slip = problem(Severity::Warning, &format!("{ENTRIES}x-ofpo: {{suspend: true}}\n"));
+    assert!(slip.ends_with("x-ofpo: is for other tools and has no effect here (did you mean `x-ofop`?)"), "{slip}");
+    let text = format!("{ENTRIES}x-ofop: {{resources: {{device/PLC: {{ignore: [image]}}}}}}\n");
+    assert!(problem(Severity::Warning, &text).contains("has no effect: device/PLC has no service"));
+    let text = "apps: {a: {uuid: A, image: i}}\nx-ofop: {ignore: [replicas]}\n";
+    let file = parse(&"f.yml".into(), text, [0; 32], &ParseContext::new(PlatformKind::Docker));
+    assert_eq!(file.problems[0].message, "has no effect on the docker platform");
+    assert_eq!(file.manifest.unwrap().apps[0].handling, Handling::default());
+}
+
+#[test]
+fn containers_of_replicas_have_names_of_their_own() {
+    let text = "apps: {a: {uuid: A, image: i, deploy: {replicas: 2}}}\nx-ofop: {ignore: [a-2/image]}\n";
+    let found = read_on(PlatformKind::Docker, text).unwrap();
+    assert_eq!(found[0].1.ignore[0].to_string(), "a-2/image");
+    assert!(read_on(PlatformKind::Swarm, text).is_err());
+}
+
+#[test]
+fn an_error_elsewhere_makes_no_resource_unknown() {
+    let text = "apps:\n  a: {uuid: A, image: 7}\n  b: {uuid: 7, image: i}\nx-ofop: {resources: {app/A: {suspend: true}, app/B: {}}}\n";
+    let problems = read_on(PlatformKind::Swarm, text).unwrap_err();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+}
+
+#[test]
+fn values_of_variables_are_not_quoted() {
+    let variables = [("SECRET".to_owned(), "5ecret".to_owned())].into();
+    let context = ParseContext { variables: std::sync::Arc::new(variables), ..ParseContext::new(PlatformKind::Swarm) };
+    for settings in [
+        "{ignore: ['${SECRET}']}",
+        "{ignore: ['${SECRET}/image']}",
+        "{resources: {'${SECRET}': {}}}",
+        "{suspend: '${SECRET}'}",
+    ] {
+        let file = parse(&"f.yml".into(), &format!("{ENTRIES}x-ofop: {settings}\n"), [0; 32], &context);
+        assert_eq!(file.problems.len(), 1, "{settings}: {:?}", file.problems);
+        assert!(!file.problems[0].to_string().to_lowercase().contains("5ecret"), "{}", file.problems[0]);
+    }
+}
+
+fn id(text: &str) -> ResourceId {
+    text.parse().unwrap()
+}
+
+fn seconds(number: u64) -> Duration {
+    Duration::from_secs(number)
+}
+
+fn told(uuid: &str, image: &str, settings: &str) -> String {
+    format!("{}x-ofop: {settings}\n", app(uuid, image, ""))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspended_file_stays_as_it_is_until_it_says_otherwise() {
+    let world = World::new(1);
+    world.source.write("other.yml", app("OTHER", "example/app:1", ""));
+    world.source.write("app.yml", app("ONE", "example/app:1", ""));
+    let operator = world.start();
+    world.settled().await;
+    world.source.write("app.yml", told("ONE", "example/app:2", "{suspend: true}"));
+    world.swarm.edit("one", |service| service.spec.replicas = 4);
+    sleep(seconds(60)).await;
+    operator.tell(Command::Resume(id("app/ONE"))).await;
+    sleep(seconds(600)).await;
+    world.swarm.remove("one");
+    sleep(seconds(600)).await;
+    let status = operator.report.status();
+    let one = status.get(&id("app/ONE")).unwrap();
+    assert_eq!((one.health, one.sync, one.handling.suspend), (Health::Suspended, Sync::OutOfSync, true));
+    assert_eq!(one.conditions[0].reason, "Manifest");
+    assert_eq!(world.swarm.writes(), 2, "both were created, and nothing else happened");
+    world.source.write("other.yml", app("OTHER", "example/app:2", ""));
+    sleep(seconds(10)).await;
+    assert_eq!(world.swarm.service("other").unwrap().spec.image, "example/app:2", "others go on");
+    world.source.write("app.yml", told("ONE", "example/app:2", "{suspend: false}"));
+    world.settled().await;
+    assert_eq!(world.swarm.service("one").unwrap().spec.image, "example/app:2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ignored_field_survives_updates_and_a_restart_of_the_operator() {
+    let world = World::new(2);
+    world.source.write("app.yml", told("ONE", "example/app:1", "{ignore: [replicas]}"));
+    let operator = world.start();
+    world.settled().await;
+    world.swarm.edit("one", |service| service.spec.replicas = 5);
+    sleep(seconds(600)).await;
+    assert_eq!(world.swarm.count(StepVerb::Update), 0);
+    let status = operator.report.status();
+    let one = status.get(&id("app/ONE")).unwrap();
+    assert_eq!((one.sync, one.health), (Sync::Synced, Health::Healthy));
+    assert_eq!((one.services[0].replicas.wanted, one.services[0].replicas.running), (5, 5));
+    assert_eq!(
+        (one.ignored[0].object.as_str(), &one.ignored[0].fields[..]),
+        ("service one", &["replicas".to_owned()][..])
+    );
+    operator.crash().await;
+    let _operator = world.start();
+    world.source.write("app.yml", told("ONE", "example/app:2", "{ignore: [replicas]}"));
+    world.settled().await;
+    let one = world.swarm.service("one").unwrap();
+    assert_eq!((one.spec.image.as_str(), one.spec.replicas), ("example/app:2", 5));
+    sleep(seconds(600)).await;
+    assert_eq!(world.swarm.count(StepVerb::Update), 1);
+    world.source.write("app.yml", app("ONE", "example/app:2", ""));
+    sleep(seconds(10)).await;
+    assert_eq!(world.swarm.service("one").unwrap().spec.replicas, 1, "no longer ignored");
+}
