@@ -118,6 +118,7 @@ fn observed() -> Observed {
             spec: hash(at),
             revision: Revision::default(),
             origin: String::new(),
+            kept: Some(false),
         };
         let service = ObservedService {
             id: service_id,
@@ -130,7 +131,7 @@ fn observed() -> Observed {
             spec,
         };
         platform.services.insert(service.spec.name.clone(), Arc::new(service));
-        let owner = Some(RecordOwner { instance: instance.clone(), resource: id(at) });
+        let owner = Some(RecordOwner { instance: instance.clone(), resource: id(at), kept: false });
         let record = record(at);
         registry.records.insert(record.id(), Arc::new(ObservedRecord { record, owner }));
     }

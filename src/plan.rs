@@ -39,7 +39,7 @@ use std::time::Duration;
 
 use self::context::{Context, Recheck};
 pub use self::json::to_json;
-pub use self::memory::{Attempt, Memory};
+pub use self::memory::{Attempt, Memory, Written};
 use self::removal::Pruning;
 pub use self::text::{ShowSecrets, TextOptions, to_text};
 use crate::model::{Compared, Desired, InstanceName, Observed, Plan, ResourceId, ResourcePlan};

@@ -349,6 +349,39 @@ async fn what_is_done_by_hand_is_put_back() {
     operator.apply("apps: {}\n").await;
 }
 
+#[tokio::test]
+async fn what_a_manifest_ignores_is_left_alone_and_what_it_keeps_stays_without_a_restart() {
+    let mut operator = Operator::start("alone");
+    let engine = Arc::clone(&operator.engine);
+    let manifest = |image: &str, settings: &str| {
+        format!(
+            "apps: {{a: {{uuid: ALONE, image: '{image}', deploy: {{resources: {{limits: {{cpus: 1}}}}}}}}}}\nx-ofop: {settings}\n"
+        )
+    };
+    operator.apply(&manifest(IDLE, "{ignore: [limits.cpus]}")).await;
+    let cpus = |operator: &Operator| operator.container("alone").unwrap()["HostConfig"]["NanoCpus"].clone();
+    assert_eq!(cpus(&operator), 1_000_000_000);
+    engine.ok("POST", "/containers/alone/update", r#"{"NanoCpus":500000000}"#);
+    let first = operator.id("alone");
+    operator.apply(&manifest(IDLE, "{ignore: [limits.cpus]}")).await;
+    assert_eq!((operator.id("alone"), cpus(&operator)), (first.clone(), json!(500_000_000)));
+    operator.apply(&manifest(IDLE_2, "{ignore: [limits.cpus]}")).await;
+    assert_eq!(operator.container("alone").unwrap()["Config"]["Image"], IDLE_2);
+    assert_eq!(cpus(&operator), 500_000_000, "as it was, in the container that took its place");
+
+    let second = operator.id("alone");
+    operator.apply(&manifest(IDLE_2, "{ignore: [limits.cpus], prune: false}")).await;
+    assert_eq!(operator.id("alone"), second);
+    operator.restart();
+    let nothing = operator.apply("apps: {}\n").await;
+    assert_eq!(operator.containers("alone"), states(&[("alone", "running")]));
+    assert_eq!(operator.id("alone"), second);
+    let id: ofop::model::ResourceId = "app/ALONE".parse().unwrap();
+    operator.policy.remove = [id.clone()].into();
+    operator.settle(&nothing, "a person has it removed", |snapshot| !snapshot.services.contains_key("alone")).await;
+    assert_eq!(operator.containers("alone"), states(&[]));
+}
+
 /// Where an update may die, in the order of its calls.
 #[tokio::test]
 async fn an_update_that_dies_anywhere_is_finished_by_the_next_operator() {

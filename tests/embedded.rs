@@ -24,7 +24,7 @@ fn uuid(text: &str) -> AssetUuid {
 }
 
 fn owner(resource: &str) -> RecordOwner {
-    RecordOwner { instance: InstanceName::new("plant-a").unwrap(), resource: resource.parse().unwrap() }
+    RecordOwner { instance: InstanceName::new("plant-a").unwrap(), resource: resource.parse().unwrap(), kept: false }
 }
 
 fn device() -> AssetRecord {

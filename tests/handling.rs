@@ -1,6 +1,6 @@
 //! `x-ofop`: what a manifest says to the operator, from the file to what is left alone on the cluster.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on")]
 
 use std::time::Duration;
 
@@ -270,4 +270,34 @@ async fn an_ignored_field_survives_updates_and_a_restart_of_the_operator() {
     world.source.write("app.yml", app("ONE", "example/app:2", ""));
     sleep(seconds(10)).await;
     assert_eq!(world.swarm.service("one").unwrap().spec.replicas, 1, "no longer ignored");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_to_be_pruned_outlives_its_manifest_and_the_operator() {
+    let world = World::new(3);
+    world.registry.lag(seconds(3));
+    for uuid in ["ONE", "TWO", "THREE"] {
+        world.source.write(&format!("{uuid}.yml"), told(uuid, "example/app:1", "{prune: true}"));
+    }
+    let operator = world.start();
+    world.settled().await;
+    sleep(seconds(120)).await;
+    let before = world.swarm.service("one").unwrap();
+    world.source.write("ONE.yml", told("ONE", "example/app:1", "{prune: false}"));
+    world.settled().await;
+    let after = world.swarm.service("one").unwrap();
+    assert_eq!((&before.id, &before.spec), (&after.id, &after.spec), "its tasks were left alone");
+    world.source.remove("ONE.yml");
+    world.source.remove("TWO.yml");
+    operator.crash().await;
+    let operator = world.start();
+    world.settled().await;
+    sleep(seconds(3600)).await;
+    assert!(world.swarm.service("one").is_some() && world.swarm.service("two").is_none());
+    let status = operator.report.status();
+    let one = status.get(&id("app/ONE")).unwrap();
+    assert_eq!((one.sync, one.health), (Sync::Synced, Health::Healthy));
+    assert!(one.conditions[0].message.contains("`ofop down app/ONE` removes it"));
+    assert_eq!(one.services[0].presence.as_str(), "orphaned");
+    assert_eq!(world.swarm.count(StepVerb::Remove), 1);
 }

@@ -167,6 +167,7 @@ async fn promise_4_only_what_is_ours() {
         spec: ofop::model::SpecHash("x".into()),
         revision: ofop::model::Revision("x".into()),
         origin: "x:1".into(),
+        kept: Some(false),
     };
     world.swarm.deploy(FakeSwarm::stranger("bystander"), None);
     world.swarm.deploy(FakeSwarm::stranger("wanted"), None);
@@ -184,7 +185,11 @@ async fn promise_4_only_what_is_ours() {
         })
     };
     world.registry.write(asset("BYSTANDER"), None);
-    let owner = RecordOwner { instance: InstanceName::new("another-factory").unwrap(), resource: id("app/THEIRS") };
+    let owner = RecordOwner {
+        instance: InstanceName::new("another-factory").unwrap(),
+        resource: id("app/THEIRS"),
+        kept: false,
+    };
     world.registry.write(asset("THEIRS"), Some(owner));
     let before: Vec<_> = world.swarm.services();
     let records = world.registry.records();
@@ -528,7 +533,7 @@ async fn our_mark_is_on_services_and_assets() {
     let (world, _operator) = with_apps(11, &["ONE"]).await;
     let mark = world.swarm.service("one").unwrap().mark.unwrap();
     assert_eq!(mark.resource, id("app/ONE"));
-    let labels = mark.labels().map(|(label, _)| label);
+    let labels: Vec<_> = mark.labels().into_iter().map(|(label, _)| label).collect();
     assert_eq!(labels, [LABEL_INSTANCE, LABEL_RESOURCE, LABEL_SPEC, LABEL_REVISION, LABEL_ORIGIN]);
     let asset = &world.registry.records()[&RecordId::Asset(AssetUuid::new("ONE").unwrap())];
     assert_eq!(asset.owner.as_ref().unwrap().resource, id("app/ONE"));

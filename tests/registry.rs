@@ -94,7 +94,7 @@ fn uuid(text: &str) -> AssetUuid {
 }
 
 fn owner(resource: &ResourceId) -> RecordOwner {
-    RecordOwner { instance: InstanceName::new("test").unwrap(), resource: resource.clone() }
+    RecordOwner { instance: InstanceName::new("test").unwrap(), resource: resource.clone(), kept: false }
 }
 
 fn asset(name: &str) -> AssetRecord {

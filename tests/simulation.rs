@@ -81,7 +81,13 @@ impl Schedule {
         if self.rng.chance(20) {
             more.push_str("    networks: [factory-net]\n");
         }
-        app(uuid, &image, &more)
+        let settings = match self.rng.below(20) {
+            0 | 1 => "x-ofop: {ignore: [replicas]}\n",
+            2 | 3 => "x-ofop: {prune: false}\n",
+            4 => "x-ofop: {suspend: true}\n",
+            _ => "",
+        };
+        app(uuid, &image, &more) + settings
     }
 
     fn some_app(&mut self) -> &'static str {
@@ -217,6 +223,7 @@ impl Schedule {
             spec: ofop::model::SpecHash("x".into()),
             revision: ofop::model::Revision("x".into()),
             origin: "x:1".into(),
+            kept: Some(false),
         };
         self.world.swarm.deploy(FakeSwarm::stranger("bystander"), None);
         self.world.swarm.deploy(FakeSwarm::stranger("bystander-2"), Some(theirs));

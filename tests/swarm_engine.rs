@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use engine::{IDLE, IDLE_2, TestEngine, shared};
 use futures_util::StreamExt;
-use ofop::model::service::{EnvVar, Mount, Port, Resources, Ulimit};
+use ofop::model::service::{EnvVar, LABEL_PRUNE, Mount, Port, Resources, Ulimit};
 use ofop::model::{
     FailureKind, InstanceName, Mark, ObservedService, PlatformSnapshot, Revision, ServiceId, ServiceName, ServiceSpec,
     SpecHash, Step, StepFailure, TaskState,
@@ -68,6 +68,7 @@ fn mark() -> Mark {
         spec: SpecHash("hash".into()),
         revision: Revision("r1".into()),
         origin: "a.yml:1".into(),
+        kept: Some(false),
     }
 }
 
@@ -259,8 +260,28 @@ async fn an_update_of_labels_alone_restarts_no_task() {
     swarm.execute(&step).await.unwrap();
     swarm.refresh();
     let snapshot = observe(&swarm).await;
-    assert_eq!(snapshot.services["labelled"].mark, Some(adopted));
+    assert_eq!(snapshot.services["labelled"].mark, Some(adopted.clone()));
     assert_eq!(snapshot.tasks[&found.id], before);
+    // Neither does a mark that says that the service stays, and later that it does not.
+    for kept in [true, false] {
+        adopted.kept = Some(kept);
+        let found = observe(&swarm).await.services["labelled"].clone();
+        let step = Step::UpdateService {
+            id: found.id.clone(),
+            version: found.version,
+            spec: Arc::new(wanted.clone()),
+            container_labels: wanted.labels.clone(),
+            mark: adopted.clone(),
+        };
+        swarm.execute(&step).await.unwrap();
+        swarm.refresh();
+        let snapshot = observe(&swarm).await;
+        assert_eq!(snapshot.services["labelled"].mark, Some(adopted.clone()));
+        assert_eq!(snapshot.tasks[&found.id], before);
+        let labels = engine.get(&format!("/services/{}", found.id.0))["Spec"]["Labels"].clone();
+        assert_eq!(labels.get(LABEL_PRUNE), kept.then(|| json!("false")).as_ref());
+    }
+    let snapshot = observe(&swarm).await;
 
     // That a change that matters does replace the task shows that the above could have failed.
     wanted.env = vec![EnvVar::new("A", "1")];

@@ -85,6 +85,7 @@ fn create(name: &str) -> Step {
         spec: SpecHash("hash".into()),
         revision: Revision("r1".into()),
         origin: "a.yml:1".into(),
+        kept: Some(false),
     };
     Step::CreateService { spec: Arc::new(spec), mark }
 }

@@ -1,6 +1,7 @@
 //! `ofop apply` and `ofop down`: converge once.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -14,6 +15,7 @@ use super::{CliError, Exit, manifests, parts, problems, signals};
 use crate::clock::SystemClock;
 use crate::compile::Compiler;
 use crate::config::parse_duration;
+use crate::model::ResourceId;
 use crate::plan::Policy;
 use crate::reconcile::{self, ConvergeOptions, ConvergeReport, Ending};
 use crate::report::Report;
@@ -47,9 +49,9 @@ pub struct ApplyArgs {
 /// `down`.
 #[derive(Debug, Args)]
 pub struct DownArgs {
-    /// Files and directories whose resources shall go
-    #[arg(value_name = "PATH", required = true)]
-    pub paths: Vec<PathBuf>,
+    /// Files and directories whose resources shall go, or single resources as app/UUID or device/UUID
+    #[arg(value_name = "PATH|KIND/UUID", required = true)]
+    pub what: Vec<PathBuf>,
     /// How long it may take
     #[arg(long, value_name = "TIME", default_value = "2m")]
     pub timeout: String,
@@ -77,15 +79,28 @@ pub(super) async fn apply(args: &ApplyArgs, context: &Context) -> Result<Exit, C
 /// # Errors
 /// When it cannot begin.
 pub(super) async fn down(args: &DownArgs, context: &Context) -> Result<Exit, CliError> {
-    let manifests = checked(context, &args.paths).await?;
+    let (paths, named) = paths_and_resources(&args.what);
+    let manifests = if paths.is_empty() { manifests::none(context) } else { checked(context, &paths).await? };
     let mut policy = parts::policy(context);
-    policy.remove = manifests.desired.resources.keys().cloned().collect();
+    policy.remove = manifests.desired.resources.keys().cloned().chain(named).collect();
     policy.scope = Some(policy.remove.clone());
     let until = ConvergeOptions { wait: false, timeout: timeout(&args.timeout)?, ..ConvergeOptions::default() };
     let requested = policy.remove.len();
     let report = converge(context, manifests, policy, until).await?;
     // What is wholly gone is in the report no more.
     conclude(context, &report, requested, "gone")
+}
+
+/// What exists at its path is a file or a directory, whatever it looks like.
+fn paths_and_resources(what: &[PathBuf]) -> (Vec<PathBuf>, Vec<ResourceId>) {
+    let (mut paths, mut resources) = (Vec::new(), Vec::new());
+    for one in what {
+        match one.to_str().and_then(|text| text.parse().ok()) {
+            Some(resource) if !one.exists() => resources.push(resource),
+            Some(_) | None => paths.push(one.clone()),
+        }
+    }
+    (paths, resources)
 }
 
 /// The manifests, which must not be wholly wrong: a person waits, so that what is wrong is shown first. What
@@ -119,7 +134,7 @@ async fn converge(
         compiler: Compiler::new(config.settings.clone()),
         platform: parts::platform(context)?,
         registry: parts::registry(context)?,
-        clock: std::sync::Arc::new(SystemClock::new()),
+        clock: Arc::new(SystemClock::new()),
         report,
         commands: None,
         permission: reconcile::always(),
@@ -193,4 +208,18 @@ fn conclude(context: &Context, report: &ConvergeReport, total: usize, goal: &str
     } else {
         Exit::Success
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_exists_is_a_path_and_the_name_of_a_resource_is_one() {
+        let given: Vec<PathBuf> = ["app/PRESS-7", "device/CNC-1", "src/cli", "app_press.yml"].map(PathBuf::from).into();
+        let (paths, resources) = paths_and_resources(&given);
+        assert_eq!(paths, [PathBuf::from("src/cli"), PathBuf::from("app_press.yml")]);
+        let named: Vec<String> = resources.iter().map(ToString::to_string).collect();
+        assert_eq!(named, ["app/PRESS-7", "device/CNC-1"]);
+    }
 }

@@ -199,11 +199,12 @@ Examples:
 
 Exit code 0 when everything was converged, 2 when it could not begin, 3 when some resources failed.")]
     Apply(ApplyArgs),
-    /// Tear down what files describe
+    /// Tear down what files describe, or single resources
     #[command(after_help = "\
 Examples:
   ofop down desired/app_press.yml
   ofop down desired/
+  ofop down app/PRESS-7                   also when no file describes it any more
 
 A running daemon whose directory still holds these files would deploy them again: move the files away instead.")]
     Down(DownArgs),

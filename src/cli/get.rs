@@ -199,6 +199,7 @@ fn note(resource: &ResourceStatus) -> String {
         ConditionKind::Frozen => 6,
         ConditionKind::Suspended => 7,
         ConditionKind::Progressing => 8,
+        ConditionKind::Kept => 9,
     };
     if let Some(condition) = resource.conditions.iter().min_by_key(|condition| rank(condition.kind)) {
         return condition.message.clone();

@@ -30,3 +30,8 @@ pub(super) async fn read(context: &Context, given: &[PathBuf]) -> Result<Manifes
     let desired = Compiler::new(context.config.settings.clone()).compile(&tree);
     Ok(Manifests { desired, loader })
 }
+
+/// No manifests at all.
+pub(super) fn none(context: &Context) -> Manifests {
+    Manifests { desired: Arc::default(), loader: parts::loader(context, AnySource::nothing()) }
+}

@@ -59,7 +59,12 @@ pub(super) fn options(context: &Context, policy: Policy) -> reconcile::Options {
 /// # Errors
 /// As [`AnySource::new`].
 pub(super) fn loader_at_once(context: &Context, given: &[PathBuf]) -> Result<Loader<AnySource>, CliError> {
-    Ok(Loader::new(AnySource::new(context, given, Use::Once)?, loader_options(context)))
+    Ok(loader(context, AnySource::new(context, given, Use::Once)?))
+}
+
+/// A reader of a source that answers with what is there now.
+pub(super) fn loader(context: &Context, source: AnySource) -> Loader<AnySource> {
+    Loader::new(source, loader_options(context))
 }
 
 /// A reader of the configured manifests that takes a change once it has lasted.

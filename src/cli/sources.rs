@@ -38,6 +38,12 @@ pub(super) enum Use {
 }
 
 impl AnySource {
+    /// No folder and no file.
+    pub(super) fn nothing() -> Self {
+        let nowhere: [PathBuf; 0] = [];
+        AnySource::Directory(Box::new(DirectorySource::new(nowhere, directory::Options::at_once())))
+    }
+
     /// The paths that a command was given, else what is configured. Nothing is read yet.
     ///
     /// # Errors

@@ -268,6 +268,8 @@ pub struct RecordOwner {
     /// Attribute `managed_resource`: what the record was written for, so that it can be taken back as a
     /// whole when its manifest is long gone.
     pub resource: ResourceId,
+    /// Attribute `managed_prune` is `false`: the resource stays although the manifests no longer describe it.
+    pub kept: bool,
 }
 
 /// The ksqlDB sources whose topics receive messages.

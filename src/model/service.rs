@@ -209,6 +209,8 @@ pub const LABEL_SPEC: &str = "io.openfactory.operator/spec";
 pub const LABEL_REVISION: &str = "io.openfactory.operator/revision";
 /// Label: `file:line` in the manifests.
 pub const LABEL_ORIGIN: &str = "io.openfactory.operator/origin";
+/// Label: `false` when the service stays although the manifests no longer describe its resource; absent otherwise.
+pub const LABEL_PRUNE: &str = "io.openfactory.operator/prune";
 
 /// Our mark on a service. It is kept in labels of the service alone, never of its containers, since a
 /// changed container label restarts every task.
@@ -224,18 +226,30 @@ pub struct Mark {
     pub revision: Revision,
     /// `file:line`.
     pub origin: String,
+    /// Whether the service stays when the manifests no longer describe its resource. None where a mark cannot
+    /// say so: a label of a container cannot change without its container.
+    pub kept: Option<bool>,
 }
 
 impl Mark {
     /// The labels that carry this mark.
-    pub fn labels(&self) -> [(&'static str, String); 5] {
-        [
+    pub fn labels(&self) -> Vec<(&'static str, String)> {
+        let mut labels = vec![
             (LABEL_INSTANCE, self.instance.to_string()),
             (LABEL_RESOURCE, self.resource.to_string()),
             (LABEL_SPEC, self.spec.0.clone()),
             (LABEL_REVISION, self.revision.0.clone()),
             (LABEL_ORIGIN, self.origin.clone()),
-        ]
+        ];
+        if self.kept == Some(true) {
+            labels.push((LABEL_PRUNE, "false".into()));
+        }
+        labels
+    }
+
+    /// Whether a label of a service may be part of a mark.
+    pub fn owns_label(key: &str) -> bool {
+        matches!(key, LABEL_INSTANCE | LABEL_RESOURCE | LABEL_SPEC | LABEL_REVISION | LABEL_ORIGIN | LABEL_PRUNE)
     }
 
     /// Reads a mark back. A service without a readable instance and resource carries no mark.
@@ -246,6 +260,7 @@ impl Mark {
             spec: SpecHash(get(LABEL_SPEC).unwrap_or_default().to_owned()),
             revision: Revision(get(LABEL_REVISION).unwrap_or_default().to_owned()),
             origin: get(LABEL_ORIGIN).unwrap_or_default().to_owned(),
+            kept: Some(get(LABEL_PRUNE) == Some("false")),
         })
     }
 }

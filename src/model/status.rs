@@ -138,8 +138,10 @@ pub enum ConditionKind {
     Degraded,
     /// Tasks are on their way.
     Progressing,
-    /// A person told us to leave it alone.
+    /// It is left alone: its manifest or a person says so.
     Suspended,
+    /// No longer described, and kept, as its manifest wanted.
+    Kept,
 }
 
 impl ConditionKind {
@@ -155,6 +157,7 @@ impl ConditionKind {
             ConditionKind::Degraded => "Degraded",
             ConditionKind::Progressing => "Progressing",
             ConditionKind::Suspended => "Suspended",
+            ConditionKind::Kept => "Kept",
         }
     }
 }

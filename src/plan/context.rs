@@ -2,17 +2,16 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::health::RECENTLY_FAILED;
 use super::records::{self, Coordinator};
 use super::removal::FORGET_AFTER;
-use super::{Memory, Policy};
+use super::{Memory, Policy, Written};
 use crate::model::record::CoordinatorProtocol;
 use crate::model::{
-    Compared, Desired, Health, Observed, PlatformSnapshot, Record, RecordId, RegistrySnapshot, ResourceId,
-    ResourcePlan, ServiceName, Step, Wait,
+    Compared, Desired, Health, Observed, PlatformSnapshot, RecordId, RegistrySnapshot, ResourceId, ResourcePlan,
+    ServiceName, Step, Wait,
 };
 
 /// How soon to look again for a second sighting, or for tasks that are ending.
@@ -86,7 +85,7 @@ impl<'a> Context<'a> {
     }
 
     /// What was written to the registry so recently that it may not be visible yet: a record, or its absence.
-    pub(super) fn expectation(&self, id: &RecordId) -> Option<&'a Option<Arc<Record>>> {
+    pub(super) fn expectation(&self, id: &RecordId) -> Option<&'a Option<Written>> {
         let (record, until) = self.memory.expected.get(id)?;
         (*until > self.at).then_some(record)
     }

@@ -221,6 +221,11 @@ pub(super) fn describe_mark(wanted: &Mark, found: Option<&Mark>, hash_too: bool)
     if found_resource.as_ref() != Some(&resource) {
         words.push("mark.resource", found_resource, Some(resource));
     }
+    let prune = |mark: &Mark| mark.kept.map(|kept| (!kept).to_string());
+    let found_prune = found.map_or(Some("true".to_owned()), prune);
+    if found_prune.is_some() && found_prune != prune(wanted) {
+        words.push("mark.prune", found_prune, prune(wanted));
+    }
     if hash_too && found_hash.as_ref() != Some(&wanted.spec.0) {
         words.push("mark.spec", found_hash, Some(wanted.spec.0.clone()));
     }

@@ -29,7 +29,7 @@ pub struct Memory {
     pub ending: BTreeMap<ServiceId, Duration>,
     /// Records written or taken back a moment ago (`None`), with the time until which the registry may say
     /// otherwise.
-    pub expected: BTreeMap<RecordId, (Option<Arc<Record>>, Duration)>,
+    pub expected: BTreeMap<RecordId, (Option<Written>, Duration)>,
     /// Since when an asset's rows have stayed away, for assets that are being taken back.
     pub gone_since: BTreeMap<RecordId, Duration>,
     /// Updates that the engine rolled back: not tried again until the manifest changes. The one part that is
@@ -59,6 +59,15 @@ pub struct Memory {
     pub suspended: BTreeSet<ResourceId>,
     /// Resources of which a rolled-back update may be tried again.
     pub retry: BTreeSet<ResourceId>,
+}
+
+/// A record that was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Written {
+    /// What it says.
+    pub record: Arc<Record>,
+    /// What its mark says beside whose it is: [`crate::model::record::RecordOwner::kept`].
+    pub kept: bool,
 }
 
 /// An update that was sent.
@@ -117,8 +126,9 @@ impl Memory {
             Step::RemoveService { id, .. } => {
                 self.departing.insert(id.clone(), resource.clone());
             }
-            Step::Register { record, .. } if outcome.is_ok() => {
-                self.expected.insert(record.id(), (Some(Arc::clone(record)), until));
+            Step::Register { record, owner } if outcome.is_ok() => {
+                let written = Written { record: Arc::clone(record), kept: owner.kept };
+                self.expected.insert(record.id(), (Some(written), until));
             }
             Step::Deregister { record } if outcome.is_ok() => {
                 self.expected.insert(record.id(), (None, until));

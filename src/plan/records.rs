@@ -9,9 +9,13 @@ use crate::model::{
     RegistrySnapshot, Scalar, Step, Wait,
 };
 
+use super::Written;
 use super::context::Context;
 use super::draft::Draft;
 use super::join::Found;
+
+/// The attribute that says that a resource is kept, in the words of a difference.
+const MANAGED_PRUNE: &str = "managed_prune";
 
 /// Plans every record of a wanted resource, in the order in which they are written.
 pub(super) fn plan_records(
@@ -105,7 +109,10 @@ impl Planner<'_> {
             return;
         }
         if let Some(found) = found {
-            let marked = found.owner.as_ref().is_some_and(|owner| owner.resource == self.resource.id);
+            let marked = found
+                .owner
+                .as_ref()
+                .is_some_and(|owner| owner.resource == self.resource.id && self.says_whether_kept(wanted, owner));
             if marked && same(wanted, &found.record) && !self.is_being_taken_back(wanted) {
                 self.coordinator(draft, wanted);
                 if self.registry.expiring.contains(&wanted.id()) && !self.was_just_written(wanted) {
@@ -165,7 +172,10 @@ impl Planner<'_> {
             return;
         }
         let id = wanted.id();
+        let mark_alone = !changes.is_empty() && changes.iter().all(|change| change.field == MANAGED_PRUNE);
         let reason = match self.last_wanted(&id) {
+            // nobody else writes it, and what it says comes from the manifest
+            _ if mark_alone => Reason::ManifestChanged,
             Some(last) if *last == **wanted => Reason::StaleRecord,
             Some(_) => Reason::ManifestChanged,
             None if has_manifest_change(draft) => Reason::ManifestChanged,
@@ -218,7 +228,16 @@ impl Planner<'_> {
     }
 
     fn owner(&self) -> RecordOwner {
-        RecordOwner { instance: self.context.policy.instance.clone(), resource: self.resource.id.clone() }
+        RecordOwner {
+            instance: self.context.policy.instance.clone(),
+            resource: self.resource.id.clone(),
+            kept: !self.resource.handling.prune,
+        }
+    }
+
+    /// The mark on an asset says whether the resource is kept; what belongs to an asset has no mark of its own.
+    fn says_whether_kept(&self, wanted: &Record, owner: &RecordOwner) -> bool {
+        !matches!(wanted, Record::Asset(_)) || owner.kept != self.resource.handling.prune
     }
 
     fn register(
@@ -235,7 +254,8 @@ impl Planner<'_> {
 
     /// The registry follows its topics with a lag: what was written a moment ago counts as there.
     fn was_just_written(&self, wanted: &Record) -> bool {
-        self.context.expectation(&wanted.id()).is_some_and(|expected| expected.as_deref() == Some(wanted))
+        let written = |written: &Written| *written.record == *wanted && written.kept != self.resource.handling.prune;
+        self.context.expectation(&wanted.id()).is_some_and(|expected| expected.as_ref().is_some_and(written))
     }
 
     /// What was taken back a moment ago counts as gone, whatever rows are still visible.
@@ -388,6 +408,10 @@ fn describe(
         ) => {}
     }
     push("managed_by", found_owner.map(|found| found.instance.to_string()), Some(owner.instance.to_string()));
+    if matches!(wanted, Record::Asset(_)) {
+        let prune = |owner: &RecordOwner| (!owner.kept).to_string();
+        push(MANAGED_PRUNE, Some(found_owner.map_or("true".into(), prune)), Some(prune(owner)));
+    }
     push("managed_resource", found_owner.map(|found| found.resource.to_string()), Some(owner.resource.to_string()));
     changes
 }

@@ -60,17 +60,25 @@ fn second_sighting_of_record(context: &Context<'_>, id: &RecordId) -> Option<Wai
 }
 
 /// Decides which of the resources that nothing describes may go.
-pub(super) struct Pruning {
+pub(super) struct Pruning<'a> {
     pub(super) verdict: PruneVerdict,
     /// What was managed when the guard began to hold; empty when it does not.
     pub(super) guarded: BTreeSet<ResourceId>,
     block: Option<PruneBlock>,
+    /// What stays because its manifest said so, while there was one.
+    kept: BTreeSet<&'a ResourceId>,
 }
 
-impl Pruning {
+impl<'a> Pruning<'a> {
     /// Looks at all removals together.
-    pub(super) fn decide(context: &Context<'_>, joined: &join::Joined<'_>) -> Self {
+    pub(super) fn decide(context: &Context<'_>, joined: &join::Joined<'a>) -> Self {
         let described = |id: &ResourceId| context.desired.resources.contains_key(id);
+        let kept: BTreeSet<&'a ResourceId> = joined
+            .orphans
+            .iter()
+            .filter(|(id, orphans)| !described(id) && !context.policy.remove.contains(*id) && orphans.are_kept())
+            .map(|(id, _)| *id)
+            .collect();
         let counted: Vec<&ResourceId> = joined
             .orphans
             .iter()
@@ -78,14 +86,15 @@ impl Pruning {
                 !described(id)
                     && !context.policy.remove.contains(*id)
                     && !context.is_suspended(id)
+                    && !kept.contains(*id)
                     && orphans.is_alive()
             })
             .map(|(id, _)| *id)
             .collect();
         if counted.is_empty() {
-            return Pruning { verdict: PruneVerdict::Nothing, guarded: BTreeSet::new(), block: None };
+            return Pruning { verdict: PruneVerdict::Nothing, guarded: BTreeSet::new(), block: None, kept };
         }
-        let guarded = guard(context, &counted);
+        let guarded = guard(context, &counted, &kept);
         let block =
             if context.policy.prune { wait_for_reads(context).or(guarded.block) } else { Some(PruneBlock::Disabled) };
         let unconfirmed = |id: &ResourceId| !context.memory.confirmed.contains(id);
@@ -97,7 +106,12 @@ impl Pruning {
                 PruneVerdict::Blocked { resources, reason: reason.clone() }
             }
         };
-        Pruning { verdict, guarded: guarded.managed, block }
+        Pruning { verdict, guarded: guarded.managed, block, kept }
+    }
+
+    /// Whether this resource stays although nothing describes it.
+    pub(super) fn keeps(&self, id: &ResourceId) -> bool {
+        self.kept.contains(id)
     }
 
     /// Why this resource may not go.
@@ -124,9 +138,12 @@ struct Guarded {
 }
 
 /// The guard: everything at once, or more than the policy allows. What a person confirmed does not count.
-fn guard(context: &Context<'_>, removing: &[&ResourceId]) -> Guarded {
+fn guard(context: &Context<'_>, removing: &[&ResourceId], kept: &BTreeSet<&ResourceId>) -> Guarded {
     let exempt = |id: &ResourceId| {
-        context.is_suspended(id) || context.memory.confirmed.contains(id) || context.policy.remove.contains(id)
+        kept.contains(id)
+            || context.is_suspended(id)
+            || context.memory.confirmed.contains(id)
+            || context.policy.remove.contains(id)
     };
     let removing: BTreeSet<&ResourceId> = removing.iter().copied().filter(|id| !exempt(id)).collect();
     if removing.is_empty() || context.policy.prune_confirmed || context.memory.confirm_next {
@@ -166,6 +183,14 @@ impl Orphans<'_> {
     fn is_alive(&self) -> bool {
         !self.services.is_empty() || self.records.iter().any(|(_, found)| !is_taken_back(&found.record))
     }
+
+    /// Whether a mark on any of it says that it stays. One that is being taken back says nothing any more.
+    fn are_kept(&self) -> bool {
+        let mut marks = self.services.iter().filter_map(|service| service.mark.as_ref());
+        let live = self.records.iter().filter(|(_, found)| !is_taken_back(&found.record));
+        let mut owners = live.filter_map(|(_, found)| found.owner.as_ref());
+        marks.any(|mark| mark.kept == Some(true)) || owners.any(|owner| owner.kept)
+    }
 }
 
 /// Plans the removal of a resource that nothing describes, or that a person wants gone.
@@ -174,7 +199,7 @@ pub(super) fn plan_removal(
     draft: &mut Draft,
     id: &ResourceId,
     orphans: &Orphans<'_>,
-    pruning: &Pruning,
+    pruning: &Pruning<'_>,
 ) {
     let requested = context.policy.remove.contains(id);
     let remover = Remover {

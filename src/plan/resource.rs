@@ -83,16 +83,28 @@ pub(super) fn plan_unwanted(
     context: &Context<'_>,
     id: &ResourceId,
     orphans: &Orphans<'_>,
-    pruning: &Pruning,
+    pruning: &Pruning<'_>,
 ) -> ResourcePlan {
     let mut draft = Draft::default();
-    removal::plan_removal(context, &mut draft, id, orphans, pruning);
+    let kept = pruning.keeps(id);
+    if kept {
+        let message = format!("no longer described, and kept as its manifest wanted; `ofop down {id}` removes it");
+        draft.note(ConditionKind::Kept, "PruneFalse", message);
+        draft.unknown = !context.desired.complete;
+    } else {
+        removal::plan_removal(context, &mut draft, id, orphans, pruning);
+    }
     let tasks = |service: &ServiceId| context.platform.and_then(|platform| platform.tasks.get(service));
     let services =
         orphans.services.iter().map(|service| (&***service, tasks(&service.id).map(Vec::as_slice).unwrap_or_default()));
     let health = health::of_orphans(&mut draft, services);
     let described = context.desired.resources.get(id).map(|resource| &**resource);
-    let sync = if draft.unknown || context.platform.is_none() { Sync::Unknown } else { Sync::OutOfSync };
+    let sync = match kept {
+        _ if draft.unknown || context.platform.is_none() => Sync::Unknown,
+        true => Sync::Synced,
+        false => Sync::OutOfSync,
+    };
+    let health = if kept && orphans.services.is_empty() { Health::Healthy } else { health };
     finish(context, draft, id, described, sync, health)
 }
 

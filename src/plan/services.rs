@@ -81,6 +81,7 @@ impl Planner<'_> {
             spec: self.service.hash.clone(),
             revision: self.context.desired.revision.clone(),
             origin: self.resource.origin.to_string(),
+            kept: Some(!self.resource.handling.prune),
         }
     }
 
@@ -190,8 +191,11 @@ impl Planner<'_> {
             return;
         }
         let (target, differences) = self.leave_alone(draft, wanted, differences, found);
-        let same_mark =
-            found.mark.as_ref().is_some_and(|mark| mark.spec == self.service.hash && mark.resource == self.resource.id);
+        let same_mark = found.mark.as_ref().is_some_and(|mark| {
+            mark.spec == self.service.hash
+                && mark.resource == self.resource.id
+                && mark.kept.is_none_or(|kept| kept != self.resource.handling.prune)
+        });
         if differences.none() && same_mark {
             return;
         }

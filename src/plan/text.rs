@@ -134,7 +134,8 @@ impl Text {
                 | ConditionKind::PruneBlocked
                 | ConditionKind::Waiting
                 | ConditionKind::Progressing
-                | ConditionKind::Suspended => Paint::Yellow,
+                | ConditionKind::Suspended
+                | ConditionKind::Kept => Paint::Yellow,
             };
             let sign = self.paint(paint, "!");
             self.wrapped(&format!("  {sign} "), 4, &format!("{}: {}", kind.as_str(), printable(message)));

@@ -328,6 +328,7 @@ mod tests {
             spec: SpecHash("hash".into()),
             revision: Revision("1".into()),
             origin: "a.yml:1".into(),
+            kept: Some(false),
         };
         let spec = Arc::new(ServiceSpec::new(ServiceName::new(name).unwrap(), "image:1"));
         PlannedStep { step: Step::CreateService { spec, mark }, reason: Reason::New, changes: Vec::new() }

@@ -62,6 +62,10 @@ pub(super) fn is_held(planned: &ResourcePlan) -> bool {
         | ConditionKind::Waiting
         | ConditionKind::RolledBack
         | ConditionKind::Suspended => true,
-        ConditionKind::Failed | ConditionKind::Frozen | ConditionKind::Degraded | ConditionKind::Progressing => false,
+        ConditionKind::Failed
+        | ConditionKind::Frozen
+        | ConditionKind::Degraded
+        | ConditionKind::Progressing
+        | ConditionKind::Kept => false,
     })
 }

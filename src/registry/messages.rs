@@ -11,7 +11,9 @@ use crate::model::{AssetUuid, Record, Source};
 pub const MANAGED_BY: &str = "managed_by";
 /// Attribute that carries the resource that an asset was registered for.
 pub const MANAGED_RESOURCE: &str = "managed_resource";
-/// `TAG` of both.
+/// Attribute that says `false` when the resource stays although the manifests no longer describe it; else empty.
+pub const MANAGED_PRUNE: &str = "managed_prune";
+/// `TAG` of these.
 const MANAGED_TAG: &str = "ManagedBy";
 /// `TYPE` of everything that OpenFactory itself says about an asset.
 const OPENFACTORY: &str = "OpenFactory";
@@ -109,7 +111,8 @@ pub fn deregister(record: &Record, stamp: Option<&Stamp>) -> Vec<Message> {
 /// The messages that put our mark on an asset. They come before all others, so that whatever follows, however far it
 /// gets, can be found and taken back.
 pub fn mark(asset: &AssetUuid, owner: &RecordOwner, stamp: Option<&Stamp>) -> Vec<Message> {
-    [(MANAGED_BY, json!(owner.instance)), (MANAGED_RESOURCE, json!(owner.resource))]
+    let prune = if owner.kept { "false" } else { "" };
+    [(MANAGED_BY, json!(owner.instance)), (MANAGED_RESOURCE, json!(owner.resource)), (MANAGED_PRUNE, json!(prune))]
         .into_iter()
         .map(|(id, value)| attribute(asset, id, value, MANAGED_TAG, OPENFACTORY, stamp))
         .collect()
@@ -117,7 +120,7 @@ pub fn mark(asset: &AssetUuid, owner: &RecordOwner, stamp: Option<&Stamp>) -> Ve
 
 /// The messages that clear our mark from an asset: the end of taking it back.
 pub fn forget(asset: &AssetUuid, stamp: Option<&Stamp>) -> Vec<Message> {
-    [MANAGED_BY, MANAGED_RESOURCE]
+    [MANAGED_BY, MANAGED_RESOURCE, MANAGED_PRUNE]
         .into_iter()
         .map(|id| attribute(asset, id, json!(""), MANAGED_TAG, OPENFACTORY, stamp))
         .collect()
@@ -307,17 +310,28 @@ mod tests {
 
     #[test]
     fn the_owners_mark_comes_first_and_only_when_there_is_an_owner() {
-        let owner =
-            RecordOwner { instance: InstanceName::new("plant-a").unwrap(), resource: "app/APP-1".parse().unwrap() };
+        let instance = InstanceName::new("plant-a").unwrap();
+        let mut owner = RecordOwner { instance, resource: "app/APP-1".parse().unwrap(), kept: false };
         let messages = register(&Record::Asset(asset()), Some(&owner), None);
         assert_eq!(
-            short(&messages)[..2],
-            [r#"ASSETS_STREAM "managed_by" "plant-a""#, r#"ASSETS_STREAM "managed_resource" "app/APP-1""#]
+            short(&messages)[..3],
+            [
+                r#"ASSETS_STREAM "managed_by" "plant-a""#,
+                r#"ASSETS_STREAM "managed_resource" "app/APP-1""#,
+                r#"ASSETS_STREAM "managed_prune" """#
+            ]
         );
+        owner.kept = true;
+        let kept = register(&Record::Asset(asset()), Some(&owner), None);
+        assert_eq!(short(&kept)[2], r#"ASSETS_STREAM "managed_prune" "false""#);
         assert_eq!(messages[0].value.as_ref().unwrap()["attributes"]["timestamp"], Value::Null);
         assert_eq!(
             short(&forget(&uuid("APP-1"), None)),
-            [r#"ASSETS_STREAM "managed_by" """#, r#"ASSETS_STREAM "managed_resource" """#]
+            [
+                r#"ASSETS_STREAM "managed_by" """#,
+                r#"ASSETS_STREAM "managed_resource" """#,
+                r#"ASSETS_STREAM "managed_prune" """#
+            ]
         );
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::messages::{MANAGED_BY, MANAGED_RESOURCE};
+use super::messages::{MANAGED_BY, MANAGED_PRUNE, MANAGED_RESOURCE};
 use crate::model::record::{AssetRecord, Attribute, RecordOwner, Uns};
 use crate::model::{AssetUuid, InstanceName, ObservedRecord, Record, RecordId, Scalar};
 
@@ -13,8 +13,16 @@ use crate::model::{AssetUuid, InstanceName, ObservedRecord, Record, RecordId, Sc
 const DELETED: &str = "delete";
 
 /// Attributes that are part of an asset's record by a name of their own.
-const OWN_FIELDS: [&str; 7] =
-    ["AssetType", "DockerService", "references_below", "references_above", "uns_id", MANAGED_BY, MANAGED_RESOURCE];
+const OWN_FIELDS: [&str; 8] = [
+    "AssetType",
+    "DockerService",
+    "references_below",
+    "references_above",
+    "uns_id",
+    MANAGED_BY,
+    MANAGED_RESOURCE,
+    MANAGED_PRUNE,
+];
 
 /// `TAG` of the attributes that repeat the levels of the namespace.
 const LEVEL_TAG: &str = "UNSLevel";
@@ -89,7 +97,8 @@ fn owner(tables: &Tables, uuid: &AssetUuid) -> Option<RecordOwner> {
     let attributes = tables.attributes.get(uuid)?;
     let instance = InstanceName::new(text(attributes, MANAGED_BY)?).ok()?;
     let resource = text(attributes, MANAGED_RESOURCE)?.parse().ok()?;
-    Some(RecordOwner { instance, resource })
+    let kept = text(attributes, MANAGED_PRUNE) == Some("false");
+    Some(RecordOwner { instance, resource, kept })
 }
 
 fn text<'a>(attributes: &'a [Attribute], id: &str) -> Option<&'a str> {

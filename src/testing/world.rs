@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{FakeRegistry, FakeSource, FakeSwarm, TestClock};
 use crate::compile::Compiler;
 use crate::desired::{Loader, LoaderOptions};
-use crate::model::{Command, Desired, Field, InstanceName, PlatformKind, Record, Settings};
+use crate::model::{Command, Desired, Field, Handling, InstanceName, PlatformKind, Record, ResourceId, Settings};
 use crate::plan::Policy;
 use crate::reconcile::{self, Options, Parts};
 use crate::report::Report;
@@ -133,6 +133,7 @@ impl World {
                 expected.insert(service.spec.name.clone(), (id, service));
             }
         }
+        let may_stay = self.may_stay(&desired);
         let services = self.swarm.services();
         let names: BTreeSet<_> = services.iter().map(|service| &service.spec.name).collect();
         if names.len() != services.len() {
@@ -142,6 +143,7 @@ impl World {
             let name = &service.spec.name;
             let ours = service.mark.as_ref().is_some_and(|mark| mark.instance == *us);
             match expected.remove(name) {
+                Some((id, _)) if desired.resources[id].handling.suspend => {}
                 Some((id, wanted)) if ours => {
                     let mut spec = service.spec.clone();
                     if wanted.follow_digest {
@@ -154,37 +156,63 @@ impl World {
                     if handling.ignores(name, &Field::Replicas) {
                         spec.replicas = wanted.spec.replicas;
                     }
-                    if spec != *wanted.spec && !handling.suspend {
+                    if service.mark.as_ref().is_some_and(|mark| mark.kept != Some(!handling.prune)) {
+                        found.push(format!("service {name} does not say whether it stays"));
+                    }
+                    if spec != *wanted.spec {
                         found.push(format!("service {name} is not as described"));
                     }
                 }
                 Some(_) => found.push(format!("service {name} is not ours")),
-                None if ours => found.push(format!("service {name} should not exist")),
+                None if ours && !service.mark.as_ref().is_some_and(|mark| may_stay.contains(&mark.resource)) => {
+                    found.push(format!("service {name} should not exist"));
+                }
                 None => {}
             }
         }
+        expected.retain(|_, (id, _)| !desired.resources[*id].handling.suspend);
         found.extend(expected.keys().map(|name| format!("service {name} is missing")));
-        self.record_differences(&desired, &mut found);
+        self.record_differences(&desired, &may_stay, &mut found);
         found
     }
 
-    fn record_differences(&self, desired: &Desired, found: &mut Vec<String>) {
+    /// Resources of which things may be there that are not wanted: those that are suspended, and those of which
+    /// something says that they stay, described no longer.
+    fn may_stay(&self, desired: &Desired) -> BTreeSet<ResourceId> {
+        let services = self.swarm.services();
+        let marks = services.iter().filter_map(|service| service.mark.as_ref());
+        let records = self.registry.records();
+        let owners = records.values().filter_map(|record| record.owner.as_ref());
+        let kept = marks
+            .filter(|mark| mark.kept == Some(true))
+            .map(|mark| &mark.resource)
+            .chain(owners.filter(|owner| owner.kept).map(|owner| &owner.resource))
+            .filter(|id| !desired.resources.contains_key(*id));
+        let suspended = desired.resources.iter().filter(|(_, resource)| resource.handling.suspend).map(|(id, _)| id);
+        kept.chain(suspended).cloned().collect()
+    }
+
+    fn record_differences(&self, desired: &Desired, may_stay: &BTreeSet<ResourceId>, found: &mut Vec<String>) {
         let us = &self.options.policy.instance;
-        let mut expected: BTreeMap<_, &Arc<Record>> = desired
+        let mut expected: BTreeMap<_, (&Arc<Record>, &Handling)> = desired
             .resources
             .values()
-            .flat_map(|resource| &resource.records)
-            .map(|record| (record.id(), record))
+            .flat_map(|resource| resource.records.iter().map(move |record| (record.id(), (record, &resource.handling))))
             .collect();
         for (id, record) in self.registry.records() {
             let ours = record.owner.as_ref().is_some_and(|owner| owner.instance == *us);
+            let kept = record.owner.as_ref().is_some_and(|owner| owner.kept);
             match expected.remove(&id) {
-                Some(wanted) if ours && record.record == **wanted => {}
+                Some((_, handling)) if handling.suspend => {}
+                Some((wanted, handling)) if ours && record.record == **wanted && kept != handling.prune => {}
                 Some(_) => found.push(format!("{id} is not as described")),
-                None if ours => found.push(format!("{id} should not exist")),
+                None if ours && !record.owner.as_ref().is_some_and(|owner| may_stay.contains(&owner.resource)) => {
+                    found.push(format!("{id} should not exist"));
+                }
                 None => {}
             }
         }
+        expected.retain(|_, (_, handling)| !handling.suspend);
         found.extend(expected.keys().map(|id| format!("{id} is missing")));
         let told: BTreeMap<_, _> = desired
             .resources

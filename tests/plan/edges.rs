@@ -115,9 +115,10 @@ fn what_another_instance_owns_is_a_conflict_service_or_record() {
         spec: a.services[0].hash.clone(),
         revision: Revision::default(),
         origin: String::new(),
+        kept: Some(false),
     };
     world.insert((*a.services[0].spec).clone(), Some(mark));
-    let owner = ofop::model::record::RecordOwner { instance: other, resource: b.id.clone() };
+    let owner = ofop::model::record::RecordOwner { instance: other, resource: b.id.clone(), kept: false };
     let theirs = ObservedRecord { record: (*b.records[0]).clone(), owner: Some(owner) };
     world.records.insert(RecordId::Asset(uuid("B")), theirs.clone());
     let before = world.services.clone();
@@ -355,6 +356,7 @@ fn nobody_is_told_of_a_device_whose_asset_is_somebody_elses() {
     let us = ofop::model::record::RecordOwner {
         instance: InstanceName::new("another").unwrap(),
         resource: ResourceId::device(uuid("PLC-1")),
+        kept: false,
     };
     for (kind, owner) in [("Device", Some(us)), ("OpenFactoryApp", None)] {
         let (mut world, mut memory) = (World::default(), Memory::default());

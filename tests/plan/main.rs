@@ -5,6 +5,7 @@
 mod cases;
 mod edges;
 mod ignore;
+mod kept;
 mod properties;
 mod rendering;
 mod world;

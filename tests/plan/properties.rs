@@ -140,6 +140,7 @@ fn meddle(world: &mut World, memory: &mut Memory, act: &Meddling) {
                     spec: other.services[0].hash.clone(),
                     revision: ofop::model::Revision::default(),
                     origin: String::new(),
+                    kept: Some(false),
                 };
                 world.insert(spec, Some(mark));
             }

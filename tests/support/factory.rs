@@ -99,6 +99,7 @@ impl Factory {
                     spec: SpecHash("hash".into()),
                     revision: Revision("0123456789abcdef".into()),
                     origin: origin.to_string(),
+                    kept: Some(false),
                 }),
                 container_labels: BTreeMap::new(),
                 update: UpdateState::Completed,
@@ -110,7 +111,7 @@ impl Factory {
             record.id(),
             Arc::new(ObservedRecord {
                 record: record.clone(),
-                owner: Some(RecordOwner { instance: instance(), resource: id.clone() }),
+                owner: Some(RecordOwner { instance: instance(), resource: id.clone(), kept: false }),
             }),
         );
         self.plan.as_mut().unwrap().resources.insert(
@@ -227,6 +228,7 @@ pub(crate) fn update_step(spec: &Arc<ServiceSpec>, id: &ResourceId) -> PlannedSt
                 spec: SpecHash("hash".into()),
                 revision: Revision("0123456789abcdef".into()),
                 origin: "desired/app_press.yml:3".into(),
+                kept: Some(false),
             },
         },
         reason: Reason::Modified,

@@ -11,7 +11,9 @@ use crate::platform::swarm::body::{env, labels, mount, put, ulimits};
 /// only one.
 pub fn create_body(spec: &ServiceSpec, mark: Option<&Mark>) -> Value {
     let mut labels = labels(spec);
-    for (key, value) in mark.iter().flat_map(|mark| mark.labels()) {
+    // A container keeps its labels for life: what may change while it runs is not written into them.
+    let mark = mark.map(|mark| Mark { kept: None, ..mark.clone() });
+    for (key, value) in mark.iter().flat_map(Mark::labels) {
         labels.insert(key.to_owned(), json!(value));
     }
     let mut body = Map::new();

@@ -109,7 +109,8 @@ pub(super) fn container(
     let observed = ObservedService {
         id: ServiceId(container.id.clone()),
         version: 0,
-        mark: Mark::from_labels(|label| config.labels.get(label).map(String::as_str)),
+        mark: Mark::from_labels(|label| config.labels.get(label).map(String::as_str))
+            .map(|mark| Mark { kept: None, ..mark }),
         foreign_mode: None,
         container_labels: spec.labels.clone(),
         update: UpdateState::None,

@@ -154,6 +154,7 @@ mod tests {
             spec: SpecHash("abc".into()),
             revision: Revision("r".into()),
             origin: "a.yml:3".into(),
+            kept: Some(false),
         };
         let body = create_body(&spec, Some(&mark));
         assert_eq!(body["Labels"]["io.openfactory.operator/instance"], "plant");

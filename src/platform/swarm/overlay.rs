@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::convert::{self, Converted, NetworkNames};
-use crate::model::{ObservedService, ServiceSpec};
+use crate::model::{Mark, ObservedService, ServiceSpec};
 
 /// A service as found, ready to be changed.
 pub struct Found {
@@ -126,7 +126,8 @@ fn attachments(spec: &Map<String, Value>, wanted: &[String], networks: &NetworkN
 fn labels(spec: &mut Map<String, Value>, path: &[&str], ours: &Map<String, Value>, wanted: &ServiceSpec) {
     let found: BTreeSet<String> =
         at(spec, path).and_then(Value::as_object).map(|labels| labels.keys().cloned().collect()).unwrap_or_default();
-    let stale = found.iter().filter(|key| ServiceSpec::owns_label(&wanted.name, key) && !ours.contains_key(*key));
+    let owned = |key: &str| ServiceSpec::owns_label(&wanted.name, key) || Mark::owns_label(key);
+    let stale = found.iter().filter(|key| owned(key) && !ours.contains_key(*key));
     for key in stale {
         put(spec, &[path, &[key.as_str()]].concat(), None);
     }

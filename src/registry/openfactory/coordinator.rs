@@ -208,7 +208,11 @@ mod tests {
     }
 
     fn owner() -> RecordOwner {
-        RecordOwner { instance: InstanceName::new("plant").unwrap(), resource: "device/PLC-1".parse().unwrap() }
+        RecordOwner {
+            instance: InstanceName::new("plant").unwrap(),
+            resource: "device/PLC-1".parse().unwrap(),
+            kept: false,
+        }
     }
 
     fn record() -> Record {
