@@ -26,10 +26,11 @@ mod setup;
 mod tables;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::Stream;
+use tokio::sync::Mutex;
 
 use self::kafka::{Outgoing, Writer};
 use self::ksqldb::Ksqldb;
@@ -55,13 +56,19 @@ pub struct OpenfactorySettings {
     pub interval: Duration,
 }
 
+/// How long a topic counts as that of its stream or table: somebody may have made that anew over another one.
+const TOPICS_LAST: Duration = Duration::from_secs(300);
+
+type Topics = Arc<BTreeMap<Source, String>>;
+
 /// The registry behind Kafka and ksqlDB.
 pub struct OpenfactoryRegistry {
     ksqldb: Ksqldb,
     writer: Writer,
     reader: Reader,
     clock: Arc<dyn Clock>,
-    topics: Mutex<BTreeMap<Source, String>>,
+    /// The topics that ksqlDB named, and when; looked up by whoever needs them first, while others wait.
+    topics: Mutex<Option<(Topics, Duration)>>,
 }
 
 impl OpenfactoryRegistry {
@@ -73,13 +80,7 @@ impl OpenfactoryRegistry {
     pub fn new(settings: OpenfactorySettings, clock: Arc<dyn Clock>) -> Result<OpenfactoryRegistry, RegistryError> {
         let ksqldb = Ksqldb::new(settings.ksqldb.clone())?;
         let reader = Reader::start(ksqldb.clone(), settings.kafka.clone(), settings.interval, Arc::clone(&clock));
-        Ok(OpenfactoryRegistry {
-            ksqldb,
-            writer: Writer::new(settings.kafka),
-            reader,
-            clock,
-            topics: Mutex::new(BTreeMap::new()),
-        })
+        Ok(OpenfactoryRegistry { ksqldb, writer: Writer::new(settings.kafka), reader, clock, topics: Mutex::default() })
     }
 
     /// Sends each group of messages when the brokers have the one before it.
@@ -91,40 +92,49 @@ impl OpenfactoryRegistry {
     }
 
     async fn send(&self, messages: &[Message]) -> Result<(), StepFailure> {
+        let topics = self.topics(messages).await?;
         let mut outgoing = Vec::with_capacity(messages.len());
         for message in messages {
-            let Some(key) = message.key.known() else {
-                return Err(StepFailure::new(FailureKind::Rejected, "no coordinator was chosen for a message"));
+            let (Some(key), Some(topic)) = (message.key.known(), topics.get(&message.source)) else {
+                let source = message.source.as_str();
+                return Err(StepFailure::new(FailureKind::Rejected, format!("a message for {source} has no address")));
             };
-            let topic = self.topic(message.source).await?;
             let payload = message.value.as_ref().map(ToString::to_string);
-            outgoing.push(Outgoing { topic, key: key.to_string(), payload });
+            outgoing.push(Outgoing { topic: topic.clone(), key: key.to_string(), payload });
         }
         let sent = self.writer.send(&outgoing).await;
         if sent.as_ref().is_err_and(|failure| failure.kind == FailureKind::Dependency) {
             // The topic is gone: ksqlDB may know another one by now.
-            self.lock_topics().clear();
+            *self.topics.lock().await = None;
         }
         sent
     }
 
-    async fn topic(&self, source: Source) -> Result<String, StepFailure> {
-        if let Some(topic) = self.lock_topics().get(&source) {
-            return Ok(topic.clone());
+    /// The topics that these messages are for.
+    async fn topics(&self, messages: &[Message]) -> Result<Topics, StepFailure> {
+        let mut known = self.topics.lock().await;
+        let now = self.clock.now();
+        let missing = |topics: &BTreeMap<Source, String>| {
+            messages.iter().map(|message| message.source).find(|source| !topics.contains_key(source))
+        };
+        if let Some((topics, at)) = &*known
+            && now.saturating_sub(*at) < TOPICS_LAST
+            && missing(topics).is_none()
+        {
+            return Ok(Arc::clone(topics));
         }
-        let described = self.ksqldb.describe(source.as_str()).await.map_err(|error| {
-            let kind = match error {
-                ksqldb::KsqlError::Statement { .. } => FailureKind::Dependency,
-                _ => FailureKind::Unavailable,
-            };
-            StepFailure::new(kind, format!("the topic of {} is not known: {error}", source.as_str()))
+        let topics = self.ksqldb.topics(&Source::ALL).await.map_err(|error| {
+            StepFailure::new(FailureKind::Unavailable, format!("ksqlDB names no topics to write to: {error}"))
         })?;
-        self.lock_topics().insert(source, described.topic.clone());
-        Ok(described.topic)
-    }
-
-    fn lock_topics(&self) -> std::sync::MutexGuard<'_, BTreeMap<Source, String>> {
-        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
+        let topics = Arc::new(topics);
+        *known = Some((Arc::clone(&topics), now));
+        match missing(&topics) {
+            None => Ok(topics),
+            Some(source) => Err(StepFailure::new(
+                FailureKind::Dependency,
+                format!("{} is missing in ksqlDB; `ofop registry init` makes it", source.as_str()),
+            )),
+        }
     }
 
     /// What was read last, for choosing a coordinator.

@@ -1,19 +1,19 @@
-//! Writing to Kafka, and hints from it.
+//! Writing to Kafka.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod heard;
+pub(super) mod topics;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{Offset, TopicPartitionList};
 
+use self::heard::{Heard, reason};
 use crate::model::{FailureKind, StepFailure};
 use crate::registry::RegistryError;
 
@@ -21,7 +21,10 @@ use crate::registry::RegistryError;
 /// of five minutes would hold a resource for as long.
 const MESSAGE_TIME: Duration = Duration::from_secs(15);
 /// How long the broker may take to tell about topics.
-const METADATA_TIME: Duration = Duration::from_secs(10);
+pub(super) const METADATA_TIME: Duration = Duration::from_secs(10);
+/// How long to wait at most before connecting again: librdkafka's own ten seconds are most of the time that a
+/// message has.
+const RECONNECT: Duration = Duration::from_secs(2);
 /// OpenFactory's writers are Java and Python clients that agree on this one: another partitioner would put a
 /// tombstone into another partition than the row that it should delete.
 pub(super) const PARTITIONER: &str = "murmur2_random";
@@ -45,6 +48,7 @@ impl std::fmt::Debug for KafkaSettings {
 }
 
 impl KafkaSettings {
+    /// The settings of a client for these brokers.
     pub(super) fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("client.id", "ofop");
@@ -54,6 +58,7 @@ impl KafkaSettings {
         config
             .set("bootstrap.servers", &self.brokers)
             .set("allow.auto.create.topics", "false")
+            .set("reconnect.backoff.max.ms", RECONNECT.as_millis().to_string())
             .set("socket.timeout.ms", METADATA_TIME.as_millis().to_string());
         config
     }
@@ -73,18 +78,26 @@ pub(super) struct Outgoing {
 /// A producer that is made anew after a fatal error.
 pub(super) struct Writer {
     settings: KafkaSettings,
-    producer: Mutex<Option<Arc<FutureProducer>>>,
+    message_time: Duration,
+    producer: Mutex<Option<Made>>,
+}
+
+/// A producer, and what it hears of its connections.
+#[derive(Clone)]
+struct Made {
+    producer: Arc<FutureProducer<Heard>>,
+    heard: Heard,
 }
 
 impl Writer {
     pub(super) fn new(settings: KafkaSettings) -> Writer {
-        Writer { settings, producer: Mutex::new(None) }
+        Writer { settings, message_time: MESSAGE_TIME, producer: Mutex::new(None) }
     }
 
     /// Sends all messages at once and waits until the brokers have every one of them. Messages of one key keep
     /// their order. All are absolute state: after any failure the whole may be sent again.
     pub(super) async fn send(&self, messages: &[Outgoing]) -> Result<(), StepFailure> {
-        let producer = self.producer()?;
+        let Made { producer, heard } = self.producer()?;
         let sent: Vec<_> = messages
             .iter()
             .map(|message| {
@@ -113,130 +126,78 @@ impl Writer {
                 first.get_or_insert((error, &message.topic));
             }
         }
-        let Some((error, topic)) = first else { return Ok(()) };
-        if producer.client().fatal_error().is_some() {
-            tracing::warn!("the Kafka producer failed for good and is made anew");
-            *self.lock() = None;
-        }
-        Err(failure(&error, topic))
+        let Some((error, topic)) = first else {
+            heard.forget();
+            return Ok(());
+        };
+        self.replace_if_dead(&producer).await;
+        Err(failure(&error, topic, &heard))
     }
 
-    /// Which of the topics exist, with their number of partitions.
+    /// A producer that has met a fatal error takes no further message, ever.
+    async fn replace_if_dead(&self, producer: &Arc<FutureProducer<Heard>>) {
+        let Some((_, reason)) = producer.client().fatal_error() else { return };
+        let dead = {
+            let mut held = self.lock();
+            // Whoever else was sending may have been faster.
+            let is_it = held.as_ref().is_some_and(|made| Arc::ptr_eq(&made.producer, producer));
+            if is_it { held.take() } else { None }
+        };
+        if let Some(dead) = dead {
+            tracing::warn!(reason, "the Kafka producer failed for good and is made anew");
+            // Dropping it ends its thread, which may take a moment.
+            let _ = tokio::task::spawn_blocking(move || drop(dead)).await;
+        }
+    }
+
+    /// Which topics exist, with their number of partitions. Blocks.
     pub(super) fn partitions(&self) -> Result<BTreeMap<String, usize>, RegistryError> {
-        let producer = self.producer().map_err(|failure| unreachable(&self.settings, failure.message))?;
-        let metadata = producer
-            .client()
-            .fetch_metadata(None, METADATA_TIME)
-            .map_err(|error| unreachable(&self.settings, reason(&error)))?;
-        Ok(metadata
-            .topics()
-            .iter()
-            .filter(|topic| topic.error().is_none())
-            .map(|topic| (topic.name().to_owned(), topic.partitions().len()))
-            .collect())
+        let unusable = |reason| RegistryError { message: format!("Kafka cannot be used: {reason}"), hint: None };
+        let Made { producer, heard } = self.producer().map_err(|failure| unusable(failure.message))?;
+        topics::partitions(producer.client(), || heard.is_decided())
+            .map_err(|error| heard.explain(&error, &self.settings.brokers))
     }
 
-    fn producer(&self) -> Result<Arc<FutureProducer>, StepFailure> {
+    fn producer(&self) -> Result<Made, StepFailure> {
         let mut held = self.lock();
-        if let Some(producer) = &*held {
-            return Ok(Arc::clone(producer));
+        if let Some(made) = &*held {
+            return Ok(made.clone());
         }
-        let made: FutureProducer = self
+        let heard = Heard::default();
+        let producer = self
             .settings
             .client()
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("partitioner", PARTITIONER)
             .set("linger.ms", "5")
-            .set("message.timeout.ms", MESSAGE_TIME.as_millis().to_string())
-            .create()
+            .set("message.timeout.ms", self.message_time.as_millis().to_string())
+            // Before the message itself is given up, so that a topic that is gone is called so.
+            .set("topic.metadata.propagation.max.ms", (self.message_time / 3).as_millis().to_string())
+            .create_with_context(heard.clone())
             .map_err(|error| {
                 StepFailure::new(FailureKind::Rejected, format!("no Kafka producer: {}", reason(&error)))
             })?;
-        let made = Arc::new(made);
-        *held = Some(Arc::clone(&made));
+        let made = Made { producer: Arc::new(producer), heard };
+        *held = Some(made.clone());
         Ok(made)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<FutureProducer>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Made>> {
         self.producer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// How long a topic keeps its messages.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TopicPolicy {
-    /// `cleanup.policy`: `compact`, `delete` or both.
-    pub(super) cleanup: String,
-    /// `retention.ms`; none for ever.
-    pub(super) retention: Option<Duration>,
-}
-
-impl TopicPolicy {
-    /// When the oldest state is lost, if it ever is.
-    pub(super) fn expiry(&self) -> Option<Duration> {
-        if self.cleanup.split(',').any(|policy| policy.trim() == "delete") { self.retention } else { None }
-    }
-}
-
-/// Asks the brokers for the policies of topics.
-pub(super) async fn policies(
-    settings: &KafkaSettings,
-    topics: &BTreeSet<String>,
-) -> Result<BTreeMap<String, TopicPolicy>, RegistryError> {
-    let admin: AdminClient<DefaultClientContext> =
-        settings.client().create().map_err(|error| unreachable(settings, reason(&error)))?;
-    let wanted: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
-    let options = AdminOptions::new().request_timeout(Some(METADATA_TIME));
-    let answers =
-        admin.describe_configs(&wanted, &options).await.map_err(|error| unreachable(settings, reason(&error)))?;
-    let mut policies = BTreeMap::new();
-    for (topic, answer) in topics.iter().zip(answers) {
-        let Ok(answer) = answer else { continue };
-        let get = |name: &str| answer.get(name).and_then(|entry| entry.value.clone());
-        let retention = get("retention.ms").and_then(|text| text.parse::<u64>().ok()).map(Duration::from_millis);
-        let cleanup = get("cleanup.policy").unwrap_or_default();
-        policies.insert(topic.clone(), TopicPolicy { cleanup, retention });
-    }
-    Ok(policies)
-}
-
-/// Follows topics from their end; [`Hints::next`] says that something was written to one of them.
-pub(super) struct Hints {
-    consumer: StreamConsumer,
-}
-
-impl Hints {
-    /// Begins to follow `topics` (with their number of partitions).
-    pub(super) fn new(settings: &KafkaSettings, topics: &BTreeMap<String, usize>) -> Result<Hints, KafkaError> {
-        let consumer: StreamConsumer = settings
-            .client()
-            .set("group.id", "ofop")
-            .set("enable.auto.commit", "false")
-            .set("auto.offset.reset", "latest")
-            .create()?;
-        let mut places = TopicPartitionList::new();
-        for (topic, partitions) in topics {
-            for partition in 0..*partitions {
-                places.add_partition_offset(topic, i32::try_from(partition).unwrap_or(i32::MAX), Offset::End)?;
-            }
-        }
-        consumer.assign(&places)?;
-        Ok(Hints { consumer })
-    }
-
-    /// Waits for the next message. The message itself does not matter.
-    pub(super) async fn next(&self) -> Result<(), KafkaError> {
-        self.consumer.recv().await.map(|_| ())
-    }
-}
-
 /// What a failed delivery means.
-fn failure(error: &KafkaError, topic: &str) -> StepFailure {
+fn failure(error: &KafkaError, topic: &str, heard: &Heard) -> StepFailure {
     let kind = match error.rdkafka_error_code() {
         // The message may be in the log: it is absolute state, so that sending it again does no harm.
         Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::RequestTimedOut) => FailureKind::Unavailable,
-        Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition) => FailureKind::Dependency,
+        Some(
+            RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownPartition
+            | RDKafkaErrorCode::UnknownTopicOrPartition,
+        ) => FailureKind::Dependency,
         Some(
             RDKafkaErrorCode::MessageSizeTooLarge
             | RDKafkaErrorCode::TopicAuthorizationFailed
@@ -245,23 +206,6 @@ fn failure(error: &KafkaError, topic: &str) -> StepFailure {
         ) => FailureKind::Rejected,
         _ => FailureKind::Unavailable,
     };
-    StepFailure::new(kind, format!("Kafka did not take a message for topic {topic}: {}", reason(error)))
-}
-
-fn unreachable(settings: &KafkaSettings, reason: String) -> RegistryError {
-    RegistryError {
-        message: format!("Kafka cannot be used: {reason}"),
-        hint: Some(format!(
-            "is a broker running at KAFKA_BROKER={}, and does it want TLS or SASL (KAFKA_SECURITY_PROTOCOL, …)?",
-            settings.brokers
-        )),
-    }
-}
-
-/// librdkafka's words for an error: they hold no credentials.
-fn reason(error: &KafkaError) -> String {
-    match error.rdkafka_error_code() {
-        Some(code) => code.to_string(),
-        None => error.to_string(),
-    }
+    let why = heard.words().map(|words| format!(" ({words})")).unwrap_or_default();
+    StepFailure::new(kind, format!("Kafka did not take a message for topic {topic}: {}{why}", reason(error)))
 }

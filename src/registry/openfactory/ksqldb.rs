@@ -4,6 +4,7 @@
 //! 5xx, connection lost) are asked for again a few times; statements are sent one at a time, since several in one
 //! request may half-succeed.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer::{Decoder, Rows};
+use crate::model::Source;
 use crate::registry::RegistryError;
 
 /// How long a query or statement may take, to the last byte: pull queries can hang (ksql#9161).
@@ -247,6 +249,24 @@ impl Ksqldb {
         }
         let SourceDescription { kind, topic } = entities.swap_remove(0).description;
         Ok(Description { kind, topic })
+    }
+
+    /// Looks sources up, and leaves out those that ksqlDB does not know.
+    pub(super) async fn sources(&self, sources: &[Source]) -> Result<BTreeMap<Source, Description>, KsqlError> {
+        let mut found = BTreeMap::new();
+        for source in sources {
+            match self.describe(source.as_str()).await {
+                Ok(description) => drop(found.insert(*source, description)),
+                Err(KsqlError::Statement { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
+    /// The topics of sources, without those that ksqlDB does not know.
+    pub(super) async fn topics(&self, sources: &[Source]) -> Result<BTreeMap<Source, String>, KsqlError> {
+        Ok(self.sources(sources).await?.into_iter().map(|(source, found)| (source, found.topic)).collect())
     }
 
     async fn send(&self, path: &str, sql: &str) -> Result<reqwest::Response, KsqlError> {

@@ -1,6 +1,6 @@
 //! Reads the registry in the background, so that a pass never waits for seven queries.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -10,7 +10,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use super::answer::Rows;
-use super::kafka::{Hints, KafkaSettings, Writer};
+use super::kafka::KafkaSettings;
+use super::kafka::topics::Hints;
 use super::ksqldb::{KsqlError, Ksqldb};
 use super::setup::Forgetful;
 use super::tables::{self, QUERIES};
@@ -249,21 +250,9 @@ async fn hint_forever(ksqldb: Ksqldb, kafka: KafkaSettings, shared: Arc<Shared>)
 }
 
 async fn follow(ksqldb: &Ksqldb, kafka: &KafkaSettings, shared: &Shared) -> Result<(), String> {
-    let mut topics = BTreeMap::new();
-    for source in FOLLOWED {
-        let described = ksqldb.describe(source.as_str()).await.map_err(|error| error.to_string())?;
-        topics.insert(described.topic, 0);
-    }
-    let settings = kafka.clone();
-    let partitions = tokio::task::spawn_blocking(move || Writer::new(settings).partitions())
-        .await
-        .map_err(|error| error.to_string())?
-        .map_err(|error| error.to_string())?;
-    topics.retain(|topic, count| {
-        *count = partitions.get(topic).copied().unwrap_or(0);
-        *count > 0
-    });
-    let hints = Hints::new(kafka, &topics).map_err(|error| error.to_string())?;
+    let topics = ksqldb.topics(&FOLLOWED).await.map_err(|error| error.to_string())?;
+    let topics: BTreeSet<String> = topics.into_values().collect();
+    let hints = Hints::new(kafka, &topics).await.map_err(|error| error.to_string())?;
     loop {
         hints.next().await.map_err(|error| error.to_string())?;
         let _ = tokio::time::timeout(GATHER, async { while hints.next().await.is_ok() {} }).await;

@@ -8,7 +8,8 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::OpenfactorySettings;
-use super::kafka::{self, KafkaSettings, PARTITIONER, Writer};
+use super::kafka::topics::policies;
+use super::kafka::{KafkaSettings, PARTITIONER, Writer};
 use super::ksqldb::{KsqlError, Ksqldb};
 use super::tables::QUERIES;
 use crate::model::Source;
@@ -192,20 +193,23 @@ async fn check_ksqldb(ksqldb: &Ksqldb, findings: &mut Vec<Finding>) -> BTreeMap<
         return topics;
     }
     findings.push(Finding::good(format!("ksqlDB answers at {}", ksqldb.url())));
+    let found = match ksqldb.sources(&Source::ALL).await {
+        Ok(found) => found,
+        Err(error) => {
+            findings.push(error.explain(ksqldb.url()).into());
+            return topics;
+        }
+    };
     for source in Source::ALL {
-        match ksqldb.describe(source.as_str()).await {
-            Ok(described) => {
-                let kind = described.kind.to_lowercase();
-                findings.push(Finding::good(format!("{kind} {} is there", source.as_str())));
-                topics.insert(source, described.topic);
-            }
-            Err(KsqlError::Statement { .. }) => findings.push(Finding::bad(
+        findings.push(match found.get(&source) {
+            Some(found) => Finding::good(format!("{} {} is there", found.kind.to_lowercase(), source.as_str())),
+            None => Finding::bad(
                 format!("{} is missing", source.as_str()),
                 "`ofop registry init` makes OpenFactory's streams and tables",
-            )),
-            Err(error) => findings.push(error.explain(ksqldb.url()).into()),
-        }
+            ),
+        });
     }
+    topics.extend(found.into_iter().map(|(source, found)| (source, found.topic)));
     for query in QUERIES {
         let table = query.split(" FROM ").nth(1).and_then(|rest| rest.split([' ', ';']).next()).unwrap_or(query);
         match ksqldb.pull(query).await {
@@ -256,17 +260,13 @@ async fn check_kafka(settings: &OpenfactorySettings, topics: &BTreeMap<Source, S
 
 /// Topics of state whose policy forgets it.
 pub(super) async fn forgetful_topics(ksqldb: &Ksqldb, kafka: &KafkaSettings) -> Result<Vec<Forgetful>, RegistryError> {
-    let mut topics = BTreeMap::new();
-    for source in Source::ALL {
-        let described = ksqldb.describe(source.as_str()).await.map_err(|error| error.explain(ksqldb.url()))?;
-        topics.insert(source, described.topic);
-    }
+    let topics = ksqldb.topics(&Source::ALL).await.map_err(|error| error.explain(ksqldb.url()))?;
     forgetful(kafka, &topics).await
 }
 
 async fn forgetful(kafka: &KafkaSettings, topics: &BTreeMap<Source, String>) -> Result<Vec<Forgetful>, RegistryError> {
     let names: BTreeSet<String> = topics.values().cloned().collect();
-    let policies = kafka::policies(kafka, &names).await?;
+    let policies = policies(kafka, &names).await?;
     Ok(topics
         .iter()
         // Attributes are a stream of events, kept for as long as people want to look back; the table ASSETS has
