@@ -1,6 +1,8 @@
 //! Writing to Kafka.
 
 mod heard;
+#[cfg(test)]
+mod tests;
 pub(super) mod topics;
 
 use std::collections::BTreeMap;
