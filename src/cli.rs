@@ -46,6 +46,7 @@ mod signals;
 mod sources;
 mod table;
 pub mod validate;
+mod wait;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -128,7 +129,7 @@ async fn command(command: &Command, context: &Context) -> Result<Exit, CliError>
         Command::Get(args) => get::run(args, context).await,
         Command::Describe(args) => describe::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,
-        Command::Reconcile(args) => control::run(&Word::Reconcile { confirm_prune: args.confirm_prune }, context).await,
+        Command::Reconcile(args) => wait::reconcile(args, context).await,
         Command::Suspend(args) => control::run(&Word::Suspend(args.resource.clone()), context).await,
         Command::Resume(args) => control::run(&Word::Resume(args.resource.clone()), context).await,
         Command::Registry(args) => registry::run(args, context).await,

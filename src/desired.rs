@@ -70,7 +70,7 @@ pub trait Source: Send + Sync + 'static {
     /// Yields whenever something may have changed. A hint: it carries nothing, and a timer covers its losses.
     fn changes(&self) -> impl Stream<Item = ()> + Send + 'static;
 
-    /// Looks for something new as soon as it may, if that takes more than the next [`Source::load`] does.
+    /// Has the next [`Source::load`] look for something new, if that takes more than it does otherwise.
     fn refresh(&self) {}
 
     /// Reads a file that a manifest refers to by a path relative to the manifest, confined to the root.

@@ -41,6 +41,7 @@ pub mod webhook;
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -85,6 +86,8 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
 struct Shared {
     report: Report,
     commands: mpsc::Sender<Command>,
+    /// How often people asked for a look so far: the loop counts them as well.
+    asked: Arc<Mutex<u64>>,
     token: Option<Token>,
     /// Cancelled when the server goes down: endless answers end.
     closing: CancellationToken,
@@ -118,7 +121,7 @@ pub async fn serve_with(
     shutdown: impl Future<Output = ()> + Send,
 ) -> std::io::Result<()> {
     let closing = CancellationToken::new();
-    let shared = Shared { report, commands, token, closing: closing.clone() };
+    let shared = Shared { report, commands, asked: Arc::default(), token, closing: closing.clone() };
     let router = router(shared, further, listener.local_addr()?);
     serve::run(listener, router, closing, shutdown).await;
     Ok(())

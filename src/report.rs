@@ -125,6 +125,16 @@ impl Report {
         state.changed();
     }
 
+    /// Takes note that the last pass answers this many requests of people for a look: it began after them, with
+    /// manifests that were read after them.
+    pub fn answered(&self, requests: u64) {
+        let mut state = self.state();
+        if state.answered != requests {
+            state.answered = requests;
+            state.changed();
+        }
+    }
+
     /// Takes in what became of a step, and gives it its number.
     pub fn step(&self, step: StepReport) -> Arc<Event> {
         let mut state = self.state();
@@ -152,6 +162,7 @@ impl Report {
             return Arc::clone(status);
         }
         let (generation, instance, last) = (state.generation, state.instance.clone(), state.last.clone());
+        let answered = state.answered;
         let (parts, tracker) = (state.parts.clone(), Arc::clone(&state.tracker));
         // Building takes a while with thousands of resources, and no pass shall wait for it.
         drop(state);
@@ -164,7 +175,7 @@ impl Report {
                 observed: &last.observed,
                 plan: last.plan.as_deref(),
                 blind: last.blind,
-                history: Some(History { parts: &parts, tracker: &tracker, retries: &last.retries }),
+                history: Some(History { parts: &parts, tracker: &tracker, answered, retries: &last.retries }),
             }),
         });
         drop(tracker);

@@ -120,6 +120,20 @@ async fn a_repository_behind_https_is_followed_commit_by_commit() {
 }
 
 #[tokio::test]
+async fn a_load_that_somebody_asked_for_answers_what_is_there_now() {
+    let plant = Plant::new();
+    plant.write("app.yml", "one");
+    let first = plant.push("One");
+    let source = GitSource::new(local(&plant));
+    source.load().await.unwrap();
+    plant.write("app.yml", "two");
+    let second = plant.push("Two");
+    assert_eq!(source.load().await.unwrap().revision.0, first);
+    source.refresh();
+    assert_eq!(source.load().await.unwrap().revision.0, second);
+}
+
+#[tokio::test]
 async fn while_the_remote_is_away_the_last_commit_stays_in_force_also_over_a_restart() {
     let (plant, server) = (Plant::new(), Server::start());
     plant.write("app.yml", "one");

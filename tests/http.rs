@@ -163,13 +163,19 @@ async fn commands_need_the_token() {
     }
     assert!(server.commands.try_recv().is_err());
     let body = r#"{"resource":"app/PRESS-7"}"#;
+    let mut asked = 0;
     for (path, body, command) in [
         ("reconcile", "", Command::Reconcile { confirm_prune: false }),
         ("reconcile", r#"{"confirm_prune":true}"#, Command::Reconcile { confirm_prune: true }),
         ("suspend", body, Command::Suspend(app("PRESS-7"))),
         ("resume", body, Command::Resume(app("PRESS-7"))),
     ] {
-        assert_eq!(server.post(&format!("/api/v1/{path}"), Some(BEARER), body).await.status, 202, "{path}");
+        let answer = server.post(&format!("/api/v1/{path}"), Some(BEARER), body).await;
+        assert_eq!(answer.status, 202, "{path}");
+        if path == "reconcile" {
+            asked += 1;
+            assert_eq!(answer.json(), json!({ "accepted": true, "request": asked }));
+        }
         assert_eq!(server.commands.try_recv().unwrap(), command);
     }
     server.stop().await;

@@ -80,6 +80,33 @@ async fn only_a_person_who_asks_has_the_source_look_for_something_new() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_counts_as_answered_once_a_pass_rests_on_manifests_that_were_read_since() {
+    let world = world_of(21, &["ONE"]);
+    let operator = world.start();
+    world.settled().await;
+    sleep(seconds(100)).await;
+    assert_eq!(operator.report.status().answered, Some(0));
+    // What nobody told of is in it.
+    world.source.write_silently("ONE.yml", app("ONE", "example/app:2", ""));
+    operator.tell(Command::Reconcile { confirm_prune: false }).await;
+    operator.tell(Command::Reconcile { confirm_prune: false }).await;
+    while operator.report.status().answered != Some(2) {
+        sleep(Duration::from_millis(1)).await;
+    }
+    let status = operator.report.status();
+    assert!(status.summary.out_of_sync == 1 || world.swarm.service("one").unwrap().spec.image == "example/app:2");
+    // While the manifests cannot be read, passes are made and answer nothing.
+    world.source.hang(true);
+    operator.tell(Command::Reconcile { confirm_prune: false }).await;
+    sleep(seconds(1)).await;
+    let time = operator.report.status().time.clone();
+    sleep(seconds(100)).await;
+    let status = operator.report.status();
+    assert!(status.time != time);
+    assert_eq!(status.answered, Some(2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_changes_at_once_are_few_passes() {
     let world = world_of(3, &["ONE"]);
     let _operator = world.start();

@@ -115,7 +115,7 @@ async fn checked(context: &Context, paths: &[PathBuf]) -> Result<Manifests, CliE
     Ok(manifests)
 }
 
-fn timeout(text: &str) -> Result<Duration, CliError> {
+pub(super) fn timeout(text: &str) -> Result<Duration, CliError> {
     parse_duration(text).filter(|time| !time.is_zero()).ok_or_else(|| {
         CliError::usage(format!("--timeout: `{text}` is not a time"), "write a number with its unit, e.g. 90s or 5m")
     })

@@ -235,7 +235,11 @@ Examples:
     #[command(after_help = "\
 Examples:
   ofop reconcile
-  ofop reconcile --confirm-prune          removals beyond the guard are meant; for the next plan only")]
+  ofop reconcile --wait                   until the newest manifests are in sync and healthy
+  ofop reconcile --confirm-prune          removals beyond the guard are meant; for the next plan only
+
+A repository is fetched. With --wait the exit code is 0 when everything is in sync and healthy, resources that are
+suspended aside, and 3 when the time is over or something is in the way that only a person can mend.")]
     Reconcile(ReconcileArgs),
     /// Tell the running daemon to leave a resource alone
     #[command(after_help = "Example:\n  ofop suspend app/PRESS-7")]

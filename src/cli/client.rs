@@ -60,11 +60,11 @@ impl<'a> Client<'a> {
         self.send(self.request(Method::GET, path).header("accept", "text/event-stream")).await
     }
 
-    /// Tells the daemon something, with the token.
+    /// Tells the daemon something, with the token; what it answers.
     ///
     /// # Errors
     /// When nobody answers, or refuses.
-    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<(), CliError> {
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, CliError> {
         let mut request = self.request(Method::POST, path).timeout(TIMEOUT).json(body);
         match &self.config.token {
             Some(token) => request = request.bearer_auth(token.expose()),
@@ -75,7 +75,7 @@ impl<'a> Client<'a> {
                 });
             }
         }
-        self.send(request).await.map(|_| ())
+        self.send(request).await?.json().await.map_err(|error| self.broken(&error))
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {

@@ -1,7 +1,7 @@
 //! `ofop reconcile`, `suspend`, `resume`: words to the running daemon.
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::{Client, DaemonArgs};
 use super::context::Context;
@@ -14,6 +14,12 @@ pub struct ReconcileArgs {
     /// Removals beyond the guard are meant; for the next plan only
     #[arg(long)]
     pub confirm_prune: bool,
+    /// Wait until everything that the newest manifests describe is in sync and healthy
+    #[arg(long)]
+    pub wait: bool,
+    /// How long to wait
+    #[arg(long, value_name = "TIME", default_value = "5m", requires = "wait")]
+    pub timeout: String,
     /// The daemon.
     #[command(flatten)]
     pub daemon: DaemonArgs,
@@ -35,21 +41,30 @@ pub struct NamedArgs {
 /// # Errors
 /// When no daemon answers, or it refuses.
 pub(super) async fn run(command: &Command, context: &Context) -> Result<Exit, CliError> {
+    send(command, context).await.map(|_| Exit::Success)
+}
+
+/// The same; what the daemon answers.
+///
+/// # Errors
+/// As for [`run`].
+pub(super) async fn send(command: &Command, context: &Context) -> Result<Value, CliError> {
     let client = Client::new(context)?;
+    let answer;
     let said = match command {
         Command::Reconcile { confirm_prune } => {
-            client.post("/api/v1/reconcile", &json!({ "confirm_prune": confirm_prune })).await?;
+            answer = client.post("/api/v1/reconcile", &json!({ "confirm_prune": confirm_prune })).await?;
             if *confirm_prune { "looking again; removals are confirmed".to_owned() } else { "looking again".into() }
         }
         Command::Suspend(id) => {
-            client.post("/api/v1/suspend", &json!({ "resource": id })).await?;
+            answer = client.post("/api/v1/suspend", &json!({ "resource": id })).await?;
             format!("{id} is left alone until `ofop resume {id}`")
         }
         Command::Resume(id) => {
-            client.post("/api/v1/resume", &json!({ "resource": id })).await?;
+            answer = client.post("/api/v1/resume", &json!({ "resource": id })).await?;
             format!("{id} is taken care of again")
         }
     };
     context.output.note(&said);
-    Ok(Exit::Success)
+    Ok(answer)
 }

@@ -13,7 +13,7 @@
 //! - A commit that cannot be had, is not signed as it should be, rewrites history that shall not be rewritten, or
 //!   lacks the path leaves the commit before in force. That is an error of the tree, so that nothing is pruned.
 //! - The commit in force survives a restart; a damaged clone is made anew.
-//! - A fetch that hangs delays the first load alone, and that no longer than the time limit.
+//! - A fetch that hangs delays the first load, and one that somebody asked for, no longer than the time limit.
 //! - Credentials go to the repository's own host only and are never shown. Servers are checked: TLS by the
 //!   system's authorities and one's own, SSH by a known-hosts file.
 
@@ -51,7 +51,7 @@ impl GitSource {
         GitSource { follower: Arc::new(Follower::new(options)) }
     }
 
-    /// Fetches as soon as somebody listens to the changes: for webhooks and impatient people.
+    /// Fetches as soon as somebody listens to the changes.
     pub fn fetch_soon(&self) {
         self.follower.soon.notify_one();
     }
@@ -65,7 +65,11 @@ impl GitSource {
 impl Source for GitSource {
     async fn load(&self) -> Result<Tree, SourceError> {
         let follower = &self.follower;
-        if !follower.state().started {
+        let fetch = {
+            let mut state = follower.state();
+            !state.started || std::mem::take(&mut state.wanted)
+        };
+        if fetch {
             follower.refresh().await;
         }
         let state = follower.state();
@@ -113,7 +117,7 @@ impl Source for GitSource {
     }
 
     fn refresh(&self) {
-        self.fetch_soon();
+        self.follower.state().wanted = true;
     }
 
     async fn attachment(&self, manifest: &str, path: &str) -> Result<Arc<str>, String> {

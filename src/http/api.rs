@@ -1,5 +1,7 @@
 //! Health, metrics and the JSON API.
 
+use std::sync::PoisonError;
+
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
@@ -121,13 +123,24 @@ pub(super) struct Accepted {
     pub(super) reason: Option<&'static str>,
 }
 
+#[derive(Serialize)]
+struct Asked {
+    accepted: bool,
+    /// The status says when this one, or a later one, has been answered.
+    request: u64,
+}
+
 pub(super) async fn reconcile(
     State(shared): State<Shared>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let body = whole(body)?;
     let wanted: ReconcileBody = if body.is_empty() { ReconcileBody::default() } else { json(&body)? };
-    send(&shared, Command::Reconcile { confirm_prune: wanted.confirm_prune })
+    // Sent and counted as one, so that the numbers are in the order in which the loop takes the requests.
+    let mut asked = shared.asked.lock().unwrap_or_else(PoisonError::into_inner);
+    try_send(&shared, Command::Reconcile { confirm_prune: wanted.confirm_prune })?;
+    *asked += 1;
+    Ok((StatusCode::ACCEPTED, Json(Asked { accepted: true, request: *asked })).into_response())
 }
 
 pub(super) async fn suspend(
@@ -172,9 +185,13 @@ fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 }
 
 fn send(shared: &Shared, command: Command) -> Result<Response, Problem> {
-    match shared.commands.try_send(command) {
-        Ok(()) => Ok((StatusCode::ACCEPTED, Json(Accepted { accepted: true, reason: None })).into_response()),
-        Err(TrySendError::Full(_)) => Err(Problem::busy()),
-        Err(TrySendError::Closed(_)) => Err(Problem::stopping()),
-    }
+    try_send(shared, command)?;
+    Ok((StatusCode::ACCEPTED, Json(Accepted { accepted: true, reason: None })).into_response())
+}
+
+fn try_send(shared: &Shared, command: Command) -> Result<(), Problem> {
+    shared.commands.try_send(command).map_err(|error| match error {
+        TrySendError::Full(_) => Problem::busy(),
+        TrySendError::Closed(_) => Problem::stopping(),
+    })
 }

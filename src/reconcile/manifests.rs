@@ -64,6 +64,11 @@ impl<S: Source> Manifests<S> {
         self.read
     }
 
+    /// Whether no read is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.reader, Reader::Idle(_))
+    }
+
     /// Why they could not be read the last time.
     pub(super) fn error(&self) -> Option<&str> {
         self.error.as_deref()

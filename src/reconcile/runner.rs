@@ -78,6 +78,10 @@ pub(super) struct Runner<S, P, R, C> {
     /// Resources whose task ended after the look of the present pass began.
     ended: BTreeSet<ResourceId>,
 
+    /// How often people asked for a look, and how many of these requests a pass has answered.
+    asked: u64,
+    answered: u64,
+
     pending: Pending,
     resync: Duration,
     next_timer: Duration,
@@ -120,6 +124,8 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
             registry_error: None,
             generations: (0, 0),
             ended: BTreeSet::new(),
+            asked: 0,
+            answered: 0,
             pending,
             resync: options.resync,
             next_timer: now + options.resync,
@@ -156,6 +162,8 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
             changed = self.manifests.loaded() => {
                 if changed {
                     self.pending.add(Trigger::SourceChanged, self.clock.now());
+                } else if self.answered < self.asked {
+                    self.pending.add(Trigger::Person, self.clock.now());
                 }
                 Turn::Quiet
             }
@@ -206,9 +214,14 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
     async fn pass(&mut self) -> Turn {
         let begun = self.clock.now();
         let reasons = self.pending.take();
+        // What was asked for before everything is looked at is answered, once the manifests were read since.
+        let answers = if self.manifests.is_idle() { self.asked } else { self.answered };
         self.ended.clear();
         let Some(seen) = self.look().await else { return Turn::Stopped }; // I/O
         let planned_at = self.clock.now();
+        if !seen.registry.stands_in {
+            self.answered = answers;
+        }
         let observed = Observed {
             at: planned_at,
             platform: seen.platform.as_ref().ok().cloned(),
@@ -236,6 +249,7 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
             platform_error: self.platform_error.as_deref(),
             registry_error: self.registry_error.as_deref(),
         });
+        self.report.answered(self.answered);
         debug!(reasons = describe(&reasons), ?took, jobs, waiting = selection.waiting.len(), "pass");
         Turn::Passed(Passed { plan, ..self.blank() })
     }
@@ -367,6 +381,7 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         self.memory.command(&command);
         match command {
             Command::Reconcile { .. } => {
+                self.asked += 1;
                 self.retries.forgive_all();
                 self.source.refresh();
                 self.manifests.load();

@@ -18,6 +18,8 @@ pub(super) struct State {
     /// Shared with a reader that is building a status; copied when it must change meanwhile.
     pub(super) tracker: Arc<Tracker>,
     pub(super) events: EventLog,
+    /// How many requests of people for a look have been answered.
+    pub(super) answered: u64,
     /// Counts passes and steps: what a status rests on.
     pub(super) generation: u64,
     /// Of the present generation; none until somebody asks.
@@ -46,6 +48,7 @@ impl State {
             parts: Parts::default(),
             tracker: Arc::default(),
             events: EventLog::default(),
+            answered: 0,
             generation: 0,
             status: None,
         }

@@ -24,6 +24,10 @@ pub struct Status {
     pub time: Option<String>,
     /// The revision of the source that is in force.
     pub revision: Revision,
+    /// How many requests for a look, from the first on, this rests on: it began after them, with manifests read
+    /// after them. None without a daemon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered: Option<u64>,
     /// A first complete pass is done and the platform is up.
     pub ready: bool,
     /// Why not; empty when ready.
@@ -285,6 +289,7 @@ impl Status {
         Status {
             time: None,
             revision: Revision::default(),
+            answered: None,
             ready: false,
             not_ready: vec!["the first pass is not done".into()],
             last_success: None,

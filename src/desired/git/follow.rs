@@ -33,6 +33,8 @@ pub(super) struct Follower {
 pub(super) struct State {
     /// The first fetch has begun.
     pub(super) started: bool,
+    /// Somebody wants to hear of what is there now: the next load fetches.
+    pub(super) wanted: bool,
     pub(super) in_force: Option<InForce>,
     /// Why the newest commit is not in force, or is not known.
     pub(super) trouble: Option<Trouble>,

@@ -65,6 +65,7 @@ pub(in crate::report) struct View<'a> {
 pub(in crate::report) struct History<'a> {
     pub(in crate::report) parts: &'a Parts,
     pub(in crate::report) tracker: &'a Tracker,
+    pub(in crate::report) answered: u64,
     pub(in crate::report) retries: &'a BTreeMap<ResourceId, Retry>,
 }
 
@@ -112,6 +113,7 @@ pub(in crate::report) fn build(view: &View<'_>) -> Status {
     Status {
         time: Some(rfc3339(view.wall)),
         revision: view.desired.revision.clone(),
+        answered: view.history.as_ref().map(|history| history.answered),
         ready: not_ready.is_empty(),
         not_ready,
         last_success: view.history.as_ref().and_then(|history| history.parts.last_success).map(rfc3339),
