@@ -19,6 +19,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
+
 use engine::{IDLE, IDLE_2, TestEngine};
 use https::Server;
 use repository::Plant;
@@ -41,6 +44,17 @@ fn image(engine: &TestEngine, name: &str) -> String {
 
 fn replicas(engine: &TestEngine, name: &str) -> u64 {
     service(engine, name)["Spec"]["Mode"]["Replicated"]["Replicas"].as_u64().unwrap_or_default()
+}
+
+/// What a hosting site does after a push: tells of it, with a proof that it knows the secret.
+fn tell(walk: &Walk, secret: &Path, branch: &str) {
+    let body = format!("{{\"ref\":\"refs/heads/{branch}\"}}");
+    let secret = fs::read_to_string(secret).unwrap();
+    let mut hash = Hmac::<Sha256>::new_from_slice(secret.trim().as_bytes()).unwrap();
+    hash.update(body.as_bytes());
+    let proof: String = hash.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let headers = format!("X-GitHub-Event: push\r\nX-Hub-Signature-256: sha256={proof}\r\n");
+    assert_eq!(walk.post("/webhook", &headers, &body), 202);
 }
 
 /// A service with our mark that nothing describes.
@@ -126,27 +140,45 @@ fn every_step_of_the_page_does_what_it_says() {
     assert_eq!(walk.status()["revision"], head("main"));
     walk.step("look");
 
+    // Told of a push; the interval is far too long now.
+    walk.step("webhook");
+    walk.restart();
+    let secret = etc.join("webhook_secret");
+    walk.step("knock");
+    walk.settled("app/PRESS");
+    walk.step("update");
+    tell(&walk, &secret, "main");
+    walk.wait("the press is updated", |_| image(&engine, "press") == IDLE_2);
+    walk.step("done");
+    assert_eq!(walk.resource("app/PRESS")["health"], "Healthy");
+    assert_eq!(walk.status()["revision"], head("main"));
+
     // Refused, and then not.
     let good = head("main");
     walk.step("unsigned");
+    tell(&walk, &secret, "main");
     walk.wait("the commit is refused", |walk| walk.status().to_string().contains("is not signed"));
     walk.step("refused");
     assert_eq!(walk.status()["revision"], good);
-    assert_eq!(image(&engine, "press"), IDLE);
+    assert_eq!(image(&engine, "gauge"), IDLE);
     walk.step("signed");
-    walk.wait("the press is updated", |_| image(&engine, "press") == IDLE_2);
+    tell(&walk, &secret, "main");
+    walk.wait("the gauge is updated", |_| image(&engine, "gauge") == IDLE_2);
     assert_eq!(walk.status()["revision"], head("main"));
 
     // Proposed, merged, reverted.
     walk.step("proposal");
     let plan = walk.step("plan");
-    assert!(!plan.contains("gauge"), "{plan}");
-    assert_eq!(image(&engine, "press"), IDLE_2);
+    assert!(!plan.contains("update service gauge"), "{plan}");
+    tell(&walk, &secret, "two-presses");
+    assert_eq!(replicas(&engine, "press"), 1);
     walk.step("merge");
-    walk.wait("two presses run", |_| image(&engine, "press") == IDLE && replicas(&engine, "press") == 2);
+    tell(&walk, &secret, "main");
+    walk.wait("two presses run", |_| replicas(&engine, "press") == 2);
     walk.settled("app/PRESS");
     walk.step("revert");
-    walk.wait("it is as before", |_| image(&engine, "press") == IDLE_2 && replicas(&engine, "press") == 1);
+    tell(&walk, &secret, "main");
+    walk.wait("one press is left", |_| replicas(&engine, "press") == 1);
     walk.settled("app/PRESS");
     assert_eq!(service(&engine, "press")["Spec"]["Labels"]["io.openfactory.operator/revision"], head("main"));
 
@@ -161,17 +193,19 @@ fn every_step_of_the_page_does_what_it_says() {
 
     // Removed; too much of it is held.
     walk.step("removal");
+    tell(&walk, &secret, "main");
     walk.wait("the gauge is gone", |walk| service(&engine, "gauge").is_null() && walk.resource("app/GAUGE").is_null());
     walk.step("everything-removed");
+    tell(&walk, &secret, "main");
     walk.wait("the removal is held", |walk| walk.status()["prune"]["reason"] == "guard");
     assert_eq!(image(&engine, "press"), IDLE_2);
     walk.step("restored");
+    tell(&walk, &secret, "main");
     walk.wait("nothing is held", |walk| walk.status()["prune"]["state"] == "nothing");
     walk.settled("app/PRESS");
 
     // The server is away: repaired, never removed from.
     sshd.stop();
-    walk.wait("the outage shows", |walk| walk.status().to_string().contains("cannot be reached"));
     let before = service(&engine, "press")["ID"].clone();
     walk.step("outage");
     walk.wait("the press is back", |_| {
@@ -185,6 +219,7 @@ fn every_step_of_the_page_does_what_it_says() {
     assert_eq!(walk.status()["prune"]["state"], "blocked");
     assert!(!service(&engine, "stray").is_null());
     sshd.resume();
+    walk.step("back");
     walk.wait("what nobody describes is removed", |_| service(&engine, "stray").is_null());
     assert!(!walk.status().to_string().contains("cannot be reached"));
 

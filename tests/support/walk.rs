@@ -74,6 +74,8 @@ pub(crate) struct Walk {
     replaced: Vec<(String, String)>,
     variables: Vec<(String, String)>,
     daemon: Option<Child>,
+    /// What started the daemon.
+    started: Option<Step>,
     began: Instant,
     /// Where the daemon shall listen.
     pub(crate) port: u16,
@@ -93,6 +95,7 @@ impl Walk {
             replaced: Vec::new(),
             variables,
             daemon: None,
+            started: None,
             began: Instant::now(),
             port,
         }
@@ -145,11 +148,18 @@ impl Walk {
     /// Runs the next step, which does not end, and waits until the daemon answers.
     pub(crate) fn start(&mut self, name: &str) {
         assert!(self.daemon.is_none(), "a daemon runs already");
-        let step = self.next(name);
-        self.run_daemon(&step);
+        self.started = Some(self.next(name));
+        self.run();
     }
 
-    fn run_daemon(&mut self, step: &Step) {
+    /// Stops the daemon and starts it in the same way.
+    pub(crate) fn restart(&mut self) {
+        self.stop();
+        self.run();
+    }
+
+    fn run(&mut self) {
+        let step = self.started.as_ref().expect("a step has started the daemon");
         let log = fs::File::create(self.folder.join("log")).unwrap();
         // A group of its own, so that the shell's child can be told to end.
         let child = self.shell(step).process_group(0).stdout(Stdio::null()).stderr(log).spawn().unwrap();
@@ -184,6 +194,18 @@ impl Walk {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         Some(answer.split_once("\r\n\r\n")?.1.to_owned())
+    }
+
+    /// Sends the daemon something; the status of its answer.
+    pub(crate) fn post(&self, path: &str, headers: &str, body: &str) -> u16 {
+        let address = format!("127.0.0.1:{}", self.port);
+        let mut stream = TcpStream::connect(&address).unwrap();
+        let length = body.len();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}");
+        write!(stream, "{head}Content-Length: {length}\r\n\r\n{body}").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
     /// What the daemon answers, as JSON; null while it does not.
