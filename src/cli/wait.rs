@@ -87,8 +87,13 @@ fn judge(status: &Value) -> Judgement {
     let mut judged = Judgement::default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let source = &status["source"];
-    if source["state"] == "down" {
-        judged.failed.push(format!("the manifests cannot be read: {}", text(&source["message"])));
+    match (source["trouble"]["message"].as_str(), source["commit"]["short"].as_str()) {
+        (Some(trouble), Some(commit)) => judged.failed.push(format!("{trouble}; commit {commit} stays in force")),
+        (Some(trouble), None) => judged.failed.push(format!("the manifests cannot be read: {trouble}")),
+        (None, _) if source["state"] == "down" => {
+            judged.failed.push(format!("the manifests cannot be read: {}", text(&source["message"])));
+        }
+        (None, _) => {}
     }
     for problem in list(&status["problems"]).iter().filter(|problem| problem["severity"] != "warning") {
         let place = problem["line"].as_u64().map_or_else(String::new, |line| format!(":{line}"));
@@ -194,6 +199,11 @@ mod tests {
         let none = status(&json!([]));
         for (name, value, said) in [
             ("source", json!({ "state": "down", "message": "no branch" }), "the manifests cannot be read: no branch"),
+            (
+                "source",
+                json!({ "state": "partial", "commit": { "short": "3f9c" }, "trouble": { "message": "not signed" } }),
+                "not signed; commit 3f9c stays in force",
+            ),
             ("problems", json!([{ "file": "a.yml", "line": 3, "message": "wrong" }]), "a.yml:3: wrong"),
             (
                 "prune",
