@@ -204,6 +204,19 @@ async fn a_new_file_a_change_and_a_removal_are_noticed() {
 }
 
 #[tokio::test]
+async fn a_load_that_somebody_asked_for_answers_what_is_there_now() {
+    let (_dir, root) = root();
+    fs::write(root.join("a.yml"), "one").unwrap();
+    fs::write(root.join("b.yml"), "b").unwrap();
+    let watched = Watched::new(&root).await;
+    fs::write(root.join("a.yml"), "two").unwrap();
+    fs::remove_file(root.join("b.yml")).unwrap();
+    assert_eq!(texts(&watched.source.load().await.unwrap()), owned(&[("a.yml", "one"), ("b.yml", "b")]));
+    watched.source.refresh();
+    assert_eq!(texts(&watched.source.load().await.unwrap()), owned(&[("a.yml", "two")]));
+}
+
+#[tokio::test]
 async fn an_atomic_rename_is_noticed_every_time() {
     let (_dir, root) = root();
     let mut watched = Watched::new(&root).await;

@@ -23,6 +23,7 @@ mod walk;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::Stream;
@@ -80,6 +81,8 @@ pub struct DirectorySource {
     state: Mutex<State>,
     targets: watch::Sender<Targets>,
     attachments: LocalFiles,
+    /// Somebody wants to hear of what is there now: the next load waits until changes have lasted.
+    wanted: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -104,7 +107,14 @@ impl DirectorySource {
         let anchors = roots.iter().map(|root| root.path.clone()).collect();
         let targets = watch::Sender::new(Targets { anchors, ..Targets::default() });
         let attachments = LocalFiles::new(options.settle, targets.clone());
-        DirectorySource { roots, options, state: Mutex::default(), targets, attachments }
+        DirectorySource {
+            roots,
+            options,
+            state: Mutex::default(),
+            targets,
+            attachments,
+            wanted: AtomicBool::new(false),
+        }
     }
 
     /// The folders and files as they were named, for people.
@@ -160,6 +170,7 @@ impl DirectorySource {
 impl Source for DirectorySource {
     async fn load(&self) -> Result<Tree, SourceError> {
         let state = &mut *self.state.lock().await;
+        let wanted = self.wanted.swap(false, Ordering::Relaxed);
         let mut changed = self.look(state).await?;
         // The first state has nothing before it that could stay in force, so it is waited for.
         while state.tree.is_none()
@@ -171,6 +182,11 @@ impl Source for DirectorySource {
                 break;
             }
         }
+        let until = Instant::now() + self.options.settle.restless;
+        while wanted && let Some(next) = state.settling.next(&self.options.settle).filter(|next| *next < until) {
+            tokio::time::sleep_until(next).await;
+            changed |= self.look(state).await?;
+        }
         match &state.tree {
             Some(tree) if !changed => Ok(tree.clone()),
             Some(_) | None => {
@@ -179,6 +195,10 @@ impl Source for DirectorySource {
                 Ok(tree)
             }
         }
+    }
+
+    fn refresh(&self) {
+        self.wanted.store(true, Ordering::Relaxed);
     }
 
     fn changes(&self) -> impl Stream<Item = ()> + Send + 'static {
