@@ -24,6 +24,7 @@ mod health;
 mod image;
 mod join;
 mod json;
+mod markdown;
 mod memory;
 mod ownership;
 mod records;
@@ -32,6 +33,7 @@ mod resource;
 mod services;
 mod target;
 mod text;
+mod words;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -39,6 +41,7 @@ use std::time::Duration;
 
 use self::context::{Context, Recheck};
 pub use self::json::to_json;
+pub use self::markdown::{MAX_CHARACTERS, to_markdown};
 pub use self::memory::{Attempt, Memory, Written};
 use self::removal::Pruning;
 pub use self::text::{ShowSecrets, TextOptions, to_text};

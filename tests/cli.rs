@@ -70,6 +70,7 @@ fn what_the_user_did_wrong_ends_with_2_and_a_hint() {
     for (arguments, error, hint) in [
         (vec!["plan"], "no manifests are named", "--desired DIR"),
         (vec!["plan", "--desired", "nowhere"], "nowhere", ""),
+        (vec!["plan", "--desired", ".", "-o", "markdown", "--show-secrets"], "exclude each other", "for everybody"),
         (vec!["plan", "--desired", ".", "--git", "/nowhere.git"], "--desired and --git exclude each other", "not from"),
         (vec!["plan", "--desired", ".", "--branch", "main"], "--branch needs --git", "--git URL"),
         (vec!["plan", "--git", "file:///nowhere.git"], "file:///nowhere.git: the repository cannot be reached", ""),

@@ -154,9 +154,9 @@ Examples:
   ofop run --desired /etc/openfactory --listen 0.0.0.0:8420 --log-format json
   ofop run --git https://git.example/plant.git --branch live --path factory
 
-A repository is fetched at each --interval and on `ofop reconcile`. Credentials come from OFOP_GIT_TOKEN_FILE (or
-OFOP_GIT_TOKEN) and OFOP_GIT_USER, for SSH from OFOP_GIT_SSH_KEY, OFOP_GIT_SSH_PASSPHRASE_FILE (or
-OFOP_GIT_SSH_PASSPHRASE) and OFOP_GIT_KNOWN_HOSTS; never from the command line.
+A repository is fetched at each --interval, on `ofop reconcile` and on a webhook. Credentials come from
+OFOP_GIT_TOKEN_FILE (or OFOP_GIT_TOKEN) and OFOP_GIT_USER, for SSH from OFOP_GIT_SSH_KEY,
+OFOP_GIT_SSH_PASSPHRASE_FILE (or OFOP_GIT_SSH_PASSPHRASE) and OFOP_GIT_KNOWN_HOSTS; never from the command line.
 
 SIGTERM or Ctrl-C lets the calls in flight finish, then ends with 0; a second one ends at once.
 The address serves /healthz, /readyz, /metrics and /api/v1/resources; with a webhook secret also POST /webhook,
@@ -184,6 +184,7 @@ The values of environment variables are printed as the files give them.")]
 Examples:
   ofop plan --desired desired/
   ofop plan --desired desired/ -o json
+  ofop plan --desired . -o markdown       a comment for a pull request
   ofop plan desired/app_press.yml         only what this file describes
   ofop plan --git https://git.example/plant.git --revision new-press
 

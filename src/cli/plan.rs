@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-use super::args::{PruneArgs, RevisionArgs, TextOrJson};
+use super::args::{PruneArgs, RevisionArgs};
 use super::context::Context;
 use super::oneshot::OneShot;
 use super::{CliError, Exit, problems};
-use crate::plan::{ShowSecrets, TextOptions, to_json, to_text};
+use crate::plan::{ShowSecrets, TextOptions, to_json, to_markdown, to_text};
 
 /// `plan`.
 #[derive(Debug, Args)]
@@ -21,8 +21,8 @@ pub struct PlanArgs {
     pub revision: RevisionArgs,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
-    pub output: TextOrJson,
-    /// Show the values of environment variables
+    pub output: PlanFormat,
+    /// Show the values of environment variables; not in a comment, which everybody reads
     #[arg(long)]
     pub show_secrets: bool,
     /// When removals wait.
@@ -30,21 +30,40 @@ pub struct PlanArgs {
     pub prune: PruneArgs,
 }
 
+/// How `plan` prints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum PlanFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+    /// For a comment on a pull request.
+    Markdown,
+}
+
 /// Looks once, plans and prints.
 ///
 /// # Errors
 /// When the engine, the registry or the source cannot be read.
 pub(super) async fn run(args: &PlanArgs, context: &Context) -> Result<Exit, CliError> {
+    if args.output == PlanFormat::Markdown && args.show_secrets {
+        return Err(CliError::usage(
+            "--show-secrets and -o markdown exclude each other",
+            "a comment is for everybody: leave --show-secrets out, or print text",
+        ));
+    }
     let mut oneshot = OneShot::open(context, &args.paths).await?;
     let look = oneshot.look().await?;
     let secrets = if args.show_secrets { ShowSecrets::Yes } else { ShowSecrets::No };
     match args.output {
-        TextOrJson::Text => {
+        PlanFormat::Text => {
             let width = if context.output.terminal { super::table::NARROW } else { 0 };
             let options = TextOptions { color: context.output.paint.on, secrets, width };
             context.output.data(&to_text(&look.plan, options))?;
         }
-        TextOrJson::Json => context.output.json(&to_json(&look.plan, secrets))?,
+        PlanFormat::Json => context.output.json(&to_json(&look.plan, secrets))?,
+        PlanFormat::Markdown => context.output.data(&to_markdown(&look.plan, &look.desired.problems))?,
     }
     problems::show(&look.desired.problems, &context.output);
     Ok(if look.desired.errors() > 0 {

@@ -12,12 +12,11 @@
 //! 1 to update, 1 held.
 //! ```
 
-use std::fmt::Write;
-
 use super::removal::block_words;
+use super::words::{around_difference, count_of, counts, in_sync, printable, way_out};
 use crate::model::{
-    ConditionKind, FieldChange, Ignored, Plan, PlannedStep, PruneBlock, PruneVerdict, ResourceId, ResourcePlan, Step,
-    StepVerb, Sync, Wait,
+    ConditionKind, FieldChange, Ignored, Plan, PlannedStep, PruneVerdict, ResourceId, ResourcePlan, Step, StepVerb,
+    Wait,
 };
 
 /// Whether values of environment variables are shown.
@@ -213,29 +212,10 @@ impl Text {
 
     /// Cuts both values to the terminal, around the first place where they differ.
     fn around_difference(&self, from: &str, to: &str) -> (String, String) {
-        let room = match self.options.width {
-            0 => return (from.to_owned(), to.to_owned()),
-            width => width.saturating_sub(10).max(20),
-        };
-        let same = from.chars().zip(to.chars()).take_while(|(left, right)| left == right).count();
-        let skip = if same > room / 2 { same - room / 4 } else { 0 };
-        let window = |text: &str| {
-            let length = text.chars().count();
-            let mut shown = String::new();
-            let skip = if length > room { skip.min(length) } else { 0 };
-            if skip > 0 {
-                shown.push('…');
-            }
-            let rest = room - shown.chars().count();
-            if length - skip > rest {
-                shown.extend(text.chars().skip(skip).take(rest - 1));
-                shown.push('…');
-            } else {
-                shown.extend(text.chars().skip(skip));
-            }
-            shown
-        };
-        (window(from), window(to))
+        match self.options.width {
+            0 => (from.to_owned(), to.to_owned()),
+            width => around_difference(from, to, width.saturating_sub(10).max(20)),
+        }
     }
 
     fn cut(&self, line: &str) -> String {
@@ -275,31 +255,11 @@ impl Text {
     }
 
     fn summary(&mut self, plan: &Plan) {
-        let counted: Vec<String> = StepVerb::ALL
-            .into_iter()
-            .filter_map(|verb| {
-                let count =
-                    |resource: &ResourcePlan| resource.steps.iter().filter(|step| step.step.verb() == verb).count();
-                let count: usize = plan.resources.values().map(count).sum();
-                (count > 0).then(|| format!("{count} to {verb}"))
-            })
-            .collect();
-        let held: usize = plan.resources.values().map(|resource| resource.held.len()).sum();
-        let unknown = plan.resources.values().filter(|resource| resource.sync == Sync::Unknown).count();
-        let synced = plan.resources.values().filter(|resource| resource.sync == Sync::Synced).count();
-        let mut parts = counted;
-        if held > 0 {
-            parts.push(format!("{held} held"));
-        }
+        let mut parts = counts(plan.resources.values());
         if parts.is_empty() {
             parts.push("Nothing to do".into());
         }
-        let mut line = parts.join(", ");
-        let _ = write!(line, "; {synced} of {} in sync", count_of(plan.resources.len(), "resource"));
-        if unknown > 0 {
-            let _ = write!(line, ", {unknown} could not be read");
-        }
-        line.push('.');
+        let line = format!("{}; {}.", parts.join(", "), in_sync(plan));
         let line = self.paint(Paint::Bold, &line);
         self.line(&line);
     }
@@ -309,37 +269,10 @@ impl Text {
         let sign = self.paint(Paint::Yellow, "!");
         let text = format!("Removals are held ({}): {}.", count_of(resources.len(), "resource"), block_words(reason));
         self.wrapped(&format!("{sign} "), 2, &text);
-        let way_out = match reason {
-            PruneBlock::Guard { .. } => {
-                "If this is meant, confirm with `ofop reconcile --confirm-prune`, or `ofop apply --confirm-prune` where no daemon runs; if not, check that the manifests are there."
-            }
-            PruneBlock::InvalidManifests => "`ofop validate` shows what is wrong.",
-            PruneBlock::IncompleteObservation => "It goes on by itself once everything can be read.",
-            PruneBlock::Disabled => "They stay until they are removed by hand or pruning is switched on.",
-        };
-        let way_out = self.paint(Paint::Cyan, way_out);
+        let way_out = self.paint(Paint::Cyan, way_out(reason));
         self.wrapped("  ", 2, &way_out);
     }
 }
 
 /// Widest column of field names.
 const FIELD: usize = 32;
-
-fn count_of(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
-}
-
-/// Text from files and from the cluster, made harmless for a terminal: control characters are written out.
-fn printable(text: &str) -> String {
-    if !text.chars().any(char::is_control) {
-        return text.to_owned();
-    }
-    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
-        if c.is_control() {
-            out.extend(c.escape_default())
-        } else {
-            out.push(c)
-        }
-        out
-    })
-}

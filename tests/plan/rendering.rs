@@ -1,7 +1,8 @@
 //! Plans as people and programs read them.
 
 use ofop::model::service::EnvVar;
-use ofop::plan::{Memory, ShowSecrets, TextOptions, to_json, to_text};
+use ofop::model::{Condition, ConditionKind, Problem, Severity};
+use ofop::plan::{MAX_CHARACTERS, Memory, ShowSecrets, TextOptions, to_json, to_markdown, to_text};
 
 use crate::world::{World, app, desired, device, policy};
 
@@ -107,4 +108,141 @@ fn control_characters_never_reach_the_terminal() {
     let plan = ofop::plan::plan(&wanted, &world.observe(), &policy(), &memory);
     let text = to_text(&plan, TextOptions::default());
     assert!(text.contains("evil\\u{1b}[2J:1") && !text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
+fn a_comment_folds_each_resource_and_shows_no_secret() {
+    let (mut world, wanted, memory) = busy();
+    let plan = ofop::plan::plan(&wanted, &world.observe(), &policy(), &memory);
+    let warning = Problem { severity: Severity::Warning, ..Problem::file("app_EDITED.yml", "`dev` is not read") };
+    let error =
+        Problem { line: 4, column: 5, path: "apps.x.imgae".into(), ..Problem::file("app_X.yml", "unknown field") };
+    let text = to_markdown(&plan, &[warning, error.hint("did you mean `image`?")]);
+    golden("busy.md", &text);
+    for value in ["s3cret-value", "stolen-value"] {
+        assert!(!text.contains(value), "{text}");
+    }
+}
+
+#[test]
+fn a_comment_names_removals_that_are_held() {
+    let (mut world, mut memory) = (World::default(), Memory::default());
+    world.converge(&desired([app("A", |_| {}), app("B", |_| {})]), &policy(), &mut memory);
+    let plan = ofop::plan::plan(&desired([]), &world.observe(), &policy(), &memory);
+    golden("blocked.md", &to_markdown(&plan, &[]));
+    let nothing = ofop::plan::plan(&desired([]), &World::default().observe(), &policy(), &Memory::default());
+    let quiet = "### Plan: nothing to do\n\nRevision `0123456789ab`; 0 of 0 resources in sync.\n\n";
+    assert_eq!(to_markdown(&nothing, &[]), quiet);
+}
+
+/// What of a Markdown text is not inside a fenced block, by the rules of CommonMark: a fence ends with a row of at
+/// least as many backticks and nothing else.
+fn outside_of_fences(text: &str) -> String {
+    let mut open: Option<usize> = None;
+    let mut outside = String::new();
+    for line in text.lines() {
+        let row = line.chars().take_while(|c| *c == '`').count();
+        let rest = &line[row..];
+        match open {
+            Some(length) if row >= length && rest.trim().is_empty() => open = None,
+            Some(_) => {}
+            None if row >= 3 && !rest.contains('`') => open = Some(row),
+            None => outside.push_str(&format!("{line}\n")),
+        }
+    }
+    assert_eq!(open, None, "a fence is left open in {text}");
+    outside
+}
+
+#[test]
+fn nothing_in_a_comment_becomes_markup_a_link_or_a_mention() {
+    const NASTY: [&str; 6] = [
+        "<script>alert(1)</script></code></summary>",
+        "@everybody #1 GH-1 https://evil.example www.evil.example a@evil.example",
+        "`a` ``b`` ```c ````d~~~~",
+        "| a | b |\n|---|---|\n- [ ] **bold** [text](https://evil.example) ![x](y)",
+        "\n```\n</details>\n# Heading\n\n<img src=x onerror=y>\n````\n",
+        "left\u{202e}right\u{2066}\u{200b}\u{2028}line\r\nline",
+    ];
+    let (mut world, mut memory) = (World::default(), Memory::default());
+    let wanted = desired([app("A", |_| {}), app("B", |_| {})]);
+    world.converge(&wanted, &policy(), &mut memory);
+    for nasty in NASTY {
+        let mut world = world.clone();
+        world.edit("a", |service| {
+            service.spec.image = nasty.into();
+            service.spec.command = vec![nasty.into()];
+            service.spec.env.push(EnvVar::new(nasty, nasty));
+            service.spec.labels.insert(format!("traefik.http.routers.a.{nasty}"), nasty.into());
+        });
+        let mut plan = ofop::plan::plan(&wanted, &world.observe(), &policy(), &memory);
+        let resource = plan.resources.remove(&crate::world::app_id("A")).unwrap();
+        // Uuids hold any printable character.
+        let uuid: String = nasty.chars().filter(|c| !c.is_control() && *c != '\u{2028}').take(100).collect();
+        let id = ofop::model::ResourceId::app(crate::world::uuid(uuid.trim()));
+        plan.resources.insert(id.clone(), resource);
+        let told = plan.resources.get_mut(&id).unwrap();
+        let kind = ConditionKind::Conflict;
+        told.conditions.push(Condition {
+            kind,
+            reason: nasty.into(),
+            message: nasty.into(),
+            since: std::time::Duration::ZERO,
+        });
+        told.origin.as_mut().unwrap().file = nasty.into();
+        plan.prune = ofop::model::PruneVerdict::Blocked {
+            resources: vec![id],
+            reason: ofop::model::PruneBlock::InvalidManifests,
+        };
+        let problem = Problem { path: nasty.into(), line: 1, column: 1, ..Problem::file(nasty, nasty) }.hint(nasty);
+        let text = to_markdown(&plan, &[problem]);
+        assert!(!text.contains(['\u{202e}', '\u{2066}', '\u{200b}', '\u{2028}', '\r']), "{text}");
+        let outside = outside_of_fences(&text);
+        for line in outside.lines() {
+            let own = line.is_empty()
+                || line == "<details>"
+                || line == "</details>"
+                || line.starts_with("### Plan: ")
+                || line.starts_with("Revision `0123456789ab`; ")
+                || line == "**1 error in the manifests.** A file with an error takes no part, and nothing is removed."
+                || line.starts_with("**Removals are held (1 resource):** ");
+            let Some(summary) = line.strip_prefix("<summary><code>") else {
+                assert!(own, "{line:?} in {text}");
+                continue;
+            };
+            let (name, words) = summary.split_once("</code>").unwrap();
+            assert!(!name.contains(['<', '>', '"']), "{line}");
+            assert_eq!(words, " 1 to update</summary>");
+        }
+        assert_eq!(outside.matches("<summary>").count(), 1, "{text}");
+    }
+}
+
+#[test]
+fn a_comment_keeps_within_the_limit_and_counts_the_rest() {
+    let (mut world, mut memory) = (World::default(), Memory::default());
+    let many: Vec<_> = (0..2_000).map(|number| app(&format!("NEW-{number:04}"), |_| {})).collect();
+    world.converge(&desired([app("A", |_| {}), app("GONE", |_| {})]), &policy(), &mut memory);
+    world.edit("a", |service| {
+        // The longest that a single resource can be.
+        service.spec.image = "é".repeat(5_000);
+        service.spec.env = (0..500).map(|at| EnvVar::new(format!("{}{at}", "ü".repeat(300)), "x")).collect();
+    });
+    let wanted = desired(many.into_iter().chain([app("A", |_| {})]));
+    let plan = ofop::plan::plan(&wanted, &world.observe(), &policy(), &memory);
+    let problem = |at| Problem::file(format!("{at}{}", "d/".repeat(400)), "is wrong").hint("mend it".repeat(100));
+    let problems: Vec<_> = (0..100).map(problem).collect();
+    for problems in [&problems[..], &[]] {
+        let text = to_markdown(&plan, problems);
+        let length = text.chars().count();
+        assert!(length <= MAX_CHARACTERS && length > MAX_CHARACTERS - 2_000, "{length}");
+        outside_of_fences(&text);
+        let shown = text.matches("<summary>").count();
+        let closing =
+            format!("{} more resources did not fit into this comment; `ofop plan` shows them.\n", 2_002 - shown);
+        assert!(text.ends_with(&closing), "{shown}");
+        assert!(text.find("app/GONE").unwrap() < text.find("app/A<").unwrap(), "what goes comes first");
+        assert!(text.contains("more lines; `ofop plan` shows them"));
+        assert_eq!(text.contains("and 70 more\n"), !problems.is_empty());
+    }
 }
