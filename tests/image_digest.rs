@@ -30,10 +30,10 @@ fn manifest(policies: &[&str]) -> String {
     text
 }
 
-/// An operator that often looks where tags point.
-fn operator(engine: &TestEngine) -> Operator {
+/// An operator that often looks where tags point, with more settings.
+fn operator(engine: &TestEngine, more: &str) -> Operator {
     let ofop = Operator::new(&engine.host());
-    std::fs::write(ofop.folder().join(".ofaenv"), "OFOP_FOLLOW_INTERVAL=200ms\n").unwrap();
+    std::fs::write(ofop.folder().join(".ofaenv"), format!("OFOP_FOLLOW_INTERVAL=200ms\n{more}")).unwrap();
     ofop
 }
 
@@ -78,7 +78,7 @@ fn a_tag_that_moves_is_followed_under_always_and_by_nobody_under_missing() {
     let engine = TestEngine::swarm();
     let registry = ImageRegistry::start(&engine);
     let first = registry.push(IDLE, TAG);
-    let mut ofop = operator(&engine);
+    let mut ofop = operator(&engine, "");
     ofop.write("apps.yml", &manifest(&["always", "missing"]));
     ofop.start();
     ofop.settles("app/ALWAYS");
@@ -121,7 +121,7 @@ fn a_registry_that_is_away_moves_nothing() {
     let engine = TestEngine::swarm();
     let mut registry = ImageRegistry::start(&engine);
     let first = registry.push(IDLE, TAG);
-    let mut ofop = operator(&engine);
+    let mut ofop = operator(&engine, "");
     ofop.write("apps.yml", &manifest(&["always"]));
     ofop.start();
     ofop.settles("app/ALWAYS");
@@ -161,4 +161,44 @@ fn a_registry_that_is_away_moves_nothing() {
     ofop.wait("the service has the second image", || image(&engine, "always") == pinned(&second));
     ofop.settles("app/ALWAYS");
     assert_eq!(ofop.signal("TERM"), Some(0));
+}
+
+#[test]
+fn a_registry_that_was_never_reached_keeps_nobody_from_running() {
+    let engine = TestEngine::swarm();
+    let mut registry = ImageRegistry::start(&engine);
+    let digest = registry.push(IDLE, TAG);
+    registry.stop();
+    let image = |platform: &str| match platform {
+        "swarm" => image(&engine, "swarm-app"),
+        _ => {
+            let (status, found) = engine.call("GET", "/containers/docker-app/json", "");
+            let found: Value = serde_json::from_str(&found).unwrap();
+            if status == 200 { found["Config"]["Image"].as_str().unwrap().to_owned() } else { String::new() }
+        }
+    };
+    let platforms = ["swarm", "docker"];
+    let mut operators = platforms.map(|platform| {
+        let mut ofop = operator(&engine, &format!("OFOP_INSTANCE={platform}\nDEPLOYMENT_PLATFORM={platform}\n"));
+        ofop.write("app.yml", &manifest(&["always"]).replace("ALWAYS", &format!("{platform}-APP")));
+        ofop.start();
+        ofop
+    });
+    for (ofop, platform) in operators.iter().zip(platforms) {
+        // What the engine has of it runs, and that it is not pinned is said.
+        let id = format!("app/{platform}-APP");
+        ofop.settles(&id);
+        assert_eq!(image(platform), format!("{ADDRESS}/{TAG}"));
+        let said = ofop.run(&["describe", &id]).out;
+        assert!(said.contains("Unresolved (TagUnresolved)") && said.contains("connection refused"), "{said}");
+        assert!(ofop.run(&["get", "apps"]).out.contains("cannot tell where the tag"), "{said}");
+    }
+    registry.resume();
+    for (ofop, platform) in operators.iter_mut().zip(platforms) {
+        let id = format!("app/{platform}-APP");
+        ofop.wait("the image is pinned", || image(platform) == pinned(&digest));
+        ofop.settles(&id);
+        assert_eq!(ofop.resource(&id)["conditions"], serde_json::json!([]));
+        assert_eq!(ofop.signal("TERM"), Some(0));
+    }
 }

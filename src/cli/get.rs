@@ -200,6 +200,7 @@ fn note(resource: &ResourceStatus) -> String {
         ConditionKind::Suspended => 7,
         ConditionKind::Progressing => 8,
         ConditionKind::Kept => 9,
+        ConditionKind::Unresolved => 10,
     };
     if let Some(condition) = resource.conditions.iter().min_by_key(|condition| rank(condition.kind)) {
         return condition.message.clone();

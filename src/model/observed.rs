@@ -39,6 +39,8 @@ pub struct PlatformSnapshot {
     pub networks: BTreeSet<String>,
     /// For images whose tag is followed: the digest that the tag points to now, `sha256:…`.
     pub digests: BTreeMap<String, String>,
+    /// Followed images whose digest was asked for and never learnt, each with the reason.
+    pub unresolved: BTreeMap<String, String>,
     /// Services that could not be understood (an answer of an unknown shape), by name with the reason: they
     /// exist, so nothing is created in their place, and they are never changed.
     pub unreadable: BTreeMap<String, String>,

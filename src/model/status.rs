@@ -142,6 +142,8 @@ pub enum ConditionKind {
     Suspended,
     /// No longer described, and kept, as its manifest wanted.
     Kept,
+    /// Something cannot be found out; it goes on with what is known.
+    Unresolved,
 }
 
 impl ConditionKind {
@@ -158,6 +160,7 @@ impl ConditionKind {
             ConditionKind::Progressing => "Progressing",
             ConditionKind::Suspended => "Suspended",
             ConditionKind::Kept => "Kept",
+            ConditionKind::Unresolved => "Unresolved",
         }
     }
 }

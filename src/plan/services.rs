@@ -34,6 +34,7 @@ pub(super) fn plan_services(
     };
     for (service, found) in resource.services.iter().zip(found) {
         let planner = Planner { context, platform, resource, service, records };
+        planner.note_unresolved(draft);
         match (found.rival, found.service) {
             (Some(rival), _) => {
                 draft.blocked = true;
@@ -72,6 +73,17 @@ impl Planner<'_> {
     fn pinned(&self) -> Option<String> {
         let digest = || self.platform.digests.get(&self.service.spec.image).map(String::as_str);
         if self.service.follow_digest { image::pin(&self.service.spec.image, digest()) } else { None }
+    }
+
+    /// Says why the tag is not followed just now. What runs is what the engine has of it.
+    fn note_unresolved(&self, draft: &mut Draft) {
+        let image = &self.service.spec.image;
+        if self.service.follow_digest
+            && let Some(why) = self.platform.unresolved.get(image)
+        {
+            let message = format!("cannot tell where the tag of {image} points, so that it is not pinned: {why}");
+            draft.note(ConditionKind::Unresolved, "TagUnresolved", message);
+        }
     }
 
     fn mark(&self) -> Mark {

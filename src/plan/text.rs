@@ -134,7 +134,8 @@ impl Text {
                 | ConditionKind::Waiting
                 | ConditionKind::Progressing
                 | ConditionKind::Suspended
-                | ConditionKind::Kept => Paint::Yellow,
+                | ConditionKind::Kept
+                | ConditionKind::Unresolved => Paint::Yellow,
             };
             let sign = self.paint(paint, "!");
             self.wrapped(&format!("  {sign} "), 4, &format!("{}: {}", kind.as_str(), printable(message)));

@@ -26,8 +26,41 @@ pub(super) trait Follower: Send + Sync + 'static {
     fn engine(&self) -> &Engine;
     /// These images are followed from now on, and no others.
     fn follow_only(&self, images: &BTreeSet<String>);
-    /// Where a tag points to now.
-    fn digest(&self, image: &str, digest: String);
+    /// The digest that a tag points to now, or why that cannot be told.
+    fn resolved(&self, image: &str, answer: Result<String, String>);
+}
+
+/// What was answered.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    /// Where tags point to, or pointed to when that could last be told.
+    pub(super) digests: BTreeMap<String, String>,
+    /// Why it could never be told where they point to.
+    pub(super) unresolved: BTreeMap<String, String>,
+}
+
+impl Answers {
+    /// Takes an answer in; whether it is news.
+    pub(super) fn take(&mut self, image: &str, answer: Result<String, String>) -> bool {
+        match answer {
+            Ok(digest) => {
+                let unresolved = self.unresolved.remove(image).is_some();
+                self.digests.insert(image.to_owned(), digest.clone()) != Some(digest) || unresolved
+            }
+            // What was last known stays.
+            Err(_) if self.digests.contains_key(image) => false,
+            Err(reason) => self.unresolved.insert(image.to_owned(), reason.clone()) != Some(reason),
+        }
+    }
+
+    /// Forgets all images but these; whether there were others.
+    pub(super) fn keep_only(&mut self, images: &BTreeSet<String>) -> bool {
+        let count = |answers: &Answers| answers.digests.len() + answers.unresolved.len();
+        let before = count(self);
+        self.digests.retain(|image, _| images.contains(image));
+        self.unresolved.retain(|image, _| images.contains(image));
+        count(self) != before
+    }
 }
 
 /// See the module.
@@ -100,8 +133,11 @@ impl Digests {
 
     async fn ask(&self, image: String, follower: &impl Follower) {
         match resolve(follower.engine(), &image).await {
-            Ok(digest) => follower.digest(&image, digest),
-            Err(error) => tracing::debug!(image, %error, "cannot resolve a tag; what it last pointed to stays"),
+            Ok(digest) => follower.resolved(&image, Ok(digest)),
+            Err(error) => {
+                tracing::debug!(image, %error, "cannot resolve a tag; what it last pointed to stays");
+                follower.resolved(&image, Err(error.to_string()));
+            }
         }
         if let Some(asked) = locked(&self.asked).get_mut(&image) {
             *asked = Some(Instant::now());
@@ -122,4 +158,32 @@ async fn resolve(engine: &Engine, image: &str) -> Result<String, CallError> {
         .digest
         .filter(|digest| digest.starts_with("sha256:"))
         .ok_or_else(|| CallError::Answer { act: RESOLVE, message: "it holds no digest".into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_why_until_a_digest_is_known_and_changes_nothing_from_then_on() {
+        let mut answers = Answers::default();
+        assert!(answers.take("app:1", Err("away".into())));
+        assert!(!answers.take("app:1", Err("away".into())), "no news");
+        assert!(answers.take("app:1", Ok("sha256:one".into())));
+        assert!(answers.unresolved.is_empty());
+        assert!(!answers.take("app:1", Err("away".into())));
+        assert!(!answers.take("app:1", Ok("sha256:one".into())));
+        assert_eq!(answers.digests["app:1"], "sha256:one");
+        assert!(answers.unresolved.is_empty());
+    }
+
+    #[test]
+    fn images_that_are_followed_no_longer_are_forgotten() {
+        let mut answers = Answers::default();
+        answers.take("a", Ok("sha256:one".into()));
+        answers.take("b", Err("away".into()));
+        assert!(answers.keep_only(&["a".to_owned()].into()));
+        assert!(!answers.keep_only(&["a".to_owned()].into()));
+        assert!(answers.unresolved.is_empty() && answers.digests.len() == 1);
+    }
 }

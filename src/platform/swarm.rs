@@ -98,8 +98,8 @@ impl Follower for Cache {
         self.with(|state| state.follow_only(images));
     }
 
-    fn digest(&self, image: &str, digest: String) {
-        self.with(|state| state.digest(image, digest));
+    fn resolved(&self, image: &str, answer: Result<String, String>) {
+        self.with(|state| state.resolved(image, answer));
     }
 }
 

@@ -66,6 +66,7 @@ pub(super) fn is_held(planned: &ResourcePlan) -> bool {
         | ConditionKind::Frozen
         | ConditionKind::Degraded
         | ConditionKind::Progressing
-        | ConditionKind::Kept => false,
+        | ConditionKind::Kept
+        | ConditionKind::Unresolved => false,
     })
 }

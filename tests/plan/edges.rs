@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use ofop::model::record::{CoordinatorProtocol, DeviceCoordinator};
 use ofop::model::{
-    Availability, DesiredResource, DriftType, Health, InstanceName, Mark, Observed, ObservedRecord, Plan, PruneBlock,
-    PruneVerdict, Reason, Record, RecordId, ResourceId, ResourcePlan, Revision, ServiceId, Step, StepVerb, Sync,
-    TaskState, TaskView, UpdateState, Wait,
+    Availability, ConditionKind, DesiredResource, DriftType, Health, InstanceName, Mark, Observed, ObservedRecord,
+    Plan, PruneBlock, PruneVerdict, Reason, Record, RecordId, ResourceId, ResourcePlan, Revision, ServiceId, Step,
+    StepVerb, Sync, TaskState, TaskView, UpdateState, Wait,
 };
 use ofop::plan::{Memory, Policy, plan};
 
@@ -62,6 +62,24 @@ fn a_followed_tag_is_pinned_and_updated_when_it_moves_and_left_when_its_digest_i
     assert_eq!(world.services[&name("a")].spec.image, "registry/app:1@sha256:two");
     world.digests.clear();
     assert!(world.pass(&wanted, &policy(), &mut memory).is_empty());
+}
+
+#[test]
+fn a_followed_tag_that_nobody_could_resolve_runs_says_so_and_is_pinned_later() {
+    let (mut world, mut memory) = (World::default(), Memory::default());
+    let wanted = desired([followed("A"), app("B", |_| {})]);
+    world.unresolved.insert("registry/app:1".into(), "connection refused".into());
+    let plan = world.settle(&wanted, &policy(), &mut memory);
+    assert_eq!(world.services[&name("a")].spec.image, "registry/app:1");
+    let (a, b) = (one(&plan, "A"), one(&plan, "B"));
+    assert_eq!((a.sync, a.health), (Sync::Synced, Health::Healthy));
+    assert_eq!((a.conditions[0].kind, &*a.conditions[0].reason), (ConditionKind::Unresolved, "TagUnresolved"));
+    assert!(a.conditions[0].message.ends_with("connection refused"), "{}", a.conditions[0].message);
+    assert_eq!(b.conditions, [], "who follows no tag has nothing to resolve");
+    world.unresolved.clear();
+    world.digests.insert("registry/app:1".into(), "sha256:one".into());
+    world.converge(&wanted, &policy(), &mut memory);
+    assert_eq!(world.services[&name("a")].spec.image, "registry/app:1@sha256:one");
 }
 
 #[test]

@@ -142,6 +142,7 @@ pub(crate) struct World {
     pub(crate) expiring: BTreeSet<RecordId>,
     pub(crate) networks: BTreeSet<String>,
     pub(crate) digests: BTreeMap<String, String>,
+    pub(crate) unresolved: BTreeMap<String, String>,
     pub(crate) unreadable: BTreeMap<String, String>,
     pub(crate) platform_complete: bool,
     pub(crate) registry_complete: bool,
@@ -163,6 +164,7 @@ impl Default for World {
             expiring: BTreeSet::new(),
             networks: BTreeSet::from(["factory-net".to_owned()]),
             digests: BTreeMap::new(),
+            unresolved: BTreeMap::new(),
             unreadable: BTreeMap::new(),
             platform_complete: true,
             registry_complete: true,
@@ -187,6 +189,7 @@ impl World {
                 tasks: self.tasks.clone(),
                 networks: self.networks.clone(),
                 digests: self.digests.clone(),
+                unresolved: self.unresolved.clone(),
                 unreadable: self.unreadable.clone(),
             })),
             registry: Some(Arc::new(RegistrySnapshot {

@@ -148,11 +148,13 @@ impl Cache {
 
     /// Puts the picture together.
     pub(super) fn snapshot(&self, shared: &Shared) -> PlatformSnapshot {
+        let (digests, unresolved) = shared.answers();
         let mut snapshot = PlatformSnapshot {
             generation: self.generation,
             complete: true,
             networks: self.networks.values().cloned().collect(),
-            digests: shared.digests(),
+            digests,
+            unresolved,
             ..PlatformSnapshot::default()
         };
         let mut ended: BTreeSet<&str> = BTreeSet::new();

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::raw;
 use crate::model::ServiceName;
-use crate::platform::digests::Follower;
+use crate::platform::digests::{Answers, Follower};
 use crate::platform::engine::{Act, CallError, Engine, encode};
 use crate::platform::locked;
 
@@ -41,7 +41,7 @@ impl Shared {
 #[derive(Debug, Default)]
 struct Inner {
     /// Where followed tags point.
-    digests: BTreeMap<String, String>,
+    answers: Answers,
     dirty: Dirty,
     /// Containers that ended, by id: when they may be started again.
     ended: BTreeMap<String, Instant>,
@@ -83,9 +83,10 @@ impl Shared {
         inner.dirty.ids.extend(dirty.ids);
     }
 
-    /// Where followed tags point.
-    pub(super) fn digests(&self) -> BTreeMap<String, String> {
-        self.lock().digests.clone()
+    /// Where followed tags point, and why that cannot be told of others.
+    pub(super) fn answers(&self) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
+        let inner = self.lock();
+        (inner.answers.digests.clone(), inner.answers.unresolved.clone())
     }
 
     /// Somebody should look.
@@ -137,12 +138,12 @@ impl Follower for Shared {
     }
 
     fn follow_only(&self, images: &BTreeSet<String>) {
-        self.lock().digests.retain(|image, _| images.contains(image));
+        self.lock().answers.keep_only(images);
     }
 
-    fn digest(&self, image: &str, digest: String) {
-        let before = self.lock().digests.insert(image.to_owned(), digest.clone());
-        if before.as_ref() != Some(&digest) {
+    fn resolved(&self, image: &str, answer: Result<String, String>) {
+        let news = self.lock().answers.take(image, answer);
+        if news {
             self.notify();
         }
     }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use super::convert::{Converted, Header, NetworkNames};
 use crate::model::{ObservedService, PlatformSnapshot, ServiceId, TaskState, TaskView, UpdateState};
+use crate::platform::digests::Answers;
 
 /// A point in the order of things learnt.
 pub(super) type Moment = u64;
@@ -31,7 +32,7 @@ pub(super) struct State {
     names: NetworkNames,
     attachable: BTreeSet<String>,
     networks_learnt: Moment,
-    digests: BTreeMap<String, String>,
+    answers: Answers,
     generation: u64,
     /// The last full read saw a quorum and understood everything.
     whole: bool,
@@ -188,18 +189,16 @@ impl State {
         self.touched(changed)
     }
 
-    /// Takes in the digest that a tag points to.
-    pub(super) fn digest(&mut self, image: &str, digest: String) -> bool {
-        let changed = self.digests.get(image) != Some(&digest);
-        self.digests.insert(image.to_owned(), digest);
+    /// Takes in where a tag points to.
+    pub(super) fn resolved(&mut self, image: &str, answer: Result<String, String>) -> bool {
+        let changed = self.answers.take(image, answer);
         self.touched(changed)
     }
 
     /// Drops the digests of images that are no longer followed.
     pub(super) fn follow_only(&mut self, images: &BTreeSet<String>) -> bool {
-        let before = self.digests.len();
-        self.digests.retain(|image, _| images.contains(image));
-        self.touched(self.digests.len() != before)
+        let changed = self.answers.keep_only(images);
+        self.touched(changed)
     }
 
     /// Something happened after which what is known may be stale.
@@ -240,7 +239,8 @@ impl State {
             complete: self.whole && self.doubt.is_none(),
             tasks: self.tasks.clone(),
             networks: self.attachable.clone(),
-            digests: self.digests.clone(),
+            digests: self.answers.digests.clone(),
+            unresolved: self.answers.unresolved.clone(),
             ..PlatformSnapshot::default()
         };
         for entry in self.services.values() {
