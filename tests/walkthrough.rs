@@ -170,6 +170,7 @@ fn every_step_of_the_page_does_what_it_says() {
     walk.step("proposal");
     let plan = walk.step("plan");
     assert!(!plan.contains("update service gauge"), "{plan}");
+    walk.step("check");
     tell(&walk, &secret, "two-presses");
     assert_eq!(replicas(&engine, "press"), 1);
     walk.step("merge");
