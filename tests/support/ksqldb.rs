@@ -12,11 +12,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, reason = "support for tests")]
 
+#[path = "ksqldb/declared.rs"]
+mod declared;
+#[path = "ksqldb/follow.rs"]
+mod follow;
+#[path = "ksqldb/sql.rs"]
+mod sql;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -24,48 +30,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::Message;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::{Offset, TopicPartitionList};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+
+use declared::{Declared, create, rows_of};
+use follow::follow;
+use sql::{condition, holds, tokens};
 
 type Row = BTreeMap<String, Value>;
-
-/// A stream or table.
-#[derive(Clone)]
-struct Declared {
-    table: bool,
-    /// Pull queries are answered: made by a query, or a source table.
-    materialised: bool,
-    topic: String,
-    /// Name and type; the first is the key.
-    columns: Vec<(String, String)>,
-    /// For what is made by a query.
-    query: Option<Query>,
-}
-
-/// What a persistent query does, by its form.
-#[derive(Clone)]
-enum Query {
-    /// `SELECT KEY, LATEST_BY_OFFSET(…) … GROUP BY KEY`, or `SELECT * FROM table`: rows of another topic.
-    Rows { of: String },
-    /// A stream of chosen rows, written to its own topic under the same key.
-    Select { columns: Vec<(String, String)>, condition: Vec<Vec<Term>> },
-    /// `PARTITION BY CONCAT(key, '|', ID)`.
-    Repartition,
-}
-
-/// `COLUMN = 'text'` or `COLUMN != 'text'`.
-#[derive(Clone)]
-struct Term {
-    column: String,
-    equal: bool,
-    text: String,
-}
 
 /// What goes wrong on demand.
 #[derive(Default)]
@@ -155,8 +126,6 @@ impl Drop for Ksqldb {
         }
     }
 }
-
-// --------------------------------------------------------------------------------------------------- HTTP
 
 struct Refusal(StatusCode, i64, String);
 
@@ -314,347 +283,4 @@ fn answer(shared: &Shared, sql: &str) -> Result<String, Refusal> {
     }
     text.push_str("]\n");
     Ok(text)
-}
-
-// ---------------------------------------------------------------------------------------------- statements
-
-/// Splits SQL into words: names in capitals, texts with their quotes, single marks.
-fn tokens(sql: &str) -> Result<Vec<String>, Refusal> {
-    let mut words = Vec::new();
-    let mut chars = sql.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            c if c.is_whitespace() => {}
-            '\'' | '`' => {
-                let mut word = String::from(c);
-                loop {
-                    match chars.next() {
-                        None => return Err(malformed("a text does not end")),
-                        Some(end) if end == c && chars.next_if_eq(&c).is_none() => break,
-                        Some(inside) => word.push(inside),
-                    }
-                }
-                word.push(c);
-                words.push(word);
-            }
-            '!' if chars.next_if_eq(&'=').is_some() => words.push("!=".into()),
-            ',' | '(' | ')' | '<' | '>' | '=' | '*' | '[' | ']' => words.push(c.into()),
-            c if c.is_alphanumeric() || c == '_' => {
-                let mut word = String::from(c);
-                while let Some(more) = chars.next_if(|c| c.is_alphanumeric() || *c == '_') {
-                    word.push(more);
-                }
-                words.push(word.to_uppercase());
-            }
-            other => return Err(malformed(format!("extraneous input '{other}'"))),
-        }
-    }
-    Ok(words)
-}
-
-/// `A = 'x' OR (B = 'y') AND …`: alternatives of terms that must all hold.
-fn condition(words: &[&str]) -> Result<Vec<Vec<Term>>, Refusal> {
-    let flat: Vec<&str> = words.iter().copied().filter(|word| !matches!(*word, "(" | ")")).collect();
-    // `(A OR B) AND C` means A AND C or B AND C; this is the one form with parentheses that is used.
-    let distributed = words.first() == Some(&"(") && words.contains(&"AND");
-    let alternatives = if distributed {
-        let and = flat.iter().position(|word| *word == "AND").unwrap();
-        let (either, both) = (&flat[..and], &flat[and + 1..]);
-        either.split(|word| *word == "OR").map(|part| [part, &["AND"], both].concat()).collect()
-    } else {
-        flat.split(|word| *word == "OR").map(<[&str]>::to_vec).collect::<Vec<_>>()
-    };
-    alternatives
-        .iter()
-        .map(|alternative| {
-            alternative
-                .split(|word| *word == "AND")
-                .map(|term| match term {
-                    [column, sign @ ("=" | "!="), text] if text.starts_with('\'') => Ok(Term {
-                        column: (*column).to_owned(),
-                        equal: *sign == "=",
-                        text: text.trim_matches('\'').to_owned(),
-                    }),
-                    _ => Err(malformed(format!("odd condition {term:?}"))),
-                })
-                .collect()
-        })
-        .collect()
-}
-
-fn holds(condition: &[Vec<Term>], row: &Row) -> bool {
-    let term = |term: &Term| {
-        row.get(&term.column).and_then(Value::as_str).is_some_and(|text| (text == term.text) == term.equal)
-    };
-    condition.is_empty() || condition.iter().any(|all| all.iter().all(term))
-}
-
-async fn create(shared: &Shared, words: &[&str]) -> Result<(), Refusal> {
-    let mut rest = &words[1..];
-    let mut take = |expected: &[&str]| {
-        let taken = rest.starts_with(expected);
-        if taken {
-            rest = &rest[expected.len()..];
-        }
-        taken
-    };
-    let source = take(&["SOURCE"]);
-    let table = match (take(&["STREAM"]), take(&["TABLE"])) {
-        (true, false) => false,
-        (false, true) => true,
-        _ => return Err(malformed("STREAM or TABLE is expected")),
-    };
-    take(&["IF", "NOT", "EXISTS"]);
-    let [name, rest @ ..] = rest else { return Err(malformed("a name is expected")) };
-    if shared.declared.lock().unwrap().contains_key(*name) {
-        return Ok(());
-    }
-    let select = rest.iter().position(|word| *word == "AS").filter(|at| rest.get(at + 1) == Some(&"SELECT"));
-    let options = options(&rest[..select.unwrap_or(rest.len())])?;
-    let made = match select {
-        None => {
-            let columns = columns(rest)?;
-            let topic = options.get("KAFKA_TOPIC").cloned().ok_or_else(|| malformed("KAFKA_TOPIC is missing"))?;
-            Declared { table, materialised: source, topic, columns, query: None }
-        }
-        Some(at) => of_query(shared, name, table, &options, &rest[at + 2..])?,
-    };
-    if !made.topic.is_empty() {
-        make_topic(&shared.brokers, &made.topic).await;
-    }
-    shared.declared.lock().unwrap().insert((*name).to_owned(), made);
-    Ok(())
-}
-
-fn of_query(
-    shared: &Shared,
-    name: &str,
-    table: bool,
-    options: &BTreeMap<String, String>,
-    words: &[&str],
-) -> Result<Declared, Refusal> {
-    let from = words.iter().position(|word| *word == "FROM").ok_or_else(|| malformed("FROM is missing"))?;
-    let of = words.get(from + 1).ok_or_else(|| malformed("no source"))?;
-    let parent =
-        shared.declared.lock().unwrap().get(*of).cloned().ok_or_else(|| malformed(format!("{of} does not exist")))?;
-    let tail = &words[from + 2..];
-    let Some((&"CHANGES", tail)) = tail.split_last() else { return Err(malformed("EMIT CHANGES is expected")) };
-    let Some((&"EMIT", tail)) = tail.split_last() else { return Err(malformed("EMIT CHANGES is expected")) };
-    let topic = options.get("KAFKA_TOPIC").cloned().unwrap_or_else(|| name.to_owned());
-    if table {
-        let copies = words[..from] == ["*"] && parent.table && tail.is_empty();
-        let groups = words.contains(&"LATEST_BY_OFFSET") && tail == ["GROUP", "BY", "KEY"];
-        if !copies && !groups {
-            return Err(malformed("this table cannot be made here"));
-        }
-        let query = Some(Query::Rows { of: parent.topic.clone() });
-        return Ok(Declared { table, materialised: true, topic: String::new(), columns: parent.columns, query });
-    }
-    if tail.starts_with(&["PARTITION", "BY", "CONCAT"]) {
-        let columns = ["KEY", "ASSET_UUID", "ID", "VALUE", "TYPE", "TAG", "TIMESTAMP"]
-            .map(|column| (column.to_owned(), "STRING".to_owned()))
-            .to_vec();
-        return Ok(Declared { table, materialised: false, topic, columns, query: Some(Query::Repartition) });
-    }
-    let condition = match tail {
-        ["WHERE", terms @ ..] => condition(terms)?,
-        _ => return Err(malformed("WHERE is expected")),
-    };
-    let mut columns = Vec::new();
-    for part in words[..from].split(|word| *word == ",") {
-        match part {
-            [column] => columns.push(((*column).to_owned(), (*column).to_owned())),
-            [column, "AS", alias] => columns.push(((*column).to_owned(), (*alias).to_owned())),
-            _ => return Err(malformed("columns are names here")),
-        }
-    }
-    for column in columns.iter().map(|(column, _)| column).chain(condition.iter().flatten().map(|term| &term.column)) {
-        if !parent.columns.iter().any(|(name, _)| name == column) {
-            return Err(malformed(format!("Column '{column}' cannot be resolved")));
-        }
-    }
-    let declared = columns.iter().map(|(_, alias)| (alias.clone(), "STRING".to_owned())).collect();
-    let query = Some(Query::Select { columns, condition });
-    Ok(Declared { table, materialised: false, topic, columns: declared, query })
-}
-
-/// `(NAME TYPE KEY, …)`.
-fn columns(words: &[&str]) -> Result<Vec<(String, String)>, Refusal> {
-    let mut columns = Vec::new();
-    let (mut depth, mut column): (usize, Vec<&str>) = (0, Vec::new());
-    for word in words {
-        match *word {
-            "(" if depth == 0 => depth = 1,
-            "<" => depth += 1,
-            ">" => depth -= 1,
-            ")" | "," if depth == 1 => {
-                let [name, kind, ..] = column.as_slice() else { return Err(malformed("a column needs a type")) };
-                columns.push(((*name).to_owned(), (*kind).replace("VARCHAR", "STRING")));
-                column.clear();
-                if *word == ")" {
-                    return Ok(columns);
-                }
-                continue;
-            }
-            _ => {}
-        }
-        if depth > 0 && !matches!(*word, "(") {
-            column.push(word);
-        }
-    }
-    Err(malformed("columns are expected"))
-}
-
-/// `WITH (NAME='value', NAME=value)`.
-fn options(words: &[&str]) -> Result<BTreeMap<String, String>, Refusal> {
-    let Some(with) = words.iter().position(|word| *word == "WITH") else { return Ok(BTreeMap::new()) };
-    let inside = words[with + 1..]
-        .strip_prefix(&["("])
-        .and_then(|rest| rest.strip_suffix(&[")"]))
-        .ok_or_else(|| malformed("options are expected in parentheses"))?;
-    inside
-        .split(|word| *word == ",")
-        .map(|option| match option {
-            [name @ ("KAFKA_TOPIC" | "VALUE_FORMAT" | "KEY_FORMAT" | "PARTITIONS"), "=", value] => {
-                Ok(((*name).to_owned(), value.trim_matches('\'').to_owned()))
-            }
-            _ => Err(malformed(format!("odd option {option:?}"))),
-        })
-        .collect()
-}
-
-async fn make_topic(brokers: &str, topic: &str) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
-    // As the server does for streams: the broker's default policy, which is to delete.
-    let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
-    admin.create_topics([&new], &AdminOptions::new()).await.unwrap();
-}
-
-// ------------------------------------------------------------------------------------------------- tables
-
-/// Under which name the rows of a table are kept.
-fn rows_of(name: &str, declared: &Declared) -> String {
-    match &declared.query {
-        Some(Query::Rows { of }) => of.clone(),
-        _ if declared.topic.is_empty() => name.to_owned(),
-        _ => declared.topic.clone(),
-    }
-}
-
-/// Reads every topic from its beginning, keeps rows, and runs the queries that write streams.
-fn follow(shared: &Shared) {
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", &shared.brokers)
-        .set("partitioner", "murmur2_random")
-        .create()
-        .unwrap();
-    let mut assigned = Vec::new();
-    let mut consumer: Option<BaseConsumer> = None;
-    let mut done: BTreeMap<String, i64> = BTreeMap::new();
-    while !shared.stop.load(Ordering::SeqCst) {
-        let mut topics: Vec<String> = shared
-            .declared
-            .lock()
-            .unwrap()
-            .values()
-            .map(|declared| declared.topic.clone())
-            .filter(|topic| !topic.is_empty())
-            .collect();
-        topics.sort();
-        topics.dedup();
-        if topics != assigned {
-            let made: BaseConsumer = ClientConfig::new()
-                .set("bootstrap.servers", &shared.brokers)
-                .set("group.id", "stand-in")
-                .set("enable.auto.commit", "false")
-                .set("auto.offset.reset", "earliest")
-                .create()
-                .unwrap();
-            let mut places = TopicPartitionList::new();
-            for topic in &topics {
-                let offset = done.get(topic).map_or(Offset::Beginning, |last| Offset::Offset(last + 1));
-                places.add_partition_offset(topic, 0, offset).unwrap();
-            }
-            made.assign(&places).unwrap();
-            (consumer, assigned) = (Some(made), topics);
-        }
-        let Some(consumer) = &consumer else {
-            std::thread::park_timeout(Duration::from_millis(20));
-            continue;
-        };
-        let Some(Ok(message)) = consumer.poll(Duration::from_millis(20)) else { continue };
-        let lag = shared.faults.lag.load(Ordering::SeqCst);
-        if lag > 0 {
-            std::thread::park_timeout(Duration::from_millis(lag));
-        }
-        done.insert(message.topic().to_owned(), message.offset());
-        let key = String::from_utf8(message.key().unwrap_or_default().to_vec()).unwrap();
-        let time = message.timestamp().to_millis().unwrap_or_default();
-        take(shared, &producer, message.topic(), &key, message.payload(), time);
-    }
-    let _ = producer.flush(Duration::from_secs(1));
-}
-
-fn take(shared: &Shared, producer: &BaseProducer, topic: &str, key: &str, payload: Option<&[u8]>, time: i64) {
-    let value: Option<Map<String, Value>> = payload.and_then(|payload| serde_json::from_slice(payload).ok());
-    let declared = shared.declared.lock().unwrap().clone();
-    let Some((_, source)) = declared
-        .iter()
-        .find(|(_, declared)| declared.topic == topic && declared.query.is_none())
-        .or_else(|| declared.iter().find(|(_, declared)| declared.topic == topic))
-    else {
-        return;
-    };
-    let Some(value) = value else {
-        // A tombstone deletes a row of a table; a stream passes over it.
-        shared.rows.lock().unwrap().entry(topic.to_owned()).or_default().remove(key);
-        return;
-    };
-    let mut row: Row = value.into_iter().map(|(name, value)| (name.to_uppercase(), value)).collect();
-    for (column, kind) in &source.columns {
-        // A number or truth value in a text column becomes text, as the server's JSON format has it.
-        if kind == "STRING"
-            && let Some(value) = row.get_mut(column)
-            && !matches!(value, Value::String(_) | Value::Null)
-        {
-            *value = Value::String(value.to_string());
-        }
-        if kind == "INTEGER"
-            && let Some(number) = row.get(column).and_then(Value::as_str).and_then(|text| text.parse::<i64>().ok())
-        {
-            row.insert(column.clone(), json!(number));
-        }
-    }
-    row.insert(source.columns[0].0.clone(), json!(key));
-    row.insert("ROWTIME".into(), json!(time));
-    for stream in declared.values() {
-        match &stream.query {
-            Some(Query::Select { columns, condition }) if topic == "ofa_assets" && holds(condition, &row) => {
-                let out: Map<String, Value> = columns
-                    .iter()
-                    .skip(1)
-                    .map(|(column, alias)| (alias.clone(), row.get(column).cloned().unwrap_or(Value::Null)))
-                    .collect();
-                produce(producer, &stream.topic, key, &Value::Object(out));
-            }
-            Some(Query::Repartition) if topic == "ofa_assets" => {
-                let id = row.get("ID").and_then(Value::as_str).unwrap_or_default();
-                let get = |column: &str| row.get(column).cloned().unwrap_or(Value::Null);
-                let out = json!({
-                    "ASSET_UUID": key, "ID": id, "VALUE": get("VALUE"), "TYPE": get("TYPE"), "TAG": get("TAG"),
-                    "TIMESTAMP": row.get("ATTRIBUTES").and_then(|found| found.get("timestamp")),
-                });
-                produce(producer, &stream.topic, &format!("{key}|{id}"), &out);
-            }
-            _ => {}
-        }
-    }
-    shared.rows.lock().unwrap().entry(topic.to_owned()).or_default().insert(key.to_owned(), row);
-}
-
-fn produce(producer: &BaseProducer, topic: &str, key: &str, value: &Value) {
-    let text = value.to_string();
-    producer.send(BaseRecord::to(topic).key(key).payload(&text)).map_err(|(error, _)| error).unwrap();
-    producer.poll(Duration::ZERO);
 }

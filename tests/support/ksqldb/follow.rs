@@ -1,0 +1,133 @@
+//! The part that reads topics: rows of tables, and streams that are made of other streams.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+use serde_json::{Map, Value, json};
+
+use super::declared::Query;
+use super::sql::holds;
+use super::{Row, Shared};
+
+/// Reads every topic from its beginning, keeps rows, and runs the queries that write streams.
+pub(super) fn follow(shared: &Shared) {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &shared.brokers)
+        .set("partitioner", "murmur2_random")
+        .create()
+        .unwrap();
+    let mut assigned = Vec::new();
+    let mut consumer: Option<BaseConsumer> = None;
+    let mut done: BTreeMap<String, i64> = BTreeMap::new();
+    while !shared.stop.load(Ordering::SeqCst) {
+        let mut topics: Vec<String> = shared
+            .declared
+            .lock()
+            .unwrap()
+            .values()
+            .map(|declared| declared.topic.clone())
+            .filter(|topic| !topic.is_empty())
+            .collect();
+        topics.sort();
+        topics.dedup();
+        if topics != assigned {
+            let made: BaseConsumer = ClientConfig::new()
+                .set("bootstrap.servers", &shared.brokers)
+                .set("group.id", "stand-in")
+                .set("enable.auto.commit", "false")
+                .set("auto.offset.reset", "earliest")
+                .create()
+                .unwrap();
+            let mut places = TopicPartitionList::new();
+            for topic in &topics {
+                let offset = done.get(topic).map_or(Offset::Beginning, |last| Offset::Offset(last + 1));
+                places.add_partition_offset(topic, 0, offset).unwrap();
+            }
+            made.assign(&places).unwrap();
+            (consumer, assigned) = (Some(made), topics);
+        }
+        let Some(consumer) = &consumer else {
+            std::thread::park_timeout(Duration::from_millis(20));
+            continue;
+        };
+        let Some(Ok(message)) = consumer.poll(Duration::from_millis(20)) else { continue };
+        let lag = shared.faults.lag.load(Ordering::SeqCst);
+        if lag > 0 {
+            std::thread::park_timeout(Duration::from_millis(lag));
+        }
+        done.insert(message.topic().to_owned(), message.offset());
+        let key = String::from_utf8(message.key().unwrap_or_default().to_vec()).unwrap();
+        let time = message.timestamp().to_millis().unwrap_or_default();
+        take(shared, &producer, message.topic(), &key, message.payload(), time);
+    }
+    let _ = producer.flush(Duration::from_secs(1));
+}
+
+fn take(shared: &Shared, producer: &BaseProducer, topic: &str, key: &str, payload: Option<&[u8]>, time: i64) {
+    let value: Option<Map<String, Value>> = payload.and_then(|payload| serde_json::from_slice(payload).ok());
+    let declared = shared.declared.lock().unwrap().clone();
+    let Some((_, source)) = declared
+        .iter()
+        .find(|(_, declared)| declared.topic == topic && declared.query.is_none())
+        .or_else(|| declared.iter().find(|(_, declared)| declared.topic == topic))
+    else {
+        return;
+    };
+    let Some(value) = value else {
+        // A tombstone deletes a row of a table; a stream passes over it.
+        shared.rows.lock().unwrap().entry(topic.to_owned()).or_default().remove(key);
+        return;
+    };
+    let mut row: Row = value.into_iter().map(|(name, value)| (name.to_uppercase(), value)).collect();
+    for (column, kind) in &source.columns {
+        // A number or truth value in a text column becomes text, as the server's JSON format has it.
+        if kind == "STRING"
+            && let Some(value) = row.get_mut(column)
+            && !matches!(value, Value::String(_) | Value::Null)
+        {
+            *value = Value::String(value.to_string());
+        }
+        if kind == "INTEGER"
+            && let Some(number) = row.get(column).and_then(Value::as_str).and_then(|text| text.parse::<i64>().ok())
+        {
+            row.insert(column.clone(), json!(number));
+        }
+    }
+    row.insert(source.columns[0].0.clone(), json!(key));
+    row.insert("ROWTIME".into(), json!(time));
+    for stream in declared.values() {
+        match &stream.query {
+            Some(Query::Select { columns, condition }) if topic == "ofa_assets" && holds(condition, &row) => {
+                let out: Map<String, Value> = columns
+                    .iter()
+                    .skip(1)
+                    .map(|(column, alias)| (alias.clone(), row.get(column).cloned().unwrap_or(Value::Null)))
+                    .collect();
+                produce(producer, &stream.topic, key, &Value::Object(out));
+            }
+            Some(Query::Repartition) if topic == "ofa_assets" => {
+                let id = row.get("ID").and_then(Value::as_str).unwrap_or_default();
+                let get = |column: &str| row.get(column).cloned().unwrap_or(Value::Null);
+                let out = json!({
+                    "ASSET_UUID": key, "ID": id, "VALUE": get("VALUE"), "TYPE": get("TYPE"), "TAG": get("TAG"),
+                    "TIMESTAMP": row.get("ATTRIBUTES").and_then(|found| found.get("timestamp")),
+                });
+                produce(producer, &stream.topic, &format!("{key}|{id}"), &out);
+            }
+            _ => {}
+        }
+    }
+    shared.rows.lock().unwrap().entry(topic.to_owned()).or_default().insert(key.to_owned(), row);
+}
+
+fn produce(producer: &BaseProducer, topic: &str, key: &str, value: &Value) {
+    let text = value.to_string();
+    producer.send(BaseRecord::to(topic).key(key).payload(&text)).map_err(|(error, _)| error).unwrap();
+    producer.poll(Duration::ZERO);
+}
