@@ -1,6 +1,8 @@
 //! A web server behind TLS on loopback, with a certificate authority of its own.
 
-use std::fs;
+#[path = "tls.rs"]
+mod tls;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;
+use tls::make_certificates;
 
 /// What the server answers to every request from now on.
 #[derive(Clone)]
@@ -179,21 +182,4 @@ fn backend(folder: &Path, first: &str, kind: String, body: &[u8]) -> Answer {
         }
     }
     answer
-}
-
-fn make_certificates(folder: &Path) {
-    fs::write(folder.join("leaf.ext"), "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
-        .unwrap();
-    const KEY: &[&str] = &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
-    let ca = ["req", "-x509", "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=Test authority"];
-    openssl(folder, &[&ca, KEY].concat());
-    let request = ["req", "-keyout", "leaf.key", "-out", "leaf.csr", "-subj", "/CN=localhost"];
-    openssl(folder, &[&request, KEY].concat());
-    let sign = ["x509", "-req", "-in", "leaf.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"];
-    openssl(folder, &[&sign[..], &["-out", "leaf.pem", "-days", "2", "-extfile", "leaf.ext"]].concat());
-}
-
-fn openssl(folder: &Path, arguments: &[&str]) {
-    let output = Command::new("openssl").args(arguments).current_dir(folder).output().expect("openssl is installed");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

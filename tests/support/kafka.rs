@@ -26,38 +26,86 @@ pub(crate) struct Kafka {
     child: Child,
     directory: tempfile::TempDir,
     port: u16,
+    secure: Option<Secure>,
 }
+
+/// Ports of a broker that speak TLS, beside the one that does not.
+#[derive(Clone, Copy)]
+pub(crate) struct Secure {
+    /// TLS alone.
+    pub(crate) ssl: u16,
+    /// TLS, and then SASL.
+    pub(crate) sasl_ssl: u16,
+}
+
+/// Who may come in through SASL, by each mechanism.
+pub(crate) const SASL_USER: &str = "ofop-user";
+/// With this password.
+pub(crate) const SASL_PASSWORD: &str = "correct-horse-7";
 
 impl Kafka {
     /// Starts a broker and waits until it answers.
     pub(crate) fn start() -> Kafka {
+        Kafka::start_with(None)
+    }
+
+    /// Starts a broker that also speaks TLS and SASL, with the key and certificate in this file.
+    pub(crate) fn start_secure(key_and_certificate: &Path) -> Kafka {
+        Kafka::start_with(Some(key_and_certificate))
+    }
+
+    /// The ports that speak TLS.
+    pub(crate) fn secure(&self) -> Secure {
+        self.secure.expect("started as a secure one")
+    }
+
+    fn start_with(key_and_certificate: Option<&Path>) -> Kafka {
         let jars = jars();
         let directory = tempfile::Builder::new().prefix("kafka").tempdir().unwrap();
         let (port, controller) = (free_port(), free_port());
+        let secure = key_and_certificate.map(|_| Secure { ssl: free_port(), sasl_ssl: free_port() });
+        let mut listeners = format!("PLAINTEXT://127.0.0.1:{port}");
+        if let Some(Secure { ssl, sasl_ssl }) = secure {
+            listeners.push_str(&format!(",SSL://127.0.0.1:{ssl},SASL_SSL://127.0.0.1:{sasl_ssl}"));
+        }
+        let mut settings = format!(
+            "process.roles=broker,controller\nnode.id=1\n\
+             controller.quorum.voters=1@127.0.0.1:{controller}\n\
+             listeners={listeners},CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners={listeners}\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT\n\
+             controller.listener.names=CONTROLLER\nlog.dirs={}\n\
+             offsets.topic.replication.factor=1\noffsets.topic.num.partitions=1\n\
+             transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
+             group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=false\n",
+            directory.path().join("data").display()
+        );
+        let mut format = vec!["format".to_owned(), "-t".into(), "b2Zvb3Atb3BlcmF0b3ItMQ".into()];
+        if let Some(file) = key_and_certificate {
+            let module = |name: &str| format!("org.apache.kafka.common.security.{name} required");
+            settings.push_str(&format!(
+                "ssl.keystore.type=PEM\nssl.keystore.location={}\nsasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256\n\
+                 listener.name.sasl_ssl.plain.sasl.jaas.config={} user_{SASL_USER}=\"{SASL_PASSWORD}\";\n\
+                 listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config={};\n",
+                file.display(),
+                module("plain.PlainLoginModule"),
+                module("scram.ScramLoginModule"),
+            ));
+            let user = format!("SCRAM-SHA-256=[name={SASL_USER},password={SASL_PASSWORD}]");
+            format.extend(["--add-scram".to_owned(), user]);
+        }
         let config = directory.path().join("server.properties");
-        fs::write(
-            &config,
-            format!(
-                "process.roles=broker,controller\nnode.id=1\n\
-                 controller.quorum.voters=1@127.0.0.1:{controller}\n\
-                 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-                 advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
-                 controller.listener.names=CONTROLLER\nlog.dirs={}\n\
-                 offsets.topic.replication.factor=1\noffsets.topic.num.partitions=1\n\
-                 transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
-                 group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=false\n",
-                directory.path().join("data").display()
-            ),
-        )
-        .unwrap();
+        fs::write(&config, settings).unwrap();
         let formatted = java(&jars, directory.path())
-            .args(["kafka.tools.StorageTool", "format", "-t", "b2Zvb3Atb3BlcmF0b3ItMQ", "-c"])
+            .arg("kafka.tools.StorageTool")
+            .args(format)
+            .arg("-c")
             .arg(&config)
             .output()
             .expect("java runs (a JRE 17 or newer)");
         assert!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));
         let child = Kafka::spawn(&jars, directory.path());
-        let kafka = Kafka { child, directory, port };
+        let kafka = Kafka { child, directory, port, secure };
         kafka.wait_until_up();
         kafka
     }

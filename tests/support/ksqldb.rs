@@ -99,6 +99,11 @@ impl Ksqldb {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// Where it listens.
+    pub(crate) fn socket(&self) -> std::net::SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
     /// What goes wrong on demand.
     pub(crate) fn faults(&self) -> &Faults {
         &self.shared.faults

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use rdkafka::config::ClientConfig;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
@@ -54,6 +54,8 @@ impl KafkaSettings {
     pub(super) fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("client.id", "ofop");
+        // Where it tells of connections that brokers close.
+        config.set_log_level(RDKafkaLogLevel::Info);
         for (name, value) in &self.options {
             config.set(name, value);
         }
@@ -99,7 +101,9 @@ impl Writer {
     /// Sends all messages at once and waits until the brokers have every one of them. Messages of one key keep
     /// their order. All are absolute state: after any failure the whole may be sent again.
     pub(super) async fn send(&self, messages: &[Outgoing]) -> Result<(), StepFailure> {
-        let Made { producer, heard } = self.producer()?;
+        let Made { producer, heard } = self.producer().map_err(|error| {
+            StepFailure::new(FailureKind::Rejected, heard::unmakeable(&error, &self.settings).message)
+        })?;
         let sent: Vec<_> = messages
             .iter()
             .map(|message| {
@@ -154,13 +158,12 @@ impl Writer {
 
     /// Which topics exist, with their number of partitions. Blocks.
     pub(super) fn partitions(&self) -> Result<BTreeMap<String, usize>, RegistryError> {
-        let unusable = |reason| RegistryError { message: format!("Kafka cannot be used: {reason}"), hint: None };
-        let Made { producer, heard } = self.producer().map_err(|failure| unusable(failure.message))?;
+        let Made { producer, heard } = self.producer().map_err(|error| heard::unmakeable(&error, &self.settings))?;
         topics::partitions(producer.client(), || heard.is_decided())
             .map_err(|error| heard.explain(&error, &self.settings.brokers))
     }
 
-    fn producer(&self) -> Result<Made, StepFailure> {
+    fn producer(&self) -> Result<Made, KafkaError> {
         let mut held = self.lock();
         if let Some(made) = &*held {
             return Ok(made.clone());
@@ -176,10 +179,7 @@ impl Writer {
             .set("message.timeout.ms", self.message_time.as_millis().to_string())
             // Before the message itself is given up, so that a topic that is gone is called so.
             .set("topic.metadata.propagation.max.ms", (self.message_time / 3).as_millis().to_string())
-            .create_with_context(heard.clone())
-            .map_err(|error| {
-                StepFailure::new(FailureKind::Rejected, format!("no Kafka producer: {}", reason(&error)))
-            })?;
+            .create_with_context(heard.clone())?;
         let made = Made { producer: Arc::new(producer), heard };
         *held = Some(made.clone());
         Ok(made)

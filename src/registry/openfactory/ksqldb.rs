@@ -61,6 +61,9 @@ pub(super) enum KsqlError {
     /// TLS could not be agreed on.
     #[error("no secure connection to ksqlDB: {0}")]
     Tls(String),
+    /// What answers does not speak HTTP.
+    #[error("what answers for ksqlDB does not speak HTTP")]
+    NotHttp,
     /// 401 or 403.
     #[error("ksqlDB refuses the credentials (HTTP {0})")]
     Refused(u16),
@@ -105,6 +108,7 @@ impl KsqlError {
         match self {
             KsqlError::Unreachable(_) | KsqlError::NotReady { .. } | KsqlError::Failed { .. } | KsqlError::Cut => true,
             KsqlError::Tls(_)
+            | KsqlError::NotHttp
             | KsqlError::Refused(_)
             | KsqlError::Silent
             | KsqlError::Statement { .. }
@@ -116,11 +120,15 @@ impl KsqlError {
     pub(super) fn explain(&self, url: &str) -> RegistryError {
         let hint = match self {
             KsqlError::Unreachable(_) => Some(format!("is ksqlDB running, and KSQLDB_URL={url} right?")),
-            KsqlError::Tls(_) => Some(
-                "check that KSQLDB_URL says https where the server speaks TLS, and give OFOP_KSQLDB_CA_FILE for an \
-                 authority of your own"
+            KsqlError::Tls(reason) if reason.contains("certificate") => Some(
+                "OFOP_KSQLDB_CA_FILE must name a PEM file with the authority that signed the server's certificate, and \
+                 that must hold the name in KSQLDB_URL"
                     .to_owned(),
             ),
+            KsqlError::Tls(_) => {
+                Some(format!("does the server at KSQLDB_URL={url} speak TLS? If not, write http:// there"))
+            }
+            KsqlError::NotHttp => Some(format!("if the server at KSQLDB_URL={url} speaks TLS, write https:// there")),
             KsqlError::Refused(_) => {
                 Some("set OFOP_KSQLDB_USERNAME and OFOP_KSQLDB_PASSWORD or OFOP_KSQLDB_PASSWORD_FILE".to_owned())
             }
@@ -327,7 +335,7 @@ fn of_reqwest(error: &reqwest::Error) -> KsqlError {
     } else if error.is_body() || error.is_decode() {
         KsqlError::Cut
     } else if text.contains("invalid HTTP version") || text.contains("invalid HTTP status") {
-        KsqlError::Answer("it is not HTTP; does the server speak TLS?".into())
+        KsqlError::NotHttp
     } else {
         KsqlError::Unreachable(text)
     }
@@ -338,10 +346,14 @@ fn chain(error: &dyn std::error::Error) -> String {
     let mut text = String::new();
     let mut next = error.source();
     while let Some(error) = next {
-        if !text.is_empty() {
-            text.push_str(": ");
+        let words = error.to_string();
+        // The client's own frame, which says nothing.
+        if !words.starts_with("client error (") {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&words);
         }
-        text.push_str(&error.to_string());
         next = error.source();
     }
     if text.is_empty() { "the request could not be made".to_owned() } else { text }

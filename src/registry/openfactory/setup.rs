@@ -175,13 +175,14 @@ const NEEDED: [Needed; 15] = [
 /// Looks at everything and changes nothing.
 pub async fn check(settings: &OpenfactorySettings) -> Vec<Finding> {
     let mut findings = Vec::new();
-    match Ksqldb::new(settings.ksqldb.clone()) {
-        Ok(ksqldb) => {
-            let topics = check_ksqldb(&ksqldb, &mut findings).await;
-            check_kafka(settings, &topics, &mut findings).await;
+    let topics = match Ksqldb::new(settings.ksqldb.clone()) {
+        Ok(ksqldb) => check_ksqldb(&ksqldb, &mut findings).await,
+        Err(error) => {
+            findings.push(error.into());
+            BTreeMap::new()
         }
-        Err(error) => findings.push(error.into()),
-    }
+    };
+    check_kafka(settings, &topics, &mut findings).await;
     findings
 }
 
@@ -214,11 +215,20 @@ async fn check_ksqldb(ksqldb: &Ksqldb, findings: &mut Vec<Finding>) -> BTreeMap<
         let table = query.split(" FROM ").nth(1).and_then(|rest| rest.split([' ', ';']).next()).unwrap_or(query);
         match ksqldb.pull(query).await {
             Ok(rows) => findings.push(Finding::good(format!("table {table} answers with {} rows", rows.len()))),
-            Err(error) => findings.push(Finding::bad(
-                format!("table {table} does not answer: {error}"),
+            Err(KsqlError::Statement { message, .. }) => findings.push(Finding::bad(
+                format!("table {table} does not answer: {message}"),
                 "a table can be read when it was made with CREATE TABLE … AS SELECT or CREATE SOURCE TABLE, and \
                  table scans are allowed (ksql.query.pull.table.scan.enabled)",
             )),
+            Err(error) => {
+                let RegistryError { message, hint } = error.explain(ksqldb.url());
+                let message = format!("table {table} does not answer: {message}");
+                findings.push(Finding { kind: FindingKind::Bad, message, hint });
+                if matches!(error, KsqlError::Silent) {
+                    // The others would keep a person waiting just as long.
+                    break;
+                }
+            }
         }
     }
     topics
@@ -232,10 +242,11 @@ async fn check_kafka(settings: &OpenfactorySettings, topics: &BTreeMap<Source, S
         Err(error) => return findings.push(Finding::bad(error.to_string(), "try again")),
     };
     findings.push(Finding::good(format!("Kafka answers at {}", settings.kafka.brokers)));
+    findings.push(Finding::good(format!("keys are placed as Java's clients place them ({PARTITIONER})")));
     for (source, topic) in topics {
         match partitions.get(topic) {
             Some(count) => findings.push(Finding::good(format!(
-                "topic {topic} of {} has {count} partition{}; keys are placed as Java's clients do ({PARTITIONER})",
+                "topic {topic} of {} has {count} partition{}",
                 source.as_str(),
                 if *count == 1 { "" } else { "s" }
             ))),

@@ -10,7 +10,7 @@ use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::heard::Heard;
+use super::heard::{Heard, unmakeable};
 use super::{KafkaSettings, METADATA_TIME};
 use crate::registry::RegistryError;
 
@@ -61,11 +61,17 @@ pub(in super::super) async fn policies(
     settings: &KafkaSettings,
     topics: &BTreeSet<String>,
 ) -> Result<BTreeMap<String, TopicPolicy>, RegistryError> {
-    let unusable = |error| Heard::default().explain(&error, &settings.brokers);
-    let admin: AdminClient<DefaultClientContext> = settings.client().create().map_err(unusable)?;
+    if topics.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let admin: AdminClient<DefaultClientContext> =
+        settings.client().create().map_err(|error| unmakeable(&error, settings))?;
     let wanted: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
     let options = AdminOptions::new().request_timeout(Some(METADATA_TIME));
-    let answers = admin.describe_configs(&wanted, &options).await.map_err(unusable)?;
+    let answers = admin
+        .describe_configs(&wanted, &options)
+        .await
+        .map_err(|error| Heard::default().explain(&error, &settings.brokers))?;
     let mut policies = BTreeMap::new();
     for (topic, answer) in topics.iter().zip(answers) {
         let Ok(answer) = answer else { continue };
