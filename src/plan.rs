@@ -155,6 +155,7 @@ pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy, memory: &Me
         compared: fresh,
         compared_by: Some(policy.instance.clone()),
         prune_confirmed: policy.prune_confirmed || memory.confirm_next,
+        suspended: memory.suspended_all.clone(),
         recheck: recheck.soonest,
     }
 }

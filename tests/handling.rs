@@ -225,7 +225,7 @@ async fn a_suspended_file_stays_as_it_is_until_it_says_otherwise() {
     world.source.write("app.yml", told("ONE", "example/app:2", "{suspend: true}"));
     world.swarm.edit("one", |service| service.spec.replicas = 4);
     sleep(seconds(60)).await;
-    operator.tell(Command::Resume(id("app/ONE"))).await;
+    operator.tell(Command::Resume(Some(id("app/ONE")))).await;
     sleep(seconds(600)).await;
     world.swarm.remove("one");
     sleep(seconds(600)).await;
@@ -300,4 +300,55 @@ async fn what_is_not_to_be_pruned_outlives_its_manifest_and_the_operator() {
     assert!(one.conditions[0].message.contains("`ofop down app/ONE` removes it"));
     assert_eq!(one.services[0].presence.as_str(), "orphaned");
     assert_eq!(world.swarm.count(StepVerb::Remove), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_everything_is_suspended_there_is_no_step_at_all_until_it_is_resumed() {
+    let world = World::new(4);
+    for uuid in ["ONE", "TWO", "THREE", "FOUR"] {
+        world.source.write(&format!("{uuid}.yml"), app(uuid, "example/app:1", ""));
+    }
+    let operator = world.start();
+    world.settled().await;
+    sleep(seconds(60)).await;
+    operator.tell(Command::Suspend(Some(id("app/THREE")))).await;
+    operator.tell(Command::Suspend(None)).await;
+    sleep(seconds(1)).await;
+    let writes = world.writes();
+    world.swarm.remove("one");
+    world.source.remove("TWO.yml");
+    world.source.write("FOUR.yml", app("FOUR", "example/app:2", ""));
+    world.source.write("FIVE.yml", app("FIVE", "example/app:1", ""));
+    sleep(seconds(1800)).await;
+    assert_eq!(world.writes(), writes);
+    let status = operator.report.status();
+    assert!(status.suspended.is_some());
+    assert!(status.resources.iter().all(|resource| resource.health == Health::Suspended));
+    let two = status.get(&id("app/TWO")).unwrap();
+    assert_eq!((two.conditions[0].reason.as_str(), two.held[0].waits_for), ("Everything", "`resume`"));
+    operator.tell(Command::Resume(None)).await;
+    sleep(seconds(60)).await;
+    assert!(operator.report.status().suspended.is_none());
+    assert!(world.swarm.service("one").is_some() && world.swarm.service("five").is_some());
+    assert!(world.swarm.service("two").is_none());
+    assert_eq!(world.swarm.service("four").unwrap().spec.image, "example/app:2");
+    world.swarm.remove("three");
+    sleep(seconds(60)).await;
+    assert!(world.swarm.service("three").is_none(), "suspended by itself, it stays so");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_under_way_stops_before_its_next_step_when_everything_is_suspended() {
+    let world = World::new(5);
+    world.swarm.latency(seconds(10));
+    for uuid in ["ONE", "TWO"] {
+        world.source.write(&format!("{uuid}.yml"), app(uuid, "example/app:1", ""));
+    }
+    let operator = world.start();
+    sleep(seconds(5)).await;
+    operator.tell(Command::Suspend(None)).await;
+    sleep(seconds(600)).await;
+    assert_eq!((world.swarm.services().len(), world.registry.writes()), (2, 0), "calls in flight ended, no more began");
+    operator.tell(Command::Resume(None)).await;
+    world.settled().await;
 }

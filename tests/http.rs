@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use factory::{Factory, SECRET, app, device, instance};
 use ofop::http::{self, Token};
-use ofop::model::{Command, ConditionKind, FailureKind, Health, Problem, Revision, StepFailure, Sync};
+use ofop::model::{Command, ConditionKind, FailureKind, Health, Problem, Revision, StepFailure, Suspension, Sync};
 use ofop::report::{Report, StepReport};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -167,8 +167,11 @@ async fn commands_need_the_token() {
     for (path, body, command) in [
         ("reconcile", "", Command::Reconcile { confirm_prune: false }),
         ("reconcile", r#"{"confirm_prune":true}"#, Command::Reconcile { confirm_prune: true }),
-        ("suspend", body, Command::Suspend(app("PRESS-7"))),
-        ("resume", body, Command::Resume(app("PRESS-7"))),
+        ("suspend", body, Command::Suspend(Some(app("PRESS-7")))),
+        ("suspend", "", Command::Suspend(None)),
+        ("suspend", "{}", Command::Suspend(None)),
+        ("resume", body, Command::Resume(Some(app("PRESS-7")))),
+        ("resume", "", Command::Resume(None)),
     ] {
         let answer = server.post(&format!("/api/v1/{path}"), Some(BEARER), body).await;
         assert_eq!(answer.status, 202, "{path}");
@@ -178,6 +181,43 @@ async fn commands_need_the_token() {
         }
         assert_eq!(server.commands.try_recv().unwrap(), command);
     }
+    server.stop().await;
+}
+
+/// Resumes, and what the answer has to say about it.
+async fn resume(server: &mut Server, body: &str) -> Option<String> {
+    let answer = server.post("/api/v1/resume", Some(BEARER), body).await.json();
+    server.commands.try_recv().unwrap();
+    assert_eq!(answer["accepted"], true);
+    answer["note"].as_str().map(str::to_owned)
+}
+
+#[tokio::test]
+async fn a_word_that_does_not_end_a_suspension_says_so() {
+    let mut server = Server::start(Some(TOKEN)).await;
+    let mut factory = Factory::empty().with_app("ONE").with_app("TWO").with_app("THREE");
+    factory.tell(&server.report, SECOND);
+    assert_eq!(resume(&mut server, "").await, None);
+    assert_eq!(resume(&mut server, r#"{"resource":"app/ONE"}"#).await, None);
+    factory.suspend(&app("ONE"), Suspension::Manifest);
+    factory.suspend(&app("TWO"), Suspension::Person);
+    factory.plan.as_mut().unwrap().suspended = Some("2026-01-02T03:04:05Z".into());
+    factory.tell(&server.report, SECOND);
+    assert_eq!(
+        resume(&mut server, "").await.unwrap(),
+        "still suspended by themselves: app/ONE (`x-ofop` in desired/app_press.yml says `suspend: true`), \
+         app/TWO (`ofop resume app/TWO`)"
+    );
+    assert_eq!(
+        resume(&mut server, r#"{"resource":"app/ONE"}"#).await.unwrap(),
+        "app/ONE stays suspended: `x-ofop` in desired/app_press.yml says `suspend: true`; \
+         everything is suspended since 2026-01-02T03:04:05Z, until `ofop resume`"
+    );
+    let status = server.get("/api/v1/resources").await.json();
+    assert_eq!(status["suspended"], json!({"since": "2026-01-02T03:04:05Z"}));
+    assert_eq!(server.get("/api/v1/plan").await.json()["suspended"], "2026-01-02T03:04:05Z");
+    assert!(server.get("/").await.body.contains("Everything is suspended"));
+    assert!(server.get("/metrics").await.body.contains("\nofop_suspended 1\n"));
     server.stop().await;
 }
 
@@ -195,7 +235,7 @@ async fn bad_commands_say_what_is_wrong_with_them() {
     let server = Server::start(Some(TOKEN)).await;
     Factory::empty().with_app("PRESS-7").tell(&server.report, SECOND);
     for (path, body, status) in [
-        ("/api/v1/suspend", "", 400),
+        ("/api/v1/suspend", r#"{"resources":["app/PRESS-7"]}"#, 400),
         ("/api/v1/suspend", "{", 400),
         ("/api/v1/suspend", r#"{"resource":"PRESS-7"}"#, 400),
         ("/api/v1/suspend", r#"{"resource":"app/PRESS-8"}"#, 404),

@@ -224,14 +224,14 @@ async fn a_suspended_resource_is_left_alone_until_it_is_resumed() {
     let world = world_of(8, &["ONE", "TWO"]);
     let operator = world.start();
     world.settled().await;
-    operator.tell(Command::Suspend(id("app/ONE"))).await;
+    operator.tell(Command::Suspend(Some(id("app/ONE")))).await;
     sleep(seconds(1)).await;
     world.swarm.remove("one");
     world.source.write("ONE.yml", app("ONE", "example/app:2", ""));
     sleep(seconds(300)).await;
     assert!(world.swarm.service("one").is_none());
     assert_eq!(operator.report.status().get(&id("app/ONE")).unwrap().health, Health::Suspended);
-    operator.tell(Command::Resume(id("app/ONE"))).await;
+    operator.tell(Command::Resume(Some(id("app/ONE")))).await;
     sleep(seconds(1)).await;
     assert_eq!(world.swarm.service("one").unwrap().spec.image, "example/app:2");
 }

@@ -242,11 +242,19 @@ Examples:
 A repository is fetched. With --wait the exit code is 0 when everything is in sync and healthy, resources that are
 suspended aside, and 3 when the time is over or something is in the way that only a person can mend.")]
     Reconcile(ReconcileArgs),
-    /// Tell the running daemon to leave a resource alone
-    #[command(after_help = "Example:\n  ofop suspend app/PRESS-7")]
+    /// Tell the running daemon to leave a resource alone, or everything
+    #[command(after_help = "\
+Examples:
+  ofop suspend app/PRESS-7
+  ofop suspend                            everything: no change to the cluster until `ofop resume`")]
     Suspend(NamedArgs),
-    /// Tell the running daemon to take care of a resource again
-    #[command(after_help = "Example:\n  ofop resume app/PRESS-7")]
+    /// Tell the running daemon to take care of a resource again, or of everything
+    #[command(after_help = "\
+Examples:
+  ofop resume app/PRESS-7                 an update that was rolled back is tried once more
+  ofop resume                             ends `ofop suspend`; what was suspended by itself stays so
+
+What a manifest suspends (`x-ofop`) stays suspended until the manifest says otherwise.")]
     Resume(NamedArgs),
     /// Check or set up Kafka and ksqlDB
     #[command(after_help = "\

@@ -28,9 +28,9 @@ pub struct ReconcileArgs {
 /// `suspend` and `resume`.
 #[derive(Debug, Args)]
 pub struct NamedArgs {
-    /// app/UUID or device/UUID
+    /// app/UUID or device/UUID [default: everything]
     #[arg(value_name = "KIND/UUID")]
-    pub resource: ResourceId,
+    pub resource: Option<ResourceId>,
     /// The daemon.
     #[command(flatten)]
     pub daemon: DaemonArgs,
@@ -56,13 +56,23 @@ pub(super) async fn send(command: &Command, context: &Context) -> Result<Value, 
             answer = client.post("/api/v1/reconcile", &json!({ "confirm_prune": confirm_prune })).await?;
             if *confirm_prune { "looking again; removals are confirmed".to_owned() } else { "looking again".into() }
         }
-        Command::Suspend(id) => {
-            answer = client.post("/api/v1/suspend", &json!({ "resource": id })).await?;
-            format!("{id} is left alone until `ofop resume {id}`")
+        Command::Suspend(resource) => {
+            answer = client.post("/api/v1/suspend", &json!({ "resource": resource })).await?;
+            match resource {
+                Some(id) => format!("{id} is left alone until `ofop resume {id}`"),
+                None => "everything is left alone until `ofop resume`".into(),
+            }
         }
-        Command::Resume(id) => {
-            answer = client.post("/api/v1/resume", &json!({ "resource": id })).await?;
-            format!("{id} is taken care of again")
+        Command::Resume(resource) => {
+            answer = client.post("/api/v1/resume", &json!({ "resource": resource })).await?;
+            let said = match resource {
+                Some(id) => format!("{id} is resumed"),
+                None => "everything is resumed".into(),
+            };
+            match answer["note"].as_str() {
+                Some(note) => format!("{said}; but {note}"),
+                None => said,
+            }
         }
     };
     context.output.note(&said);

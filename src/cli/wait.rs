@@ -105,6 +105,9 @@ fn judge(status: &Value) -> Judgement {
             judged.open.push(format!("the {side}, which is {state} {message}").trim_end().to_owned());
         }
     }
+    if let Some(since) = status["suspended"]["since"].as_str() {
+        judged.failed.push(format!("everything is suspended since {since}; `ofop resume` ends that"));
+    }
     let prune = &status["prune"];
     if prune["state"] == "blocked" && (prune["reason"] == "guard" || prune["reason"] == "disabled") {
         judged.failed.push(format!("removals are held: {}", text(&prune["message"])));
@@ -209,6 +212,11 @@ mod tests {
                 "prune",
                 json!({ "state": "blocked", "reason": "guard", "message": "6 of 6" }),
                 "removals are held: 6 of 6",
+            ),
+            (
+                "suspended",
+                json!({ "since": "2026-01-02T03:04:05Z" }),
+                "everything is suspended since 2026-01-02T03:04:05Z; `ofop resume` ends that",
             ),
             (
                 "resources",

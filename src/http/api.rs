@@ -1,6 +1,6 @@
 //! Health, metrics and the JSON API.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use axum::Json;
 use axum::body::Bytes;
@@ -14,7 +14,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::Shared;
 use super::problem::Problem;
-use crate::model::{Command, Health, Kind, ResourceId, Sync};
+use crate::model::{Command, ConditionKind, Health, Kind, ResourceId, Suspension, Sync};
 use crate::report::{ResourceStatus, Status, metrics};
 
 pub(super) async fn healthz() -> &'static str {
@@ -109,10 +109,10 @@ struct ReconcileBody {
     confirm_prune: bool,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct ResourceBody {
-    resource: String,
+    resource: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -143,31 +143,88 @@ pub(super) async fn reconcile(
     Ok((StatusCode::ACCEPTED, Json(Asked { accepted: true, request: *asked })).into_response())
 }
 
+/// The answer to a word about suspension.
+#[derive(Serialize)]
+struct Said {
+    accepted: bool,
+    /// What else a person should know about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
+}
+
 pub(super) async fn suspend(
     State(shared): State<Shared>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let id = named(&shared, body)?;
-    send(&shared, Command::Suspend(id))
+    let (id, _) = named(&shared, body)?;
+    say(&shared, Command::Suspend(id), None)
 }
 
 pub(super) async fn resume(
     State(shared): State<Shared>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let id = named(&shared, body)?;
-    send(&shared, Command::Resume(id))
+    let (id, status) = named(&shared, body)?;
+    let note = still_suspended(&status, id.as_ref());
+    say(&shared, Command::Resume(id), note)
 }
 
-/// The resource that a command names. It must exist: a typo shall not look like success.
-fn named(shared: &Shared, body: Result<Bytes, BytesRejection>) -> Result<ResourceId, Problem> {
-    let wanted: ResourceBody = json(&whole(body)?)?;
-    let id =
-        wanted.resource.parse().map_err(|error: crate::model::InvalidName| Problem::bad_request(error.to_string()))?;
-    if shared.report.status().get(&id).is_none() {
+/// The resource that a command names, none for everything, and what is known. It must exist: a typo shall not look
+/// like success.
+fn named(shared: &Shared, body: Result<Bytes, BytesRejection>) -> Result<(Option<ResourceId>, Arc<Status>), Problem> {
+    let body = whole(body)?;
+    let wanted: ResourceBody = if body.is_empty() { ResourceBody::default() } else { json(&body)? };
+    let status = shared.report.status();
+    let Some(wanted) = wanted.resource else { return Ok((None, status)) };
+    let id = wanted.parse().map_err(|error: crate::model::InvalidName| Problem::bad_request(error.to_string()))?;
+    if status.get(&id).is_none() {
         return Err(unknown(&id));
     }
-    Ok(id)
+    Ok((Some(id), status))
+}
+
+/// How many resources a note names.
+const NAMED: usize = 5;
+
+/// What stays suspended although a person resumes this resource, or everything.
+fn still_suspended(status: &Status, resumed: Option<&ResourceId>) -> Option<String> {
+    let because = |resource: &ResourceStatus, reason: Suspension| {
+        resource
+            .conditions
+            .iter()
+            .any(|condition| condition.kind == ConditionKind::Suspended && condition.reason == reason.as_str())
+    };
+    let by_manifest = |resource: &ResourceStatus| {
+        let file = resource.origin.as_ref().map(|origin| format!(" in {}", origin.file)).unwrap_or_default();
+        format!("`x-ofop`{file} says `suspend: true`")
+    };
+    let Some(id) = resumed else {
+        let stays: Vec<&ResourceStatus> = status
+            .resources
+            .iter()
+            .filter(|resource| because(resource, Suspension::Person) || because(resource, Suspension::Manifest))
+            .collect();
+        let why = |resource: &&ResourceStatus| match because(resource, Suspension::Manifest) {
+            true => format!("{} ({})", resource.id, by_manifest(resource)),
+            false => format!("{} (`ofop resume {}`)", resource.id, resource.id),
+        };
+        let named: Vec<String> = stays.iter().take(NAMED).map(why).collect();
+        let more = if stays.len() > NAMED { format!(" and {} more", stays.len() - NAMED) } else { String::new() };
+        return (!stays.is_empty()).then(|| format!("still suspended by themselves: {}{more}", named.join(", ")));
+    };
+    let mut notes = Vec::new();
+    if let Some(resource) = status.get(id).filter(|resource| resource.handling.suspend) {
+        notes.push(format!("{id} stays suspended: {}", by_manifest(resource)));
+    }
+    if let Some(suspended) = &status.suspended {
+        notes.push(format!("everything is suspended since {}, until `ofop resume`", suspended.since));
+    }
+    (!notes.is_empty()).then(|| notes.join("; "))
+}
+
+fn say(shared: &Shared, command: Command, note: Option<String>) -> Result<Response, Problem> {
+    try_send(shared, command)?;
+    Ok((StatusCode::ACCEPTED, Json(Said { accepted: true, note })).into_response())
 }
 
 fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
@@ -182,11 +239,6 @@ fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
 
 fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| Problem::bad_request(format!("the body is not as expected: {error}")))
-}
-
-fn send(shared: &Shared, command: Command) -> Result<Response, Problem> {
-    try_send(shared, command)?;
-    Ok((StatusCode::ACCEPTED, Json(Accepted { accepted: true, reason: None })).into_response())
 }
 
 fn try_send(shared: &Shared, command: Command) -> Result<(), Problem> {

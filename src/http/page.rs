@@ -150,8 +150,13 @@ fn part_badge(html: &mut Html, part: &PartStatus) {
     html.element(open, part.state.as_str(), "</span>");
 }
 
-/// What stands in the way: manifests that are wrong, removals that wait.
+/// What stands in the way: a person's word, manifests that are wrong, removals that wait.
 fn notes(html: &mut Html, status: &Status) {
+    if let Some(suspended) = &status.suspended {
+        html.raw("<div class=\"note warn\"><strong>Everything is suspended</strong> since ");
+        time(html, &suspended.since);
+        html.raw(": nothing is changed until <code>ofop resume</code>.</div>");
+    }
     if !status.problems.is_empty() {
         let errors = status.summary.manifest_errors;
         let open = if errors > 0 { "<div class=\"note bad\">" } else { "<div class=\"note warn\">" };

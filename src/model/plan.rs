@@ -23,6 +23,8 @@ pub struct Plan {
     pub prune: PruneVerdict,
     /// A person confirmed the removals of this plan.
     pub prune_confirmed: bool,
+    /// Since when everything is suspended, RFC 3339; none when it is not.
+    pub suspended: Option<String>,
     /// While the guard holds removals back: the resources that were managed when it began to. What was deployed
     /// since must not make a removal of everything look like one of a part.
     pub guarded: BTreeSet<ResourceId>,
@@ -94,7 +96,9 @@ pub struct Ignored {
 pub enum Suspension {
     /// Its manifest says so.
     Manifest,
-    /// A person said so.
+    /// A person said so of everything.
+    Everything,
+    /// A person said so of it.
     Person,
 }
 
@@ -103,6 +107,7 @@ impl Suspension {
     pub fn as_str(self) -> &'static str {
         match self {
             Suspension::Manifest => "Manifest",
+            Suspension::Everything => "Everything",
             Suspension::Person => "Person",
         }
     }
@@ -111,7 +116,7 @@ impl Suspension {
     pub fn until(self) -> &'static str {
         match self {
             Suspension::Manifest => "a manifest without `suspend: true`",
-            Suspension::Person => "`resume`",
+            Suspension::Everything | Suspension::Person => "`resume`",
         }
     }
 }

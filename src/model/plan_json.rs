@@ -1,7 +1,7 @@
 //! A plan as JSON, for programs.
 //!
 //! ```json
-//! {"revision": "…", "steps": 1,
+//! {"revision": "…", "steps": 1, "suspended": null,
 //!  "summary": {"create": 0, "update": 1, "remove": 0, "register": 0, "deregister": 0, "forget": 0, "held": 0},
 //!  "prune": {"state": "nothing | allowed | blocked", "resources": [], "reason": null, "message": null},
 //!  "resources": {"app/X": {
@@ -14,7 +14,7 @@
 //!     "conditions": [{"type": "Waiting", "reason": "NetworkMissing", "message": "…"}]}}}
 //! ```
 //!
-//! Every resource is in it, in order of its id. `ignored` is left out where there is nothing: `from` is what is left
+//! `suspended` is since when everything is. Every resource is in it, in order of its id. `ignored` is left out where there is nothing: `from` is what is left
 //! alone there, `to` what the manifest says. `from` and `to` of a secret change are null unless a person asked to
 //! see them; `"secret": true` stays either way.
 
@@ -42,6 +42,7 @@ pub fn plan_json(plan: &Plan, secrets: SecretValues) -> impl Serialize {
     Document {
         revision: &plan.revision.0,
         steps: plan.steps(),
+        suspended: plan.suspended.as_deref(),
         summary: summary(plan),
         prune: Prune::of(&plan.prune),
         resources: plan.resources.iter().map(|(id, resource)| (id, Resource::of(resource, secrets))).collect(),
@@ -65,6 +66,7 @@ fn summary(plan: &Plan) -> BTreeMap<&'static str, usize> {
 struct Document<'a> {
     revision: &'a str,
     steps: usize,
+    suspended: Option<&'a str>,
     summary: BTreeMap<&'static str, usize>,
     prune: Prune<'a>,
     resources: BTreeMap<&'a ResourceId, Resource<'a>>,

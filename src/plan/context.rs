@@ -60,8 +60,7 @@ impl<'a> Context<'a> {
 
     /// Whether this resource is left alone.
     pub(super) fn is_suspended(&self, id: &ResourceId) -> bool {
-        self.memory.suspended.contains(id)
-            || self.desired.resources.get(id).is_some_and(|resource| resource.handling.suspend)
+        self.memory.is_suspended(id) || self.desired.resources.get(id).is_some_and(|resource| resource.handling.suspend)
     }
 
     /// Why the service of this name cannot be understood, if it exists and cannot. The engine tells names apart

@@ -33,7 +33,7 @@ use super::removal::block_words;
 use super::words::{around_difference, count_of, counts, in_sync, printable, way_out};
 use crate::model::{
     ConditionKind, FieldChange, Ignored, Plan, PlannedStep, Problem, PruneVerdict, ResourceId, ResourcePlan, Severity,
-    Step, StepVerb, Wait,
+    Step, StepVerb, Suspension, Wait,
 };
 
 /// The longest comment that GitHub takes, in characters; other hosts take longer ones.
@@ -86,6 +86,7 @@ fn told(resource: &ResourcePlan) -> impl Iterator<Item = (ConditionKind, &str)> 
         .conditions
         .iter()
         .filter(|condition| condition.kind != ConditionKind::PruneBlocked)
+        .filter(|condition| condition.reason != Suspension::Everything.as_str())
         .map(|condition| (condition.kind, condition.message.as_str()))
 }
 
@@ -125,6 +126,9 @@ impl Page {
         let revision: String = plan.revision.short().chars().filter(char::is_ascii_alphanumeric).collect();
         let revision = if revision.is_empty() { String::new() } else { format!("Revision `{revision}`; ") };
         self.add(&format!("{revision}{}.\n\n", in_sync(plan)));
+        if plan.suspended.is_some() {
+            self.add("**Everything is suspended:** nothing is done until `ofop resume`.\n\n");
+        }
     }
 
     fn problems(&mut self, problems: &[Problem]) {

@@ -55,8 +55,10 @@ pub struct Memory {
     pub guarded: BTreeSet<ResourceId>,
     /// A person confirmed removals beyond the guard, for the next plan.
     pub confirm_next: bool,
-    /// Resources that a person told us to leave alone.
-    pub suspended: BTreeSet<ResourceId>,
+    /// Resources that a person told us to leave alone, with the time, RFC 3339.
+    pub suspended: BTreeMap<ResourceId, String>,
+    /// Since when a person has us leave everything alone.
+    pub suspended_all: Option<String>,
     /// Resources of which a rolled-back update may be tried again.
     pub retry: BTreeSet<ResourceId>,
 }
@@ -140,18 +142,27 @@ impl Memory {
         }
     }
 
-    /// Takes in a person's word.
-    pub fn command(&mut self, command: &Command) {
+    /// Takes in a person's word, said at this wall time, RFC 3339.
+    pub fn command(&mut self, command: &Command, time: &str) {
         match command {
             Command::Reconcile { confirm_prune } => self.confirm_next |= confirm_prune,
-            Command::Suspend(id) => {
-                self.suspended.insert(id.clone());
+            Command::Suspend(Some(id)) => {
+                self.suspended.entry(id.clone()).or_insert_with(|| time.to_owned());
             }
-            Command::Resume(id) => {
+            Command::Suspend(None) => {
+                self.suspended_all.get_or_insert_with(|| time.to_owned());
+            }
+            Command::Resume(Some(id)) => {
                 self.suspended.remove(id);
                 self.retry.insert(id.clone());
             }
+            Command::Resume(None) => self.suspended_all = None,
         }
+    }
+
+    /// Whether a person wants this resource left alone.
+    pub fn is_suspended(&self, id: &ResourceId) -> bool {
+        self.suspended_all.is_some() || self.suspended.contains_key(id)
     }
 
     /// Sightings count only when everything was read and every manifest is valid, and only in a row.

@@ -121,8 +121,12 @@ fn finish(
         draft.suspend(Suspension::Manifest, message);
         health = Health::Suspended;
     }
-    if context.memory.suspended.contains(id) {
-        draft.suspend(Suspension::Person, "left alone until it is resumed".into());
+    if let Some(since) = &context.memory.suspended_all {
+        draft.suspend(Suspension::Everything, format!("everything is left alone since {since}, until `ofop resume`"));
+        health = Health::Suspended;
+    }
+    if let Some(since) = context.memory.suspended.get(id) {
+        draft.suspend(Suspension::Person, format!("left alone since {since}, until `ofop resume {id}`"));
         health = Health::Suspended;
     }
     let conditions = draft.conditions(context, id);

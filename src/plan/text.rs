@@ -16,7 +16,7 @@ use super::removal::block_words;
 use super::words::{around_difference, count_of, counts, in_sync, printable, way_out};
 use crate::model::{
     ConditionKind, FieldChange, Ignored, Plan, PlannedStep, PruneVerdict, ResourceId, ResourcePlan, Step, StepVerb,
-    Wait,
+    Suspension, Wait,
 };
 
 /// Whether values of environment variables are shown.
@@ -54,6 +54,7 @@ pub fn to_text(plan: &Plan, options: TextOptions) -> String {
         text.resource(id, resource);
     }
     text.summary(plan);
+    text.suspended(plan.suspended.as_deref());
     text.prune(&plan.prune);
     text.out
 }
@@ -100,8 +101,9 @@ impl Text {
         let told = resource
             .conditions
             .iter()
-            // the steps and the summary tell it already
+            // the steps and the summary tell these already
             .filter(|condition| condition.kind != ConditionKind::PruneBlocked)
+            .filter(|condition| condition.reason != Suspension::Everything.as_str())
             .map(|condition| (condition.kind, &condition.message));
         let told: Vec<_> = told.collect();
         if resource.steps.is_empty() && resource.held.is_empty() && resource.ignored.is_empty() && told.is_empty() {
@@ -263,6 +265,14 @@ impl Text {
         let line = format!("{}; {}.", parts.join(", "), in_sync(plan));
         let line = self.paint(Paint::Bold, &line);
         self.line(&line);
+    }
+
+    fn suspended(&mut self, since: Option<&str>) {
+        let Some(since) = since else { return };
+        let sign = self.paint(Paint::Yellow, "!");
+        self.wrapped(&format!("{sign} "), 2, &format!("Everything is suspended since {}.", printable(since)));
+        let way_out = self.paint(Paint::Cyan, "`ofop resume` ends that.");
+        self.wrapped("  ", 2, &way_out);
     }
 
     fn prune(&mut self, verdict: &PruneVerdict) {

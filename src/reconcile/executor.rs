@@ -189,13 +189,18 @@ impl<P: Platform, R: Registry, C: Clock> Executor<P, R, C> {
         ended
     }
 
-    /// Starts no further step: calls in flight end, then their tasks.
-    pub(super) fn close(&mut self) {
-        self.closed = true;
+    /// Starts no further step of what it was given so far: calls in flight end, then their tasks.
+    pub(super) fn halt(&mut self) {
         self.waiting.clear();
         for running in self.running.values() {
             running.restrict(Leave::Nothing);
         }
+    }
+
+    /// The same for good.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+        self.halt();
     }
 
     /// Waits until every task has ended, at most `limit`. Tasks that take longer are dropped with the

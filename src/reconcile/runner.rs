@@ -17,7 +17,7 @@ use super::retries::{Retries, Selection, same_meaning};
 use super::trigger::{Pending, Trigger, describe};
 use super::waits::{Soon, is_on_its_way};
 use super::{Options, Parts};
-use crate::clock::Clock;
+use crate::clock::{Clock, rfc3339};
 use crate::desired::Source;
 use crate::model::{Command, Desired, FailureKind, Observed, Plan, PlannedStep, ResourceId, StepFailure};
 use crate::plan::{self, Memory, Policy};
@@ -304,7 +304,7 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
                 (None, None) => true,
                 (Some(_), None) | (None, Some(_)) => false,
             };
-            if !still_meant || self.memory.suspended.contains(resource) {
+            if !still_meant || self.memory.is_suspended(resource) {
                 running.restrict(Leave::Nothing);
             }
         }
@@ -378,7 +378,7 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
 
     fn command(&mut self, command: Command) {
         info!(?command, "command");
-        self.memory.command(&command);
+        self.memory.command(&command, &rfc3339(self.clock.wall()));
         match command {
             Command::Reconcile { .. } => {
                 self.asked += 1;
@@ -386,12 +386,14 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
                 self.source.refresh();
                 self.manifests.load();
             }
-            Command::Suspend(resource) => {
+            Command::Suspend(Some(resource)) => {
                 if let Some(running) = self.executor.running().get(&resource) {
                     running.restrict(Leave::Nothing);
                 }
             }
-            Command::Resume(resource) => self.retries.forgive(&resource),
+            Command::Suspend(None) => self.executor.halt(),
+            Command::Resume(Some(resource)) => self.retries.forgive(&resource),
+            Command::Resume(None) => {}
         }
         self.look_afresh(Trigger::Person, self.clock.now());
     }

@@ -129,6 +129,7 @@ pub(super) struct Metrics {
     convergence: Histogram,
     manifest_errors: IntGauge,
     prune_blocked: IntGauge,
+    suspended: IntGauge,
     revision: IntGaugeVec,
     last_success: Gauge,
     platform_up: IntGauge,
@@ -199,6 +200,7 @@ impl Metrics {
             ),
             manifest_errors: gauge("ofop_manifest_errors", "Errors in the manifests."),
             prune_blocked: gauge("ofop_prune_blocked", "Resources whose removal is held back."),
+            suspended: gauge("ofop_suspended", "1 while a person has everything left alone."),
             revision: gauges("ofop_source_revision_info", "The revision in force, always 1.", &["revision"]),
             last_success: made(
                 r,
@@ -272,6 +274,7 @@ impl Metrics {
             None | Some(PruneVerdict::Nothing | PruneVerdict::Allowed(_)) => 0,
             Some(PruneVerdict::Blocked { resources, .. }) => count(resources.len()),
         });
+        self.suspended.set(i64::from(plan.is_some_and(|plan| plan.suspended.is_some())));
         self.platform_up.set(i64::from(parts.platform.state == PartState::Up));
         self.registry_up.set(i64::from(parts.registry.state == PartState::Up));
         if let Some(at) = parts.last_success {

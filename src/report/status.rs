@@ -44,6 +44,9 @@ pub struct Status {
     pub files: usize,
     /// What is wrong or odd in the manifests.
     pub problems: Vec<Problem>,
+    /// Everything is suspended; none when it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<SuspendedStatus>,
     /// What becomes of removals.
     pub prune: PruneStatus,
     /// Number of resources by sync and by health.
@@ -93,6 +96,13 @@ impl PartState {
             PartState::Unknown => "unknown",
         }
     }
+}
+
+/// A suspension of everything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SuspendedStatus {
+    /// Since when, RFC 3339.
+    pub since: String,
 }
 
 /// What becomes of removals.
@@ -298,6 +308,7 @@ impl Status {
             registry: PartStatus::default(),
             files: 0,
             problems: Vec::new(),
+            suspended: None,
             prune: PruneStatus::default(),
             summary: Summary::default(),
             resources: Vec::new(),

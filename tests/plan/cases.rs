@@ -208,7 +208,7 @@ fn everything_at_once_is_guarded_until_a_person_confirms_and_then_goes_to_the_en
     let plan = world.settle(&empty, &policy(), &mut memory);
     assert!(matches!(plan.prune, PruneVerdict::Blocked { reason: PruneBlock::Guard { removing: 2, managed: 2 }, .. }));
     assert_eq!(world.services.len(), 2);
-    memory.command(&ofop::model::Command::Reconcile { confirm_prune: true });
+    memory.command(&ofop::model::Command::Reconcile { confirm_prune: true }, "");
     world.converge(&empty, &policy(), &mut memory);
     assert!(world.services.is_empty());
     assert!(world.records.is_empty());
@@ -237,7 +237,7 @@ fn an_update_that_the_engine_rolled_back_is_sent_once_and_held_until_the_manifes
         assert_eq!(one(&plan, "A").health, Health::RolledBack);
         assert_eq!(one(&plan, "A").held[0].wait, Wait::RolledBack);
     }
-    memory.command(&ofop::model::Command::Resume(app_id("A")));
+    memory.command(&ofop::model::Command::Resume(Some(app_id("A"))), "2026-01-02T03:04:05Z");
     assert_eq!(world.pass(&bad, &policy(), &mut memory).steps(), 1, "a person may have it tried again");
     world.fails_update.clear();
     let good = desired([app("A", |spec| spec.image = "registry/app:good".into())]);
@@ -249,13 +249,13 @@ fn a_suspended_resource_shows_its_drift_and_is_left_alone() {
     let (mut world, mut memory) = (World::default(), Memory::default());
     let wanted = desired([app("A", |_| {})]);
     world.converge(&wanted, &policy(), &mut memory);
-    memory.command(&ofop::model::Command::Suspend(app_id("A")));
+    memory.command(&ofop::model::Command::Suspend(Some(app_id("A"))), "2026-01-02T03:04:05Z");
     world.edit("a", |service| service.spec.replicas = 7);
     let plan = world.settle(&wanted, &policy(), &mut memory);
     let found = one(&plan, "A");
     assert_eq!((found.health, found.sync), (Health::Suspended, Sync::OutOfSync));
     assert_eq!(found.drift[0].drift, DriftType::Modified);
-    memory.command(&ofop::model::Command::Resume(app_id("A")));
+    memory.command(&ofop::model::Command::Resume(Some(app_id("A"))), "2026-01-02T03:04:05Z");
     world.converge(&wanted, &policy(), &mut memory);
     assert_eq!(world.services[&name("a")].spec.replicas, 1);
 }

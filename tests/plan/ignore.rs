@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use ofop::model::handling::Amount;
 use ofop::model::service::{EnvVar, Mount, Port, Resources, Ulimit};
 use ofop::model::{
-    Command, Desired, DesiredResource, DriftType, Field, Health, IgnoredField, Plan, Reason, ResourcePlan, ServiceSpec,
-    Step, Suspension, Sync, Wait,
+    Desired, DesiredResource, DriftType, Field, Health, IgnoredField, Plan, Reason, ResourcePlan, ServiceSpec, Step,
+    Suspension, Sync, Wait,
 };
 use ofop::plan::{Memory, ShowSecrets, TextOptions, to_json, to_text};
 use proptest::collection::{btree_set, vec};
@@ -163,7 +163,7 @@ fn a_resource_that_its_manifest_suspends_is_left_alone_whatever_a_person_says() 
         assert_eq!(condition.message, "left alone: `x-ofop` in app_A.yml says `suspend: true`");
         let text = to_text(&plan, TextOptions { width: 0, ..TextOptions::default() });
         assert!(text.contains("waits for a manifest without `suspend: true`"), "{text}");
-        memory.command(&Command::Resume(app_id("A")));
+        memory.command(&ofop::model::Command::Resume(Some(app_id("A"))), "2026-01-02T03:04:05Z");
     }
     // Neither made anew nor torn down.
     world.remove_by_hand("a");

@@ -246,3 +246,18 @@ fn a_comment_keeps_within_the_limit_and_counts_the_rest() {
         assert_eq!(text.contains("and 70 more\n"), !problems.is_empty());
     }
 }
+
+#[test]
+fn a_suspension_of_everything_is_said_once() {
+    let (mut world, wanted, mut memory) = busy();
+    memory.command(&ofop::model::Command::Suspend(None), "2026-01-02T03:04:05Z");
+    let plan = ofop::plan::plan(&wanted, &world.observe(), &policy(), &memory);
+    assert_eq!(plan.steps(), 0);
+    let text = to_text(&plan, TextOptions::default());
+    let end = "! Everything is suspended since 2026-01-02T03:04:05Z.\n  `ofop resume` ends that.\n";
+    assert!(text.ends_with(end) && text.matches("Suspended").count() == 0, "{text}");
+    assert!(text.contains("update service edited (modified outside the manifests), waits for `resume`"), "{text}");
+    let comment = to_markdown(&plan, &[]);
+    let told = "**Everything is suspended:** nothing is done until `ofop resume`.";
+    assert!(comment.contains(told) && !comment.contains("Suspended"), "{comment}");
+}

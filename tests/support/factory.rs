@@ -13,7 +13,7 @@ use ofop::model::{
     AssetUuid, Condition, ConditionKind, Desired, DesiredResource, DesiredService, Drift, DriftType, FieldChange,
     Health, InstanceName, Observed, ObservedRecord, ObservedService, Origin, Plan, PlannedStep, PlatformSnapshot,
     Reason, Record, RegistrySnapshot, ResourceId, ResourcePlan, Revision, ServiceId, ServiceName, ServiceSpec, Step,
-    Sync, TaskState, TaskView, UpdateState,
+    Suspension, Sync, TaskState, TaskView, UpdateState,
 };
 use ofop::report::{Pass, Report, Retry};
 
@@ -212,6 +212,24 @@ pub(crate) fn task(state: TaskState, error: &str) -> TaskView {
         error: error.into(),
         node: "n1".into(),
         since: "2026-01-02T03:04:05.000Z".into(),
+    }
+}
+
+impl Factory {
+    /// Somebody has a resource left alone.
+    pub(crate) fn suspend(&mut self, id: &ResourceId, by: Suspension) {
+        if by == Suspension::Manifest {
+            let described = self.desired.resources.get_mut(id).unwrap();
+            Arc::make_mut(described).handling.suspend = true;
+        }
+        let planned = self.planned(id);
+        planned.health = Health::Suspended;
+        planned.conditions.push(Condition {
+            kind: ConditionKind::Suspended,
+            reason: by.as_str().into(),
+            message: "left alone".into(),
+            since: Duration::ZERO,
+        });
     }
 }
 

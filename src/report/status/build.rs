@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::service::{RecordStatus, ServiceStatus};
 use super::{
     ConditionStatus, DriftStatus, HeldStatus, IgnoredStatus, PartState, PartStatus, PruneStatus, ResourceStatus,
-    RetryStatus, Status, Summary,
+    RetryStatus, Status, Summary, SuspendedStatus,
 };
 use crate::clock::rfc3339;
 use crate::model::{
@@ -122,6 +122,7 @@ pub(in crate::report) fn build(view: &View<'_>) -> Status {
         registry,
         files: view.desired.files,
         problems: view.desired.problems.clone(),
+        suspended: view.plan.and_then(|plan| plan.suspended.clone()).map(|since| SuspendedStatus { since }),
         prune: view.plan.map(|plan| PruneStatus::of(&plan.prune)).unwrap_or_default(),
         summary: summary(&resources, view.desired),
         resources,
