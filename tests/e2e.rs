@@ -4,10 +4,14 @@
 
 #[path = "support/engine.rs"]
 mod engine;
+#[allow(dead_code, clippy::expect_used, reason = "support for tests")]
+#[path = "support/https.rs"]
+mod https;
 #[path = "support/operator.rs"]
 mod operator;
 
 use engine::{IDLE, IDLE_2, TestEngine};
+use https::{Answer, Server};
 use operator::Operator;
 use serde_json::Value;
 
@@ -217,6 +221,58 @@ fn one_shot_commands_plan_apply_show_and_tear_down() {
     for ran in [&applied, &shown, &down] {
         assert!(!format!("{ran:?}").contains("sentinel"));
     }
+}
+
+#[test]
+fn a_device_model_out_of_reach_after_a_restart_holds_removals_and_nothing_else() {
+    let (engine, server) = (TestEngine::swarm(), Server::start());
+    let mut ofop = Operator::new(&engine.host());
+    let settings = format!(
+        "OFOP_CA_FILE={}\nMTCONNECT_AGENT_IMAGE={IDLE}\nMTCONNECT_PRODUCER_IMAGE={IDLE}\n",
+        server.ca().display()
+    );
+    std::fs::write(ofop.folder().join(".ofaenv"), settings).unwrap();
+    server.answer(Answer::text("<MTConnectDevices/>"));
+    ofop.write(
+        "device.yml",
+        &format!(
+            "devices:\n  cnc:\n    uuid: CNC\n    connector:\n      type: mtconnect\n      agent:\n        port: 0\n        \
+             device_xml: {}\n        adapter: {{ip: 10.0.0.7, port: 7878}}\n        \
+             deploy: {{resources: {{reservations: {{cpus: 0.01}}}}}}\n",
+            server.url("/cnc.xml?token=sentinel")
+        ),
+    );
+    ofop.write("stays.yml", &manifest(&["stays"], IDLE));
+    ofop.write("goes.yml", &manifest(&["goes"], IDLE));
+    ofop.start();
+    for resource in ["device/CNC", "app/STAYS", "app/GOES"] {
+        ofop.settles(resource);
+    }
+    assert_eq!(ofop.signal("TERM"), Some(0));
+    let services = || ["cnc-agent", "cnc-producer", "goes"].map(|name| service(&engine, name)["Version"].clone());
+    let before = services();
+
+    // Its successor has never seen the model, and cannot get it.
+    server.away(true);
+    ofop.delete("goes.yml");
+    ofop.write("stays.yml", &manifest(&["stays"], IDLE_2));
+    ofop.start();
+    ofop.wait("others go on", || image(&engine, "stays") == IDLE_2);
+    ofop.settles("app/STAYS");
+    ofop.wait("removals are held", || ofop.metric("ofop_prune_blocked") == Some(2.0));
+    let device = ofop.resource("device/CNC");
+    assert_eq!(device["sync"], "Unknown", "{device}");
+    assert_eq!(device["conditions"][0]["reason"], "InvalidManifests", "{device}");
+    assert_eq!(services(), before);
+    let log = ofop.log();
+    assert!(log.contains("cannot be read: cannot be fetched") && !log.contains("sentinel"), "{log}");
+
+    // The server is back: what ran is what is wanted, and what may go goes.
+    server.away(false);
+    ofop.wait("nothing of the other is left", || service(&engine, "goes").is_null());
+    ofop.settles("device/CNC");
+    assert_eq!(services()[..2], before[..2]);
+    assert_eq!(ofop.signal("TERM"), Some(0));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::app::{Parts, ulimits, warn_docker};
 use super::file::Context;
 use super::{MAX_ENV_BYTES, device, environment, routing};
 use crate::desired::manifest::{Adapter, AdapterAt, Agent, Deploy, Device, Mtconnect, Place, PullPolicy};
+use crate::desired::remote::shown;
 use crate::model::record::{AssetRecord, Attribute, Scalar};
 use crate::model::service::{EnvVar, Port, Resources};
 use crate::model::{AssetUuid, InvalidName, PlatformKind, Record, ServiceName, ServiceSpec, Settings};
@@ -98,15 +99,16 @@ pub(super) fn compile(
 
 /// The text of the device XML, if it can travel in an environment variable.
 fn device_model(reference: &str, place: Place, field: String, context: &mut Context<'_>) -> Option<Arc<str>> {
+    let shown = shown(reference);
     let xml = match context.attachment(reference) {
         Ok(xml) if xml.contains('\0') => {
-            let message = format!("device XML `{reference}` holds a NUL character, which no XML may");
+            let message = format!("device XML `{shown}` holds a NUL character, which no XML may");
             context.error(place, field, message, "is this the right file? it looks like a binary one");
             return None;
         }
         Ok(xml) => xml,
         Err(reason) => {
-            let message = format!("device XML `{reference}` cannot be read: {reason}");
+            let message = format!("device XML `{shown}` cannot be read: {reason}");
             let hint = "a path is relative to this file; until it can be read the device stays as it is";
             context.error(place, field, message, hint);
             return None;
@@ -115,7 +117,7 @@ fn device_model(reference: &str, place: Place, field: String, context: &mut Cont
     let bytes = "XML_MODEL=".len() + xml.len() + 1;
     if bytes > MAX_ENV_BYTES {
         let message = format!(
-            "device XML `{reference}` is too large: it travels in the environment variable XML_MODEL, which would take {bytes} bytes; Linux hands at most {MAX_ENV_BYTES} to a program"
+            "device XML `{shown}` is too large: it travels in the environment variable XML_MODEL, which would take {bytes} bytes; Linux hands at most {MAX_ENV_BYTES} to a program"
         );
         let hint = "leave out comments and indentation, split the device, or run the agent elsewhere and give its `ip`";
         context.error(place, field, message, hint);

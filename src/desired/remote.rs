@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use self::fetch::Fetched;
 pub(crate) use self::fetch::{chain, client};
-pub(crate) use self::reference::Reference;
+pub(crate) use self::reference::{Reference, shown};
 
 /// How many files are fetched at a time: enough to hide their servers' latency, few enough to be polite.
 const FETCHES: usize = 8;
@@ -216,7 +216,7 @@ impl Shared {
         let client = self.client()?;
         let etag = known.and_then(|known| known.etag.as_deref());
         let request = fetch::request(&client, &self.options, reference, etag);
-        match tokio::time::timeout(self.options.timeout, fetch::fetch(request)).await {
+        match tokio::time::timeout(self.options.timeout, fetch::fetch(request, reference)).await {
             Ok(Ok(Fetched::Unchanged)) => Ok(None),
             Ok(Ok(Fetched::Text { text, etag })) => Ok(Some(Good { text, etag })),
             Ok(Err(reason)) => Err(reason),

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rustls::pki_types::pem::PemObject;
@@ -46,6 +47,7 @@ struct Shared {
     /// Folder whose bare repositories are served below `/git/`, and the `Authorization` that this takes.
     git: Mutex<Option<(PathBuf, Option<String>)>>,
     requests: Mutex<Vec<Request>>,
+    away: AtomicBool,
 }
 
 /// The server. It runs until the test's process ends.
@@ -71,10 +73,18 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let answer = Mutex::new(Answer::status(404));
-        let shared = Arc::new(Shared { answer, git: Mutex::default(), requests: Mutex::default() });
+        let shared = Arc::new(Shared {
+            answer,
+            git: Mutex::default(),
+            requests: Mutex::default(),
+            away: AtomicBool::new(false),
+        });
         let (config, serving) = (Arc::new(config), shared.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
+                if serving.away.load(Ordering::SeqCst) {
+                    continue;
+                }
                 let (config, shared) = (config.clone(), serving.clone());
                 // What a client breaks off is not the server's problem.
                 std::thread::spawn(move || drop(serve(stream, config, &shared)));
@@ -94,6 +104,11 @@ impl Server {
 
     pub(crate) fn answer(&self, answer: Answer) {
         *self.shared.answer.lock().unwrap() = answer;
+    }
+
+    /// Whether it breaks off every connection from now on.
+    pub(crate) fn away(&self, away: bool) {
+        self.shared.away.store(away, Ordering::SeqCst);
     }
 
     /// Serves the bare repositories of a folder below `/git/`, by git's own program for that.

@@ -94,12 +94,12 @@ pub(super) fn request(
 }
 
 /// Sends a request and reads the answer, as far as it may be long.
-pub(super) async fn fetch(request: RequestBuilder) -> Result<Fetched, String> {
+pub(super) async fn fetch(request: RequestBuilder, reference: &Reference) -> Result<Fetched, String> {
     let response = request.send().await.map_err(|error| format!("cannot be fetched: {}", chain(&error)))?;
     match response.status() {
         StatusCode::OK => {}
         StatusCode::NOT_MODIFIED => return Ok(Fetched::Unchanged),
-        StatusCode::NOT_FOUND => return Err("was not found (HTTP 404)".into()),
+        StatusCode::NOT_FOUND => return Err(reference.not_found()),
         status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
             return Err(format!("may not be read (HTTP {}); a token may be missing or refused", status.as_u16()));
         }

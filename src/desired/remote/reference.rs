@@ -29,13 +29,32 @@ impl Reference {
         let Some((scheme, rest)) = text.split_once("://") else { return Ok(None) };
         match scheme {
             "https" => match reqwest::Url::parse(text) {
-                Ok(url) if url.has_host() => Ok(Some(Reference::Https(text.to_owned()))),
+                Ok(url) if url.has_host() => match page(&url) {
+                    Some(file) => Err(format!("is a page about a file; the file itself is `{file}`")),
+                    None => Ok(Some(Reference::Https(text.to_owned()))),
+                },
                 Ok(_) => Err("is not a valid URL: it names no host".into()),
                 Err(error) => Err(format!("is not a valid URL: {error}")),
             },
             "http" => Err("would be fetched without encryption; use `https://`".into()),
             "github" => github(rest).map(Some),
             _ => Err(format!("begins with `{scheme}://`; a path, `https://` or `github://` is possible")),
+        }
+    }
+
+    /// What to say when its server does not know it.
+    pub(super) fn not_found(&self) -> String {
+        const SAID: &str = "was not found (HTTP 404)";
+        match self {
+            Reference::Https(_) => SAID.into(),
+            // Either order of the two looks right, and GitHub tells nobody what only others may see.
+            Reference::Github { owner, repository, revision, path } => {
+                let revision = if revision.is_empty() { "the default branch" } else { revision };
+                format!(
+                    "{SAID}: no `{path}` at {revision} of the repository `{repository}` of `{owner}`; the owner stands \
+                     before the colon, and a private repository needs a token (OFOP_GITHUB_TOKEN)"
+                )
+            }
         }
     }
 
@@ -71,6 +90,31 @@ fn github(text: &str) -> Result<Reference, String> {
         revision: revision.into(),
         path: path.into(),
     })
+}
+
+/// How the file is written that a page of GitHub's shows: what a browser's address bar has is no file.
+fn page(url: &reqwest::Url) -> Option<String> {
+    if !matches!(url.host_str(), Some("github.com" | "www.github.com")) {
+        return None;
+    }
+    let mut parts = url.path().trim_start_matches('/').splitn(5, '/');
+    let (owner, repository, kind) = (parts.next()?, parts.next()?, parts.next()?);
+    let (revision, path) = (parts.next()?, parts.next()?);
+    (kind == "blob").then(|| format!("github://{owner}:{repository}@{revision}/{path}"))
+}
+
+/// A reference as it may be shown: a URL without a password or a query, which may be one.
+pub(crate) fn shown(text: &str) -> String {
+    match Reference::parse(text) {
+        Ok(Some(reference)) => reference.to_string(),
+        Ok(None) => text.to_owned(),
+        Err(_) => {
+            let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+            let rest = rest.split(['?', '#']).next().unwrap_or_default();
+            let rest = if scheme == "github" { rest } else { rest.rsplit_once('@').map_or(rest, |(_, rest)| rest) };
+            format!("{scheme}://{rest}")
+        }
+    }
 }
 
 /// As it is written, without a password or a query, which may be one.
@@ -133,6 +177,7 @@ mod tests {
             ("github://owner:repository@/", "not of the form"),
             ("github://owner:../evil@/dev.xml", "not of the form"),
             ("github://owner:repository@/../dev.xml", "holds `..`"),
+            ("https://github.com/o/r/blob/main/xml/dev.xml", "`github://o:r@main/xml/dev.xml`"),
         ] {
             let error = Reference::parse(text).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");
@@ -143,5 +188,23 @@ mod tests {
     fn credentials_in_a_url_are_not_shown() {
         let reference = Reference::parse("https://me:secret@host:8443/dev.xml?token=secret").unwrap().unwrap();
         assert_eq!(reference.to_string(), "https://host:8443/dev.xml");
+        for (text, safe) in [
+            ("https://me:secret@host/dev.xml?token=secret", "https://host/dev.xml"),
+            ("https://me:secret@host:x/dev.xml?token=secret", "https://host:x/dev.xml"),
+            ("ftp://me:secret@host/dev.xml", "ftp://host/dev.xml"),
+            ("github://o:r@/a.xml", "github://o:r@/a.xml"),
+            ("github://o:r@main", "github://o:r@main"),
+            ("xml/dev.xml", "xml/dev.xml"),
+        ] {
+            assert_eq!(shown(text), safe);
+        }
+    }
+
+    #[test]
+    fn a_file_that_github_does_not_know_may_be_written_in_the_wrong_order() {
+        let swapped = Reference::parse("github://repository:owner@v1/a.xml").unwrap().unwrap();
+        let said = swapped.not_found();
+        assert!(said.contains("repository `owner` of `repository`; the owner stands before the colon"), "{said}");
+        assert!(said.contains("no `a.xml` at v1"), "{said}");
     }
 }
