@@ -36,6 +36,7 @@ pub mod namespace;
 mod opcua;
 pub mod parse;
 mod problems;
+mod python;
 pub mod remote;
 pub mod schema;
 mod settle;

@@ -15,7 +15,7 @@ fn json_of(node: &Node) -> Value {
         Data::Null => Value::Null,
         Data::Bool(value) => json!(value),
         Data::Int(number) => json!(number),
-        Data::BigInt => json!(u64::MAX),
+        Data::BigInt(_) => json!(u64::MAX),
         Data::Float(number) => json!(number),
         Data::Text(text) | Data::Timestamp(text) => json!(text),
         Data::List(items) => items.iter().map(json_of).collect(),

@@ -26,7 +26,7 @@ fn show(node: &Node) -> String {
         Data::Null => "None".into(),
         Data::Bool(value) => value.to_string(),
         Data::Int(number) => number.to_string(),
-        Data::BigInt => "big".into(),
+        Data::BigInt(_) => "big".into(),
         Data::Float(number) => format!("{number:?}"),
         Data::Text(text) => format!("{text:?}"),
         Data::Timestamp(text) => format!("time({text})"),
@@ -59,11 +59,12 @@ fn whole_numbers_are_those_of_yaml_1_1() {
         ("190:20:30", 685_230),
         ("!!int '5'", 5),
         ("!!int 0x1f", 31),
+        ("!!int ' 5 '", 5),
         ("-9223372036854775808", i64::MIN),
     ] {
         assert_eq!(value(text), Ok(Data::Int(number)), "{text}");
     }
-    assert_eq!(value("9223372036854775808"), Ok(Data::BigInt));
+    assert_eq!(value("9223372036854775808"), Ok(Data::BigInt(9_223_372_036_854_775_808.0)));
 }
 
 #[test]
@@ -205,6 +206,53 @@ fn merge_keys_bring_in_what_is_not_given() {
     }
 }
 
+#[test]
+fn what_pyyaml_takes_although_it_is_no_yaml_is_refused() {
+    for text in [
+        r#"k: "\ud83c\udfed""#,
+        "j:\n  k: 'a\n  b'\n",
+        "j:\n  k: [a,\n b]\n",
+        "{k:[1]}",
+        "k: [1]#\n",
+        "k: 1\nj: \u{feff}x\n",
+    ] {
+        assert!(read(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn what_is_yaml_is_read_although_pyyaml_cannot() {
+    for (text, tree) in [
+        ("a: &x 1\nb: &x 2\nc: *x\n", r#"{"a": 1, "b": 2, "c": 2}"#),
+        ("...\nk: 1\n", r#"{"k": 1}"#),
+        ("{k\n: 1}\n", r#"{"k": 1}"#),
+    ] {
+        assert_eq!(show(&read(text).unwrap()), tree, "{text}");
+    }
+}
+
+#[test]
+fn a_key_may_be_written_as_null_but_not_be_missing() {
+    assert_eq!(show(&read("{null: 1, a: 2}").unwrap()), r#"{None: 1, "a": 2}"#);
+    assert!(read("{null: 1, ~: 2}").is_err(), "both are the same key");
+    for text in [": 1\n", "{: 1}\n", "a: 1\n? \n: 2\n"] {
+        assert!(read(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn numbers_that_do_not_fit_come_as_near_as_a_float_does() {
+    for (text, near) in [
+        ("9223372036854775808", 9_223_372_036_854_775_808.0),
+        ("-99999999999999999999", -1e20),
+        ("0x10000000000000000", 18_446_744_073_709_551_616.0),
+        ("02000000000000000000000", 18_446_744_073_709_551_616.0),
+        ("999999999999999999:0", 999_999_999_999_999_999.0 * 60.0),
+    ] {
+        assert_eq!(value(text), Ok(Data::BigInt(near)), "{text}");
+    }
+}
+
 fn filled(text: &str, value: &str) -> Result<Reading, Vec<YamlError>> {
     expand::read(text, &BTreeMap::from([("V".to_owned(), value.to_owned())]))
 }
@@ -225,6 +273,11 @@ fn a_variable_is_what_its_value_is_in_that_place() {
         ("k: [a, A=${V}, {b: ${V}}]", "v", r#"{"k": ["a", "A=v", {"b": "v"}]}"#),
         ("${V}: x", "v", r#"{"v": "x"}"#),
         ("k: ${V}", "[a, b]", r#"{"k": ["a", "b"]}"#),
+        ("k: [${V}]", "", r#"{"k": []}"#),
+        ("k: [${V}]", "a, b", r#"{"k": ["a", "b"]}"#),
+        ("k: [x, ${V}, {y: 1}]", "a, b", r#"{"k": ["x", "a", "b", {"y": 1}]}"#),
+        ("k: [1, ${V}]", "", r#"{"k": [1]}"#),
+        ("k: [${V}, -${V}]", "a, b", r#"{"k": ["a", "b", "-a", "b"]}"#),
         ("k: ${V}", "'q'", r#"{"k": "q"}"#),
         ("k: ${V}", "a #b", r#"{"k": "a"}"#),
         ("k: \"${V}\"", "a\\tb", r#"{"k": "a\tb"}"#),
@@ -247,6 +300,8 @@ fn a_value_that_is_not_taken_literally_is_warned_of() {
         ("k: ${V}", "'q'", true),
         ("k: \"${V}\"", "a\\tb", true),
         ("k: ${V}", "[a]", true),
+        ("k: [${V}]", "a, b", true),
+        ("k: [a, ${V}]", "", false),
     ] {
         let reading = filled(text, value).unwrap();
         assert_eq!(!reading.warnings.is_empty(), warned, "{text} with {value:?}");
@@ -257,7 +312,9 @@ fn a_value_that_is_not_taken_literally_is_warned_of() {
 fn a_value_that_changes_the_file_around_it_is_refused_where_it_stands() {
     for (text, value) in [
         ("a: 1\nk: ${V}\nj: 2", "x\nz: 1"),
-        ("a: 1\nk: [a, ${V}]", "b, c"),
+        ("a: 1\nk: [a, ${V}]", "b], j: [c"),
+        ("a: 1\nk: [${V}, b, c]", "b, x"),
+        ("a: 1\nk: [{b: ${V}}, c]", "1}, {d: 2"),
         ("a: 1\nk: {a: ${V}}", "1, b: 2"),
         ("a: 1\nk: ${V}", "b: c"),
         ("a: 1\nk: \"${V}\"", "x\" y"),

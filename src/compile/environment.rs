@@ -48,7 +48,9 @@ pub(super) fn app(
     if !app.storage.is_empty() {
         env.push(EnvVar::new("STORAGE", storage(&app.storage)));
     }
-    env.extend(app.environment.iter().cloned());
+    // Taking it out of the list takes out one that the user gave, too.
+    let taken = |variable: &&EnvVar| position == UuidPosition::First || variable.name != "APP_UUID";
+    env.extend(app.environment.iter().filter(taken).cloned());
     if !app.environment.iter().any(|variable| variable.name == "KSQLDB_LOG_LEVEL") {
         env.push(EnvVar::new("KSQLDB_LOG_LEVEL", &settings.ksqldb_log_level));
     }

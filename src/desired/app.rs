@@ -6,6 +6,7 @@ use super::manifest::{App, Metrics, Place, PullPolicy, Routing};
 use super::namespace::{Given, Namespace};
 use super::parse::{Names, ParseContext};
 use super::problems::Problems;
+use super::python::strip;
 use super::storage;
 use super::yaml::{Entry, Span, push_index};
 use crate::model::names::normal_name;
@@ -150,7 +151,7 @@ pub(super) fn environment(object: &Object, path: &str, problems: &mut Problems<'
         let Typed::Text(text) = &item.typed else { continue };
         let mut path = format!("{path}.environment");
         push_index(&mut path, index);
-        let Some((name, value)) = text.split_once('=').map(|(name, value)| (name.trim(), value.trim())) else {
+        let Some((name, value)) = text.split_once('=').map(|(name, value)| (strip(name), strip(value))) else {
             problems.error_hint(item.at, &path, "has no `=`", "write `NAME=value`, or `NAME=` for an empty value");
             continue;
         };
@@ -194,6 +195,12 @@ fn routing(object: &Object, path: &str, environment: &[EnvVar], problems: &mut P
             "remove `PORT` from `environment`",
         );
     }
+    for field in ["canonical_hostname", "alias_hostname"] {
+        if routing.text(field).is_some() {
+            let hint = "both are worked out; `hostname` is yours to choose";
+            problems.warn(routing.at(field), &format!("{path}.{field}"), "has no effect", Some(hint.to_owned()));
+        }
+    }
     let hostname = routing.text("hostname").filter(|name| !name.is_empty());
     if expose && let Some(hostname) = hostname {
         let normal = normal_name(hostname);
@@ -226,7 +233,7 @@ fn networks(object: &Object, path: &str, problems: &mut Problems<'_>) -> Vec<Str
         let Typed::Text(name) = &item.typed else { continue };
         let mut path = format!("{path}.networks");
         push_index(&mut path, index);
-        if name.trim().is_empty() {
+        if strip(name).is_empty() {
             problems.error(item.at, &path, "the name of a network is empty");
         } else if all.contains(name) {
             problems.warn(item.at, &path, "the network is named twice", None);

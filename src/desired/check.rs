@@ -191,8 +191,7 @@ impl<'p, 't> Checker<'p, 't> {
         let hidden = node.expanded || self.hide;
         let typed = match kind {
             Kind::Text(strip) => match node.data {
-                Data::Text(text) if strip == Strip::Both => Typed::Text(text.trim().to_owned()),
-                Data::Text(text) => Typed::Text(text),
+                Data::Text(text) => Typed::Text(strip.of(&text).to_owned()),
                 other => self.wrong_text(at, &other, hidden),
             },
             Kind::FieldPath => match node.data {
@@ -407,7 +406,7 @@ impl<'p, 't> Checker<'p, 't> {
             Data::Bool(value) => Ok(i64::from(*value)),
             Data::Float(number) => coerce::int_of_float(*number),
             Data::Text(text) => coerce::int_of_text(text),
-            Data::BigInt => Err(NotInt::Small),
+            Data::BigInt(_) => Err(NotInt::Small),
             Data::Null | Data::Timestamp(_) | Data::List(_) | Data::Map(_) => Err(NotInt::Number),
         };
         match number {
@@ -453,8 +452,9 @@ impl<'p, 't> Checker<'p, 't> {
                 });
                 continue;
             };
-            if !text.trim().is_empty() {
-                let typed = Typed::Text(text.trim().to_owned());
+            let text = Strip::Python.of(&text);
+            if !text.is_empty() {
+                let typed = Typed::Text(text.to_owned());
                 options.push(Value { at: item.at, hidden: item.expanded, typed });
             }
         }
@@ -463,7 +463,7 @@ impl<'p, 't> Checker<'p, 't> {
 
     fn wrong_text(&mut self, at: Span, data: &Data, hidden: bool) -> Typed {
         let hint = match data {
-            Data::Bool(_) | Data::Int(_) | Data::BigInt | Data::Float(_) | Data::Timestamp(_) => {
+            Data::Bool(_) | Data::Int(_) | Data::BigInt(_) | Data::Float(_) | Data::Timestamp(_) => {
                 Some("put it in quotes")
             }
             Data::Null => Some("give it a value, or put `\"\"` for an empty text"),
@@ -518,7 +518,7 @@ fn bool_of(data: &Data) -> Option<bool> {
         Data::Int(_)
         | Data::Float(_)
         | Data::Null
-        | Data::BigInt
+        | Data::BigInt(_)
         | Data::Timestamp(_)
         | Data::List(_)
         | Data::Map(_) => None,
@@ -528,11 +528,13 @@ fn bool_of(data: &Data) -> Option<bool> {
 fn float_of(data: &Data) -> Option<f64> {
     match data {
         Data::Float(number) => Some(*number),
+        // Python has no float for what is infinite in one.
+        Data::BigInt(number) => Some(*number).filter(|number| number.is_finite()),
         #[expect(clippy::cast_precision_loss, reason = "as Python's float() of an int")]
         Data::Int(number) => Some(*number as f64),
         Data::Bool(value) => Some(f64::from(u8::from(*value))),
         Data::Text(text) => coerce::float_of_text(text),
-        Data::Null | Data::BigInt | Data::Timestamp(_) | Data::List(_) | Data::Map(_) => None,
+        Data::Null | Data::Timestamp(_) | Data::List(_) | Data::Map(_) => None,
     }
 }
 
@@ -545,7 +547,7 @@ pub(super) fn shown(key: &Node) -> String {
 fn describe(data: &Data, hidden: bool) -> String {
     let kind = match data {
         Data::Bool(_) => "a boolean",
-        Data::Int(_) | Data::BigInt | Data::Float(_) => "a number",
+        Data::Int(_) | Data::BigInt(_) | Data::Float(_) => "a number",
         Data::Timestamp(_) => "a date or a time",
         Data::Null | Data::Text(_) | Data::List(_) | Data::Map(_) => return data.describe(),
     };

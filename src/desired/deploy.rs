@@ -3,6 +3,7 @@
 use super::check::Object;
 use super::manifest::Deploy;
 use super::problems::Problems;
+use super::python;
 use super::yaml::{Span, push_index};
 use crate::model::service::Resources;
 
@@ -48,7 +49,13 @@ pub(super) fn deploy(object: &Object, path: &str, replicas: Replicas, problems: 
             }
         }
         if let Some(reservations) = all.object("reservations") {
-            deploy.reservations = resources(reservations, &format!("{path}.resources.reservations"), problems);
+            let path = format!("{path}.resources.reservations");
+            deploy.reservations = resources(reservations, &path, problems);
+            if reservations.int("open_files").is_some() {
+                let at = reservations.at("open_files");
+                let hint = "it is a limit: put it below `limits`".to_owned();
+                problems.warn(at, &format!("{path}.open_files"), "has no effect", Some(hint));
+            }
         }
     }
     if let Some(placement) = object.object("placement") {
@@ -106,23 +113,34 @@ fn nano_cpus(cpus: f64) -> Option<i64> {
     (0.0..=MAX_CPUS).contains(&cpus).then_some((cpus * 1e9) as i64)
 }
 
-/// Bytes out of `512Mi`, `0.5 GB`, `1048576`. All units are powers of 1024, as OpenFactory takes them.
+/// Bytes out of `512Mi`, `0.5 GB`, `1048576`. All units are powers of 1024, as OpenFactory takes them; without a
+/// unit there is no fraction.
 #[expect(clippy::cast_possible_truncation, reason = "the range is checked first")]
 fn memory(text: &str) -> Option<i64> {
-    /// 2^62: above any memory, and exact as a float.
-    const MAX_BYTES: f64 = 4_611_686_018_427_387_904.0;
-    let text = text.trim().to_ascii_lowercase();
-    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let factor: f64 = match unit.trim_start() {
-        "" | "b" => 1.0,
-        "k" | "kb" => 1024.0,
-        "m" | "mb" | "mi" => 1_048_576.0,
-        "g" | "gb" | "gi" => 1_073_741_824.0,
-        _ => return None,
-    };
-    let bytes = number.parse::<f64>().ok()? * factor;
-    (bytes <= MAX_BYTES).then_some(bytes as i64)
+    /// Longer ones first: `kb` ends in `b` too.
+    const UNITS: [(&str, f64); 9] = [
+        ("kb", 1024.0),
+        ("mb", 1_048_576.0),
+        ("mi", 1_048_576.0),
+        ("gb", 1_073_741_824.0),
+        ("gi", 1_073_741_824.0),
+        ("b", 1.0),
+        ("k", 1024.0),
+        ("m", 1_048_576.0),
+        ("g", 1_073_741_824.0),
+    ];
+    const MAX_BYTES: i64 = 1 << 62;
+    /// 2^62, exact as a float.
+    const MAX: f64 = 4_611_686_018_427_387_904.0;
+    let text = python::strip(text).to_lowercase();
+    let parts = UNITS.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)));
+    match parts {
+        Some((number, factor)) => {
+            let bytes = python::float(number)? * factor;
+            (0.0..=MAX).contains(&bytes).then_some(bytes as i64)
+        }
+        None => python::int(&text).filter(|bytes| (0..=MAX_BYTES).contains(bytes)),
+    }
 }
 
 /// A constraint in normal form: `key == value` or `key != value`.
@@ -130,7 +148,7 @@ fn constraint(text: &str, at: Span, path: &str, problems: &mut Problems<'_>) -> 
     let parts = text.split_once("!=").map(|(key, value)| (key, "!=", value));
     let parts = parts.or_else(|| text.split_once("==").map(|(key, value)| (key, "==", value)));
     let parts = parts.or_else(|| text.split_once('=').map(|(key, value)| (key, "==", value)));
-    match parts.map(|(key, operator, value)| (key.trim(), operator, value.trim())) {
+    match parts.map(|(key, operator, value)| (python::strip(key), operator, python::strip(value))) {
         Some((key, operator, value))
             if !key.is_empty() && !value.is_empty() && !key.contains('=') && !value.contains('=') =>
         {
@@ -165,10 +183,32 @@ mod tests {
             ("1GB", 1_073_741_824),
             (" 512 MI ", 536_870_912),
             (".5k", 512),
+            ("1e3K", 1_024_000),
+            ("1_000", 1000),
+            ("+5M", 5_242_880),
+            ("9007199254740993", 9_007_199_254_740_993),
+            ("٣m", 3_145_728),
         ] {
             assert_eq!(memory(text), Some(bytes), "{text}");
         }
-        for text in ["infG", "-1M", "1T", "M", "1.2.3M", "1e3", "nan", "1 2M", "99999999999999999999G"] {
+        for text in [
+            "infG",
+            "-1M",
+            "1T",
+            "M",
+            "1.2.3M",
+            "1e3",
+            "0.5",
+            "1.5",
+            "-1",
+            "nan",
+            "nanM",
+            "1 2M",
+            "1KiB",
+            "",
+            "99999999999999999999G",
+            "99999999999999999999",
+        ] {
             assert_eq!(memory(text), None, "{text}");
         }
     }

@@ -203,6 +203,6 @@ pub(super) fn scalar(data: &Data) -> Option<Scalar> {
         Data::Int(number) => Some(Scalar::Int(*number)),
         Data::Float(number) if number.is_finite() => Some(Scalar::Float(*number)),
         Data::Text(text) => Some(Scalar::Text(text.clone())),
-        Data::Float(_) | Data::BigInt | Data::Timestamp(_) | Data::List(_) | Data::Map(_) => None,
+        Data::Float(_) | Data::BigInt(_) | Data::Timestamp(_) | Data::List(_) | Data::Map(_) => None,
     }
 }

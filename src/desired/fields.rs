@@ -4,6 +4,8 @@
 //! mistyped names, what OpenFactory's model would dump, and the JSON Schema for editors ([`super::schema`]).
 //! So these cannot drift apart.
 
+use super::python;
+
 /// The fields of an entry.
 #[derive(Debug)]
 pub(super) struct Shape {
@@ -83,7 +85,21 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Strip {
     Keep,
+    /// What pydantic strips.
     Both,
+    /// What Python's `strip()` takes: a little more.
+    Python,
+}
+
+impl Strip {
+    /// The text without what goes.
+    pub(super) fn of(self, text: &str) -> &str {
+        match self {
+            Strip::Keep => text,
+            Strip::Both => text.trim(),
+            Strip::Python => python::strip(text),
+        }
+    }
 }
 
 /// A text as it is.

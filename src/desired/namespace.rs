@@ -85,6 +85,10 @@ impl Schema {
         let before = problems.errors();
         let mut levels: Vec<(String, Scalar)> = Vec::new();
         for level in &self.template {
+            // A template may name a level twice: it is one level, twice in the name.
+            if levels.iter().any(|(name, _)| name == level) {
+                continue;
+            }
             let entry = given.entries.iter().find(|entry| matches!(&entry.key.data, Data::Text(text) if text == level));
             match (self.constraint(level), entry) {
                 (Some(Constraint::Constant(constant)), entry) => {
@@ -118,11 +122,10 @@ impl Schema {
         }
         self.check_order(&levels, given, problems);
         self.check_values(&levels, given, problems);
-        let parts: Vec<String> = levels
-            .iter()
-            .filter(|(level, _)| self.template.contains(level))
-            .map(|(_, value)| value.python_str())
-            .collect();
+        // In the template's order: an `asset` that was filled in stands last among the levels, wherever it
+        // belongs in the name.
+        let value = |level: &String| levels.iter().find(|(name, _)| name == level).map(|(_, value)| value);
+        let parts: Vec<String> = self.template.iter().filter_map(value).map(Scalar::python_str).collect();
         (problems.errors() == before).then(|| Uns { levels, uns_id: parts.join(&self.separator.to_string()) })
     }
 

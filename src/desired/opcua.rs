@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::check::{self, Name, Object, Typed, Value};
 use super::problems::Problems;
+use super::python::{is_decimal, is_digit, strip};
 use super::shapes;
 use super::yaml::{Span, push_key};
 
@@ -80,14 +81,10 @@ fn is_node_id(text: &str) -> bool {
         return false;
     };
     let identifier = identifier.strip_prefix("i=").or_else(|| identifier.strip_prefix("s="));
-    !namespace.is_empty()
-        && namespace.chars().all(is_digit)
+    // Python reads no number of more digits.
+    (1..=4300).contains(&namespace.chars().count())
+        && namespace.chars().all(is_decimal)
         && identifier.is_some_and(|rest| !rest.is_empty() && !rest.contains(['\n', ';']))
-}
-
-/// A decimal digit of any script, as in Python's regular expressions.
-fn is_digit(c: char) -> bool {
-    c.is_ascii_digit() || (!c.is_ascii() && c.is_numeric())
 }
 
 fn browse_path_problem(path: &str) -> Option<&'static str> {
@@ -98,7 +95,7 @@ fn browse_path_problem(path: &str) -> Option<&'static str> {
         let Some((namespace, name)) = segment.split_once(':') else {
             return Some("every step must be written as `number:name`");
         };
-        if namespace.trim() != namespace || name.trim() != name {
+        if strip(namespace) != namespace || strip(name) != name {
             return Some("must not have spaces around a step or its `:`");
         }
         if namespace.is_empty() || !namespace.chars().all(is_digit) {
@@ -141,19 +138,40 @@ mod tests {
         for good in ["ns=2;i=1001", "ns=0;s=Set.Point", "ns=٣;i=5", "ns=1;i=abc", "ns=2;s=a=b"] {
             assert!(is_node_id(good), "{good}");
         }
-        for bad in ["", "word", "NS=2;i=5", "ns=;i=1", "ns=1;g=x", "ns=1;i=", "ns=1;s=a\n", "ns=1;s=a;b", "ns=1"] {
+        for bad in [
+            "",
+            "word",
+            "NS=2;i=5",
+            "ns=;i=1",
+            "ns=1;g=x",
+            "ns=1;i=",
+            "ns=1;s=a\n",
+            "ns=1;s=a;b",
+            "ns=1",
+            "ns=²;i=1",
+            "ns=½;i=1",
+        ] {
             assert!(!is_node_id(bad), "{bad}");
         }
     }
 
     #[test]
     fn browse_paths_begin_at_the_root_and_number_every_step() {
-        for good in ["0:Root", "0:Root/0:Objects/2:X", "0:Root/1:a:b", "0:Root/1:a b"] {
+        for good in ["0:Root", "0:Root/0:Objects/2:X", "0:Root/1:a:b", "0:Root/1:a b", "0:Root/²:x"] {
             assert_eq!(browse_path_problem(good), None, "{good}");
         }
-        for bad in
-            ["1:Root", "0:Root/", "0:Root/x", "0:Root/1:", "0:Root/ 1:a", "0:Root/1 :a", "0:Root/a:b", "0:Root\n"]
-        {
+        for bad in [
+            "1:Root",
+            "0:Root/",
+            "0:Root/x",
+            "0:Root/1:",
+            "0:Root/ 1:a",
+            "0:Root/1 :a",
+            "0:Root/a:b",
+            "0:Root\n",
+            "0:Root/½:x",
+            "0:Root/1:x\u{1f}",
+        ] {
             assert!(browse_path_problem(bad).is_some(), "{bad}");
         }
     }

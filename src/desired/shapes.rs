@@ -9,6 +9,7 @@ const fn field(name: &'static str, kind: Kind, presence: Presence, doc: &'static
 }
 
 const STRIPPED: Kind = Kind::Text(Strip::Both);
+const PLACE: Kind = Kind::Text(Strip::Python);
 const TEXTS: Kind = Kind::List(&TEXT);
 
 /// An entry below `apps:`.
@@ -45,6 +46,8 @@ static ROUTING: Shape = Shape {
         field("expose", Kind::Bool, Default(Literal::Bool(false)), "Whether the router forwards requests to the app."),
         field("port", PORT, Optional, "Port in the container; needed when exposed."),
         field("hostname", TEXT, Optional, "A further host name below the base domain."),
+        field("canonical_hostname", TEXT, Optional, "Has no effect: it is made of the uuid."),
+        field("alias_hostname", TEXT, Optional, "Has no effect: it is made of `hostname`."),
     ],
 };
 
@@ -87,6 +90,7 @@ static RESERVATIONS: Shape = Shape {
     fields: &[
         field("cpus", Kind::Float, Optional, "Number of CPUs, such as 0.5."),
         field("memory", TEXT, Optional, "Memory, such as `512Mi` or `1Gi`; without a unit bytes."),
+        field("open_files", INT, Optional, "Has no effect here: it is a limit."),
     ],
 };
 
@@ -117,8 +121,8 @@ static NFS: Shape = Shape {
     fields: &[
         field("type", Kind::Choice(&["nfs"]), Required, "Kind of storage."),
         field("description", STRIPPED, Optional, "For people."),
-        field("server", STRIPPED, Required, "Host name, IPv4 address or IPv6 address in brackets."),
-        field("remote_path", STRIPPED, Required, "Absolute path on the server."),
+        field("server", PLACE, Required, "Host name, IPv4 address or IPv6 address in brackets."),
+        field("remote_path", PLACE, Required, "Absolute path on the server."),
         field("mount_point", STRIPPED, Required, "Absolute path in the container."),
         field("mount_options", Kind::MountOptions, Optional, "NFS mount options, such as `ro`."),
     ],
@@ -131,7 +135,7 @@ static LOCAL: Shape = Shape {
     fields: &[
         field("type", Kind::Choice(&["local"]), Required, "Kind of storage."),
         field("description", STRIPPED, Optional, "For people."),
-        field("local_path", STRIPPED, Required, "Absolute path of an existing directory on the host."),
+        field("local_path", PLACE, Required, "Absolute path of an existing directory on the host."),
         field("mount_point", TEXT, Required, "Absolute path in the container."),
     ],
 };

@@ -6,7 +6,7 @@
 //!
 //! # Invariants
 //!
-//! - Stricter than PyYAML, never different: duplicate keys, several documents, recursive aliases, and tags
+//! - Stricter than PyYAML, never different where that can read a text at all: duplicate keys, several documents, recursive aliases, and tags
 //!   other than those of the YAML 1.1 core are refused.
 //! - Work and memory are bounded by [`MAX_BYTES`], [`MAX_DEPTH`] and [`MAX_NODES`], whatever the text.
 //! - No error quotes a value that came out of a variable.
@@ -60,8 +60,8 @@ pub enum Data {
     Bool(bool),
     /// A whole number.
     Int(i64),
-    /// A whole number that does not fit.
-    BigInt,
+    /// A whole number that does not fit, as near as a float comes to it.
+    BigInt(f64),
     /// A floating-point number.
     Float(f64),
     /// A text.
@@ -90,7 +90,7 @@ impl Data {
             Data::Null => "nothing".into(),
             Data::Bool(value) => format!("the boolean `{value}`"),
             Data::Int(value) => format!("the number {value}"),
-            Data::BigInt => "a very large number".into(),
+            Data::BigInt(_) => "a very large number".into(),
             Data::Float(value) => format!("the number {value:?}"),
             Data::Text(_) => "a text".into(),
             Data::Timestamp(text) => format!("the date or time `{text}`"),
@@ -351,18 +351,24 @@ impl Builder<'_> {
             return Ok(Node { at: span_of(span), data: Data::Text("=".into()), expanded: false });
         }
         let scalar = matches!(event, Event::Scalar(..));
+        // `null: x` has a key, `: x` has none.
+        let missing = matches!(&event, Event::Scalar(text, ..) if text.is_empty());
         let key = self.node(event, span, depth + 1)?;
         if scalar && span.end.line() > span.start.line() {
             return Err(self.error(key.at, "a key must stand on one line"));
         }
         match key.data {
-            Data::Null => Err(self.error(key.at, "a key is missing before this `:`")),
+            Data::Null if missing => Err(self.error(key.at, "a key is missing before this `:`")),
             Data::List(_) | Data::Map(_) => Err(self
                 .error(key.at, "a list or a map cannot be a key")
                 .hint("if this is a value such as `{{ x }}` or `[x]`, put it in quotes")),
-            Data::Bool(_) | Data::Int(_) | Data::BigInt | Data::Float(_) | Data::Text(_) | Data::Timestamp(_) => {
-                Ok(key)
-            }
+            Data::Null
+            | Data::Bool(_)
+            | Data::Int(_)
+            | Data::BigInt(_)
+            | Data::Float(_)
+            | Data::Text(_)
+            | Data::Timestamp(_) => Ok(key),
         }
     }
 
@@ -382,7 +388,7 @@ impl Builder<'_> {
             Data::Null
             | Data::Bool(_)
             | Data::Int(_)
-            | Data::BigInt
+            | Data::BigInt(_)
             | Data::Float(_)
             | Data::Text(_)
             | Data::Timestamp(_) => Err(self.error(value.at, MESSAGE)),
@@ -461,7 +467,7 @@ pub(super) fn key_text(key: &Data) -> String {
         Data::Null => "null".into(),
         Data::Bool(value) => value.to_string(),
         Data::Int(value) => value.to_string(),
-        Data::BigInt => "(a very large number)".into(),
+        Data::BigInt(_) => "(a very large number)".into(),
         Data::Float(value) => format!("{value:?}"),
         Data::Text(text) | Data::Timestamp(text) => text.clone(),
         Data::List(_) => "[…]".into(),
@@ -477,7 +483,7 @@ fn key_identity(key: &Data) -> String {
         Data::Int(value) => format!("number {:?}", *value as f64),
         Data::Float(value) => format!("number {value:?}"),
         Data::Text(text) => format!("text {text}"),
-        Data::Null | Data::BigInt | Data::Timestamp(_) | Data::List(_) | Data::Map(_) => {
+        Data::Null | Data::BigInt(_) | Data::Timestamp(_) | Data::List(_) | Data::Map(_) => {
             format!("other {}", key_text(key))
         }
     }

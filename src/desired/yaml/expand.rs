@@ -4,7 +4,7 @@
 //! a number, end at ` #`, be unquoted, even be a list. To mean the same without letting a value rewrite the
 //! file around it, the text is read twice: with every variable masked by a character that is never special,
 //! and with the values put in. Where a variable stands in a scalar, the second reading says what that scalar
-//! is; everywhere else both must be equal, or the file is refused.
+//! is, and as an item of a list, how many items it is; everywhere else both must be equal, or the file is refused.
 
 use std::collections::BTreeMap;
 
@@ -177,7 +177,7 @@ impl Masks {
 
     /// Writes variables instead of their masks.
     fn unmask(&self, text: &mut String) {
-        if text.chars().any(|c| mask_index(c).is_some()) {
+        if is_variable(text) {
             *text =
                 text.chars().map(|c| self.get(c).map_or(c.to_string(), |mask| format!("${{{}}}", mask.name))).collect();
         }
@@ -213,7 +213,7 @@ impl Joining<'_> {
     fn join(&mut self, masked: Node, filled: Node) -> Result<Node, YamlError> {
         let at = self.masks.original(masked.at);
         let data = match (masked.data, filled.data) {
-            (Data::Text(text), filled) if text.chars().any(|c| mask_index(c).is_some()) => {
+            (Data::Text(text), filled) if is_variable(&text) => {
                 self.warn_if_read_differently(at, &text, &filled);
                 let mut node = Node { at, data: filled, expanded: true };
                 mark(&mut node, at);
@@ -223,6 +223,7 @@ impl Joining<'_> {
                 let items = masked.into_iter().zip(filled).map(|(masked, filled)| self.join(masked, filled));
                 Data::List(items.collect::<Result<_, _>>()?)
             }
+            (Data::List(masked), Data::List(filled)) => Data::List(self.join_items(at, masked, filled)?),
             (Data::Map(masked), Data::Map(filled)) if masked.len() == filled.len() => {
                 let mut entries = Vec::with_capacity(masked.len());
                 for (masked, filled) in masked.into_iter().zip(filled) {
@@ -236,6 +237,45 @@ impl Joining<'_> {
             _ => return Err(self.changed(masked.at)),
         };
         Ok(Node { at, data, expanded: false })
+    }
+
+    /// The items of a list that the values made longer or shorter: `[a, ${VAR}]` with `b, c` or with nothing.
+    /// What stands there without a variable must still stand there, in the same order.
+    fn join_items(&mut self, at: Span, masked: Vec<Node>, filled: Vec<Node>) -> Result<Vec<Node>, YamlError> {
+        if filled.len() > masked.len() {
+            let message = "a value that was put in makes several items of this list";
+            self.warnings.push(
+                YamlError::new(at, message)
+                    .hint("that is how OpenFactory reads it too; put quotes around the variable to keep it one"),
+            );
+        }
+        let mut items = Vec::with_capacity(filled.len());
+        let mut filled = filled.into_iter();
+        // Where the variable stands that the next items may come from.
+        let mut variable = None;
+        for masked in masked {
+            if matches!(&masked.data, Data::Text(text) if is_variable(text)) {
+                variable = Some(self.masks.original(masked.at));
+                continue;
+            }
+            loop {
+                let Some(mut next) = filled.next() else { return Err(self.changed(masked.at)) };
+                if alike(&masked.data, &next.data) {
+                    items.push(self.join(masked, next)?);
+                    break;
+                }
+                let Some(at) = variable else { return Err(self.changed(masked.at)) };
+                mark(&mut next, at);
+                items.push(next);
+            }
+            variable = None;
+        }
+        for mut next in filled {
+            let Some(at) = variable else { return Err(self.changed(at)) };
+            mark(&mut next, at);
+            items.push(next);
+        }
+        Ok(items)
     }
 
     fn changed(&self, at: Span) -> YamlError {
@@ -263,7 +303,7 @@ impl Joining<'_> {
             Data::Text(read) => read.trim() != written.trim(),
             Data::Null => written.trim().starts_with('#'),
             Data::List(_) | Data::Map(_) => true,
-            Data::Bool(_) | Data::Int(_) | Data::BigInt | Data::Float(_) | Data::Timestamp(_) => false,
+            Data::Bool(_) | Data::Int(_) | Data::BigInt(_) | Data::Float(_) | Data::Timestamp(_) => false,
         };
         if different {
             self.warnings.push(
@@ -276,6 +316,18 @@ impl Joining<'_> {
                 .hint("that is how OpenFactory reads it too; use other quotes around the variable, or another value"),
             );
         }
+    }
+}
+
+fn is_variable(text: &str) -> bool {
+    text.chars().any(|c| mask_index(c).is_some())
+}
+
+/// Whether two nodes may be the same one; of lists and maps this shows when they are joined.
+fn alike(masked: &Data, filled: &Data) -> bool {
+    match (masked, filled) {
+        (Data::List(_), Data::List(_)) | (Data::Map(_), Data::Map(_)) => true,
+        (masked, filled) => masked == filled,
     }
 }
 
@@ -292,7 +344,7 @@ fn mark(node: &mut Node, at: Span) {
         Data::Null
         | Data::Bool(_)
         | Data::Int(_)
-        | Data::BigInt
+        | Data::BigInt(_)
         | Data::Float(_)
         | Data::Text(_)
         | Data::Timestamp(_) => {}

@@ -4,6 +4,7 @@
 //! `1:30` is ninety, and `y` is a text although `yes` is true.
 
 use super::Data;
+use crate::desired::python;
 
 /// What tags of the YAML 1.1 core begin with.
 pub(super) const CORE: &str = "tag:yaml.org,2002:";
@@ -49,10 +50,11 @@ pub(super) fn tagged(text: String, tag: &str) -> Result<Data, String> {
         "str" => Ok(Data::Text(text)),
         "null" => Ok(Data::Null),
         "bool" => boolean_any_case(&text).map(Data::Bool).ok_or_else(wrong),
+        // A tag asks Python's `int()` and `float()`, which know more than the patterns of plain scalars.
         "int" if is_int(&text) => int(&text),
+        "int" if !text.starts_with(['0', '-', '+']) => python::int(&text).map(Data::Int).ok_or_else(wrong),
         "float" if is_float(&text) => Ok(Data::Float(float(&text))),
-        // A tag asks Python's `float()`, which knows more than the pattern of plain scalars.
-        "float" => text.replace('_', "").parse().map(Data::Float).map_err(|_| wrong()),
+        "float" => python::float(&text.replace('_', "")).map(Data::Float).ok_or_else(wrong),
         "timestamp" if is_timestamp(&text) => timestamp(text),
         "int" | "timestamp" => Err(wrong()),
         _ => Err(format!("the tag `!!{}` means nothing here", what.escape_debug())),
@@ -229,29 +231,46 @@ fn int(text: &str) -> Result<Data, String> {
         Some(b'+') => (false, &text[1..]),
         _ => (false, text.as_str()),
     };
-    let value = if let Some(digits) = digits.strip_prefix("0b") {
+    let size = if let Some(digits) = digits.strip_prefix("0b") {
         from_digits(digits, 2)?
     } else if let Some(digits) = digits.strip_prefix("0x") {
         from_digits(digits, 16)?
     } else if digits.contains(':') {
-        digits.split(':').try_fold(0_i128, |sum, part| {
+        let part = |part: &str| part.parse::<f64>().unwrap_or_default();
+        let near = digits.split(':').fold(0.0, |sum, digits| sum * 60.0 + part(digits));
+        let exact = digits.split(':').try_fold(0_i128, |sum, part| {
             sum.checked_mul(60)?.checked_add(part.parse().ok()?).filter(|sum| *sum <= i128::from(i64::MAX) + 1)
-        })
+        });
+        Size { exact, near }
     } else if digits.starts_with('0') {
         from_digits(digits, 8)?
     } else {
         from_digits(digits, 10)?
     };
-    let value = value.map(|value| if negative { -value } else { value });
-    Ok(value.and_then(|value| i64::try_from(value).ok()).map_or(Data::BigInt, Data::Int))
+    let exact = size.exact.map(|value| if negative { -value } else { value });
+    let near = if negative { -size.near } else { size.near };
+    Ok(exact.and_then(|value| i64::try_from(value).ok()).map_or(Data::BigInt(near), Data::Int))
 }
 
-/// The number, or none when it is too large.
-fn from_digits(digits: &str, radix: u32) -> Result<Option<i128>, String> {
+/// A whole number without its sign.
+struct Size {
+    /// None when it is too large.
+    exact: Option<i128>,
+    near: f64,
+}
+
+fn from_digits(digits: &str, radix: u32) -> Result<Size, String> {
     if digits.is_empty() {
         return Err("a number without digits".into());
     }
-    Ok(i128::from_str_radix(digits, radix).ok())
+    let near = match radix {
+        10 => digits.parse().unwrap_or(f64::INFINITY),
+        _ => digits
+            .chars()
+            .filter_map(|c| c.to_digit(radix))
+            .fold(0.0, |sum, digit| f64::from(radix).mul_add(sum, f64::from(digit))),
+    };
+    Ok(Size { exact: i128::from_str_radix(digits, radix).ok(), near })
 }
 
 /// The parts of a timestamp, as far as they are there.
