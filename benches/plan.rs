@@ -88,9 +88,9 @@ fn desired() -> Desired {
     Desired {
         revision: Revision("0123456789abcdef".into()),
         resources: (0..APPS).map(|at| (id(at), Arc::new(resource(at)))).collect(),
-        problems: Vec::new(),
         complete: true,
         files: APPS,
+        ..Desired::default()
     }
 }
 

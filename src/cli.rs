@@ -43,6 +43,7 @@ pub mod render;
 pub mod run;
 pub mod schema;
 mod signals;
+mod source_text;
 mod sources;
 mod table;
 pub mod validate;

@@ -89,6 +89,8 @@ impl Compiler {
             && let Some(last) = &self.last
             && last.revision == tree.revision
             && last.problems == tree.problems
+            && last.desired.trouble == tree.trouble
+            && last.desired.commit == tree.commit
         {
             return Arc::clone(&last.desired);
         }
@@ -102,7 +104,8 @@ impl Compiler {
         problems.extend(self.files.values().flat_map(|file| file.problems().cloned()));
         problems.extend(frozen.into_values().flatten());
         problems.sort_by(|a, b| (&a.file, a.line, a.column, &a.path).cmp(&(&b.file, b.line, b.column, &b.path)));
-        let complete = all_in_force && problems.iter().all(|problem| problem.severity != Severity::Error);
+        let sound = all_in_force && tree.trouble.is_none();
+        let complete = sound && problems.iter().all(|problem| problem.severity != Severity::Error);
 
         let desired = Arc::new(Desired {
             revision: tree.revision.clone(),
@@ -110,6 +113,8 @@ impl Compiler {
             problems,
             complete,
             files: tree.files.len(),
+            commit: tree.commit.clone(),
+            trouble: tree.trouble.clone(),
         });
         self.last = Some(Last {
             revision: tree.revision.clone(),

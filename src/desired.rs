@@ -47,6 +47,7 @@ pub mod yaml;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::Stream;
 
@@ -57,22 +58,29 @@ pub use self::parse::{ParseContext, parse};
 pub use self::remote::RemoteOptions;
 pub use self::settle::Settle;
 pub use self::watch::Timing;
-use crate::model::{Problem, Revision};
+pub use crate::model::CommitInfo;
+use crate::model::{Problem, Revision, SourcePlace, SourceTrouble};
 
 /// Where manifests come from: a directory or a git repository.
 pub trait Source: Send + Sync + 'static {
     /// Reads the current state: every manifest file, each with its content or the reason why it has none.
     ///
     /// # Errors
-    /// When the source as a whole cannot be read (directory gone, remote away). What was loaded before stays
-    /// in force; nothing is pruned.
-    fn load(&self) -> impl Future<Output = Result<Tree, SourceError>> + Send;
+    /// When the source as a whole cannot be read (directory gone, repository never fetched). What was loaded before
+    /// stays in force; nothing is pruned.
+    fn load(&self) -> impl Future<Output = Result<Tree, SourceTrouble>> + Send;
 
     /// Yields whenever something may have changed. A hint: it carries nothing, and a timer covers its losses.
     fn changes(&self) -> impl Stream<Item = ()> + Send + 'static;
 
     /// Has the next [`Source::load`] look for something new, if that takes more than it does otherwise.
     fn refresh(&self) {}
+
+    /// Where that is, as people know it.
+    fn place(&self) -> SourcePlace;
+
+    /// How long ago it was last looked at without trouble; none if it never was.
+    fn read_ago(&self) -> Option<Duration>;
 
     /// Reads a file that a manifest refers to by a path relative to the manifest, confined to the root.
     ///
@@ -88,23 +96,12 @@ pub struct Tree {
     pub revision: Revision,
     /// Every manifest file, sorted by path.
     pub files: Vec<ManifestFile>,
-    /// What is wrong with the source although it has a state: errors hold pruning.
+    /// What is odd about the source; errors hold pruning.
     pub problems: Vec<Problem>,
+    /// Why this may not be its newest state; holds pruning.
+    pub trouble: Option<SourceTrouble>,
     /// The commit, if the source has such.
     pub commit: Option<CommitInfo>,
-}
-
-/// What people want to know of a commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommitInfo {
-    /// Its full id.
-    pub id: String,
-    /// Name of its author.
-    pub author: String,
-    /// First line of its message.
-    pub subject: String,
-    /// When it was committed.
-    pub time: std::time::SystemTime,
 }
 
 /// One manifest file.
@@ -118,16 +115,6 @@ pub struct ManifestFile {
     pub digest: [u8; 32],
 }
 
-/// Why a source as a whole could not be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct SourceError {
-    /// A sentence for people; never holds a credential.
-    pub message: String,
-    /// What to do about it.
-    pub hint: Option<String>,
-}
-
 /// One state of the source, parsed.
 #[derive(Debug, Clone, Default)]
 pub struct ParsedTree {
@@ -139,6 +126,8 @@ pub struct ParsedTree {
     pub attachments: Attachments,
     /// Problems that belong to no manifest file: the namespace schema, the tree as a whole.
     pub problems: Vec<Problem>,
+    /// As in [`Tree`].
+    pub trouble: Option<SourceTrouble>,
     /// The commit, if the source has such.
     pub commit: Option<CommitInfo>,
 }

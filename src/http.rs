@@ -35,6 +35,7 @@ mod events;
 mod html;
 mod page;
 mod page_resource;
+mod page_source;
 mod problem;
 mod serve;
 pub mod webhook;

@@ -18,6 +18,7 @@
 //! | [`plan`] | what a pass decided |
 //! | [`plan_json`] | the same as JSON, for programs |
 //! | [`command`] | what a person tells a running operator |
+//! | [`source`] | where manifests come from, and what can be wrong with that |
 //! | [`settings`] | OpenFactory's settings that shape services |
 
 pub mod command;
@@ -31,6 +32,7 @@ pub mod plan_json;
 pub mod record;
 pub mod service;
 pub mod settings;
+pub mod source;
 pub mod status;
 pub mod step;
 
@@ -47,5 +49,6 @@ pub use plan::{Compared, HeldStep, Ignored, Plan, PruneBlock, PruneVerdict, Reso
 pub use record::{Availability, Record, RecordId, Scalar, Source};
 pub use service::{Mark, ServiceSpec, SpecHash};
 pub use settings::{PlatformKind, Settings};
+pub use source::{CommitInfo, SourceKind, SourcePlace, SourceTrouble, TroubleReason};
 pub use status::{Condition, ConditionKind, Drift, DriftType, Health, Sync};
 pub use step::{FieldChange, PlannedStep, Reason, Step, StepVerb};

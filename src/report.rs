@@ -19,6 +19,7 @@
 
 pub mod events;
 pub mod metrics;
+pub mod source;
 mod state;
 pub mod status;
 mod track;
@@ -29,15 +30,16 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::broadcast;
 
-pub use self::events::{Event, EventOutcome, StepReport};
+pub use self::events::{Entry, Event, EventOutcome, StepReport};
 pub use self::metrics::WebhookResult;
+pub use self::source::{SourceEvent, SourceStatus, SourceView};
 pub use self::status::{ResourceStatus, Status};
 
 use self::metrics::Metrics;
 use self::state::{Last, State};
 use self::status::{History, View};
 use crate::model::plan_json::{SecretValues, plan_json};
-use crate::model::{Desired, InstanceName, Observed, Plan, ResourceId};
+use crate::model::{Desired, InstanceName, Observed, Plan, ResourceId, SourceTrouble};
 
 /// How many events a reader may lag behind before it skips some. An event is a pointer here.
 const BROADCAST_EVENTS: usize = 256;
@@ -57,8 +59,10 @@ pub struct Pass<'a> {
     pub plan: Option<&'a Arc<Plan>>,
     /// Resources that wait before they are tried again.
     pub retries: &'a BTreeMap<ResourceId, Retry>,
-    /// Why the source could not be read; the last good state is in force.
-    pub source_error: Option<&'a str>,
+    /// Where manifests come from.
+    pub source: SourceView<'a>,
+    /// Why the source could not be read at all; the last good state is in force.
+    pub source_error: Option<&'a SourceTrouble>,
     /// Why the platform could not be observed.
     pub platform_error: Option<&'a str>,
     /// Why the registry could not be observed.
@@ -86,7 +90,7 @@ struct Inner {
     /// Held while a status is built, so that many readers cost one building.
     building: Mutex<()>,
     metrics: Metrics,
-    events: broadcast::Sender<Arc<Event>>,
+    events: broadcast::Sender<Entry>,
 }
 
 impl Report {
@@ -113,6 +117,11 @@ impl Report {
         let rows = status::rows(pass.desired, plan.as_deref(), blind);
         let changes = Arc::make_mut(&mut state.tracker).pass(&rows, blind, pass.wall, pass.observed.at);
         state.events.forget(&changes.vanished);
+        for news in state.parts.news.drain(..) {
+            let event = state.events.push_source(news, pass.wall, |resource| state.tracker.knows(resource));
+            // No receiver is no error: nobody is listening.
+            let _ = self.inner.events.send(Entry::Source(event));
+        }
         self.inner.metrics.pass(pass, result, &state.parts, &rows, blind, &changes, plan.as_deref());
         state.last = Some(Arc::new(Last {
             wall: pass.wall,
@@ -121,6 +130,8 @@ impl Report {
             plan,
             blind,
             retries: pass.retries.clone(),
+            place: pass.source.place.clone(),
+            read_ago: pass.source.read_ago,
         }));
         state.changed();
     }
@@ -144,7 +155,7 @@ impl Report {
         let event = events.push(step, |resource| tracker.knows(resource));
         state.changed();
         // No receiver is no error: nobody is listening.
-        let _ = self.inner.events.send(Arc::clone(&event));
+        let _ = self.inner.events.send(Entry::Change(Arc::clone(&event)));
         event
     }
 
@@ -173,6 +184,7 @@ impl Report {
                 wall: last.wall,
                 desired: &last.desired,
                 observed: &last.observed,
+                source: SourceView { place: &last.place, read_ago: last.read_ago },
                 plan: last.plan.as_deref(),
                 blind: last.blind,
                 history: Some(History { parts: &parts, tracker: &tracker, answered, retries: &last.retries }),
@@ -205,7 +217,7 @@ impl Report {
     /// The events after number `sequence` that are still kept, oldest first, and those to come. Nothing is
     /// lost or doubled between the two. A number that was never given, since it stems from an earlier life of
     /// the operator, counts as 0.
-    pub fn events(&self, sequence: u64) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
+    pub fn events(&self, sequence: u64) -> (Vec<Entry>, broadcast::Receiver<Entry>) {
         let state = self.state();
         (state.events.after(sequence), self.inner.events.subscribe())
     }

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use ofop::desired::directory::{DirectorySource, Options};
-use ofop::desired::{Settle, Source, SourceError, Timing, Tree};
+use ofop::desired::{Settle, Source, Timing, Tree};
+use ofop::model::SourceTrouble;
 use tempfile::TempDir;
 
 /// Far more than a hint takes on a busy machine, and far less than the timed scan of these tests.
@@ -42,7 +43,7 @@ impl Watched {
     }
 
     /// Loads after each hint until the tree is as it should be.
-    async fn until(&mut self, wanted: impl Fn(&Result<Tree, SourceError>) -> bool) -> Result<Tree, SourceError> {
+    async fn until(&mut self, wanted: impl Fn(&Result<Tree, SourceTrouble>) -> bool) -> Result<Tree, SourceTrouble> {
         let watch = async {
             loop {
                 let tree = self.source.load().await;

@@ -11,14 +11,16 @@ mod repository;
 mod sshd;
 
 use std::fs;
+use std::path::PathBuf;
 use std::pin::Pin;
+use std::process::Command;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use https::{Answer, Server};
 use ofop::desired::git::{GitOptions, GitSource, Rewritten};
 use ofop::desired::{Source, Tree};
-use ofop::model::Severity;
+use ofop::model::{Severity, TroubleReason};
 use repository::Plant;
 use sshd::Sshd;
 
@@ -75,7 +77,12 @@ fn texts(tree: &Tree) -> Vec<(&str, String)> {
 }
 
 fn errors(tree: &Tree) -> Vec<String> {
-    tree.problems.iter().map(ToString::to_string).collect()
+    tree.trouble.iter().map(ToString::to_string).chain(tree.problems.iter().map(ToString::to_string)).collect()
+}
+
+/// The kind of trouble that a tree is in.
+fn reason(tree: &Tree) -> Option<TroubleReason> {
+    tree.trouble.as_ref().map(|trouble| trouble.reason)
 }
 
 #[tokio::test]
@@ -145,11 +152,12 @@ async fn while_the_remote_is_away_the_last_commit_stays_in_force_also_over_a_res
     fs::rename(&hub, plant.dir.path().join("away")).unwrap();
     let tree = followed.fetched().await;
     assert_eq!((tree.revision.0.as_str(), tree.files.len()), (commit.as_str(), 1));
-    assert_eq!(tree.problems[0].severity, Severity::Error);
-    assert!(errors(&tree)[0].contains("HTTP 404") && errors(&tree)[0].contains("stays in force"), "{tree:?}");
+    assert_eq!(reason(&tree), Some(TroubleReason::Missing));
+    assert!(errors(&tree)[0].contains("HTTP 404"), "{tree:?}");
     let mut restarted = Followed::new(options);
     let tree = restarted.load().await;
-    assert_eq!((tree.revision.0.as_str(), tree.problems.len()), (commit.as_str(), 1));
+    assert_eq!((tree.revision.0.as_str(), tree.problems.len()), (commit.as_str(), 0));
+    assert_eq!(reason(&tree), Some(TroubleReason::Missing));
     fs::rename(plant.dir.path().join("away"), &hub).unwrap();
     assert!(errors(&restarted.fetched().await).is_empty());
 }
@@ -204,7 +212,7 @@ async fn a_damaged_clone_is_made_anew() {
         plant.push(damage);
         let tree = followed.fetched().await;
         assert_eq!(texts(&tree), [("app.yml", damage.into())], "{:?}", errors(&tree));
-        assert!(!tree.problems.iter().any(|problem| problem.severity == Severity::Error), "{tree:?}");
+        assert_eq!(reason(&tree), None);
     }
 }
 
@@ -274,7 +282,7 @@ async fn only_commits_that_an_allowed_signer_signed_come_into_force() {
     assert!(errors(&tree)[0].contains("has a wrong signature"), "{tree:?}");
     let last = plant.push_with("Properly signed", &["-S"]);
     let tree = followed.fetched().await;
-    assert_eq!((tree.revision.0, tree.problems), (last, vec![]));
+    assert_eq!((tree.revision.0.clone(), errors(&tree)), (last, vec![]));
 }
 
 #[tokio::test]
@@ -291,11 +299,17 @@ async fn rewritten_history_is_followed_or_refused_and_told_either_way() {
         let new = plant.push_with("Two, rewritten", &["--amend"]);
         let tree = followed.fetched().await;
         assert!(errors(&tree)[0].contains("history was rewritten"), "{tree:?}");
-        let (revision, severity) = match rewritten {
-            Rewritten::Follow => (new, Severity::Warning),
-            Rewritten::Refuse => (old, Severity::Error),
-        };
-        assert_eq!((tree.revision.0, tree.problems[0].severity), (revision, severity));
+        match rewritten {
+            Rewritten::Follow => {
+                assert_eq!((&tree.revision.0, reason(&tree)), (&new, None));
+                assert_eq!(tree.commit.unwrap().replaced.as_deref(), Some(&*old));
+                assert_eq!(tree.problems[0].severity, Severity::Warning);
+            }
+            Rewritten::Refuse => {
+                assert_eq!((&tree.revision.0, reason(&tree)), (&old, Some(TroubleReason::Rewritten)));
+                assert_eq!(tree.trouble.unwrap().refused.unwrap().subject, "Two, rewritten");
+            }
+        }
     }
 }
 
@@ -326,6 +340,166 @@ async fn odd_files_are_in_the_tree_with_the_reason_and_attachments_stay_in_the_r
     assert_eq!(source.attachment("line1/app.yml", "../xml/dev.xml").await.as_deref(), Ok("<Devices/>"));
     assert_eq!(source.attachment("line1/app.yml", "none.xml").await, Err("does not exist".into()));
     assert_eq!(source.attachment("line1/app.yml", "../../x").await, Err("is outside the repository".into()));
+}
+
+#[tokio::test]
+async fn symlinked_folders_are_followed_inside_the_repository_and_named_where_they_cannot_be() {
+    let plant = Plant::new();
+    let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, plant.work.join(name)).unwrap();
+    plant.write("factory/own.yml", "own");
+    plant.write("shared/deep/app.yml", "shared");
+    plant.write("shared/dev.xml", "<Devices/>");
+    plant.write("notes.txt", "text");
+    link("../shared/deep", "factory/line");
+    link("line/app.yml", "factory/one.yml");
+    // What leads back up, or to what was seen already, ends there.
+    link("..", "shared/deep/up");
+    link("../notes.txt", "factory/notes");
+    link("../../elsewhere", "factory/outside");
+    link("/srv/factory", "factory/absolute");
+    link("../gone", "factory/nowhere");
+    link("turn", "factory/round.yml");
+    link("round.yml", "factory/turn");
+    plant.git(&plant.work, &["add", "-A"]);
+    let id = plant
+        .git(&plant.work, &["commit-tree", "-m", "another repository", "4b825dc642cb6eb9a060e54bf8d69288fbee4904"]);
+    plant.git(&plant.work, &["update-index", "--add", "--cacheinfo", &format!("160000,{id},factory/module")]);
+    plant.git(&plant.work, &["commit", "-q", "-m", "Links"]);
+    plant.git(&plant.work, &["push", "-q", "origin", "HEAD"]);
+    let source = GitSource::new(GitOptions { path: "factory".into(), ..local(&plant) });
+    let tree = source.load().await.unwrap();
+    let out = "<is a symlink that leads out of the repository; copy the file instead>";
+    assert_eq!(
+        texts(&tree),
+        [
+            ("factory/absolute", out.to_owned()),
+            ("factory/line/app.yml", "shared".to_owned()),
+            ("factory/one.yml", "shared".to_owned()),
+            ("factory/outside", out.to_owned()),
+            ("factory/own.yml", "own".to_owned()),
+            ("factory/round.yml", "<is a symlink that never ends>".to_owned()),
+            ("factory/turn", "<is a symlink that never ends>".to_owned()),
+        ]
+    );
+    assert_eq!(
+        errors(&tree),
+        [
+            "factory/module: is a submodule: what it holds is not read",
+            "factory/nowhere: is a symlink that leads nowhere",
+        ]
+    );
+    assert!(tree.problems.iter().all(|problem| problem.severity == Severity::Warning));
+    // As in a checkout, `..` leads up from where the folder really lies.
+    assert_eq!(source.attachment("factory/line/app.yml", "../dev.xml").await.as_deref(), Ok("<Devices/>"));
+    let linked = GitSource::new(GitOptions { path: "factory/line".into(), ..local(&plant) });
+    assert_eq!(texts(&linked.load().await.unwrap()), [("factory/line/app.yml", "shared".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_file_that_was_a_symlink_is_read_as_a_file() {
+    let plant = Plant::new();
+    std::os::unix::fs::symlink("none.yml", plant.work.join("app.yml")).unwrap();
+    plant.push("A symlink");
+    let mut followed = Followed::new(local(&plant));
+    assert_eq!(texts(&followed.load().await), [("app.yml", "<is a symlink that leads nowhere>".to_owned())]);
+    fs::remove_file(plant.work.join("app.yml")).unwrap();
+    // The same object, and another meaning.
+    fs::write(plant.work.join("app.yml"), "none.yml").unwrap();
+    plant.push("A file");
+    assert_eq!(texts(&followed.fetched().await), [("app.yml", "none.yml".to_owned())]);
+}
+
+/// A file system of half a megabyte, for as long as this lives.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn new(path: PathBuf) -> Self {
+        fs::create_dir_all(&path).unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=512k", "none"]).arg(&path).status();
+        assert!(mounted.unwrap().success(), "mounting needs root");
+        SmallDisk(path)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_leaves_the_commit_in_force_and_the_clone_as_it_is() {
+    let (plant, server) = (Plant::new(), Server::start());
+    plant.write("app.yml", "one");
+    let first = plant.push("One");
+    for options in [local(&plant), serve(&plant, &server)] {
+        let disk = SmallDisk::new(plant.dir.path().join("small"));
+        let mut followed = Followed::new(GitOptions { state_dir: disk.0.clone(), ..options.clone() });
+        assert_eq!(errors(&followed.load().await), [""; 0]);
+        // More than fits, and nothing that could be compressed.
+        let mut noise = vec![0; 2_000_000];
+        std::io::Read::read_exact(&mut fs::File::open("/dev/urandom").unwrap(), &mut noise).unwrap();
+        fs::write(plant.work.join("noise.bin"), noise).unwrap();
+        plant.write("app.yml", "two");
+        plant.push("Large");
+        let tree = followed.fetched().await;
+        assert_eq!((tree.revision.0.as_str(), reason(&tree)), (first.as_str(), Some(TroubleReason::Disk)), "{tree:?}");
+        let restarted = GitSource::new(GitOptions { state_dir: disk.0.clone(), ..options });
+        let tree = restarted.load().await.unwrap();
+        assert_eq!((tree.revision.0.as_str(), reason(&tree)), (first.as_str(), Some(TroubleReason::Disk)));
+        plant.git(&plant.work, &["reset", "-q", "--hard", &first]);
+        plant.git(&plant.work, &["push", "-q", "--force", "origin", "HEAD"]);
+    }
+}
+
+#[tokio::test]
+async fn a_clone_of_many_packs_is_made_anew() {
+    let plant = Plant::new();
+    plant.write("app.yml", "one");
+    plant.push("One");
+    let mut followed = Followed::new(local(&plant));
+    followed.load().await;
+    let clone = fs::read_dir(plant.dir.path().join("state/git")).unwrap().next().unwrap().unwrap().path();
+    let packs = || fs::read_dir(clone.join("objects/pack")).unwrap().count();
+    for number in 0..101 {
+        fs::write(clone.join(format!("objects/pack/pack-{number}.pack")), "").unwrap();
+    }
+    plant.write("app.yml", "two");
+    plant.push("Two");
+    assert_eq!(texts(&followed.fetched().await), [("app.yml", "two".into())]);
+    assert!(packs() < 10, "{}", packs());
+    assert_eq!(fs::read_dir(clone.parent().unwrap()).unwrap().count(), 1, "nothing is left beside it");
+    let restarted = GitSource::new(local(&plant));
+    assert_eq!(restarted.load().await.unwrap().commit.unwrap().replaced, None);
+}
+
+#[tokio::test]
+async fn a_damaged_clone_still_serves_while_the_remote_is_away() {
+    let plant = Plant::new();
+    plant.write("app.yml", "one");
+    let first = plant.push("One");
+    Followed::new(local(&plant)).load().await;
+    plant.write("app.yml", "two");
+    let second = plant.push("Two");
+    let mut followed = Followed::new(local(&plant));
+    assert_eq!(followed.load().await.revision.0, second);
+    // The first commit cannot be read any more: history cannot be compared. The second still can.
+    let clone = fs::read_dir(plant.dir.path().join("state/git")).unwrap().next().unwrap().unwrap().path();
+    let files: Vec<PathBuf> =
+        fs::read_dir(clone.join("objects/pack")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    for index in files.iter().filter(|path| path.extension().is_some_and(|end| end == "idx")) {
+        if plant.git(&plant.work, &["verify-pack", "-v", index.to_str().unwrap()]).contains(&first) {
+            fs::remove_file(index).unwrap();
+        }
+    }
+    fs::rename(plant.hub(), plant.dir.path().join("away")).unwrap();
+    let tree = GitSource::new(local(&plant)).load().await.unwrap();
+    assert_eq!((tree.revision.0.as_str(), reason(&tree)), (second.as_str(), Some(TroubleReason::Unreachable)));
+    fs::rename(plant.dir.path().join("away"), plant.hub()).unwrap();
+    plant.write("app.yml", "three");
+    let third = plant.push("Three");
+    let tree = followed.fetched().await;
+    assert_eq!((tree.revision.0.as_str(), reason(&tree)), (third.as_str(), None), "{:?}", errors(&tree));
 }
 
 #[tokio::test]

@@ -16,7 +16,10 @@ use std::time::Duration;
 
 use factory::{Factory, SECRET, app, device, instance};
 use ofop::http::{self, Token};
-use ofop::model::{Command, ConditionKind, FailureKind, Health, Problem, Revision, StepFailure, Suspension, Sync};
+use ofop::model::{
+    Command, ConditionKind, FailureKind, Health, Problem, Revision, SourceTrouble, StepFailure, Suspension, Sync,
+    TroubleReason,
+};
 use ofop::report::{Report, StepReport};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -112,7 +115,7 @@ async fn health_and_readiness_tell_apart_alive_and_ready() {
     assert_eq!(server.get("/healthz").await.body, "ok\n");
     let waiting = server.get("/readyz").await;
     assert_eq!(waiting.status, 503);
-    assert_eq!(waiting.json(), json!({"ready": false, "reasons": ["the first pass is not done"]}));
+    assert_eq!(waiting.json(), json!({"ready": false, "reasons": ["the first pass is not done"], "warnings": []}));
     Factory::empty().tell(&server.report, SECOND);
     let ready = server.get("/readyz").await;
     assert_eq!((ready.status, ready.json()["ready"].as_bool()), (200, Some(true)));
@@ -340,7 +343,7 @@ async fn a_reader_that_falls_behind_is_told_how_much_it_missed() {
     }
     let missed = coming.recv().await.unwrap_err();
     assert_eq!(missed, tokio::sync::broadcast::error::RecvError::Lagged(44));
-    assert_eq!(coming.recv().await.unwrap().sequence, 45, "it goes on with the oldest that is left");
+    assert_eq!(coming.recv().await.unwrap().sequence(), 45, "it goes on with the oldest that is left");
 }
 
 #[tokio::test]
@@ -351,7 +354,9 @@ async fn the_page_escapes_what_it_shows() {
     factory.add(app(nasty));
     factory.condition(&app(nasty), ConditionKind::Waiting, nasty, nasty);
     factory.desired.problems.push(Problem::file(nasty, nasty).hint(nasty));
-    factory.source_error = Some(nasty.into());
+    let trouble = SourceTrouble::new(TroubleReason::Other, nasty).hint(nasty).about(factory::commit(nasty, nasty));
+    factory.commit(nasty, nasty);
+    factory.desired.trouble = Some(trouble);
     factory.tell(&server.report, SECOND);
     let path = "/resources/app/%3Cscript%3Ealert(1)%3C%2Fscript%3E%22%20onmouseover%3D%22x";
     for path in ["/", "/?q=%3Cscript%3E%22%20onmouseover%3D%22x", path] {

@@ -15,8 +15,8 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use https::{Answer, Server};
 use ofop::desired::directory::{DirectorySource, Options};
-use ofop::desired::{Loader, LoaderOptions, ParsedTree, RemoteOptions, Source, SourceError, Tree};
-use ofop::model::PlatformKind;
+use ofop::desired::{Loader, LoaderOptions, ParsedTree, RemoteOptions, Source, Tree};
+use ofop::model::{PlatformKind, SourceKind, SourcePlace, SourceTrouble};
 use tempfile::TempDir;
 
 /// A namespace schema.
@@ -336,12 +336,20 @@ async fn changes_of_the_schema_and_of_absolute_attachments_are_announced() {
 struct Still;
 
 impl Source for Still {
-    async fn load(&self) -> Result<Tree, SourceError> {
+    async fn load(&self) -> Result<Tree, SourceTrouble> {
         Ok(Tree::default())
     }
 
     fn changes(&self) -> impl Stream<Item = ()> + Send + 'static {
         futures_util::stream::pending()
+    }
+
+    fn place(&self) -> SourcePlace {
+        SourcePlace { kind: SourceKind::Directory, location: "nowhere".into(), branch: None, path: "".into() }
+    }
+
+    fn read_ago(&self) -> Option<Duration> {
+        None
     }
 
     async fn attachment(&self, _: &str, _: &str) -> Result<Arc<str>, String> {

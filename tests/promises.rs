@@ -11,10 +11,10 @@ use ofop::model::record::{AssetRecord, Record, RecordOwner};
 use ofop::model::service::{LABEL_INSTANCE, LABEL_ORIGIN, LABEL_RESOURCE, LABEL_REVISION, LABEL_SPEC};
 use ofop::model::{
     AssetUuid, Command, ConditionKind, FailureKind, Health, InstanceName, Mark, Reason, RecordId, ResourceId,
-    ServiceSpec, StepVerb, Sync,
+    ServiceSpec, SourceTrouble, StepVerb, Sync, TroubleReason,
 };
-use ofop::report::EventOutcome;
 use ofop::report::status::PruneState;
+use ofop::report::{Entry, EventOutcome};
 use ofop::testing::{FakeSwarm, Fault, World, app};
 use tokio::time::sleep;
 
@@ -284,6 +284,23 @@ async fn promise_5_a_source_or_registry_out_of_reach_removes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn promise_5_what_may_not_be_the_newest_manifests_removes_nothing() {
+    let (world, operator) = with_apps(56, &["ONE", "TWO", "THREE"]).await;
+    world.source.trouble(Some(SourceTrouble::new(TroubleReason::Unverified, "the newest commit is not signed")));
+    world.source.remove("app_ONE.yml");
+    world.source.write("app_FOUR.yml", app("FOUR", "example/app:1", ""));
+    sleep(seconds(300)).await;
+    assert!(world.swarm.service("four").is_some(), "what is in force is converged");
+    assert_eq!(world.swarm.count(StepVerb::Remove), 0);
+    let status = operator.report.status();
+    assert_eq!(status.prune.reason, Some("source_trouble"));
+    assert_eq!(status.source.trouble.as_ref().unwrap().reason, TroubleReason::Unverified);
+    world.source.trouble(None);
+    sleep(seconds(60)).await;
+    assert!(world.swarm.service("one").is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn promise_6_no_mass_deletion_by_accident() {
     let uuids: Vec<String> = (0..10).map(|n| format!("APP{n}")).collect();
     let (world, operator) = with_apps(6, &uuids.iter().map(String::as_str).collect::<Vec<_>>()).await;
@@ -348,8 +365,9 @@ async fn promise_7_a_version_conflict_is_looked_at_again_at_once() {
     sleep(seconds(1)).await;
     assert_eq!(world.differences().await, Vec::<String>::new(), "no backoff for a race");
     let (events, _) = operator.report.events(0);
+    let events = events.iter().filter_map(Entry::change);
     let races =
-        events.iter().filter(|event| matches!(event.outcome, EventOutcome::Failed { kind: FailureKind::Conflict, .. }));
+        events.filter(|event| matches!(event.outcome, EventOutcome::Failed { kind: FailureKind::Conflict, .. }));
     assert_eq!(races.count(), 2);
 }
 
@@ -508,7 +526,7 @@ async fn promise_10_says_what_it_does() {
     sleep(seconds(60)).await;
     let revision = world.desired().await.revision.clone();
 
-    let (events, _) = operator.report.events(0);
+    let events: Vec<_> = operator.report.events(0).0.iter().filter_map(Entry::change).cloned().collect();
     let told: Vec<_> = events.iter().map(|event| (event.verb, event.object.clone())).collect();
     for call in world.swarm.calls().into_iter().chain(world.registry.calls()) {
         assert!(told.contains(&(call.verb, call.object.clone())), "{call:?}");

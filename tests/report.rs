@@ -5,13 +5,14 @@ mod factory;
 
 use std::time::Duration;
 
-use factory::{Factory, app, instance};
+use factory::{Factory, app, commit, instance};
 use ofop::model::{
-    ConditionKind, FailureKind, Health, Observed, Problem, PruneBlock, PruneVerdict, Revision, StepFailure, StepVerb,
-    Sync,
+    ConditionKind, FailureKind, Health, Observed, Problem, PruneBlock, PruneVerdict, Revision, SourceKind,
+    SourceTrouble, StepFailure, StepVerb, Sync, TroubleReason,
 };
+use ofop::report::source::SourceChange;
 use ofop::report::status::{PartState, PruneState, ServicePresence};
-use ofop::report::{EventOutcome, Report, Retry, Status, StepReport, events};
+use ofop::report::{Entry, EventOutcome, Report, Retry, SourceView, Status, StepReport, events};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -205,6 +206,113 @@ fn readiness_waits_for_a_first_complete_pass() {
     assert!(report.status().ready, "afterwards only the platform decides");
 }
 
+/// What the report tells of the source, each as one word with the commit that it is about.
+fn told(report: &Report) -> Vec<(SourceChange, Option<String>)> {
+    let entries = report.events(0).0;
+    let of_source = entries.into_iter().filter_map(|entry| match entry {
+        Entry::Source(event) => Some((event.change, event.commit.as_ref().map(|commit| commit.short.clone()))),
+        Entry::Change(_) => None,
+    });
+    of_source.collect()
+}
+
+#[test]
+fn a_commit_in_force_is_shown_everywhere_and_told_once() {
+    let report = Report::new(instance());
+    let mut factory = Factory::empty().with_app("PRESS-7");
+    let id = "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d";
+    factory.commit(id, "A faster press");
+    factory.read_ago = Some(Duration::from_secs(30));
+    factory.tell(&report, MINUTE);
+    factory.tell(&report, MINUTE);
+    let status = report.status();
+    let source = &status.source;
+    assert_eq!((source.part.state, source.kind, source.trouble.as_ref()), (PartState::Up, Some(SourceKind::Git), None));
+    assert_eq!((source.location.as_str(), source.path.as_str()), ("https://git.plant/plant.git", "factory"));
+    let commit = source.commit.as_ref().unwrap();
+    assert_eq!((commit.id.as_str(), commit.short.as_str()), (id, "1a2b3c4d5e6f"));
+    assert_eq!((commit.author.as_str(), commit.subject.as_str()), ("Ann", "A faster press"));
+    assert_eq!(commit.time, "2026-01-02T03:03:05.000Z");
+    assert_eq!(source.last_read.as_deref(), Some("2026-01-02T03:04:36.000Z"));
+    assert_eq!(metric(&report, "ofop_source_up"), Some(1.0));
+    assert_eq!(metric(&report, "ofop_source_last_fetch_timestamp_seconds"), Some(1_767_323_076.0));
+    assert_eq!(metric(&report, &format!(r#"ofop_source_revision_info{{revision="{id}"}}"#)), Some(1.0));
+    assert_eq!(told(&report), [(SourceChange::Commit, Some("1a2b3c4d5e6f".into()))]);
+}
+
+#[test]
+fn a_source_in_trouble_is_a_condition_a_metric_and_an_event_with_the_reason_and_since_when() {
+    let report = Report::new(instance());
+    let mut factory = Factory::empty().with_app("PRESS-7");
+    factory.commit("1111111111111111", "Good");
+    factory.tell(&report, MINUTE);
+    let success = metric(&report, "ofop_last_success_timestamp_seconds");
+
+    let refused = SourceTrouble::new(TroubleReason::Unverified, "commit 222222222222 is not signed").hint("sign it");
+    factory.desired.trouble = Some(refused.about(commit("2222222222222222", "Unsigned")));
+    for _ in 0..2 {
+        factory.tell(&report, MINUTE);
+    }
+    let status = report.status();
+    assert_eq!(status.source.part.state, PartState::Partial);
+    let message = "commit 222222222222 is not signed; commit 111111111111 stays in force";
+    assert_eq!(status.source.part.message.as_deref(), Some(message));
+    let trouble = status.source.trouble.as_ref().unwrap();
+    assert_eq!((trouble.reason, trouble.hint.as_deref()), (TroubleReason::Unverified, Some("sign it")));
+    assert_eq!(trouble.since.as_deref(), Some("2026-01-02T03:05:06.000Z"));
+    assert_eq!(trouble.refused.as_ref().unwrap().subject, "Unsigned");
+    assert!(status.ready && status.not_ready.is_empty(), "what is in force is looked after");
+    assert!(status.warnings[0].contains("unverified since 2026-01-02T03:05:06.000Z"), "{:?}", status.warnings);
+    assert!(metric(&report, "ofop_last_success_timestamp_seconds") > success);
+    assert_eq!(metric(&report, "ofop_source_up"), Some(0.0));
+    assert_eq!(metric(&report, r#"ofop_source_trouble{reason="unverified"}"#), Some(1.0));
+    assert_eq!(metric(&report, r#"ofop_source_trouble{reason="unreachable"}"#), Some(0.0));
+    assert_eq!(metric(&report, "ofop_source_trouble_since_timestamp_seconds"), Some(1_767_323_106.0));
+    assert_eq!(metric(&report, "ofop_manifest_errors"), Some(0.0), "the manifests are not to blame");
+
+    // Another reason begins anew; the same with other words does not.
+    for message in ["the repository did not answer", "the connection broke off"] {
+        factory.desired.trouble = Some(SourceTrouble::new(TroubleReason::Unreachable, message));
+        factory.tell(&report, MINUTE);
+    }
+    let trouble = report.status().source.trouble.clone().unwrap();
+    assert_eq!(trouble.since.as_deref(), Some("2026-01-02T03:07:06.000Z"));
+    factory.desired.trouble = None;
+    factory.tell(&report, MINUTE);
+    assert_eq!(report.status().source.part.state, PartState::Up);
+    assert_eq!(metric(&report, "ofop_source_trouble_since_timestamp_seconds"), Some(0.0));
+    factory.desired.trouble = Some(SourceTrouble::new(TroubleReason::Denied, "the token has expired"));
+    factory.tell(&report, MINUTE);
+    factory.desired.trouble = None;
+    factory.commit("3333333333333333", "Better");
+    factory.tell(&report, MINUTE);
+    assert_eq!(
+        told(&report),
+        [
+            (SourceChange::Commit, Some("111111111111".into())),
+            (SourceChange::Refused, Some("222222222222".into())),
+            (SourceChange::Trouble, None),
+            (SourceChange::Recovered, None),
+            (SourceChange::Trouble, None),
+            (SourceChange::Commit, Some("333333333333".into())),
+        ]
+    );
+}
+
+#[test]
+fn a_source_that_cannot_be_read_at_all_is_down() {
+    let report = Report::new(instance());
+    let mut factory = Factory::empty();
+    let gone = SourceTrouble::new(TroubleReason::Missing, "`desired` does not exist");
+    factory.desired.trouble = Some(gone.clone());
+    factory.source_error = Some(gone);
+    factory.tell(&report, MINUTE);
+    let status = report.status();
+    assert_eq!(status.not_ready, ["no complete pass yet", "source is down: `desired` does not exist"]);
+    assert_eq!(metric(&report, r#"ofop_source_trouble{reason="missing"}"#), Some(1.0));
+    assert_eq!(metric(&report, r#"ofop_reconcile_total{result="source_failed"}"#), Some(1.0));
+}
+
 #[test]
 fn a_failed_step_is_a_condition_until_one_works() {
     let report = Report::new(instance());
@@ -250,11 +358,11 @@ fn events_are_numbered_bounded_and_kept_per_resource() {
     }
     let (kept, _) = report.events(0);
     assert_eq!(kept.len(), events::GLOBAL_EVENTS);
-    assert_eq!(kept[0].sequence, 2);
+    assert_eq!(kept[0].sequence(), 2);
     assert_eq!(report.resource(&app("QUIET")).unwrap().events, [quiet]);
     assert_eq!(report.resource(&app("BUSY")).unwrap().events.len(), events::RESOURCE_EVENTS);
     let (after, _) = report.events(events::GLOBAL_EVENTS as u64 - 1);
-    assert_eq!(after.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1000, 1001]);
+    assert_eq!(after.iter().map(Entry::sequence).collect::<Vec<_>>(), [1000, 1001]);
     let (earlier_life, _) = report.events(5_000_000);
     assert_eq!(earlier_life.len(), events::GLOBAL_EVENTS, "a number from an earlier life skips nothing");
 }
@@ -269,7 +377,8 @@ fn the_status_needs_no_daemon() {
         registry: factory.registry.clone().map(Into::into),
         registry_stands_in: false,
     };
-    let status = Status::of(&instance(), factory.wall(), &factory.desired, &observed, factory.plan.as_ref());
+    let source = SourceView { place: &factory.place, read_ago: None };
+    let status = Status::of(&instance(), factory.wall(), &factory.desired, &observed, source, factory.plan.as_ref());
     let press = status.get(&app("PRESS-7")).unwrap();
     assert_eq!((press.sync, press.drift.len(), press.pending_steps), (Sync::OutOfSync, 1, 1));
     assert_eq!((press.services[0].replicas.running, press.services[0].replicas.wanted), (1, 1));

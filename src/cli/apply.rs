@@ -108,6 +108,10 @@ fn paths_and_resources(what: &[PathBuf]) -> (Vec<PathBuf>, Vec<ResourceId>) {
 async fn checked(context: &Context, paths: &[PathBuf]) -> Result<Manifests, CliError> {
     let manifests = manifests::read(context, paths).await?;
     let desired = &manifests.desired;
+    if let Some(trouble) = &desired.trouble {
+        // A daemon goes on with the last good commit; a person asked for the newest, or for this one.
+        return Err(CliError::Source(trouble.clone()));
+    }
     problems::show(&desired.problems, &context.output);
     if desired.resources.is_empty() && desired.errors() > 0 {
         return Err(CliError::usage("no file is valid", "mend what is shown above; `ofop validate` checks again"));

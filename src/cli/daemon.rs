@@ -11,6 +11,7 @@ use super::context::Context;
 use super::{CliError, Exit, parts, signals};
 use crate::clock::SystemClock;
 use crate::compile::Compiler;
+use crate::desired::Source as _;
 use crate::http::{self, Token};
 use crate::reconcile;
 use crate::report::Report;
@@ -57,7 +58,7 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
     signals::cancel_on_signal(stop.clone());
     info!(
         version = env!("CARGO_PKG_VERSION"),
-        desired = source.shown(),
+        desired = %source.place().location,
         platform = config.settings.platform.as_str(),
         registry = config.registry.as_str(),
         instance = %config.instance,

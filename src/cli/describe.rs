@@ -10,9 +10,9 @@ use super::client::{Client, DaemonArgs, resource_path};
 use super::context::Context;
 use super::oneshot::OneShot;
 use super::output::Paint;
-use super::{CliError, Exit, events};
+use super::{CliError, Exit, events, source_text};
 use crate::model::{Availability, ResourceId, UpdateState};
-use crate::report::ResourceStatus;
+use crate::report::{ResourceStatus, SourceStatus};
 
 /// `describe`.
 #[derive(Debug, Args)]
@@ -46,11 +46,14 @@ pub(super) async fn run(args: &DescribeArgs, context: &Context) -> Result<Exit, 
         Err(_) => None,
     };
     match args.output {
-        TextOrJson::Text => context.output.data(&text(resource, events.as_deref(), context.output.paint))?,
+        TextOrJson::Text => {
+            context.output.data(&text(resource, &status.source, events.as_deref(), context.output.paint))?;
+        }
         TextOrJson::Json => {
             let mut value = serde_json::to_value(resource).map_err(std::io::Error::from)?;
-            if let (Some(map), Some(events)) = (value.as_object_mut(), events) {
-                map.insert("events".into(), Value::Array(events));
+            if let Some(map) = value.as_object_mut() {
+                map.insert("source".into(), serde_json::to_value(&status.source).map_err(std::io::Error::from)?);
+                map.extend(events.map(|events| ("events".to_owned(), Value::Array(events))));
             }
             context.output.json(&value)?;
         }
@@ -59,9 +62,9 @@ pub(super) async fn run(args: &DescribeArgs, context: &Context) -> Result<Exit, 
 }
 
 /// The text for people. `events` is none when no daemon answered.
-pub fn text(resource: &ResourceStatus, events: Option<&[Value]>, paint: Paint) -> String {
+pub fn text(resource: &ResourceStatus, source: &SourceStatus, events: Option<&[Value]>, paint: Paint) -> String {
     let mut out = String::new();
-    head(&mut out, resource, paint);
+    head(&mut out, resource, source, paint);
     conditions(&mut out, resource, paint);
     ignored(&mut out, resource, paint);
     services(&mut out, resource, paint);
@@ -87,10 +90,15 @@ fn field(out: &mut String, name: &str, text: &str) {
     let _ = writeln!(out, "{name:<12}{text}");
 }
 
-fn head(out: &mut String, resource: &ResourceStatus, paint: Paint) {
+fn head(out: &mut String, resource: &ResourceStatus, source: &SourceStatus, paint: Paint) {
     let origin = resource.origin.as_ref().map_or("no longer described".into(), ToString::to_string);
     field(out, "Resource", &paint.bold(&resource.id.to_string()));
     field(out, "Manifest", &origin);
+    field(out, "Source", &source_text::line(source));
+    if let (Some(trouble), Some(message)) = (&source.trouble, &source.part.message) {
+        let since = trouble.since.as_ref().map(|since| format!(" since {}", to_seconds(since))).unwrap_or_default();
+        field(out, "", &paint.yellow(&format!("not the newest ({}{since}): {message}", trouble.reason.as_str())));
+    }
     if let Some(revision) = &resource.revision {
         field(out, "Revision", revision.short());
     }

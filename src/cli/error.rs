@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use crate::config::ConfigError;
-use crate::desired::SourceError;
+use crate::model::SourceTrouble;
 use crate::platform::PlatformError;
 use crate::registry::RegistryError;
 
@@ -24,7 +24,7 @@ pub enum CliError {
     },
     /// The manifests cannot be read.
     #[error("cannot read the manifests: {0}")]
-    Source(SourceError),
+    Source(SourceTrouble),
     /// The engine cannot be observed.
     #[error("cannot see what runs: {0}")]
     Platform(PlatformError),

@@ -64,6 +64,9 @@ pub(super) fn line(event: &Value, paint: Paint) -> String {
     }
     let time = text("time");
     let time = time.get(11..19).unwrap_or(&time);
+    if event["type"] == "source" {
+        return source_line(event, time, paint);
+    }
     let fields: Vec<&str> = event["fields"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let fields = if fields.is_empty() { String::new() } else { format!(" [{}]", fields.join(", ")) };
     let outcome = match event["outcome"]["message"].as_str() {
@@ -78,6 +81,24 @@ pub(super) fn line(event: &Value, paint: Paint) -> String {
         text("verb"),
         text("object"),
     )
+}
+
+/// An event of where manifests come from: what happened to which commit.
+fn source_line(event: &Value, time: &str, paint: Paint) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let commit = match &event["commit"] {
+        Value::Object(commit) => {
+            let field = |name: &str| commit.get(name).map(text).unwrap_or_default();
+            format!(" commit {} \"{}\" by {}", field("short"), field("subject"), field("author"))
+        }
+        _ => String::new(),
+    };
+    let reason = event["reason"].as_str().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let message = match event["change"].as_str() {
+        Some("refused" | "trouble") => paint.red(&text(&event["message"])),
+        _ => paint.green(&text(&event["message"])),
+    };
+    format!("{} {}{commit}{reason}: {message}", paint.dim(time), paint.bold("source"))
 }
 
 /// Puts server-sent events together from the chunks that they arrive in.
@@ -116,6 +137,19 @@ mod tests {
             let values: Vec<Value> = stream.chunks(size).flat_map(|chunk| messages.take(chunk)).collect();
             assert_eq!(values, [json!({"sequence": 1}), json!({"skipped": 3})], "{size}");
         }
+    }
+
+    #[test]
+    fn an_event_of_the_source_reads_as_a_sentence() {
+        let event = json!({
+            "type": "source", "sequence": 1, "time": "2026-01-02T03:04:05.678Z", "change": "refused",
+            "commit": {"short": "1a2b3c4d5e6f", "subject": "Faster", "author": "Ann"}, "reason": "unverified",
+            "message": "commit 1a2b3c4d5e6f is not signed",
+        });
+        assert_eq!(
+            line(&event, Paint { on: false }),
+            "03:04:05 source commit 1a2b3c4d5e6f \"Faster\" by Ann (unverified): commit 1a2b3c4d5e6f is not signed"
+        );
     }
 
     #[test]

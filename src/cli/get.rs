@@ -7,7 +7,7 @@ use super::context::Context;
 use super::oneshot::OneShot;
 use super::output::Paint;
 use super::table::{Cell, NARROW, Table};
-use super::{CliError, Exit, problems};
+use super::{CliError, Exit, problems, source_text};
 use crate::model::{ConditionKind, Kind};
 use crate::render::yaml as render_yaml;
 use crate::report::status::{RecordStatus, ServiceStatus};
@@ -68,6 +68,9 @@ pub(super) async fn run(args: &GetArgs, context: &Context) -> Result<Exit, CliEr
     let mut oneshot = OneShot::open(context, &[]).await?;
     let status = oneshot.status().await?;
     context.output.data(&render(&status, args.what, args.output, context.output.paint)?)?;
+    if matches!(args.output, GetFormat::Table | GetFormat::Wide) {
+        source_text::note(&status.source, &context.output);
+    }
     if !status.problems.is_empty() {
         context
             .output

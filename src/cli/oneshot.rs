@@ -7,18 +7,21 @@ use std::sync::Arc;
 use super::CliError;
 use super::adapters::{AnyPlatform, AnyRegistry};
 use super::context::Context;
-use super::manifests;
+use super::manifests::{self, Manifests};
 use super::parts;
+use super::sources::AnySource;
 use crate::clock::{Clock as _, SystemClock};
+use crate::desired::Source as _;
 use crate::model::{Desired, Observed, Plan};
 use crate::plan::{self, Memory, Policy};
 use crate::platform::Platform as _;
 use crate::registry::Registry as _;
-use crate::report::Status;
+use crate::report::{SourceView, Status};
 
 /// What is wanted, and whom to ask what is there.
 pub(super) struct OneShot {
     desired: Arc<Desired>,
+    source: Arc<AnySource>,
     platform: Arc<AnyPlatform>,
     registry: Arc<AnyRegistry>,
     policy: Policy,
@@ -41,18 +44,24 @@ impl OneShot {
     /// # Errors
     /// When a path cannot be read, or the state directory cannot be used.
     pub(super) async fn open(context: &Context, given: &[PathBuf]) -> Result<Self, CliError> {
-        let desired = manifests::read(context, given).await?.desired;
+        let Manifests { desired, loader } = manifests::read(context, given).await?;
         let mut policy = parts::policy(context);
         if !given.is_empty() {
             policy.scope = Some(desired.resources.keys().cloned().collect());
         }
         Ok(OneShot {
             desired,
+            source: Arc::clone(loader.source()),
             platform: parts::platform(context)?,
             registry: parts::registry(context)?,
             policy,
             clock: SystemClock::new(),
         })
+    }
+
+    /// Where the manifests come from, as people know it.
+    pub(super) fn location(&self) -> Arc<str> {
+        self.source.place().location
     }
 
     /// Looks at both sides and plans.
@@ -87,6 +96,8 @@ impl OneShot {
     pub(super) async fn status(&mut self) -> Result<Status, CliError> {
         let look = self.look().await?;
         let Look { desired, observed, plan } = &look;
-        Ok(Status::of(&self.policy.instance, self.clock.wall(), desired, observed, Some(plan)))
+        let place = self.source.place();
+        let source = SourceView { place: &place, read_ago: self.source.read_ago() };
+        Ok(Status::of(&self.policy.instance, self.clock.wall(), desired, observed, source, Some(plan)))
     }
 }

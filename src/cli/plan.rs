@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::args::{PruneArgs, RevisionArgs};
 use super::context::Context;
 use super::oneshot::OneShot;
-use super::{CliError, Exit, problems};
+use super::{CliError, Exit, problems, source_text};
 use crate::plan::{ShowSecrets, TextOptions, to_json, to_markdown, to_text};
 
 /// `plan`.
@@ -63,10 +63,15 @@ pub(super) async fn run(args: &PlanArgs, context: &Context) -> Result<Exit, CliE
             context.output.data(&to_text(&look.plan, options))?;
         }
         PlanFormat::Json => context.output.json(&to_json(&look.plan, secrets))?,
-        PlanFormat::Markdown => context.output.data(&to_markdown(&look.plan, &look.desired.problems))?,
+        PlanFormat::Markdown => {
+            let mut told = look.desired.problems.clone();
+            told.extend(source_text::as_problem(&look.desired, &oneshot.location()));
+            context.output.data(&to_markdown(&look.plan, &told))?;
+        }
     }
     problems::show(&look.desired.problems, &context.output);
-    Ok(if look.desired.errors() > 0 {
+    let troubled = source_text::show_trouble(&look.desired, &context.output);
+    Ok(if troubled || look.desired.errors() > 0 {
         Exit::Failure
     } else if look.plan.is_empty() {
         Exit::Success

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::args::RevisionArgs;
 use super::context::Context;
-use super::{CliError, Exit, manifests, problems};
+use super::{CliError, Exit, manifests, problems, source_text};
 use crate::render;
 
 /// `render`.
@@ -47,5 +47,6 @@ pub(super) async fn run(args: &RenderArgs, context: &Context) -> Result<Exit, Cl
         RenderFormat::Yaml => context.output.data(&render::yaml(&value))?,
     }
     problems::show(&desired.problems, &context.output);
-    Ok(if desired.errors() == 0 { Exit::Success } else { Exit::Failure })
+    let troubled = source_text::show_trouble(&desired, &context.output);
+    Ok(if desired.errors() == 0 && !troubled { Exit::Success } else { Exit::Failure })
 }

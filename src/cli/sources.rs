@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt as _};
@@ -13,7 +14,8 @@ use super::context::Context;
 use crate::config::{Config, Git, Manifests, Rewritten};
 use crate::desired::directory::{self, DirectorySource};
 use crate::desired::git::{self, Credentials, GitOptions, GitSource};
-use crate::desired::{Source, SourceError, Tree};
+use crate::desired::{Source, Tree};
+use crate::model::{SourcePlace, SourceTrouble};
 
 /// Where manifests come from.
 pub(super) enum AnySource {
@@ -79,14 +81,6 @@ impl AnySource {
             )),
         }
     }
-
-    /// The source as people know it, for a log line.
-    pub(super) fn shown(&self) -> String {
-        match self {
-            AnySource::Directory(directory) => directory.shown(),
-            AnySource::Git { git, .. } => git.shown().to_owned(),
-        }
-    }
 }
 
 fn git_options(config: &Config, git: &Git, state_dir: PathBuf) -> GitOptions {
@@ -115,7 +109,7 @@ fn git_options(config: &Config, git: &Git, state_dir: PathBuf) -> GitOptions {
 }
 
 impl Source for AnySource {
-    async fn load(&self) -> Result<Tree, SourceError> {
+    async fn load(&self) -> Result<Tree, SourceTrouble> {
         match self {
             AnySource::Directory(directory) => directory.load().await,
             AnySource::Git { git, .. } => git.load().await,
@@ -134,6 +128,20 @@ impl Source for AnySource {
         match self {
             AnySource::Directory(directory) => directory.refresh(),
             AnySource::Git { git, .. } => git.refresh(),
+        }
+    }
+
+    fn place(&self) -> SourcePlace {
+        match self {
+            AnySource::Directory(directory) => directory.place(),
+            AnySource::Git { git, .. } => git.place(),
+        }
+    }
+
+    fn read_ago(&self) -> Option<Duration> {
+        match self {
+            AnySource::Directory(directory) => directory.read_ago(),
+            AnySource::Git { git, .. } => git.read_ago(),
         }
     }
 

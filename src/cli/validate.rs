@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::args::{RevisionArgs, TextOrJson};
 use super::context::Context;
 use super::manifests;
-use super::{CliError, Exit, problems};
+use super::{CliError, Exit, problems, source_text};
 use crate::model::Problem;
 
 /// `validate`.
@@ -31,6 +31,9 @@ struct Verdict<'a> {
     files: usize,
     resources: usize,
     problems: Vec<&'a Problem>,
+    /// Why these may not be the newest manifests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<&'a str>,
 }
 
 /// Reads, checks and prints every problem.
@@ -39,7 +42,8 @@ struct Verdict<'a> {
 /// When a path cannot be read at all.
 pub(super) async fn run(args: &ValidateArgs, context: &Context) -> Result<Exit, CliError> {
     let desired = manifests::read(context, &args.paths).await?.desired;
-    let valid = desired.errors() == 0;
+    let troubled = source_text::show_trouble(&desired, &context.output);
+    let valid = desired.errors() == 0 && !troubled;
     match args.output {
         TextOrJson::Text => {
             let paint = context.output.paint;
@@ -59,6 +63,7 @@ pub(super) async fn run(args: &ValidateArgs, context: &Context) -> Result<Exit, 
             files: desired.files,
             resources: desired.resources.len(),
             problems: problems::sorted(&desired.problems),
+            trouble: desired.trouble.as_ref().map(|trouble| trouble.message.as_str()),
         })?,
     }
     Ok(if valid { Exit::Success } else { Exit::Failure })

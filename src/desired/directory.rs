@@ -22,8 +22,8 @@ mod walk;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::Stream;
@@ -37,8 +37,8 @@ use super::attached::LocalFiles;
 use super::file::Reading;
 use super::settle::{Settle, Settling};
 use super::watch::{Targets, Timing, hints};
-use super::{ManifestFile, Source, SourceError, Tree};
-use crate::model::Revision;
+use super::{ManifestFile, Source, Tree};
+use crate::model::{Revision, SourceKind, SourcePlace, SourceTrouble, TroubleReason};
 
 /// How long the file system may take to answer: more than a busy NFS server needs, less than a person waits.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -79,6 +79,8 @@ pub struct DirectorySource {
     roots: Arc<[Root]>,
     options: Options,
     state: Mutex<State>,
+    /// When the last look ended well.
+    looked: std::sync::Mutex<Option<Instant>>,
     targets: watch::Sender<Targets>,
     attachments: LocalFiles,
     /// Somebody wants to hear of what is there now: the next load waits until changes have lasted.
@@ -91,7 +93,7 @@ struct State {
     devices: Vec<Option<u64>>,
     tree: Option<Tree>,
     /// A look that has not come back yet.
-    walk: Option<JoinHandle<Result<Found, SourceError>>>,
+    walk: Option<JoinHandle<Result<Found, SourceTrouble>>>,
 }
 
 impl DirectorySource {
@@ -111,19 +113,15 @@ impl DirectorySource {
             roots,
             options,
             state: Mutex::default(),
+            looked: std::sync::Mutex::default(),
             targets,
             attachments,
             wanted: AtomicBool::new(false),
         }
     }
 
-    /// The folders and files as they were named, for people.
-    pub fn shown(&self) -> String {
-        self.roots.iter().map(|root| root.shown.as_str()).collect::<Vec<_>>().join(", ")
-    }
-
     /// Looks at the files once.
-    async fn look(&self, state: &mut State) -> Result<bool, SourceError> {
+    async fn look(&self, state: &mut State) -> Result<bool, SourceTrouble> {
         // A look that somebody gave up on still runs; its answer is old, and two at once help nobody.
         if let Some(walk) = state.walk.as_mut() {
             let _ = tokio::time::timeout(PATIENCE, walk).await.map_err(|_| self.silent())?;
@@ -139,8 +137,9 @@ impl DirectorySource {
         let found = tokio::time::timeout(PATIENCE, walk).await.map_err(|_| self.silent());
         let found = found?;
         state.walk = None;
-        let found =
-            found.map_err(|_| SourceError { message: "reading the files was cut short".into(), hint: None })??;
+        let cut = |_| SourceTrouble::new(TroubleReason::Other, "reading the files was cut short");
+        let found = found.map_err(cut)??;
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         let changed = state.settling.see_all(found.files, Instant::now(), &self.options.settle);
         state.devices = found.devices;
         let again = state.settling.next(&self.options.settle);
@@ -153,12 +152,11 @@ impl DirectorySource {
         Ok(changed)
     }
 
-    fn silent(&self) -> SourceError {
+    fn silent(&self) -> SourceTrouble {
         let names: Vec<String> = self.roots.iter().map(|root| format!("`{}`", root.shown)).collect();
-        SourceError {
-            message: format!("{} did not answer within {} s", names.join(", "), PATIENCE.as_secs()),
-            hint: Some("look for a network file system whose server is away".into()),
-        }
+        let message = format!("{} did not answer within {} s", names.join(", "), PATIENCE.as_secs());
+        SourceTrouble::new(TroubleReason::Unreachable, message)
+            .hint("look for a network file system whose server is away")
     }
 
     /// The root that a manifest belongs to.
@@ -168,7 +166,7 @@ impl DirectorySource {
 }
 
 impl Source for DirectorySource {
-    async fn load(&self) -> Result<Tree, SourceError> {
+    async fn load(&self) -> Result<Tree, SourceTrouble> {
         let state = &mut *self.state.lock().await;
         let wanted = self.wanted.swap(false, Ordering::Relaxed);
         let mut changed = self.look(state).await?;
@@ -203,6 +201,17 @@ impl Source for DirectorySource {
 
     fn changes(&self) -> impl Stream<Item = ()> + Send + 'static {
         hints(self.targets.subscribe(), self.options.timing)
+    }
+
+    fn place(&self) -> SourcePlace {
+        let names: Vec<&str> = self.roots.iter().map(|root| root.shown.as_str()).collect();
+        let location = names.join(", ").into();
+        SourcePlace { kind: SourceKind::Directory, location, branch: None, path: "".into() }
+    }
+
+    fn read_ago(&self) -> Option<Duration> {
+        let looked = *self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        looked.map(|looked| looked.elapsed())
     }
 
     async fn attachment(&self, manifest: &str, path: &str) -> Result<Arc<str>, String> {

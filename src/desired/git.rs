@@ -11,8 +11,9 @@
 //!
 //! - Only whole commits count: what is read are the objects of one commit, never a work tree.
 //! - A commit that cannot be had, is not signed as it should be, rewrites history that shall not be rewritten, or
-//!   lacks the path leaves the commit before in force. That is an error of the tree, so that nothing is pruned.
-//! - The commit in force survives a restart; a damaged clone is made anew.
+//!   lacks the path leaves the commit before in force. The tree says so, and nothing is pruned meanwhile.
+//! - The commit in force survives a restart. A damaged clone is made anew beside what is left of it; a full disk is no
+//!   reason to.
 //! - A fetch that hangs delays the first load, and one that somebody asked for, no longer than the time limit.
 //! - Credentials go to the repository's own host only and are never shown. Servers are checked: TLS by the
 //!   system's authorities and one's own, SSH by a known-hosts file.
@@ -29,15 +30,16 @@ mod tree;
 mod trouble;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::Stream;
 
 use self::clone::local;
 use self::follow::Follower;
 pub use self::options::{Credentials, DEFAULT_INTERVAL, DEFAULT_TIMEOUT, GitOptions, Rewritten};
-use self::trouble::Trouble;
-use super::{Source, SourceError, Tree};
-use crate::model::{Problem, Revision, Severity};
+use self::trouble::{other, unreachable};
+use super::{Source, Tree};
+use crate::model::{Problem, Revision, Severity, SourceKind, SourcePlace, SourceTrouble};
 
 /// Manifests of a git repository. Clones share it.
 #[derive(Debug, Clone)]
@@ -55,15 +57,10 @@ impl GitSource {
     pub fn fetch_soon(&self) {
         self.follower.soon.notify_one();
     }
-
-    /// The repository's URL as it may be shown.
-    pub fn shown(&self) -> &str {
-        &self.follower.shown
-    }
 }
 
 impl Source for GitSource {
-    async fn load(&self) -> Result<Tree, SourceError> {
+    async fn load(&self) -> Result<Tree, SourceTrouble> {
         let follower = &self.follower;
         let fetch = {
             let mut state = follower.state();
@@ -73,20 +70,12 @@ impl Source for GitSource {
             follower.refresh().await;
         }
         let state = follower.state();
-        let trouble = state.trouble.as_ref();
         let Some(in_force) = &state.in_force else {
-            let trouble = trouble.cloned().unwrap_or_else(|| Trouble::new("was not fetched yet"));
-            return Err(SourceError {
-                message: format!("{}: {}", follower.shown, trouble.message),
-                hint: trouble.hint,
-            });
+            let trouble = state.trouble.clone().unwrap_or_else(|| unreachable("was not fetched yet"));
+            return Err(SourceTrouble { message: format!("{}: {}", follower.shown, trouble.message), ..trouble });
         };
-        let mut problems = Vec::new();
-        if let Some(trouble) = trouble {
-            let message = format!("{}; commit {:.12} stays in force", trouble.message, in_force.commit.to_string());
-            problems.push(Problem { hint: trouble.hint.clone(), ..Problem::file(follower.shown.clone(), message) });
-        }
-        if let Some(replaced) = in_force.replaced {
+        let mut problems = in_force.problems.clone();
+        if let Some(replaced) = &in_force.info.replaced {
             let message = format!("history was rewritten: the commit in force does not succeed {replaced:.12}");
             let problem = Problem::file(follower.shown.clone(), message);
             problems.push(Problem { severity: Severity::Warning, ..problem });
@@ -95,6 +84,7 @@ impl Source for GitSource {
             revision: Revision(in_force.commit.to_string()),
             files: in_force.files.values().map(|(_, file)| file.clone()).collect(),
             problems,
+            trouble: state.trouble.clone(),
             commit: Some(in_force.info.clone()),
         })
     }
@@ -106,7 +96,7 @@ impl Source for GitSource {
             }
             loop {
                 tokio::select! {
-                    () = tokio::time::sleep(follower.options.interval) => {}
+                    () = tokio::time::sleep(follower.pause()) => {}
                     () = follower.soon.notified() => {}
                 }
                 if follower.refresh().await {
@@ -120,9 +110,26 @@ impl Source for GitSource {
         self.follower.state().wanted = true;
     }
 
+    fn place(&self) -> SourcePlace {
+        let options = &self.follower.options;
+        SourcePlace {
+            kind: SourceKind::Git,
+            location: self.follower.shown.clone(),
+            branch: options.wanted().map(Arc::from),
+            path: options.path.as_str().into(),
+        }
+    }
+
+    fn read_ago(&self) -> Option<Duration> {
+        self.follower.state().fetched.map(|fetched| fetched.elapsed())
+    }
+
     async fn attachment(&self, manifest: &str, path: &str) -> Result<Arc<str>, String> {
+        if path.starts_with('/') {
+            return Err("is outside the repository".into());
+        }
         let folder = manifest.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let path = tree::join(folder, path).ok_or("is outside the repository")?;
+        let path = format!("{folder}/{path}");
         let commit = {
             let state = self.follower.state();
             if let Some(known) = state.attachments.get(&path) {
@@ -147,7 +154,8 @@ impl Source for GitSource {
 }
 
 /// Runs work that blocks on a thread that may.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Trouble> + Send + 'static) -> Result<T, Trouble> {
-    let cut = |_| Trouble::new("the work was cut short");
-    tokio::task::spawn_blocking(work).await.map_err(cut)?
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SourceTrouble> + Send + 'static,
+) -> Result<T, SourceTrouble> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| other("the work was cut short"))?
 }

@@ -31,8 +31,8 @@ use super::namespace::Schema;
 use super::remote::{Reference, Remote, RemoteOptions};
 use super::settle::Settle;
 use super::watch::{Targets, Timing, hints};
-use super::{ManifestFile, Namespace, ParseContext, ParsedFile, ParsedTree, Source, SourceError, parse};
-use crate::model::{PlatformKind, Problem, Severity};
+use super::{ManifestFile, Namespace, ParseContext, ParsedFile, ParsedTree, Source, Tree, parse};
+use crate::model::{PlatformKind, Problem, Severity, SourceTrouble, TroubleReason};
 
 /// How many files that manifests refer to are read at a time.
 const READS: usize = 16;
@@ -138,7 +138,7 @@ impl<S: Source> Loader<S> {
     ///
     /// # Errors
     /// When the source as a whole cannot be read. What was loaded before stays in force.
-    pub async fn load(&mut self) -> Result<Arc<ParsedTree>, SourceError> {
+    pub async fn load(&mut self) -> Result<Arc<ParsedTree>, SourceTrouble> {
         let tree = self.source.load().await?;
         if self.read_schema().await {
             self.parsed.clear();
@@ -147,7 +147,8 @@ impl<S: Source> Loader<S> {
         let (attachments, stale) = self.attachments(&files).await;
         let mut problems = tree.problems;
         problems.extend(self.schema_state.problems.iter().cloned().chain(stale));
-        let fresh = ParsedTree { revision: tree.revision, files, attachments, problems, commit: tree.commit };
+        let Tree { revision, trouble, commit, .. } = tree;
+        let fresh = ParsedTree { revision, files, attachments, problems, trouble, commit };
         match &self.last {
             Some(last) if same(last, &fresh) => Ok(last.clone()),
             Some(_) | None => Ok(self.last.insert(Arc::new(fresh)).clone()),
@@ -204,16 +205,16 @@ impl<S: Source> Loader<S> {
         changed
     }
 
-    async fn parse(&mut self, files: &[ManifestFile]) -> Result<Vec<ParsedFile>, SourceError> {
+    async fn parse(&mut self, files: &[ManifestFile]) -> Result<Vec<ParsedFile>, SourceTrouble> {
         let is_known =
             |file: &&ManifestFile| self.parsed.get(&file.path).is_some_and(|(digest, _)| *digest == file.digest);
         let changed: Vec<ManifestFile> = files.iter().filter(|file| !is_known(file)).cloned().collect();
         if !changed.is_empty() {
             let (context, salt) = (self.context.clone(), self.schema_state.digest);
             let parse = tokio::task::spawn_blocking(move || parse_all(&changed, salt, &context));
-            let parsed = parse.await.map_err(|_| SourceError {
-                message: "parsing was cut short by an error of the operator".into(),
-                hint: Some("please report it with the files that were there".into()),
+            let cut = "parsing was cut short by an error of the operator";
+            let parsed = parse.await.map_err(|_| {
+                SourceTrouble::new(TroubleReason::Other, cut).hint("please report it with the files that were there")
             })?;
             for (digest, file) in parsed {
                 self.parsed.insert(file.path.clone(), (digest, file));
@@ -333,6 +334,8 @@ fn references(manifest: &Manifest) -> impl Iterator<Item = &str> {
 /// Whether two trees say the same; a file's digest stands for what parsing made of it.
 fn same(one: &ParsedTree, other: &ParsedTree) -> bool {
     one.revision == other.revision
+        && one.commit == other.commit
+        && one.trouble == other.trouble
         && one.problems == other.problems
         && one.files.len() == other.files.len()
         && one.files.iter().zip(&other.files).all(|(one, other)| one.path == other.path && one.digest == other.digest)

@@ -25,12 +25,13 @@ pub(super) async fn healthz() -> &'static str {
 struct Ready<'a> {
     ready: bool,
     reasons: &'a [String],
+    warnings: &'a [String],
 }
 
 pub(super) async fn readyz(State(shared): State<Shared>) -> Response {
     let status = shared.report.status();
     let code = if status.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (code, Json(Ready { ready: status.ready, reasons: &status.not_ready })).into_response()
+    (code, Json(Ready { ready: status.ready, reasons: &status.not_ready, warnings: &status.warnings })).into_response()
 }
 
 pub(super) async fn metrics(State(shared): State<Shared>) -> Response {

@@ -6,7 +6,6 @@
 //! any of this life, skips nothing. A reader that falls behind gets an event `skipped` with the number that it
 //! missed.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -23,7 +22,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::Shared;
 use super::problem::Problem;
 use crate::model::ResourceId;
-use crate::report::Event;
+use crate::report::Entry;
 
 /// How often a silent stream says that it is alive; proxies cut streams that are silent for a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -39,7 +38,7 @@ pub(super) struct Wanted {
 
 #[derive(Serialize)]
 struct List {
-    events: Vec<Arc<Event>>,
+    events: Vec<Entry>,
 }
 
 #[derive(Serialize)]
@@ -62,7 +61,9 @@ pub(super) async fn events(
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
     let after = last.or(wanted.after).unwrap_or(0);
     let (mut past, coming) = shared.report.events(after);
-    let concerns = move |event: &Event| resource.as_ref().is_none_or(|resource| event.resource == *resource);
+    let concerns = move |entry: &Entry| {
+        resource.as_ref().is_none_or(|resource| entry.change().is_some_and(|event| event.resource == *resource))
+    };
     past.retain(|event| concerns(event));
 
     let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
@@ -80,7 +81,7 @@ pub(super) async fn events(
 }
 
 /// Every new event, and a note where some were missed.
-fn new(coming: Receiver<Arc<Event>>, concerns: impl Fn(&Event) -> bool + Send) -> impl Stream<Item = Message> + Send {
+fn new(coming: Receiver<Entry>, concerns: impl Fn(&Entry) -> bool + Send) -> impl Stream<Item = Message> + Send {
     let messages = stream::unfold(coming, |mut coming| async move {
         match coming.recv().await {
             Ok(event) => Some((Ok(event), coming)),
@@ -96,8 +97,12 @@ fn new(coming: Receiver<Arc<Event>>, concerns: impl Fn(&Event) -> bool + Send) -
     })
 }
 
-fn message(event: &Event) -> Message {
-    data(Message::default().event("change").id(event.sequence.to_string()), event)
+fn message(entry: &Entry) -> Message {
+    let kind = match entry {
+        Entry::Change(_) => "change",
+        Entry::Source(_) => "source",
+    };
+    data(Message::default().event(kind).id(entry.sequence().to_string()), entry)
 }
 
 fn data(message: Message, value: &impl Serialize) -> Message {

@@ -8,9 +8,10 @@ use serde::Deserialize;
 
 use super::Shared;
 use super::html::Html;
+use super::page_source::{self, event_table};
 use crate::model::{Health, Severity, Sync};
+use crate::report::Status;
 use crate::report::status::{PartState, PartStatus, PruneState, ResourceStatus};
-use crate::report::{Event, EventOutcome, Status};
 
 /// How many resources one page shows; more make a browser slow.
 const PAGE: usize = 200;
@@ -47,8 +48,7 @@ pub(super) async fn overview(State(shared): State<Shared>, wanted: Result<Query<
     notes(&mut html, &status);
     resources(&mut html, &status, &wanted);
     let from = events.len().saturating_sub(EVENTS);
-    let latest = events[from..].iter().rev().map(AsRef::as_ref);
-    event_table(&mut html, "What was done last", latest, true);
+    event_table(&mut html, "What was done last", events[from..].iter().rev(), true);
     foot(&mut html);
     page(html)
 }
@@ -56,7 +56,7 @@ pub(super) async fn overview(State(shared): State<Shared>, wanted: Result<Query<
 /// The number that needs a person first, for a tab in the background.
 fn title(status: &Status) -> String {
     let waiting = status.resources.iter().filter(|resource| needs_attention(resource)).count();
-    match waiting + status.summary.manifest_errors {
+    match waiting + status.summary.manifest_errors + status.warnings.len() {
         0 => "OpenFactory operator".to_owned(),
         number => format!("({number}) OpenFactory operator"),
     }
@@ -124,7 +124,9 @@ fn numbers(html: &mut Html, status: &Status) {
 
 fn parts(html: &mut Html, status: &Status) {
     html.raw("<ul class=\"parts\">");
-    for (name, part) in [("Source", &status.source), ("Platform", &status.platform), ("Registry", &status.registry)] {
+    for (name, part) in
+        [("Source", &status.source.part), ("Platform", &status.platform), ("Registry", &status.registry)]
+    {
         html.raw("<li>").text(name).raw(" ");
         part_badge(html, part);
         if let Some(since) = &part.since {
@@ -134,6 +136,9 @@ fn parts(html: &mut Html, status: &Status) {
         }
         for message in part.message.iter().chain(&part.warnings) {
             html.raw("<br>").text(message);
+        }
+        if name == "Source" {
+            page_source::place(html, &status.source);
         }
         html.raw("</li>");
     }
@@ -156,6 +161,9 @@ fn notes(html: &mut Html, status: &Status) {
         html.raw("<div class=\"note warn\"><strong>Everything is suspended</strong> since ");
         time(html, &suspended.since);
         html.raw(": nothing is changed until <code>ofop resume</code>.</div>");
+    }
+    if let Some(trouble) = &status.source.trouble {
+        page_source::trouble(html, trouble);
     }
     if !status.problems.is_empty() {
         let errors = status.summary.manifest_errors;
@@ -336,48 +344,4 @@ pub(super) fn health_badge(html: &mut Html, health: Health) {
         Health::Unknown => ("<span class=\"badge\">? ", "unknown"),
     };
     html.element(open, text, "</span>");
-}
-
-/// Events, newest first.
-pub(super) fn event_table<'a>(
-    html: &mut Html,
-    heading: &'static str,
-    events: impl Iterator<Item = &'a Event>,
-    with_resource: bool,
-) {
-    let mut events = events.peekable();
-    html.element("<h2>", heading, "</h2>");
-    if events.peek().is_none() {
-        html.raw("<p class=\"soft\">Nothing since the operator started.</p>");
-        return;
-    }
-    html.raw("<table><thead><tr><th>When</th>").raw(if with_resource { "<th>Resource</th>" } else { "" });
-    html.raw("<th>What</th><th>Why</th><th>Outcome</th></tr></thead><tbody>");
-    for event in events {
-        html.raw("<tr><td>");
-        time(html, &event.time);
-        html.raw("</td>");
-        if with_resource {
-            html.raw("<td class=\"name\">");
-            link(html, event.resource.kind.as_str(), event.resource.uuid.as_str());
-            html.raw("</td>");
-        }
-        html.raw("<td class=\"what\">")
-            .text(event.verb)
-            .raw(" ")
-            .text(&event.object)
-            .raw("</td><td data-label=\"because:\">");
-        html.text(event.reason.as_str());
-        fields(html, &event.fields);
-        html.raw("</td><td>");
-        match &event.outcome {
-            EventOutcome::Succeeded => html.raw("<span class=\"badge good\">✓ done</span>"),
-            EventOutcome::Failed { kind, message } => {
-                let open = if kind.is_race() { "<span class=\"badge\">" } else { "<span class=\"badge bad\">✗ " };
-                html.element(open, kind.as_str(), "</span>").raw(" ").text(message)
-            }
-        };
-        html.raw(" <span class=\"soft\">").text(event.milliseconds).raw(" ms</span></td></tr>");
-    }
-    html.raw("</tbody></table>");
 }

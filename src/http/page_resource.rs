@@ -7,10 +7,11 @@ use axum::response::{IntoResponse, Response};
 use super::Shared;
 use super::api::resource_id;
 use super::html::Html;
-use super::page::{event_table, fields, foot, head, health_badge, page, sync_badge, time};
+use super::page::{fields, foot, head, health_badge, page, sync_badge, time};
+use super::page_source::event_table;
 use crate::model::UpdateState;
-use crate::report::ResourceStatus;
 use crate::report::status::{RecordStatus, ServicePresence, ServiceStatus};
+use crate::report::{Entry, ResourceStatus};
 
 pub(super) async fn resource(State(shared): State<Shared>, Path((kind, uuid)): Path<(String, String)>) -> Response {
     let status = shared.report.status();
@@ -28,7 +29,8 @@ pub(super) async fn resource(State(shared): State<Shared>, Path((kind, uuid)): P
     known(&mut html, &resource);
     services(&mut html, &resource.services);
     records(&mut html, &resource.records);
-    event_table(&mut html, "What was done last", resource.events.iter().rev().map(AsRef::as_ref), false);
+    let events: Vec<Entry> = resource.events.iter().rev().cloned().map(Entry::Change).collect();
+    event_table(&mut html, "What was done last", events.iter(), false);
     foot(&mut html);
     page(html)
 }

@@ -10,6 +10,7 @@ use super::handling::Handling;
 use super::names::{ResourceId, Revision};
 use super::record::Record;
 use super::service::{ServiceSpec, SpecHash};
+use super::source::{CommitInfo, SourceTrouble};
 
 /// The desired state: every resource that the manifests describe, compiled.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +26,10 @@ pub struct Desired {
     pub complete: bool,
     /// Number of manifest files, valid or not.
     pub files: usize,
+    /// The commit, if the source has such.
+    pub commit: Option<CommitInfo>,
+    /// Why this may not be the newest state of the source; then it is not `complete` either.
+    pub trouble: Option<SourceTrouble>,
 }
 
 impl Desired {

@@ -164,6 +164,7 @@ impl Wait {
             Wait::Suspended(suspension) => suspension.until(),
             Wait::Prune(PruneBlock::Guard { .. }) => "a person's confirmation",
             Wait::Prune(PruneBlock::InvalidManifests) => "valid manifests",
+            Wait::Prune(PruneBlock::SourceTrouble) => "the newest manifests",
             Wait::Prune(PruneBlock::IncompleteObservation) => "a complete reading",
             Wait::Prune(PruneBlock::Disabled) => "pruning to be switched on",
         }
@@ -199,6 +200,8 @@ pub enum PruneBlock {
     },
     /// A manifest is invalid or could not be read.
     InvalidManifests,
+    /// The source is in trouble: its newest state is not in force.
+    SourceTrouble,
     /// A list was incomplete.
     IncompleteObservation,
     /// `Policy::prune` is off.
@@ -211,6 +214,7 @@ impl PruneBlock {
         match self {
             PruneBlock::Guard { .. } => "guard",
             PruneBlock::InvalidManifests => "invalid_manifests",
+            PruneBlock::SourceTrouble => "source_trouble",
             PruneBlock::IncompleteObservation => "incomplete_observation",
             PruneBlock::Disabled => "disabled",
         }
@@ -223,6 +227,9 @@ impl PruneBlock {
                 format!("removing {removing} of {managed} managed resources at once needs a person's confirmation")
             }
             PruneBlock::InvalidManifests => "nothing is removed while a manifest is invalid or unreadable".into(),
+            PruneBlock::SourceTrouble => {
+                "nothing is removed while the newest manifests cannot be had or are refused".into()
+            }
             PruneBlock::IncompleteObservation => {
                 "nothing is removed while the cluster cannot be read completely".into()
             }

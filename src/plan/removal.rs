@@ -33,7 +33,9 @@ pub(super) const TASKS_END_WITHIN: Duration = Duration::from_secs(60);
 
 /// Why nothing may be removed at all, as far as what was read decides it.
 pub(super) fn wait_for_reads(context: &Context<'_>) -> Option<PruneBlock> {
-    if !context.desired.complete {
+    if context.desired.trouble.is_some() {
+        Some(PruneBlock::SourceTrouble)
+    } else if !context.desired.complete {
         Some(PruneBlock::InvalidManifests)
     } else if !context.platform.is_some_and(|platform| platform.complete) {
         Some(PruneBlock::IncompleteObservation)
@@ -369,6 +371,7 @@ fn block_word(block: &PruneBlock) -> &'static str {
     match block {
         PruneBlock::Guard { .. } => "Guard",
         PruneBlock::InvalidManifests => "InvalidManifests",
+        PruneBlock::SourceTrouble => "SourceTrouble",
         PruneBlock::IncompleteObservation => "IncompleteObservation",
         PruneBlock::Disabled => "PruneDisabled",
     }

@@ -41,6 +41,7 @@ pub(super) fn way_out(reason: &PruneBlock) -> &'static str {
             "If this is meant, confirm with `ofop reconcile --confirm-prune`, or `ofop apply --confirm-prune` where no daemon runs; if not, check that the manifests are there."
         }
         PruneBlock::InvalidManifests => "`ofop validate` shows what is wrong.",
+        PruneBlock::SourceTrouble => "`ofop get` says what is wrong with their source.",
         PruneBlock::IncompleteObservation => "It goes on by itself once everything can be read.",
         PruneBlock::Disabled => "They stay until they are removed by hand or pruning is switched on.",
     }

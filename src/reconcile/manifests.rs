@@ -9,10 +9,10 @@ use futures_util::FutureExt;
 use tracing::{info, warn};
 
 use crate::compile::Compiler;
-use crate::desired::{Loader, ParsedTree, Source, SourceError};
-use crate::model::Desired;
+use crate::desired::{Loader, ParsedTree, Source};
+use crate::model::{Desired, SourceTrouble};
 
-type Load<S> = Pin<Box<dyn Future<Output = (Box<Loader<S>>, Result<Arc<ParsedTree>, SourceError>)> + Send>>;
+type Load<S> = Pin<Box<dyn Future<Output = (Box<Loader<S>>, Result<Arc<ParsedTree>, SourceTrouble>)> + Send>>;
 
 /// The loader is here, or away reading.
 enum Reader<S> {
@@ -33,7 +33,7 @@ pub(super) struct Manifests<S> {
     desired: Arc<Desired>,
     follow: Arc<BTreeSet<String>>,
     read: bool,
-    error: Option<String>,
+    error: Option<SourceTrouble>,
 }
 
 impl<S: Source> Manifests<S> {
@@ -70,8 +70,8 @@ impl<S: Source> Manifests<S> {
     }
 
     /// Why they could not be read the last time.
-    pub(super) fn error(&self) -> Option<&str> {
-        self.error.as_deref()
+    pub(super) fn error(&self) -> Option<&SourceTrouble> {
+        self.error.as_ref()
     }
 
     /// Starts reading, unless that is under way: then once more after it.
@@ -126,6 +126,11 @@ impl<S: Source> Manifests<S> {
                 "manifests changed"
             );
         }
+        if let Some(trouble) =
+            desired.trouble.as_ref().filter(|trouble| self.desired.trouble.as_ref() != Some(*trouble))
+        {
+            warn!(reason = trouble.reason.as_str(), "the newest manifests are not in force: {trouble}");
+        }
         for problem in desired.problems.iter().filter(|problem| !self.desired.problems.contains(problem)) {
             warn!(severity = ?problem.severity, "{problem}");
         }
@@ -139,15 +144,15 @@ impl<S: Source> Manifests<S> {
         true
     }
 
-    fn failed(&mut self, error: &SourceError) -> bool {
-        let text = error.to_string();
-        if self.error.as_ref() == Some(&text) {
+    fn failed(&mut self, error: &SourceTrouble) -> bool {
+        if self.error.as_ref() == Some(error) {
             return false;
         }
-        warn!(error = %text, "the manifests cannot be read; what was read last stays in force");
-        self.error = Some(text);
+        warn!(%error, "the manifests cannot be read; what was read last stays in force");
+        self.error = Some(error.clone());
         // Nothing may be pruned while it is unknown what is described.
-        self.desired = Arc::new(Desired { complete: false, ..Desired::clone(&self.desired) });
+        let trouble = Some(error.clone());
+        self.desired = Arc::new(Desired { complete: false, trouble, ..Desired::clone(&self.desired) });
         true
     }
 }

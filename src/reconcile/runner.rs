@@ -19,11 +19,11 @@ use super::waits::{Soon, is_on_its_way};
 use super::{Options, Parts};
 use crate::clock::{Clock, rfc3339};
 use crate::desired::Source;
-use crate::model::{Command, Desired, FailureKind, Observed, Plan, PlannedStep, ResourceId, StepFailure};
+use crate::model::{Command, Desired, FailureKind, Observed, Plan, PlannedStep, ResourceId, SourcePlace, StepFailure};
 use crate::plan::{self, Memory, Policy};
 use crate::platform::Platform;
 use crate::registry::Registry;
-use crate::report::{Event, Pass, Report, StepReport};
+use crate::report::{Event, Pass, Report, SourceView, StepReport};
 
 /// A plan that wants to be looked at again does so no sooner than this, so that no mistake in a deadline can
 /// make the loop spin.
@@ -56,6 +56,7 @@ pub(super) enum Turn {
 pub(super) struct Runner<S, P, R, C> {
     manifests: Manifests<S>,
     source: Arc<S>,
+    place: SourcePlace,
     source_changes: BoxStream<'static, ()>,
     platform: Arc<P>,
     platform_events: BoxStream<'static, ()>,
@@ -103,6 +104,7 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         let mut pending = Pending::default();
         pending.add(Trigger::Started, now);
         let mut runner = Runner {
+            place: loader.source().place(),
             source: Arc::clone(loader.source()),
             source_changes: loader.changes().fuse().boxed(),
             platform_events: platform.events().fuse().boxed(),
@@ -245,6 +247,7 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
             observed: &observed,
             plan: plan.as_ref(),
             retries: &selection.waiting,
+            source: SourceView { place: &self.place, read_ago: self.source.read_ago() },
             source_error: self.manifests.error(),
             platform_error: self.platform_error.as_deref(),
             registry_error: self.registry_error.as_deref(),
@@ -414,7 +417,7 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         Passed {
             plan: None,
             desired: Arc::clone(self.manifests.desired()),
-            source_error: self.manifests.error().map(str::to_owned),
+            source_error: self.manifests.error().map(ToString::to_string),
             platform_error: self.platform_error.clone(),
             registry_error: self.registry_error.clone(),
             awaits_registry: self.registry_reader.awaits_first() && self.registry_error.is_none(),

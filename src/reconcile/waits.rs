@@ -50,7 +50,9 @@ pub(super) fn ripens(wait: &Wait) -> bool {
         Wait::Dependency
         | Wait::RolledBack
         | Wait::Suspended(_)
-        | Wait::Prune(PruneBlock::Guard { .. } | PruneBlock::InvalidManifests | PruneBlock::Disabled) => false,
+        | Wait::Prune(
+            PruneBlock::Guard { .. } | PruneBlock::InvalidManifests | PruneBlock::SourceTrouble | PruneBlock::Disabled,
+        ) => false,
     }
 }
 

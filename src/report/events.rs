@@ -1,4 +1,4 @@
-//! One event for every change to the cluster.
+//! One event for every change to the cluster, and for what changes where manifests come from.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+use super::source::{SourceEvent, SourceNews};
 use crate::clock::rfc3339;
 use crate::model::{FailureKind, Origin, PlannedStep, Reason, ResourceId, Revision, StepFailure, StepVerb};
 
@@ -108,11 +109,39 @@ pub enum EventOutcome {
     },
 }
 
+/// One entry of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase", tag = "type")]
+pub enum Entry {
+    /// A change to the cluster.
+    Change(Arc<Event>),
+    /// A change of where manifests come from.
+    Source(Arc<SourceEvent>),
+}
+
+impl Entry {
+    /// Its number.
+    pub fn sequence(&self) -> u64 {
+        match self {
+            Entry::Change(event) => event.sequence,
+            Entry::Source(event) => event.sequence,
+        }
+    }
+
+    /// The change to the cluster, if it is one.
+    pub fn change(&self) -> Option<&Arc<Event>> {
+        match self {
+            Entry::Change(event) => Some(event),
+            Entry::Source(_) => None,
+        }
+    }
+}
+
 /// The events that are still remembered.
 #[derive(Debug, Default)]
 pub(super) struct EventLog {
     sequence: u64,
-    all: VecDeque<Arc<Event>>,
+    all: VecDeque<Entry>,
     by_resource: BTreeMap<ResourceId, VecDeque<Arc<Event>>>,
 }
 
@@ -142,19 +171,36 @@ impl EventLog {
             own.pop_front();
         }
         own.push_back(Arc::clone(&event));
-        self.all.push_back(Arc::clone(&event));
+        self.keep(Entry::Change(Arc::clone(&event)), alive);
+        event
+    }
+
+    /// Numbers and keeps an event of the source.
+    pub(super) fn push_source(
+        &mut self,
+        news: SourceNews,
+        wall: SystemTime,
+        alive: impl Fn(&ResourceId) -> bool,
+    ) -> Arc<SourceEvent> {
+        self.sequence += 1;
+        let event = Arc::new(SourceEvent::of(self.sequence, rfc3339(wall), news));
+        self.keep(Entry::Source(Arc::clone(&event)), alive);
+        event
+    }
+
+    fn keep(&mut self, entry: Entry, alive: impl Fn(&ResourceId) -> bool) {
+        self.all.push_back(entry);
         if self.all.len() > GLOBAL_EVENTS
-            && let Some(oldest) = self.all.pop_front()
+            && let Some(Entry::Change(oldest)) = self.all.pop_front()
             && !alive(&oldest.resource)
         {
             self.forget(std::slice::from_ref(&oldest.resource));
         }
-        event
     }
 
     /// Lets go of the events of resources that vanished, once the common list no longer holds their last one.
     pub(super) fn forget(&mut self, vanished: &[ResourceId]) {
-        let first_kept = self.all.front().map_or(u64::MAX, |event| event.sequence);
+        let first_kept = self.all.front().map_or(u64::MAX, Entry::sequence);
         for resource in vanished {
             let last = self.by_resource.get(resource).and_then(VecDeque::back).map(|event| event.sequence);
             if last.is_some_and(|last| last < first_kept) {
@@ -164,9 +210,9 @@ impl EventLog {
     }
 
     /// The kept events with a higher number, oldest first; all of them for a number that was never given.
-    pub(super) fn after(&self, sequence: u64) -> Vec<Arc<Event>> {
+    pub(super) fn after(&self, sequence: u64) -> Vec<Entry> {
         let sequence = if sequence > self.sequence { 0 } else { sequence };
-        let from = self.all.partition_point(|event| event.sequence <= sequence);
+        let from = self.all.partition_point(|entry| entry.sequence() <= sequence);
         self.all.range(from..).cloned().collect()
     }
 

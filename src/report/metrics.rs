@@ -13,7 +13,9 @@ use super::Pass;
 use super::events::StepReport;
 use super::status::{PartState, Row};
 use super::track::{Changes, Parts};
-use crate::model::{DriftType, FailureKind, Health, Kind, Plan, PruneVerdict, ResourceId, StepVerb, Sync};
+use crate::model::{
+    DriftType, FailureKind, Health, Kind, Plan, PruneVerdict, ResourceId, StepVerb, Sync, TroubleReason,
+};
 
 /// The content type of [`encode`]'s text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -132,6 +134,10 @@ pub(super) struct Metrics {
     suspended: IntGauge,
     revision: IntGaugeVec,
     last_success: Gauge,
+    source_up: IntGauge,
+    source_trouble: IntGaugeVec,
+    source_trouble_since: Gauge,
+    source_read: Gauge,
     platform_up: IntGauge,
     registry_up: IntGauge,
     webhooks: IntCounterVec,
@@ -209,6 +215,26 @@ impl Metrics {
                     "Unix time of the last pass that read everything and made a plan; 0 before the first.",
                 ),
             ),
+            source_up: gauge("ofop_source_up", "1 when the newest state of the manifests' source is in force."),
+            source_trouble: gauges(
+                "ofop_source_trouble",
+                "1 for the reason why the newest state of the manifests' source is not in force.",
+                &["reason"],
+            ),
+            source_trouble_since: made(
+                r,
+                Gauge::new(
+                    "ofop_source_trouble_since_timestamp_seconds",
+                    "Unix time since when the source has been in its present trouble; 0 without any.",
+                ),
+            ),
+            source_read: made(
+                r,
+                Gauge::new(
+                    "ofop_source_last_fetch_timestamp_seconds",
+                    "Unix time of the last look at the source that worked; 0 before the first.",
+                ),
+            ),
             platform_up: gauge("ofop_platform_up", "1 when the last pass read the platform completely."),
             registry_up: gauge("ofop_registry_up", "1 when the last pass read the asset registry completely."),
             webhooks: counters("ofop_webhook_total", "Calls of the webhook by what became of them.", &["result"]),
@@ -242,6 +268,7 @@ impl Metrics {
         for result in WebhookResult::ALL {
             self.webhooks.with_label_values(&[result.as_str()]);
         }
+        self.set_trouble(None);
         self.set_resources(&Counts::default());
     }
 
@@ -275,6 +302,11 @@ impl Metrics {
             Some(PruneVerdict::Blocked { resources, .. }) => count(resources.len()),
         });
         self.suspended.set(i64::from(plan.is_some_and(|plan| plan.suspended.is_some())));
+        self.source_up.set(i64::from(parts.source.state == PartState::Up));
+        self.set_trouble(parts.source_track.trouble());
+        if let Some(at) = pass.source.read_ago.and_then(|ago| pass.wall.checked_sub(ago)) {
+            self.source_read.set(unix(at));
+        }
         self.platform_up.set(i64::from(parts.platform.state == PartState::Up));
         self.registry_up.set(i64::from(parts.registry.state == PartState::Up));
         if let Some(at) = parts.last_success {
@@ -308,6 +340,14 @@ impl Metrics {
 
     pub(super) fn gather(&self) -> Vec<MetricFamily> {
         self.registry.gather()
+    }
+
+    fn set_trouble(&self, trouble: Option<(TroubleReason, SystemTime)>) {
+        for reason in TroubleReason::ALL {
+            let here = trouble.is_some_and(|(present, _)| present == reason);
+            self.source_trouble.with_label_values(&[reason.as_str()]).set(i64::from(here));
+        }
+        self.source_trouble_since.set(trouble.map_or(0.0, |(_, since)| unix(since)));
     }
 
     fn set_resources(&self, counts: &Counts) {

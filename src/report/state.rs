@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::Retry;
 use super::events::EventLog;
 use super::status::Status;
 use super::track::{Parts, Tracker};
-use crate::model::{Desired, InstanceName, Observed, Plan, ResourceId};
+use crate::model::{Desired, InstanceName, Observed, Plan, ResourceId, SourcePlace};
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -37,6 +37,8 @@ pub(super) struct Last {
     /// The last pass had no plan.
     pub(super) blind: bool,
     pub(super) retries: BTreeMap<ResourceId, Retry>,
+    pub(super) place: SourcePlace,
+    pub(super) read_ago: Option<Duration>,
 }
 
 impl State {

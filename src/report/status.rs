@@ -12,6 +12,7 @@ pub(super) use self::build::{History, Row, View, build, rows};
 pub use self::service::{RecordStatus, ServicePresence, ServiceStatus};
 
 use super::events::Event;
+use super::source::{SourceStatus, SourceView};
 use crate::model::{
     ConditionKind, Desired, DriftType, Handling, Health, InstanceName, Kind, Observed, Origin, Plan, Problem,
     PruneVerdict, ResourceId, Revision, Sync,
@@ -32,10 +33,12 @@ pub struct Status {
     pub ready: bool,
     /// Why not; empty when ready.
     pub not_ready: Vec<String>,
+    /// What does not keep it from its work and needs a person all the same.
+    pub warnings: Vec<String>,
     /// When everything was last read and planned, RFC 3339.
     pub last_success: Option<String>,
     /// Where manifests come from.
-    pub source: PartStatus,
+    pub source: SourceStatus,
     /// What runs services.
     pub platform: PartStatus,
     /// The asset registry.
@@ -289,9 +292,10 @@ impl Status {
         wall: SystemTime,
         desired: &Desired,
         observed: &Observed,
+        source: SourceView<'_>,
         plan: Option<&Plan>,
     ) -> Self {
-        build(&View { instance, wall, desired, observed, plan, blind: plan.is_none(), history: None })
+        build(&View { instance, wall, desired, observed, source, plan, blind: plan.is_none(), history: None })
     }
 
     /// The status before the first pass.
@@ -302,8 +306,9 @@ impl Status {
             answered: None,
             ready: false,
             not_ready: vec!["the first pass is not done".into()],
+            warnings: Vec::new(),
             last_success: None,
-            source: PartStatus::default(),
+            source: SourceStatus::default(),
             platform: PartStatus::default(),
             registry: PartStatus::default(),
             files: 0,

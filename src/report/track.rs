@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::Pass;
 use super::events::StepReport;
 use super::metrics::PassResult;
+use super::source::{self, SourceNews, SourceTrack};
 use super::status::{PartState, Row};
 use crate::model::{Condition, ConditionKind, Drift, DriftType, Health, ResourceId, StepFailure, Sync};
 
@@ -15,6 +16,9 @@ use crate::model::{Condition, ConditionKind, Drift, DriftType, Health, ResourceI
 #[derive(Debug, Clone, Default)]
 pub(super) struct Parts {
     pub(super) source: Part,
+    pub(super) source_track: SourceTrack,
+    /// What the last pass found new about the source, until somebody takes it.
+    pub(super) news: Vec<SourceNews>,
     pub(super) platform: Part,
     pub(super) registry: Part,
     pub(super) last_success: Option<SystemTime>,
@@ -43,7 +47,8 @@ impl Part {
 }
 
 impl Parts {
-    /// Takes in a pass and says how it went.
+    /// Takes in a pass and says how it went. A source whose newest state is not in force is read well enough: what
+    /// is in force is looked after, and the trouble is told by itself.
     pub(super) fn pass(&mut self, pass: &Pass<'_>) -> PassResult {
         let read = |error: Option<&str>, complete: Option<bool>| match (error, complete) {
             (Some(_), _) => PartState::Down,
@@ -53,15 +58,16 @@ impl Parts {
         };
         let platform = read(pass.platform_error, pass.observed.platform.as_ref().map(|seen| seen.complete));
         let registry = read(pass.registry_error, pass.observed.registry.as_ref().map(|seen| seen.complete));
-        let source = read(pass.source_error, Some(true));
-        self.source.set(source, pass.source_error, pass.wall);
+        let (source, message) = source::state(pass.desired, pass.source_error);
+        self.source.set(source, message.as_deref(), pass.wall);
+        self.news = self.source_track.pass(pass.desired, pass.wall);
         self.platform.set(platform, pass.platform_error, pass.wall);
         self.registry.set(registry, pass.registry_error, pass.wall);
         let result = if platform != PartState::Up {
             PassResult::PlatformFailed
         } else if registry != PartState::Up {
             PassResult::RegistryFailed
-        } else if source != PartState::Up {
+        } else if source == PartState::Down {
             PassResult::SourceFailed
         } else if pass.plan.is_none() {
             PassResult::NotPlanned

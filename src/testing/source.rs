@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::Stream;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-use crate::desired::{ManifestFile, Source, SourceError, Tree};
-use crate::model::Revision;
+use crate::desired::{ManifestFile, Source, Tree};
+use crate::model::{CommitInfo, Revision, SourceKind, SourcePlace, SourceTrouble, TroubleReason};
 
 /// Files that a test edits. Clones share them.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ struct State {
     files: BTreeMap<String, File>,
     attachments: BTreeMap<String, String>,
     error: Option<String>,
+    trouble: Option<SourceTrouble>,
+    commit: Option<CommitInfo>,
     hangs: bool,
     loads: u64,
     refreshes: u64,
@@ -89,6 +92,18 @@ impl FakeSource {
         self.tell();
     }
 
+    /// What there is may not be the newest state (or is again).
+    pub fn trouble(&self, trouble: Option<SourceTrouble>) {
+        self.state().trouble = trouble;
+        self.tell();
+    }
+
+    /// The files are those of a commit from now on.
+    pub fn commit(&self, commit: CommitInfo) {
+        self.state().commit = Some(commit);
+        self.tell();
+    }
+
     /// Reads never end (or do again, from the next one on).
     pub fn hang(&self, hangs: bool) {
         self.state().hangs = hangs;
@@ -125,7 +140,7 @@ impl FakeSource {
 }
 
 impl Source for FakeSource {
-    async fn load(&self) -> Result<Tree, SourceError> {
+    async fn load(&self) -> Result<Tree, SourceTrouble> {
         let hangs = {
             let mut state = self.state();
             state.loads += 1;
@@ -136,7 +151,7 @@ impl Source for FakeSource {
         }
         let state = self.state();
         if let Some(error) = &state.error {
-            return Err(SourceError { message: error.clone(), hint: None });
+            return Err(SourceTrouble::new(TroubleReason::Other, error.clone()));
         }
         let mut whole = Sha256::new();
         let files = state.files.iter().map(|(path, file)| {
@@ -146,7 +161,11 @@ impl Source for FakeSource {
         });
         let files = files.collect();
         let revision = whole.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Tree { revision: Revision(revision), files, ..Tree::default() })
+        let (revision, commit) = match &state.commit {
+            Some(commit) => (commit.id.to_string(), Some(commit.clone())),
+            None => (revision, None),
+        };
+        Ok(Tree { revision: Revision(revision), files, commit, trouble: state.trouble.clone(), ..Tree::default() })
     }
 
     fn changes(&self) -> impl Stream<Item = ()> + Send + 'static {
@@ -155,6 +174,14 @@ impl Source for FakeSource {
 
     fn refresh(&self) {
         self.state().refreshes += 1;
+    }
+
+    fn place(&self) -> SourcePlace {
+        SourcePlace { kind: SourceKind::Directory, location: "memory".into(), branch: None, path: "".into() }
+    }
+
+    fn read_ago(&self) -> Option<Duration> {
+        (self.state().loads > 0).then_some(Duration::ZERO)
     }
 
     async fn attachment(&self, _manifest: &str, path: &str) -> Result<Arc<str>, String> {

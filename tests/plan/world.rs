@@ -124,8 +124,8 @@ pub(crate) fn desired(resources: impl IntoIterator<Item = DesiredResource>) -> D
         revision: Revision("0123456789abcdef".into()),
         files: resources.len(),
         resources,
-        problems: Vec::new(),
         complete: true,
+        ..Desired::default()
     }
 }
 

@@ -10,12 +10,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ofop::model::record::{AssetRecord, RecordOwner};
 use ofop::model::service::{EnvVar, Mark, SpecHash};
 use ofop::model::{
-    AssetUuid, Condition, ConditionKind, Desired, DesiredResource, DesiredService, Drift, DriftType, FieldChange,
-    Health, InstanceName, Observed, ObservedRecord, ObservedService, Origin, Plan, PlannedStep, PlatformSnapshot,
-    Reason, Record, RegistrySnapshot, ResourceId, ResourcePlan, Revision, ServiceId, ServiceName, ServiceSpec, Step,
-    Suspension, Sync, TaskState, TaskView, UpdateState,
+    AssetUuid, CommitInfo, Condition, ConditionKind, Desired, DesiredResource, DesiredService, Drift, DriftType,
+    FieldChange, Health, InstanceName, Observed, ObservedRecord, ObservedService, Origin, Plan, PlannedStep,
+    PlatformSnapshot, Reason, Record, RegistrySnapshot, ResourceId, ResourcePlan, Revision, ServiceId, ServiceName,
+    ServiceSpec, SourceKind, SourcePlace, SourceTrouble, Step, Suspension, Sync, TaskState, TaskView, UpdateState,
 };
-use ofop::report::{Pass, Report, Retry};
+use ofop::report::{Pass, Report, Retry, SourceView};
 
 /// A value that must never be seen anywhere.
 pub(crate) const SECRET: &str = "s3ntinel-0f-a-secret";
@@ -42,7 +42,9 @@ pub(crate) struct Factory {
     pub(crate) registry: Option<RegistrySnapshot>,
     pub(crate) plan: Option<Plan>,
     pub(crate) retries: BTreeMap<ResourceId, Retry>,
-    pub(crate) source_error: Option<String>,
+    pub(crate) source_error: Option<SourceTrouble>,
+    pub(crate) place: SourcePlace,
+    pub(crate) read_ago: Option<Duration>,
     pub(crate) platform_error: Option<String>,
     pub(crate) registry_error: Option<String>,
     /// The manual clock: monotonic time, and wall time counted from [`EPOCH`].
@@ -59,6 +61,13 @@ impl Factory {
             plan: Some(Plan::default()),
             retries: BTreeMap::new(),
             source_error: None,
+            place: SourcePlace {
+                kind: SourceKind::Directory,
+                location: "desired".into(),
+                branch: None,
+                path: "".into(),
+            },
+            read_ago: Some(Duration::ZERO),
             platform_error: None,
             registry_error: None,
             now: Duration::from_secs(1),
@@ -171,6 +180,18 @@ impl Factory {
         self.planned(id).conditions.push(condition);
     }
 
+    /// From now on what is described stems from a commit.
+    pub(crate) fn commit(&mut self, id: &str, subject: &str) {
+        self.place = SourcePlace {
+            kind: SourceKind::Git,
+            location: "https://git.plant/plant.git".into(),
+            branch: Some("main".into()),
+            path: "factory".into(),
+        };
+        self.desired.revision = Revision(id.into());
+        self.desired.commit = Some(commit(id, subject));
+    }
+
     pub(crate) fn remove(&mut self, id: &ResourceId) {
         self.desired.resources.remove(id);
         self.plan.as_mut().unwrap().resources.remove(id);
@@ -195,12 +216,19 @@ impl Factory {
             observed: &observed,
             plan: self.plan.clone().map(Arc::new).as_ref(),
             retries: &self.retries,
-            source_error: self.source_error.as_deref(),
+            source: SourceView { place: &self.place, read_ago: self.read_ago },
+            source_error: self.source_error.as_ref(),
             platform_error: self.platform_error.as_deref(),
             registry_error: self.registry_error.as_deref(),
         });
         self.now += then;
     }
+}
+
+/// A commit of Ann's, made a minute before [`EPOCH`].
+pub(crate) fn commit(id: &str, subject: &str) -> CommitInfo {
+    let time = EPOCH - Duration::from_secs(60);
+    CommitInfo { id: id.into(), author: "Ann".into(), subject: subject.into(), time, replaced: None }
 }
 
 pub(crate) fn task(state: TaskState, error: &str) -> TaskView {

@@ -10,14 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Root;
-use crate::desired::SourceError;
-use crate::desired::file::{self, Reading, Signature};
-
-/// Most manifest files that one source may hold.
-pub(super) const MAX_FILES: usize = 100_000;
-
-/// Most bytes of text that one source may hold.
-pub(super) const MAX_TREE_BYTES: u64 = 256 * 1024 * 1024;
+use crate::desired::file::{self, MAX_FILES, MAX_TREE_BYTES, Reading, Signature, TOO_MUCH};
+use crate::model::{SourceTrouble, TroubleReason};
 
 /// Deepest folder that is looked into; deeper ones are an accident.
 const MAX_DEPTH: usize = 64;
@@ -45,7 +39,7 @@ pub(super) struct Found {
 }
 
 /// Looks at every root.
-pub(super) fn walk(roots: &[Root], known: &Known) -> Result<Found, SourceError> {
+pub(super) fn walk(roots: &[Root], known: &Known) -> Result<Found, SourceTrouble> {
     let mut walk = Walk { known, found: Found::default(), resolved: HashSet::new(), bytes: 0, entries: 0 };
     for (index, root) in roots.iter().enumerate() {
         let device = walk.root(root, known.devices.get(index).copied().flatten())?;
@@ -65,7 +59,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn root(&mut self, root: &Root, device_before: Option<u64>) -> Result<Option<u64>, SourceError> {
+    fn root(&mut self, root: &Root, device_before: Option<u64>) -> Result<Option<u64>, SourceTrouble> {
         let shown = &root.shown;
         let real = fs::canonicalize(&root.path).map_err(|error| missing(shown, &error))?;
         let metadata = fs::metadata(&real).map_err(|error| missing(shown, &error))?;
@@ -83,10 +77,9 @@ impl Walk<'_> {
         let device = metadata.dev();
         let empty = self.found.files.len() == before;
         if empty && device_before.is_some_and(|before| before != device) {
-            return Err(SourceError {
-                message: format!("`{shown}` is empty and on another device than before: it looks unmounted"),
-                hint: Some("mount it again; if it is meant to be empty, restart the operator".into()),
-            });
+            let message = format!("`{shown}` is empty and on another device than before: it looks unmounted");
+            return Err(SourceTrouble::new(TroubleReason::Missing, message)
+                .hint("mount it again; if it is meant to be empty, restart the operator"));
         }
         Ok(if empty { device_before } else { Some(device) })
     }
@@ -191,7 +184,7 @@ impl Walk<'_> {
         Ok(self.add(shown.into(), Reading::refused(None, reason))?)
     }
 
-    fn file(&mut self, shown: Arc<str>, path: &Path, signature: Signature) -> Result<(), SourceError> {
+    fn file(&mut self, shown: Arc<str>, path: &Path, signature: Signature) -> Result<(), SourceTrouble> {
         let known = self.known.accepted.get(&shown).filter(|_| !self.known.pending.contains(&shown));
         let unchanged = known.filter(|known| known.has(signature));
         match unchanged.cloned().or_else(|| file::read(path)) {
@@ -201,7 +194,7 @@ impl Walk<'_> {
         }
     }
 
-    fn add(&mut self, shown: Arc<str>, reading: Reading) -> Result<(), SourceError> {
+    fn add(&mut self, shown: Arc<str>, reading: Reading) -> Result<(), SourceTrouble> {
         self.bytes += reading.len() as u64;
         self.found.files.insert(shown, reading);
         if self.found.files.len() > MAX_FILES {
@@ -219,7 +212,7 @@ enum Stop {
     /// It cannot be read.
     Unreadable(io::Error),
     /// The whole tree is refused.
-    TooMuch(SourceError),
+    TooMuch(SourceTrouble),
 }
 
 impl From<io::Error> for Stop {
@@ -228,8 +221,8 @@ impl From<io::Error> for Stop {
     }
 }
 
-impl From<SourceError> for Stop {
-    fn from(error: SourceError) -> Self {
+impl From<SourceTrouble> for Stop {
+    fn from(error: SourceTrouble) -> Self {
         Stop::TooMuch(error)
     }
 }
@@ -252,17 +245,15 @@ fn is_manifest(name: &OsStr) -> bool {
     name.ends_with(b".yml") || name.ends_with(b".yaml")
 }
 
-fn missing(shown: &str, error: &io::Error) -> SourceError {
-    let message = match error.kind() {
-        io::ErrorKind::NotFound => format!("`{shown}` does not exist"),
-        _ => format!("`{shown}` {}", file::cannot_read(error)),
+fn missing(shown: &str, error: &io::Error) -> SourceTrouble {
+    let (reason, message) = match error.kind() {
+        io::ErrorKind::NotFound => (TroubleReason::Missing, format!("`{shown}` does not exist")),
+        io::ErrorKind::PermissionDenied => (TroubleReason::Denied, format!("`{shown}` {}", file::cannot_read(error))),
+        _ => (TroubleReason::Unreachable, format!("`{shown}` {}", file::cannot_read(error))),
     };
-    SourceError { message, hint: Some("create it, mount it, or name another one; nothing is removed meanwhile".into()) }
+    SourceTrouble::new(reason, message).hint("create it, mount it, or name another one; nothing is removed meanwhile")
 }
 
-fn too_much(what: String) -> SourceError {
-    SourceError {
-        message: format!("there are {what}"),
-        hint: Some("point to the folder that holds only the manifests, or split them between operators".into()),
-    }
+fn too_much(what: String) -> SourceTrouble {
+    SourceTrouble::new(TroubleReason::Other, format!("there are {what}")).hint(TOO_MUCH)
 }

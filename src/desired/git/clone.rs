@@ -15,9 +15,12 @@ use git2::{
 use tokio::sync::mpsc;
 
 use super::fetch::pick;
+use super::known_hosts;
 use super::options::Credentials;
 use super::smart_http::Piece;
-use super::{Trouble, known_hosts};
+use super::trouble::{denied, disk, missing, unreachable};
+use crate::desired::file::{cannot_read, io_reason};
+use crate::model::{SourceTrouble, TroubleReason};
 
 /// Where fetched commits are kept from being lost.
 const FETCHED: &str = "refs/ofop/fetched";
@@ -38,11 +41,11 @@ pub(super) struct Clone {
 
 impl Clone {
     /// Opens the clone; makes it when there is none, and anew when it is damaged beyond opening.
-    pub(super) fn open(&self) -> Result<Repository, Trouble> {
+    pub(super) fn open(&self) -> Result<Repository, SourceTrouble> {
         match Repository::open_bare(&self.path) {
             Ok(repository) => Ok(repository),
             Err(error) if error.code() == ErrorCode::Owner => {
-                Err(Trouble::new(format!("the clone `{}` belongs to another user", self.path.display()))
+                Err(disk(format!("the clone `{}` belongs to another user", self.path.display()))
                     .hint("remove it or choose another `--state-dir`"))
             }
             Err(_) => self.make_anew(),
@@ -50,19 +53,43 @@ impl Clone {
     }
 
     /// Removes the clone and makes an empty one. It holds nothing that cannot be fetched again.
-    pub(super) fn make_anew(&self) -> Result<Repository, Trouble> {
-        let cannot = |reason: String| {
-            Trouble::new(format!("the clone `{}` cannot be made: {reason}", self.path.display()))
-                .hint("check the directory's owner, mode and free space, or choose another `--state-dir`")
-        };
+    pub(super) fn make_anew(&self) -> Result<Repository, SourceTrouble> {
+        let cannot = |reason: String| disk(format!("the clone `{}` cannot be made: {reason}", self.path.display()));
         match fs::remove_dir_all(&self.path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(cannot(crate::desired::file::io_reason(&error)));
+                return Err(cannot(io_reason(&error)));
             }
             Ok(()) | Err(_) => {}
         }
-        fs::create_dir_all(&self.path).map_err(|error| cannot(crate::desired::file::io_reason(&error)))?;
+        fs::create_dir_all(&self.path).map_err(|error| cannot(io_reason(&error)))?;
         Repository::init_bare(&self.path).map_err(|error| cannot(error.message().to_owned()))
+    }
+
+    /// Another clone beside this one.
+    pub(super) fn beside(&self) -> Self {
+        Clone { path: self.path.with_extension("new"), in_force: self.in_force.clone() }
+    }
+
+    /// Takes the place of another one.
+    pub(super) fn replace(&self, other: &Clone) -> Result<(), SourceTrouble> {
+        let cannot = |error: std::io::Error| {
+            disk(format!("the clone `{}` cannot be replaced: {}", other.path.display(), io_reason(&error)))
+        };
+        let old = other.path.with_extension("old");
+        let gone = |result: std::io::Result<()>| match result {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(cannot(error)),
+            Ok(()) | Err(_) => Ok(()),
+        };
+        gone(fs::remove_dir_all(&old))?;
+        gone(fs::rename(&other.path, &old))?;
+        fs::rename(&self.path, &other.path).map_err(cannot)?;
+        gone(fs::remove_dir_all(&old))
+    }
+
+    /// How many packs there are.
+    pub(super) fn packs(&self) -> usize {
+        let Ok(folder) = fs::read_dir(self.path.join("objects/pack")) else { return 0 };
+        folder.flatten().filter(|entry| entry.path().extension().is_some_and(|end| end == "pack")).count()
     }
 
     /// The commit that was in force when the operator last ran.
@@ -73,16 +100,16 @@ impl Clone {
     }
 
     /// Puts a commit into force.
-    pub(super) fn put_in_force(&self, commit: Oid) -> Result<(), Trouble> {
+    pub(super) fn put_in_force(&self, commit: Oid) -> Result<(), SourceTrouble> {
         self.open()?.reference(&self.in_force, commit, true, "in force").map_err(|error| local(&error))?;
         Ok(())
     }
 
     /// Keeps a fetched commit from being lost, and takes a tag for the commit that it names.
-    pub(super) fn keep(&self, fetched: Oid) -> Result<Oid, Trouble> {
+    pub(super) fn keep(&self, fetched: Oid) -> Result<Oid, SourceTrouble> {
         let repository = self.open()?;
         let object = repository.find_object(fetched, None).map_err(|error| local(&error))?;
-        let commit = object.peel_to_commit().map_err(|_| Trouble::new("the revision names no commit"))?;
+        let commit = object.peel_to_commit().map_err(|_| missing("the revision names no commit"))?;
         repository.reference(FETCHED, commit.id(), true, "fetched").map_err(|error| local(&error))?;
         Ok(commit.id())
     }
@@ -95,7 +122,7 @@ impl Clone {
     }
 
     /// The commit with an id that begins like this, if there is one and no other.
-    pub(super) fn find(&self, id: &str) -> Result<Option<Oid>, Trouble> {
+    pub(super) fn find(&self, id: &str) -> Result<Option<Oid>, SourceTrouble> {
         match self.open()?.find_commit_by_prefix(id) {
             Ok(commit) => Ok(Some(commit.id())),
             Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::Ambiguous) => Ok(None),
@@ -113,30 +140,31 @@ impl Clone {
     }
 
     /// Takes in a pack that arrives in pieces. One that breaks off leaves nothing behind.
-    pub(super) fn take_pack(&self, mut pieces: mpsc::Receiver<Piece>) -> Result<(), Trouble> {
+    pub(super) fn take_pack(&self, mut pieces: mpsc::Receiver<Piece>) -> Result<(), SourceTrouble> {
         let repository = self.open()?;
         let odb = repository.odb().map_err(|error| local(&error))?;
         let mut writer = odb.packwriter().map_err(|error| local(&error))?;
         while let Some(piece) = pieces.blocking_recv() {
             match piece {
-                Piece::Data(data) => writer.write_all(&data).map_err(|error| {
-                    Trouble::new(format!(
-                        "what was fetched cannot be kept: {}",
-                        crate::desired::file::io_reason(&error)
-                    ))
-                    .hint("check the free space of the state directory")
-                })?,
+                Piece::Data(data) => writer
+                    .write_all(&data)
+                    .map_err(|error| disk(format!("what was fetched cannot be kept: {}", io_reason(&error))))?,
                 Piece::End => {
                     writer.commit().map_err(|error| local(&error))?;
                     return Ok(());
                 }
             }
         }
-        Err(Trouble::new("the connection broke off"))
+        Err(unreachable("the connection broke off"))
     }
 
     /// Fetches through libgit2: over SSH, or from a repository on this machine.
-    pub(super) fn fetch(&self, url: &str, branch: Option<&str>, credentials: &Credentials) -> Result<Oid, Trouble> {
+    pub(super) fn fetch(
+        &self,
+        url: &str,
+        branch: Option<&str>,
+        credentials: &Credentials,
+    ) -> Result<Oid, SourceTrouble> {
         let repository = self.open()?;
         let mut remote = repository.remote_anonymous(url).map_err(|error| away(&error))?;
         let refusal = std::sync::Mutex::new(None);
@@ -169,9 +197,9 @@ impl Clone {
 fn callbacks<'a>(
     url: &'a str,
     credentials: &'a Credentials,
-    refusal: &'a std::sync::Mutex<Option<Trouble>>,
+    refusal: &'a std::sync::Mutex<Option<SourceTrouble>>,
 ) -> RemoteCallbacks<'a> {
-    let refuse = move |trouble: Trouble| {
+    let refuse = move |trouble: SourceTrouble| {
         if let Ok(mut refusal) = refusal.lock() {
             *refusal = Some(trouble);
         }
@@ -182,7 +210,7 @@ fn callbacks<'a>(
     callbacks.credentials(move |_, user, allowed| {
         asked += 1;
         if asked > ASKS {
-            return Err(refuse(Trouble::denied()));
+            return Err(refuse(denied()));
         }
         let user = user.unwrap_or("git");
         if allowed.contains(CredentialType::USERNAME) {
@@ -194,7 +222,7 @@ fn callbacks<'a>(
                 None => Cred::ssh_key_from_agent(user),
             };
         }
-        Err(refuse(Trouble::denied()))
+        Err(refuse(denied()))
     });
     callbacks.certificate_check(move |certificate, host| {
         let Some(key) = certificate.as_hostkey().and_then(|key| key.hostkey()) else {
@@ -202,14 +230,13 @@ fn callbacks<'a>(
         };
         let check = || -> Result<(), String> {
             let path = credentials.known_hosts.as_deref().ok_or("is not checked: name a known-hosts file")?;
-            let text = fs::read_to_string(path).map_err(|error| {
-                format!("cannot be checked: `{}` {}", path.display(), crate::desired::file::cannot_read(&error))
-            })?;
+            let text = fs::read_to_string(path)
+                .map_err(|error| format!("cannot be checked: `{}` {}", path.display(), cannot_read(&error)))?;
             known_hosts::check(&text, host, port(url), key)
         };
         match check() {
             Ok(()) => Ok(CertificateCheckStatus::CertificateOk),
-            Err(reason) => Err(refuse(Trouble::new(format!("the SSH server `{host}` {reason}")))),
+            Err(reason) => Err(refuse(unreachable(format!("the SSH server `{host}` {reason}")))),
         }
     });
     callbacks
@@ -220,12 +247,28 @@ fn port(url: &str) -> u16 {
     reqwest::Url::parse(url).ok().and_then(|url| url.port()).unwrap_or(22)
 }
 
-/// Something is wrong with the clone itself.
-pub(super) fn local(error: &git2::Error) -> Trouble {
-    Trouble { damage: true, ..Trouble::new(format!("the clone is damaged: {}", error.message())) }
+/// Something is wrong with the clone itself, or with the disk that it lies on.
+pub(super) fn local(error: &git2::Error) -> SourceTrouble {
+    if is_of_the_disk(error) {
+        return disk(format!("the clone cannot be read or written: {}", error.message()));
+    }
+    SourceTrouble::new(TroubleReason::Damaged, format!("the clone is damaged: {}", error.message()))
 }
 
-fn away(error: &git2::Error) -> Trouble {
+/// Whether another clone would fare no better. libgit2 tells by its texts alone, which end with those of the C library.
+fn is_of_the_disk(error: &git2::Error) -> bool {
+    const REASONS: [&str; 6] = [
+        "No space left on device",
+        "Disk quota exceeded",
+        "Read-only file system",
+        "Permission denied",
+        "Too many open files",
+        "Input/output error",
+    ];
+    REASONS.iter().any(|reason| error.message().contains(reason))
+}
+
+fn away(error: &git2::Error) -> SourceTrouble {
     match error.class() {
         ErrorClass::Odb
         | ErrorClass::Object
@@ -233,7 +276,11 @@ fn away(error: &git2::Error) -> Trouble {
         | ErrorClass::Tree
         | ErrorClass::Zlib
         | ErrorClass::Indexer => local(error),
-        _ if error.code() == ErrorCode::Auth => Trouble::denied(),
-        _ => Trouble::new(format!("the repository cannot be reached: {}", error.message())),
+        ErrorClass::Os | ErrorClass::Filesystem if is_of_the_disk(error) => local(error),
+        _ if error.code() == ErrorCode::Auth => denied(),
+        _ => {
+            let message = format!("the repository cannot be reached: {}", error.message());
+            if error.code() == ErrorCode::NotFound { missing(message) } else { unreachable(message) }
+        }
     }
 }

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use git2::Oid;
 use tokio::sync::{Semaphore, mpsc};
 
+use super::blocking;
 use super::clone::Clone as LocalClone;
 use super::options::{Credentials, GitOptions};
 use super::smart_http::SmartHttp;
-use super::{Trouble, blocking};
+use super::trouble::{missing, other, unreachable};
 use crate::desired::remote::{RemoteOptions, client};
+use crate::model::{SourceTrouble, TroubleReason};
 
 /// Fetches through libgit2 that may hang at a time.
 const HANGING: usize = 4;
@@ -34,20 +36,20 @@ impl Fetcher {
     }
 
     /// Fetches what is wanted; the id of the commit, or of the tag that names it.
-    pub(super) async fn fetch(&self, clone: &LocalClone) -> Result<Oid, Trouble> {
+    pub(super) async fn fetch(&self, clone: &LocalClone) -> Result<Oid, SourceTrouble> {
         let late =
-            |_| Trouble::new(format!("the repository did not answer within {} s", self.options.timeout.as_secs()));
+            |_| unreachable(format!("the repository did not answer within {} s", self.options.timeout.as_secs()));
         tokio::time::timeout(self.options.timeout, self.fetch_wanted(clone)).await.map_err(late)?
     }
 
-    async fn fetch_wanted(&self, clone: &LocalClone) -> Result<Oid, Trouble> {
+    async fn fetch_wanted(&self, clone: &LocalClone) -> Result<Oid, SourceTrouble> {
         let credentials = self.options.credentials.current()?;
         let wanted = self.options.wanted();
         let first = self.fetch_one(clone, wanted, &credentials).await;
         let Some(id) = wanted.filter(|wanted| is_id(wanted)) else { return first };
         match first {
             // It is no branch's newest commit: it lies in the history of the branch, or nowhere that we could see.
-            Err(trouble) if !trouble.damage => {
+            Err(trouble) if trouble.reason == TroubleReason::Missing => {
                 let branch = self.options.revision.as_ref().and(self.options.branch.as_deref());
                 if self.fetch_one(clone, branch, &credentials).await.is_err() {
                     return Err(trouble);
@@ -55,7 +57,7 @@ impl Fetcher {
                 let (clone, id) = (clone.clone(), id.to_owned());
                 blocking(move || clone.find(&id)).await?.ok_or(trouble)
             }
-            other => other,
+            first => first,
         }
     }
 
@@ -65,14 +67,14 @@ impl Fetcher {
         clone: &LocalClone,
         wanted: Option<&str>,
         credentials: &Credentials,
-    ) -> Result<Oid, Trouble> {
+    ) -> Result<Oid, SourceTrouble> {
         match reqwest::Url::parse(&self.options.url) {
             Ok(url) if url.scheme() == "https" => self.fetch_https(clone, url, wanted, credentials).await,
             Ok(url) if url.scheme() == "http" => {
-                Err(Trouble::new("would be fetched without encryption").hint("use an `https://` or `ssh://` URL"))
+                Err(other("would be fetched without encryption").hint("use an `https://` or `ssh://` URL"))
             }
             Ok(_) | Err(_) => {
-                let busy = || Trouble::new("earlier fetches still hang").hint("look for a firewall that drops packets");
+                let busy = || unreachable("earlier fetches still hang").hint("look for a firewall that drops packets");
                 let permit = self.hanging.clone().try_acquire_owned().map_err(|_| busy())?;
                 let (clone, url) = (clone.clone(), self.options.url.clone());
                 let (wanted, credentials) = (wanted.map(str::to_owned), credentials.clone());
@@ -92,7 +94,7 @@ impl Fetcher {
         mut url: reqwest::Url,
         wanted: Option<&str>,
         credentials: &Credentials,
-    ) -> Result<Oid, Trouble> {
+    ) -> Result<Oid, SourceTrouble> {
         let mut credentials = credentials.clone();
         if let Some(password) = url.password() {
             credentials =
@@ -102,11 +104,11 @@ impl Fetcher {
         let _ = url.set_password(None);
         let _ = url.set_username("");
         let remote = RemoteOptions { ca_file: self.options.ca_file.clone(), ..RemoteOptions::default() };
-        let client = client(&remote).map_err(Trouble::new)?;
+        let client = client(&remote).map_err(other)?;
         let http = SmartHttp { client, url, credentials: &credentials };
         let advertised = http.advertised().await?;
         let (_, id) = pick(&advertised.refs, advertised.head.as_deref(), wanted)?;
-        let oid = Oid::from_str(&id).map_err(|_| Trouble::new("the server names an id that is none"))?;
+        let oid = Oid::from_str(&id).map_err(|_| unreachable("the server names an id that is none"))?;
         let known = clone.clone();
         let (has, tips) = blocking(move || Ok((known.has(oid), known.tips()))).await?;
         if has {
@@ -117,10 +119,10 @@ impl Fetcher {
         let take = tokio::task::spawn_blocking(move || taking.take_pack(pieces));
         let sent = http.pack(&advertised, &id, &tips, &sink).await;
         drop(sink);
-        let taken = take.await.map_err(|_| Trouble::new("keeping what was fetched was cut short"))?;
+        let taken = take.await.map_err(|_| other("keeping what was fetched was cut short"))?;
         match (sent, taken) {
             // The disk's reason counts more than that nobody took what was sent.
-            (_, Err(trouble)) if trouble.damage || trouble.hint.is_some() => Err(trouble),
+            (_, Err(trouble)) if matches!(trouble.reason, TroubleReason::Damaged | TroubleReason::Disk) => Err(trouble),
             (Err(trouble), _) | (Ok(()), Err(trouble)) => Err(trouble),
             (Ok(()), Ok(())) => Ok(oid),
         }
@@ -137,7 +139,7 @@ pub(super) fn pick(
     refs: &BTreeMap<String, String>,
     head: Option<&str>,
     wanted: Option<&str>,
-) -> Result<(String, String), Trouble> {
+) -> Result<(String, String), SourceTrouble> {
     let found = match wanted {
         Some(wanted) => [wanted.to_owned(), format!("refs/heads/{wanted}"), format!("refs/tags/{wanted}")]
             .into_iter()
@@ -159,12 +161,12 @@ pub(super) fn pick(
     }
     Err(match wanted {
         Some(wanted) if is_id(wanted) => {
-            Trouble::new(format!("the repository has no branch, tag or commit `{wanted}` that can be seen"))
+            missing(format!("the repository has no branch, tag or commit `{wanted}` that can be seen"))
                 .hint("push it; a commit that no branch or tag points to is found in the history of `--branch` alone")
         }
-        Some(wanted) => Trouble::new(format!("the repository has no branch or tag `{wanted}`"))
+        Some(wanted) => missing(format!("the repository has no branch or tag `{wanted}`"))
             .hint("push it, or choose another one with `--branch`"),
-        None => Trouble::new("the repository has no default branch").hint("push one, or choose one with `--branch`"),
+        None => missing("the repository has no default branch").hint("push one, or choose one with `--branch`"),
     })
 }
 

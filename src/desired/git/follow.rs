@@ -2,16 +2,27 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use git2::Oid;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use super::blocking;
 use super::clone::{Clone as LocalClone, local};
 use super::commit::{self, InForce};
 use super::fetch::Fetcher;
 use super::options::{GitOptions, Rewritten};
 use super::tree::Files;
-use super::{Trouble, blocking};
+use crate::model::{SourceTrouble, TroubleReason};
+
+/// While the repository cannot be reached, it is tried at least this often: who fetches once an hour since a webhook
+/// tells the rest shall not wait an hour for the end of an outage of a minute.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// Each fetch that brings something leaves a pack, and each read looks through all of them. From this number on the
+/// clone is made anew, in one pack.
+const MAX_PACKS: usize = 100;
 
 /// A repository that is followed.
 #[derive(Debug)]
@@ -35,9 +46,11 @@ pub(super) struct State {
     pub(super) started: bool,
     /// Somebody wants to hear of what is there now: the next load fetches.
     pub(super) wanted: bool,
+    /// When a fetch last worked.
+    pub(super) fetched: Option<Instant>,
     pub(super) in_force: Option<InForce>,
     /// Why the newest commit is not in force, or is not known.
-    pub(super) trouble: Option<Trouble>,
+    pub(super) trouble: Option<SourceTrouble>,
     /// Files beside the manifests that were read from the commit in force.
     pub(super) attachments: HashMap<String, Result<Arc<str>, String>>,
 }
@@ -60,6 +73,13 @@ impl Follower {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Until the next fetch, unless somebody wants it sooner.
+    pub(super) fn pause(&self) -> Duration {
+        let away = |trouble: &SourceTrouble| trouble.reason == TroubleReason::Unreachable;
+        let interval = self.options.interval;
+        if self.state().trouble.as_ref().is_some_and(away) { interval.min(RETRY) } else { interval }
+    }
+
     /// Fetches and puts the newest commit into force if it may be; true when `load` answers something new.
     pub(super) async fn refresh(self: &Arc<Self>) -> bool {
         let _one = self.fetching.lock().await;
@@ -67,20 +87,25 @@ impl Follower {
         if first {
             self.restore().await;
         }
-        let mut outcome = self.fetch_and_consider().await;
-        if outcome.as_ref().is_err_and(|trouble| trouble.damage) {
+        let mut outcome = self.fetch_and_consider(&self.clone).await;
+        if outcome.as_ref().is_err_and(|trouble| trouble.reason == TroubleReason::Damaged) {
             tracing::warn!(repository = %self.shown, "the clone is damaged and made anew");
-            let clone = self.clone.clone();
-            outcome = match blocking(move || clone.make_anew().map(drop)).await {
-                Ok(()) => self.fetch_and_consider().await,
-                Err(trouble) => Err(trouble),
-            };
+            outcome = self.fetch_anew().await;
+        } else if matches!(outcome, Ok(Some(_))) && self.clone.packs() > MAX_PACKS {
+            // The commit is here either way.
+            if let Err(trouble) = self.fetch_anew().await {
+                tracing::warn!(repository = %self.shown, reason = %trouble.message, "the clone is not tidied up");
+            }
         }
         let mut state = self.state();
         let (news, trouble) = match outcome {
             Ok(None) => (false, None),
             Ok(Some(in_force)) => {
-                tracing::info!(repository = %self.shown, commit = %in_force.commit, "new commit");
+                let info = &in_force.info;
+                tracing::info!(
+                    repository = %self.shown, commit = info.short(), author = info.author, subject = info.subject,
+                    rewritten = info.replaced.is_some(), "new commit"
+                );
                 state.in_force = Some(in_force);
                 state.attachments.clear();
                 (true, None)
@@ -89,7 +114,9 @@ impl Follower {
         };
         let news = news || state.trouble != trouble || first;
         if let Some(trouble) = trouble.as_ref().filter(|_| news) {
-            tracing::warn!(repository = %self.shown, reason = %trouble.message, "no new commit");
+            tracing::warn!(
+                repository = %self.shown, reason = trouble.reason.as_str(), "no new commit: {}", trouble.message
+            );
         }
         state.trouble = trouble;
         news
@@ -114,46 +141,66 @@ impl Follower {
         }
     }
 
-    async fn fetch_and_consider(self: &Arc<Self>) -> Result<Option<InForce>, Trouble> {
-        let fetched = self.fetcher.fetch(&self.clone).await?;
+    async fn fetch_and_consider(self: &Arc<Self>, clone: &LocalClone) -> Result<Option<InForce>, SourceTrouble> {
+        let fetched = self.fetcher.fetch(clone).await?;
+        self.state().fetched = Some(Instant::now());
         let now = self.state().in_force.clone();
-        let follower = self.clone();
-        blocking(move || follower.consider(fetched, now.as_ref())).await
+        let (follower, clone) = (self.clone(), clone.clone());
+        blocking(move || follower.consider(&clone, fetched, now.as_ref())).await
+    }
+
+    /// The same into a clone beside the present one, whose place it takes once it holds everything: what can still be
+    /// read of a damaged one is better than nothing while the repository is away.
+    async fn fetch_anew(self: &Arc<Self>) -> Result<Option<InForce>, SourceTrouble> {
+        let fresh = self.clone.beside();
+        let making = fresh.clone();
+        blocking(move || making.make_anew().map(drop)).await?;
+        let outcome = self.fetch_and_consider(&fresh).await?;
+        let old = self.clone.clone();
+        blocking(move || fresh.replace(&old)).await?;
+        Ok(outcome)
     }
 
     /// Decides whether a fetched commit comes into force; none when it is already. Blocking.
-    fn consider(&self, fetched: Oid, now: Option<&InForce>) -> Result<Option<InForce>, Trouble> {
-        let id = self.clone.keep(fetched)?;
-        if now.is_some_and(|now| now.commit == id) {
-            return Ok(None);
-        }
-        let replaced = match now {
-            Some(now) => self.rewrites(id, now.commit)?,
-            None => None,
+    fn consider(
+        &self,
+        clone: &LocalClone,
+        fetched: Oid,
+        now: Option<&InForce>,
+    ) -> Result<Option<InForce>, SourceTrouble> {
+        let id = clone.keep(fetched)?;
+        let in_force = match now {
+            Some(now) if now.commit == id => None,
+            Some(now) => Some(self.successor(clone, id, now)?),
+            None => Some(commit::read(clone, &self.options, id, None, &Files::new())?),
         };
-        if let (Some(replaced), Rewritten::Refuse) = (replaced, self.options.rewritten) {
-            let message = format!("history was rewritten: commit {id:.12} does not succeed {replaced:.12}");
-            return Err(
-                Trouble::new(message).hint("if that was meant to be, allow it once with `--git-rewritten follow`")
-            );
+        if !self.options.once && clone.in_force() != Some(id) {
+            clone.put_in_force(id)?;
         }
-        let none = Files::new();
-        let files = now.map_or(&none, |now| &now.files);
-        let in_force = commit::read(&self.clone, &self.options, id, replaced, files)?;
-        if !self.options.once {
-            self.clone.put_in_force(id)?;
-        }
-        Ok(Some(in_force))
+        Ok(in_force)
     }
 
-    /// The commit that is left behind when the new one does not succeed it.
-    fn rewrites(&self, new: Oid, old: Oid) -> Result<Option<Oid>, Trouble> {
-        let repository = self.clone.open()?;
-        if repository.find_commit(old).is_err() {
-            // The clone was made anew, and this history has no place for the old commit.
-            return Ok(Some(old));
+    /// Reads what shall take the place of the commit in force.
+    fn successor(&self, clone: &LocalClone, id: Oid, now: &InForce) -> Result<InForce, SourceTrouble> {
+        let replaced = rewrites(clone, id, now.commit)?;
+        if let (Some(replaced), Rewritten::Refuse) = (replaced, self.options.rewritten) {
+            let message = format!("history was rewritten: commit {id:.12} does not succeed {replaced:.12}");
+            let commit = commit::info(&clone.open()?.find_commit(id).map_err(|error| local(&error))?);
+            return Err(SourceTrouble::new(TroubleReason::Rewritten, message)
+                .hint("if that was meant to be, allow it once with `--git-rewritten follow`")
+                .about(commit));
         }
-        let succeeds = repository.graph_descendant_of(new, old).map_err(|error| local(&error))?;
-        Ok((!succeeds).then_some(old))
+        commit::read(clone, &self.options, id, replaced, &now.files)
     }
+}
+
+/// The commit that is left behind when the new one does not succeed it.
+fn rewrites(clone: &LocalClone, new: Oid, old: Oid) -> Result<Option<Oid>, SourceTrouble> {
+    let repository = clone.open()?;
+    if repository.find_commit(old).is_err() {
+        // The clone was made anew, and this history has no place for the old commit.
+        return Ok(Some(old));
+    }
+    let succeeds = repository.graph_descendant_of(new, old).map_err(|error| local(&error))?;
+    Ok((!succeeds).then_some(old))
 }

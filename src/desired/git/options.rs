@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::Trouble;
 use crate::desired::file::cannot_read;
+use crate::model::{SourceTrouble, TroubleReason};
 
 /// How often to fetch unless told otherwise.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
@@ -40,11 +40,11 @@ impl Credentials {
     }
 
     /// The same with the token that holds now.
-    pub(super) fn current(&self) -> Result<Self, Trouble> {
+    pub(super) fn current(&self) -> Result<Self, SourceTrouble> {
         let Some(path) = &self.token_file else { return Ok(self.clone()) };
         let token = fs::read_to_string(path).map_err(|error| {
-            Trouble::new(format!("the token file `{}` {}", path.display(), cannot_read(&error)))
-                .hint("check the path and who may read the file")
+            let message = format!("the token file `{}` {}", path.display(), cannot_read(&error));
+            SourceTrouble::new(TroubleReason::Denied, message).hint("check the path and who may read the file")
         })?;
         Ok(Credentials { token: Some(token.trim().to_owned()), ..self.clone() })
     }

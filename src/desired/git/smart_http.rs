@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use tokio::sync::mpsc;
 
-use super::Trouble;
 use super::options::Credentials;
+use super::trouble::{denied, disk, missing, other, unreachable};
 use crate::desired::remote::chain;
+use crate::model::{SourceTrouble, TroubleReason};
 
 /// Most bytes of a list of branches and tags: a million of them.
 const MAX_REFS_BYTES: usize = 64 * 1024 * 1024;
@@ -47,7 +48,7 @@ pub(super) struct SmartHttp<'a> {
 
 impl SmartHttp<'_> {
     /// Asks which branches and tags there are: one round trip.
-    pub(super) async fn advertised(&self) -> Result<Advertised, Trouble> {
+    pub(super) async fn advertised(&self) -> Result<Advertised, SourceTrouble> {
         let mut url = self.url.clone();
         url.set_path(&format!("{}/info/refs", url.path().trim_end_matches('/')));
         url.set_query(Some("service=git-upload-pack"));
@@ -63,7 +64,7 @@ impl SmartHttp<'_> {
         while let Some(chunk) = response.chunk().await.map_err(|error| broken(&error))? {
             bytes += chunk.len();
             if bytes > MAX_REFS_BYTES {
-                return Err(Trouble::new("the server lists more branches than can be believed"));
+                return Err(other("the server lists more branches than can be believed"));
             }
             packets.push(&chunk);
             while let Some(packet) = packets.next()? {
@@ -85,7 +86,7 @@ impl SmartHttp<'_> {
         want: &str,
         have: &[String],
         sink: &mpsc::Sender<Piece>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), SourceTrouble> {
         let mut url = advertised.base.clone().unwrap_or_else(|| self.url.clone());
         url.set_path(&format!("{}/git-upload-pack", url.path().trim_end_matches('/')));
         let agent = concat!("agent=ofop/", env!("CARGO_PKG_VERSION"));
@@ -107,14 +108,14 @@ impl SmartHttp<'_> {
         while let Some(chunk) = response.chunk().await.map_err(|error| broken(&error))? {
             bytes += chunk.len() as u64;
             if bytes > MAX_PACK_BYTES {
-                return Err(Trouble::new(format!("the repository is larger than {} MiB", MAX_PACK_BYTES >> 20)));
+                return Err(other(format!("the repository is larger than {} MiB", MAX_PACK_BYTES >> 20)));
             }
             packets.push(&chunk);
             while let Some(packet) = packets.next()? {
                 let Packet::Data(packet) = packet else { continue };
                 match packet.split_first() {
                     Some((1, data)) => {
-                        let gone = |_| Trouble::new("what was fetched cannot be kept");
+                        let gone = |_| disk("what was fetched cannot be kept");
                         sink.send(Piece::Data(data.to_vec())).await.map_err(gone)?;
                     }
                     Some((3, reason)) => return Err(refused(reason)),
@@ -124,10 +125,10 @@ impl SmartHttp<'_> {
                 }
             }
         }
-        sink.send(Piece::End).await.map_err(|_| Trouble::new("what was fetched cannot be kept"))
+        sink.send(Piece::End).await.map_err(|_| disk("what was fetched cannot be kept"))
     }
 
-    async fn send(&self, request: RequestBuilder, to: &Url) -> Result<Response, Trouble> {
+    async fn send(&self, request: RequestBuilder, to: &Url) -> Result<Response, SourceTrouble> {
         // A redirect to somebody else's host does not get our credentials.
         let ours =
             to.host_str() == self.url.host_str() && to.port_or_known_default() == self.url.port_or_known_default();
@@ -138,17 +139,17 @@ impl SmartHttp<'_> {
         let response = request.send().await.map_err(|error| broken(&error))?;
         match response.status() {
             StatusCode::OK => Ok(response),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Trouble::denied()),
-            StatusCode::NOT_FOUND => Err(Trouble::new("there is no such repository, or it may not be read (HTTP 404)")
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(denied()),
+            StatusCode::NOT_FOUND => Err(missing("there is no such repository, or it may not be read (HTTP 404)")
                 .hint("check the URL, and that the token may read it")),
-            status => Err(Trouble::new(format!("the server says HTTP {}", status.as_u16()))),
+            status => Err(unreachable(format!("the server says HTTP {}", status.as_u16()))),
         }
     }
 }
 
 impl Advertised {
     /// `<id> <name>`, on the first line followed by a NUL and what the server can do.
-    fn take(&mut self, line: &[u8]) -> Result<(), Trouble> {
+    fn take(&mut self, line: &[u8]) -> Result<(), SourceTrouble> {
         let text = std::str::from_utf8(line).map_err(|_| not_git())?.trim_end_matches('\n');
         if let Some(reason) = text.strip_prefix("ERR ") {
             return Err(refused(reason.as_bytes()));
@@ -190,7 +191,7 @@ impl Packets {
         self.bytes.extend_from_slice(chunk);
     }
 
-    fn next(&mut self) -> Result<Option<Packet>, Trouble> {
+    fn next(&mut self) -> Result<Option<Packet>, SourceTrouble> {
         let rest = &self.bytes[self.begin..];
         let Some(length) = rest.get(..4) else { return Ok(None) };
         let length = std::str::from_utf8(length).ok().and_then(|text| usize::from_str_radix(text, 16).ok());
@@ -216,24 +217,24 @@ fn packet(line: &str) -> String {
     format!("{:04x}{line}", line.len() + 4)
 }
 
-fn not_git() -> Trouble {
-    Trouble::new("the server does not speak git's smart HTTP protocol").hint("check the URL of the repository")
+fn not_git() -> SourceTrouble {
+    unreachable("the server does not speak git's smart HTTP protocol").hint("check the URL of the repository")
 }
 
-fn refused(reason: &[u8]) -> Trouble {
+fn refused(reason: &[u8]) -> SourceTrouble {
     let reason: String = String::from_utf8_lossy(reason).chars().filter(|c| !c.is_control()).take(200).collect();
-    Trouble::new(format!("the server refuses: {reason}"))
+    SourceTrouble::new(TroubleReason::Denied, format!("the server refuses: {reason}"))
 }
 
-fn broken(error: &reqwest::Error) -> Trouble {
-    Trouble::new(format!("the repository cannot be reached: {}", chain(error)))
+fn broken(error: &reqwest::Error) -> SourceTrouble {
+    unreachable(format!("the repository cannot be reached: {}", chain(error)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn advertise(lines: &[&str]) -> Result<Advertised, Trouble> {
+    fn advertise(lines: &[&str]) -> Result<Advertised, SourceTrouble> {
         let mut advertised = Advertised::default();
         lines.iter().try_for_each(|line| advertised.take(line.as_bytes()))?;
         Ok(advertised)

@@ -1,111 +1,166 @@
 //! Manifests out of a commit's tree objects. Everything here blocks.
+//!
+//! A symlink counts as what it leads to, as long as that is in the repository; a folder counts once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use git2::{Commit, ObjectType, Oid, Repository, Tree, TreeEntry};
+use git2::{Commit, ObjectType, Oid, Repository, Tree};
 use sha2::{Digest, Sha256};
 
-use super::Trouble;
 use super::clone::local;
+use super::trouble::{missing, other};
 use crate::desired::ManifestFile;
-use crate::desired::file::{MAX_FILE_BYTES, not_utf8};
+use crate::desired::file::{MAX_FILE_BYTES, MAX_FILES, MAX_TREE_BYTES, TOO_MUCH, not_utf8};
+use crate::model::{Problem, Severity, SourceTrouble};
 
 /// Mode of a symlink in a tree (gitformat-index).
 const SYMLINK: i32 = 0o120_000;
 
-/// As for a folder on disk.
-const MAX_FILES: usize = 100_000;
-
-/// Deepest folder that is looked into.
+/// Deepest folder that is looked into; deeper ones are an accident.
 const MAX_DEPTH: usize = 64;
+
+/// Most entries of folders that are looked at, manifests or not: the same folder may be in a tree many times over,
+/// so that a small repository can have more than any disk.
+const MAX_ENTRIES: usize = 1_000_000;
+
+/// Most symlinks on the way to one file, as on Linux.
+const MAX_LINKS: usize = 40;
 
 /// Files by path with the ids of their objects: what has the same id is not read again.
 pub(super) type Files = BTreeMap<Arc<str>, (Oid, ManifestFile)>;
 
-/// Every manifest of a commit below a path.
+/// Every manifest of a commit below a path, and what is odd there.
 pub(super) fn manifests(
     commit: &Commit<'_>,
     below: &str,
     known: &Files,
     repository: &Repository,
-) -> Result<Files, Trouble> {
+) -> Result<(Files, Vec<Problem>), SourceTrouble> {
     let root = commit.tree().map_err(|error| local(&error))?;
-    let mut reading = Reading { repository, root: &root, known, files: Files::new() };
-    if below.is_empty() {
-        reading.folder(&root, "", 0)?;
-        return Ok(reading.files);
-    }
-    let entry = root.get_path(below.as_ref()).map_err(|_| {
-        Trouble::new(format!("the commit has no `{below}`")).hint("check `--path`, or bring the folder back")
-    })?;
-    match entry.kind() {
-        Some(ObjectType::Tree) => {
-            let folder = repository.find_tree(entry.id()).map_err(|error| local(&error))?;
-            reading.folder(&folder, below, 0)?;
+    let mut reading = Reading {
+        repository,
+        root: root.id(),
+        known,
+        files: Files::new(),
+        problems: Vec::new(),
+        entered: BTreeSet::new(),
+        entries: 0,
+        bytes: 0,
+    };
+    match resolve(repository, root.id(), below)? {
+        Target::Folder(id, real) => reading.folder(id, below, real, 0)?,
+        Target::File(id) => reading.file(id, below)?,
+        Target::Submodule | Target::Outside | Target::Nowhere | Target::Endless => {
+            let message = format!("the commit has no `{below}`");
+            return Err(missing(message).hint("check `--path`, or bring the folder back"));
         }
-        _ => reading.file(&entry, below)?,
     }
-    Ok(reading.files)
+    Ok((reading.files, reading.problems))
 }
 
 struct Reading<'a> {
     repository: &'a Repository,
-    root: &'a Tree<'a>,
+    root: Oid,
     known: &'a Files,
     files: Files,
+    problems: Vec<Problem>,
+    /// Folders that were looked into, by their real paths: a symlink to a folder above ends here.
+    entered: BTreeSet<String>,
+    entries: usize,
+    bytes: u64,
 }
 
 impl Reading<'_> {
-    fn folder(&mut self, folder: &Tree<'_>, path: &str, depth: usize) -> Result<(), Trouble> {
-        for entry in folder {
+    /// Looks into a folder that is shown as `shown` and really lies at `real`.
+    fn folder(&mut self, id: Oid, shown: &str, real: String, depth: usize) -> Result<(), SourceTrouble> {
+        if !self.entered.insert(real.clone()) {
+            return Ok(());
+        }
+        if depth > MAX_DEPTH {
+            return self.refuse(shown, format!("is more than {MAX_DEPTH} folders deep"));
+        }
+        let folder = self.repository.find_tree(id).map_err(|error| local(&error))?;
+        for entry in &folder {
+            self.entries += 1;
+            if self.entries > MAX_ENTRIES {
+                return Err(other(format!("the commit has more than {MAX_ENTRIES} files and folders")).hint(TOO_MUCH));
+            }
             let Ok(name) = entry.name() else {
-                let shown = format!("{path}/{}", String::from_utf8_lossy(entry.name_bytes()));
-                self.add(&shown, entry.id(), Err("has a name that is not UTF-8".into()))?;
+                let name = String::from_utf8_lossy(entry.name_bytes());
+                self.refuse(&beside(shown, &name), "has a name that is not UTF-8".into())?;
                 continue;
             };
             if name.starts_with('.') {
                 continue;
             }
-            let path = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
-            let is_manifest = name.ends_with(".yml") || name.ends_with(".yaml");
+            let (path, real) = (beside(shown, name), beside(&real, name));
             match entry.kind() {
-                Some(ObjectType::Tree) if depth < MAX_DEPTH => {
-                    let folder = self.repository.find_tree(entry.id()).map_err(|error| local(&error))?;
-                    self.folder(&folder, &path, depth + 1)?;
-                }
-                Some(ObjectType::Tree) => {
-                    self.add(&path, entry.id(), Err(format!("is more than {MAX_DEPTH} folders deep")))?;
-                }
-                _ if is_manifest => self.file(&entry, &path)?,
+                Some(ObjectType::Tree) => self.folder(entry.id(), &path, real, depth + 1)?,
+                Some(ObjectType::Commit) => self.odd(&path, "is a submodule: what it holds is not read"),
+                _ if entry.filemode() == SYMLINK => self.symlink(&path, &real, depth)?,
+                _ if is_manifest(name) => self.file(entry.id(), &path)?,
                 _ => {}
             }
         }
         Ok(())
     }
 
-    fn file(&mut self, entry: &TreeEntry<'_>, path: &str) -> Result<(), Trouble> {
-        // What a symlink leads to may change while the symlink stays: it is always followed.
-        if entry.filemode() != SYMLINK
-            && let Some((name, (id, known))) = self.known.get_key_value(path)
-            && *id == entry.id()
-        {
-            self.files.insert(name.clone(), (*id, known.clone()));
-            return Ok(());
+    fn symlink(&mut self, shown: &str, real: &str, depth: usize) -> Result<(), SourceTrouble> {
+        match resolve(self.repository, self.root, real)? {
+            Target::Folder(id, real) => self.folder(id, shown, real, depth + 1),
+            Target::File(id) if is_manifest(shown) => self.file(id, shown),
+            Target::File(_) => Ok(()),
+            // What it leads to might be a folder full of manifests.
+            Target::Outside => {
+                self.refuse(shown, "is a symlink that leads out of the repository; copy the file instead".into())
+            }
+            Target::Endless => self.refuse(shown, "is a symlink that never ends".into()),
+            Target::Nowhere if is_manifest(shown) => self.refuse(shown, "is a symlink that leads nowhere".into()),
+            Target::Nowhere => {
+                self.odd(shown, "is a symlink that leads nowhere");
+                Ok(())
+            }
+            Target::Submodule => {
+                self.odd(shown, "is a symlink into a submodule: what that holds is not read");
+                Ok(())
+            }
         }
-        let content = follow(self.repository, self.root, entry, path)?;
-        self.add(path, entry.id(), content)
     }
 
-    fn add(&mut self, path: &str, id: Oid, content: Result<Arc<str>, String>) -> Result<(), Trouble> {
-        let digest = match &content {
-            Ok(text) => Sha256::digest(text.as_bytes()),
-            Err(reason) => Sha256::new().chain_update([0xff]).chain_update(reason).finalize(),
-        };
-        let path: Arc<str> = path.into();
-        self.files.insert(path.clone(), (id, ManifestFile { path, content, digest: digest.into() }));
+    /// Takes a file, from before if its object is the same.
+    fn file(&mut self, id: Oid, shown: &str) -> Result<(), SourceTrouble> {
+        match self.known.get_key_value(shown) {
+            Some((name, (known, file))) if *known == id => self.add(name.clone(), id, file.clone()),
+            Some(_) | None => {
+                let content = text(self.repository, id)?;
+                let digest = digest(&content);
+                let path: Arc<str> = shown.into();
+                self.add(path.clone(), id, ManifestFile { path, content, digest })
+            }
+        }
+    }
+
+    fn refuse(&mut self, shown: &str, reason: String) -> Result<(), SourceTrouble> {
+        let (path, content): (Arc<str>, _) = (shown.into(), Err(reason));
+        let digest = digest(&content);
+        // No object has this id: it is decided anew each time.
+        self.add(path.clone(), Oid::ZERO_SHA1, ManifestFile { path, content, digest })
+    }
+
+    fn odd(&mut self, shown: &str, message: &str) {
+        self.problems.push(Problem { severity: Severity::Warning, ..Problem::file(shown, message) });
+    }
+
+    fn add(&mut self, path: Arc<str>, id: Oid, file: ManifestFile) -> Result<(), SourceTrouble> {
+        self.bytes += file.content.as_ref().map_or(0, |text| text.len() as u64);
+        self.files.insert(path, (id, file));
         if self.files.len() > MAX_FILES {
-            return Err(Trouble::new(format!("the commit has more than {MAX_FILES} manifests")));
+            return Err(other(format!("the commit has more than {MAX_FILES} manifests")).hint(TOO_MUCH));
+        }
+        if self.bytes > MAX_TREE_BYTES {
+            let message = format!("the commit has more than {} MiB of manifests", MAX_TREE_BYTES / 1024 / 1024);
+            return Err(other(message).hint(TOO_MUCH));
         }
         Ok(())
     }
@@ -116,84 +171,100 @@ pub(super) fn attachment(
     commit: &Commit<'_>,
     path: &str,
     repository: &Repository,
-) -> Result<Result<Arc<str>, String>, Trouble> {
+) -> Result<Result<Arc<str>, String>, SourceTrouble> {
     let root = commit.tree().map_err(|error| local(&error))?;
-    match root.get_path(path.as_ref()) {
-        Ok(entry) => follow(repository, &root, &entry, path),
-        Err(_) => Ok(Err("does not exist".to_owned())),
-    }
+    Ok(match resolve(repository, root.id(), path)? {
+        Target::File(id) => text(repository, id)?,
+        Target::Folder(..) => Err("is not a file".into()),
+        Target::Submodule => Err("is in a submodule, which is not read".into()),
+        Target::Outside => Err("is outside the repository".into()),
+        Target::Nowhere => Err("does not exist".into()),
+        Target::Endless => Err("is a symlink that never ends".into()),
+    })
 }
 
-/// The text of a file, or of what a symlink leads to, if that is a file of the repository.
-fn follow(
-    repository: &Repository,
-    root: &Tree<'_>,
-    entry: &TreeEntry<'_>,
-    path: &str,
-) -> Result<Result<Arc<str>, String>, Trouble> {
-    if entry.filemode() != SYMLINK {
-        return text(repository, entry);
-    }
-    let target = match text(repository, entry)? {
-        Ok(target) => target,
-        Err(reason) => return Ok(Err(reason)),
-    };
-    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let Some(target) = join(folder, target.trim_end()) else {
-        return Ok(Err("is a symlink that leads out of the repository; copy the file instead".into()));
-    };
-    match root.get_path(target.as_ref()) {
-        Ok(entry) if entry.filemode() == SYMLINK => {
-            Ok(Err("is a symlink to a symlink; let it lead to the file".into()))
+/// What a path leads to.
+enum Target {
+    File(Oid),
+    /// With its real path.
+    Folder(Oid, String),
+    Submodule,
+    Outside,
+    Nowhere,
+    /// Symlinks that lead to one another.
+    Endless,
+}
+
+/// Follows a path through the folders and symlinks of a tree, as an operating system would in a checkout.
+fn resolve(repository: &Repository, root: Oid, path: &str) -> Result<Target, SourceTrouble> {
+    let mut rest: VecDeque<String> = path.split('/').map(str::to_owned).collect();
+    let mut way: Vec<(String, Oid)> = Vec::new();
+    let mut links = 0;
+    while let Some(name) = rest.pop_front() {
+        match name.as_str() {
+            "" | "." => continue,
+            ".." => {
+                if way.pop().is_none() {
+                    return Ok(Target::Outside);
+                }
+                continue;
+            }
+            _ => {}
         }
-        Ok(entry) => text(repository, &entry),
-        Err(_) => Ok(Err("is a symlink that leads nowhere".into())),
+        let here = way.last().map_or(root, |(_, id)| *id);
+        let folder: Tree<'_> = repository.find_tree(here).map_err(|error| local(&error))?;
+        let Some(entry) = folder.get_name(&name) else { return Ok(Target::Nowhere) };
+        match entry.kind() {
+            Some(ObjectType::Tree) => way.push((name, entry.id())),
+            Some(ObjectType::Commit) => return Ok(Target::Submodule),
+            _ if entry.filemode() == SYMLINK => {
+                links += 1;
+                if links > MAX_LINKS {
+                    return Ok(Target::Endless);
+                }
+                let Ok(target) = text(repository, entry.id())? else { return Ok(Target::Nowhere) };
+                if target.starts_with('/') {
+                    return Ok(Target::Outside);
+                }
+                for name in target.split('/').rev() {
+                    rest.push_front(name.to_owned());
+                }
+            }
+            _ if rest.iter().all(|name| name.is_empty() || name == ".") => return Ok(Target::File(entry.id())),
+            _ => return Ok(Target::Nowhere),
+        }
     }
+    let id = way.last().map_or(root, |(_, id)| *id);
+    let real: Vec<String> = way.into_iter().map(|(name, _)| name).collect();
+    Ok(Target::Folder(id, real.join("/")))
 }
 
-fn text(repository: &Repository, entry: &TreeEntry<'_>) -> Result<Result<Arc<str>, String>, Trouble> {
-    if entry.kind() != Some(ObjectType::Blob) {
-        return Ok(Err("is not a file".into()));
-    }
+/// The text of a file, or why there is none.
+fn text(repository: &Repository, id: Oid) -> Result<Result<Arc<str>, String>, SourceTrouble> {
     let odb = repository.odb().map_err(|error| local(&error))?;
-    let (size, _) = odb.read_header(entry.id()).map_err(|error| local(&error))?;
+    let (size, _) = odb.read_header(id).map_err(|error| local(&error))?;
     if size as u64 > MAX_FILE_BYTES {
         return Ok(Err(format!("is {size} bytes long; at most {MAX_FILE_BYTES} (1 MiB) are read")));
     }
-    let blob = repository.find_blob(entry.id()).map_err(|error| local(&error))?;
+    let blob = repository.find_blob(id).map_err(|error| local(&error))?;
     Ok(match std::str::from_utf8(blob.content()) {
         Ok(text) => Ok(text.into()),
         Err(_) => Err(not_utf8(blob.content())),
     })
 }
 
-/// A path relative to a folder of the repository; none when it leads out of it.
-pub(super) fn join(folder: &str, path: &str) -> Option<String> {
-    if path.starts_with('/') {
-        return None;
+fn digest(content: &Result<Arc<str>, String>) -> [u8; 32] {
+    match content {
+        Ok(text) => Sha256::digest(text.as_bytes()).into(),
+        // No text begins with this byte, so that no file can pass for a refused one.
+        Err(reason) => Sha256::new().chain_update([0xff]).chain_update(reason).finalize().into(),
     }
-    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop()?;
-            }
-            part => parts.push(part),
-        }
-    }
-    Some(parts.join("/"))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn is_manifest(name: &str) -> bool {
+    name.ends_with(".yml") || name.ends_with(".yaml")
+}
 
-    #[test]
-    fn paths_stay_in_the_repository() {
-        assert_eq!(join("line1/cell", "../xml/dev.xml").as_deref(), Some("line1/xml/dev.xml"));
-        assert_eq!(join("", "./dev.xml").as_deref(), Some("dev.xml"));
-        assert_eq!(join("line1", "../../secret"), None);
-        assert_eq!(join("line1", "/etc/passwd"), None);
-    }
+fn beside(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }

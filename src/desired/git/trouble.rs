@@ -1,25 +1,30 @@
-//! Why a commit is not to be had.
+//! The troubles that a repository can be in, each with its reason.
 
-/// Why a commit is not to be had.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Trouble {
-    pub(super) message: String,
-    pub(super) hint: Option<String>,
-    /// The clone is to blame, and helps by being made anew.
-    pub(super) damage: bool,
+use crate::model::{SourceTrouble, TroubleReason};
+
+/// It does not answer, breaks off, or makes no sense.
+pub(super) fn unreachable(message: impl Into<String>) -> SourceTrouble {
+    SourceTrouble::new(TroubleReason::Unreachable, message)
 }
 
-impl Trouble {
-    pub(super) fn new(message: impl Into<String>) -> Self {
-        Trouble { message: message.into(), hint: None, damage: false }
-    }
+/// The server does not let us in.
+pub(super) fn denied() -> SourceTrouble {
+    SourceTrouble::new(TroubleReason::Denied, "the server refuses our credentials, or wants some")
+        .hint("check that the token or key is valid and may read the repository")
+}
 
-    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
-        Trouble { hint: Some(hint.into()), ..self }
-    }
+/// The repository, the branch or the path is not there.
+pub(super) fn missing(message: impl Into<String>) -> SourceTrouble {
+    SourceTrouble::new(TroubleReason::Missing, message)
+}
 
-    pub(super) fn denied() -> Self {
-        Trouble::new("the server refuses our credentials, or wants some")
-            .hint("check that the token or key is valid and may read the repository")
-    }
+/// What is fetched cannot be kept.
+pub(super) fn disk(message: impl Into<String>) -> SourceTrouble {
+    SourceTrouble::new(TroubleReason::Disk, message)
+        .hint("check the owner, mode and free space of the state directory, or choose another `--state-dir`")
+}
+
+/// Anything else.
+pub(super) fn other(message: impl Into<String>) -> SourceTrouble {
+    SourceTrouble::new(TroubleReason::Other, message)
 }

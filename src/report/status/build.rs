@@ -15,6 +15,7 @@ use crate::model::{
     Observed, ObservedRecord, ObservedService, Plan, ResourceId, ResourcePlan, Sync,
 };
 use crate::report::Retry;
+use crate::report::source::{self, SourceStatus, SourceView};
 use crate::report::track::{Part, Parts, Tracked, Tracker};
 
 /// One resource as a pass sees it.
@@ -55,6 +56,7 @@ pub(in crate::report) struct View<'a> {
     pub(in crate::report) wall: SystemTime,
     pub(in crate::report) desired: &'a Desired,
     pub(in crate::report) observed: &'a Observed,
+    pub(in crate::report) source: SourceView<'a>,
     pub(in crate::report) plan: Option<&'a Plan>,
     pub(in crate::report) blind: bool,
     /// None without a daemon.
@@ -103,15 +105,20 @@ pub(in crate::report) fn build(view: &View<'_>) -> Status {
     if view.history.as_ref().is_some_and(|history| !history.parts.seen_all) {
         not_ready.push("no complete pass yet".into());
     }
-    for (name, part) in [("source", &source), ("platform", &platform), ("registry", &registry)] {
+    for (name, part) in [("source", &source.part), ("platform", &platform), ("registry", &registry)] {
         let needed = name == "platform" || !not_ready.is_empty();
         if needed && part.state != PartState::Up {
             let why = part.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
             not_ready.push(format!("{name} is {}{why}", part.state.as_str()));
         }
     }
+    let warnings = source.trouble.iter().map(|trouble| {
+        let since = trouble.since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
+        format!("the newest manifests are not in force ({}{since}): {}", trouble.reason.as_str(), trouble.message)
+    });
     Status {
         time: Some(rfc3339(view.wall)),
+        warnings: warnings.collect(),
         revision: view.desired.revision.clone(),
         answered: view.history.as_ref().map(|history| history.answered),
         ready: not_ready.is_empty(),
@@ -129,7 +136,8 @@ pub(in crate::report) fn build(view: &View<'_>) -> Status {
     }
 }
 
-fn parts(view: &View<'_>) -> (PartStatus, PartStatus, PartStatus) {
+fn parts(view: &View<'_>) -> (SourceStatus, PartStatus, PartStatus) {
+    let source_status = |part, since| SourceStatus::new(part, &view.source, view.desired, view.wall, since);
     let warnings = view.observed.registry.as_ref().map(|registry| registry.warnings.clone()).unwrap_or_default();
     if let Some(history) = &view.history {
         let status = |part: &Part, warnings| PartStatus {
@@ -139,7 +147,12 @@ fn parts(view: &View<'_>) -> (PartStatus, PartStatus, PartStatus) {
             warnings,
         };
         let parts = history.parts;
-        (status(&parts.source, vec![]), status(&parts.platform, vec![]), status(&parts.registry, warnings))
+        let since = parts.source_track.trouble().map(|(_, since)| since);
+        (
+            source_status(status(&parts.source, vec![]), since),
+            status(&parts.platform, vec![]),
+            status(&parts.registry, warnings),
+        )
     } else {
         let status = |complete: Option<bool>, warnings| PartStatus {
             state: match complete {
@@ -153,7 +166,9 @@ fn parts(view: &View<'_>) -> (PartStatus, PartStatus, PartStatus) {
         };
         let platform = view.observed.platform.as_ref().map(|seen| seen.complete);
         let registry = view.observed.registry.as_ref().map(|seen| seen.complete);
-        (status(Some(true), vec![]), status(platform, vec![]), status(registry, warnings))
+        let (state, message) = source::state(view.desired, None);
+        let source = PartStatus { state, message, ..PartStatus::default() };
+        (source_status(source, None), status(platform, vec![]), status(registry, warnings))
     }
 }
 
