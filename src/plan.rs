@@ -92,6 +92,13 @@ impl Policy {
             expectation: DEFAULT_EXPECTATION,
         }
     }
+
+    /// How long rows that were taken back must stay away before we let go of the asset: half of the expectation,
+    /// which is half a minute by default. An app says `UNAVAILABLE` as it stops, and rows that ksqlDB derives from
+    /// earlier messages can come late; both take seconds, unless ksqlDB lags as far behind as the expectation allows.
+    pub fn forget_after(&self) -> Duration {
+        self.expectation / 2
+    }
 }
 
 /// The prune guard: a plan that would remove everything, or more than `count` resources and more than

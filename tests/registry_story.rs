@@ -210,6 +210,17 @@ fn outages_lag_and_a_death_between_service_and_record_cost_nothing() {
     plant.ofop.settles("app/PRESS");
     assert_eq!(plant.events("OTHER", "register"), 1);
 
+    // Kafka goes away in the middle: the service comes up, its record fails in time and says why, and is written
+    // when Kafka is back.
+    plant.kafka.stop();
+    plant.ofop.write("third.yml", &app("THIRD", IDLE, 1));
+    plant.ofop.wait("the service runs", || !plant.service("third").is_null());
+    plant.ofop.wait("the record fails", || plant.events("app/THIRD", "Kafka did not take a message") > 0);
+    assert!(plant.row("ASSETS_TYPE", "THIRD", "TYPE").is_none());
+    plant.kafka.resume();
+    plant.ofop.settles("app/THIRD");
+    plant.registered("THIRD", "OpenFactoryApp");
+
     // A void is not believed: nobody is registered anew, and nothing is taken away.
     let before = plant.events("app/", "register");
     plant.ksqldb.faults().empty.store(true, Ordering::SeqCst);

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::health::RECENTLY_FAILED;
 use super::records::{self, Coordinator};
-use super::removal::FORGET_AFTER;
 use super::{Memory, Policy, Written};
 use crate::model::record::CoordinatorProtocol;
 use crate::model::{
@@ -125,7 +124,7 @@ impl Recheck {
                         | Step::Deregister { .. } => None,
                     };
                     let stayed = since.map_or(Duration::ZERO, |since| context.at.saturating_sub(*since));
-                    self.after(FORGET_AFTER.saturating_sub(stayed).max(LOOK_AGAIN));
+                    self.after(context.policy.forget_after().saturating_sub(stayed).max(LOOK_AGAIN));
                 }
                 Wait::Services | Wait::Dependency | Wait::RolledBack | Wait::Suspended(_) | Wait::Prune(_) => {}
             }

@@ -23,10 +23,6 @@ use super::draft::Draft;
 use super::join::{self, Found, Orphans};
 use super::records::{self, Coordinator, is_taken_back};
 
-/// How long rows that were taken back must stay away before we let go of the asset. An app says `UNAVAILABLE` as
-/// it stops, and rows that ksqlDB derives from earlier messages can come late; both take seconds.
-pub(super) const FORGET_AFTER: Duration = Duration::from_secs(30);
-
 /// How long tasks of a removed service may hold up the taking back of its records. The engine stops a container
 /// after 10 s unless told otherwise; a node that is cut off never reports the end.
 pub(super) const TASKS_END_WITHIN: Duration = Duration::from_secs(60);
@@ -334,12 +330,10 @@ impl Remover<'_> {
         }
         for (id, found) in records {
             if is_taken_back(&found.record) {
-                let stayed_away = self
-                    .context
-                    .memory
-                    .gone_since
-                    .get(id)
-                    .is_some_and(|since| self.context.at.saturating_sub(*since) >= FORGET_AFTER);
+                let stayed_away =
+                    self.context.memory.gone_since.get(id).is_some_and(|since| {
+                        self.context.at.saturating_sub(*since) >= self.context.policy.forget_after()
+                    });
                 let wait = block
                     .clone()
                     .or_else(|| wait.cloned())

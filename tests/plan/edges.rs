@@ -450,8 +450,8 @@ fn rows_that_come_back_are_taken_back_again_before_the_mark_is_cleared() {
                 deregistered.push(world.now);
             }
         }
-        // a late row, once, after what we wrote stopped counting
-        if !back && deregistered.first().is_some_and(|at| world.now > *at + policy().expectation) {
+        // a late row, once, before the rows have stayed away for long enough
+        if !back && deregistered.first().is_some_and(|at| world.now > *at + policy().forget_after() / 2) {
             assert!(world.records.contains_key(&id), "the mark was cleared too soon");
             world.records.insert(id.clone(), live.clone());
             back = true;
