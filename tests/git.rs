@@ -14,13 +14,14 @@ use std::fs;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use https::{Answer, Server};
 use ofop::desired::git::{GitOptions, GitSource, Rewritten};
-use ofop::desired::{Source, Tree};
-use ofop::model::{Severity, TroubleReason};
+use ofop::desired::{Loader, LoaderOptions, ParsedTree, Source, Tree};
+use ofop::model::{PlatformKind, Severity, TroubleReason};
 use repository::Plant;
 use sshd::Sshd;
 
@@ -138,6 +139,58 @@ async fn a_load_that_somebody_asked_for_answers_what_is_there_now() {
     assert_eq!(source.load().await.unwrap().revision.0, first);
     source.refresh();
     assert_eq!(source.load().await.unwrap().revision.0, second);
+}
+
+/// Names of the files whose text, and of those whose manifest, is not the very one of the tree before.
+fn anew<'a>(before: &(Tree, Arc<ParsedTree>), after: &'a (Tree, Arc<ParsedTree>)) -> (Vec<&'a str>, Vec<&'a str>) {
+    let texts = before.0.files.iter().zip(&after.0.files);
+    let read = texts.filter(|(one, other)| match (&one.content, &other.content) {
+        (Ok(one), Ok(other)) => !Arc::ptr_eq(one, other),
+        _ => true,
+    });
+    let manifests = before.1.files.iter().zip(&after.1.files);
+    let parsed = manifests.filter(|(one, other)| match (&one.manifest, &other.manifest) {
+        (Some(one), Some(other)) => !Arc::ptr_eq(one, other),
+        _ => true,
+    });
+    (read.map(|(_, file)| &*file.path).collect(), parsed.map(|(_, file)| &*file.path).collect())
+}
+
+#[tokio::test]
+async fn a_fetch_costs_one_request_and_a_commit_the_files_that_it_changes() {
+    let (plant, server) = (Plant::new(), Server::start());
+    let app = |at: usize, tag: &str| format!("apps: {{a{at}: {{uuid: A-{at:03}, image: 'demo:{tag}'}}}}\n");
+    for at in 0..300 {
+        plant.write(&format!("line{:02}/app{at:03}.yml", at / 20), &app(at, "1"));
+    }
+    plant.push("All of them");
+    let mut loader = Loader::new(GitSource::new(serve(&plant, &server)), LoaderOptions::at_once(PlatformKind::Swarm));
+    let nudge = loader.nudge();
+    let mut look = async || {
+        // As many words as may be: they are one fetch.
+        (0..100).for_each(|_| nudge());
+        let requests = server.requests().len();
+        let parsed = loader.load().await.unwrap();
+        let tree = loader.source().load().await.unwrap();
+        let lines = server.requests()[requests..].iter().map(|request| request[0].clone()).collect::<Vec<_>>();
+        ((tree, parsed), lines)
+    };
+    const ASK: &str = "GET /git/plant.git/info/refs?service=git-upload-pack HTTP/1.1";
+    const FETCH: &str = "POST /git/plant.git/git-upload-pack HTTP/1.1";
+    let (first, requests) = look().await;
+    assert_eq!((first.1.files.len(), requests), (300, vec![ASK.to_owned(), FETCH.to_owned()]));
+    assert!(first.1.files.iter().all(|file| file.manifest.is_some()));
+
+    let (again, requests) = look().await;
+    assert_eq!(requests, [ASK]);
+    assert!(Arc::ptr_eq(&first.1, &again.1), "nothing is parsed, nor even put together anew");
+    assert_eq!(anew(&first, &again), (vec![], vec![]));
+
+    plant.write("line03/app077.yml", &app(77, "2"));
+    plant.push("One of them");
+    let (second, requests) = look().await;
+    assert_eq!(requests, [ASK, FETCH]);
+    assert_eq!(anew(&again, &second), (vec!["line03/app077.yml"], vec!["line03/app077.yml"]));
 }
 
 #[tokio::test]

@@ -64,7 +64,9 @@ impl Source for GitSource {
         let follower = &self.follower;
         let fetch = {
             let mut state = follower.state();
-            !state.started || std::mem::take(&mut state.wanted)
+            // The first fetch answers whoever asked before it.
+            let wanted = std::mem::take(&mut state.wanted);
+            wanted || !state.started
         };
         if fetch {
             follower.refresh().await;

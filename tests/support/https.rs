@@ -3,6 +3,7 @@
 #[path = "tls.rs"]
 mod tls;
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -46,6 +47,8 @@ struct Shared {
     answer: Mutex<Answer>,
     /// Folder whose bare repositories are served below `/git/`, and the `Authorization` that this takes.
     git: Mutex<Option<(PathBuf, Option<String>)>>,
+    /// What git's program answered to which first line, once that is to be remembered.
+    remembered: Mutex<Option<HashMap<String, Answer>>>,
     requests: Mutex<Vec<Request>>,
     away: AtomicBool,
 }
@@ -76,6 +79,7 @@ impl Server {
         let shared = Arc::new(Shared {
             answer,
             git: Mutex::default(),
+            remembered: Mutex::default(),
             requests: Mutex::default(),
             away: AtomicBool::new(false),
         });
@@ -116,6 +120,12 @@ impl Server {
         *self.shared.git.lock().unwrap() = Some((folder.to_owned(), authorization.map(str::to_owned)));
     }
 
+    /// From now on asks git's program only once for what is read: benches measure us, and not how long that takes to
+    /// start.
+    pub(crate) fn remember(&self) {
+        *self.shared.remembered.lock().unwrap() = Some(HashMap::new());
+    }
+
     /// Every request so far.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.shared.requests.lock().unwrap().clone()
@@ -149,7 +159,11 @@ fn serve(stream: TcpStream, config: Arc<ServerConfig>, shared: &Shared) -> std::
             if wanted.is_some() && value("authorization") != wanted {
                 Answer::status(401).header("WWW-Authenticate", "Basic realm=\"git\"")
             } else {
-                backend(&folder, &request[0], value("content-type").unwrap_or_default(), &body)
+                let ask = || backend(&folder, &request[0], value("content-type").unwrap_or_default(), &body);
+                match shared.remembered.lock().unwrap().as_mut().filter(|_| request[0].starts_with("GET ")) {
+                    Some(remembered) => remembered.entry(request[0].clone()).or_insert_with(ask).clone(),
+                    None => ask(),
+                }
             }
         }
         Some(_) | None => shared.answer.lock().unwrap().clone(),
