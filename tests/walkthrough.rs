@@ -157,13 +157,17 @@ fn every_step_of_the_page_does_what_it_says() {
     let good = head("main");
     walk.step("unsigned");
     tell(&walk, &secret, "main");
-    walk.wait("the commit is refused", |walk| walk.status().to_string().contains("is not signed"));
+    walk.wait("the commit is refused", |walk| walk.status()["source"]["trouble"]["reason"] == "unverified");
     walk.step("refused");
+    let source = walk.status()["source"].clone();
+    assert_eq!((&source["commit"]["id"], &source["commit"]["subject"]), (&json!(good), &json!("Press 2")));
+    assert_eq!(source["trouble"]["refused"]["id"], head("main"));
     assert_eq!(walk.status()["revision"], good);
     assert_eq!(image(&engine, "gauge"), IDLE);
     walk.step("signed");
     tell(&walk, &secret, "main");
     walk.wait("the gauge is updated", |_| image(&engine, "gauge") == IDLE_2);
+    assert_eq!(walk.status()["source"]["trouble"], Value::Null);
     assert_eq!(walk.status()["revision"], head("main"));
 
     // Proposed, merged, reverted.
@@ -217,12 +221,12 @@ fn every_step_of_the_page_does_what_it_says() {
     orphan(&engine, "stray", "press");
     walk.wait("its removal is held", |walk| walk.status()["prune"]["resources"] == json!(["app/STRAY"]));
     walk.looked_again();
-    assert_eq!(walk.status()["prune"]["state"], "blocked");
+    assert_eq!(walk.status()["prune"]["reason"], "source_trouble");
     assert!(!service(&engine, "stray").is_null());
     sshd.resume();
     walk.step("back");
     walk.wait("what nobody describes is removed", |_| service(&engine, "stray").is_null());
-    assert!(!walk.status().to_string().contains("cannot be reached"));
+    assert_eq!(walk.status()["source"]["state"], "up");
 
     // The daemon's machine is lost: what runs is taken up as it is.
     walk.stop();
@@ -282,6 +286,16 @@ fn the_unit_runs_what_the_page_runs() {
     fs::write(&path, unit.replace("/usr/local/bin/ofop", env!("CARGO_BIN_EXE_ofop"))).unwrap();
     if let Ok(verified) = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&path).output() {
         assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+    }
+}
+
+#[test]
+fn the_alerts_on_the_page_are_there() {
+    let rules = include_str!("../deploy/prometheus/ofop.rules.yml");
+    let alerts: Vec<&str> = PAGE.split('`').filter(|word| word.starts_with("Ofop")).collect();
+    assert!(!alerts.is_empty());
+    for alert in alerts {
+        assert!(rules.contains(&format!("alert: {alert}\n")), "no alert is called {alert}");
     }
 }
 
