@@ -194,6 +194,8 @@ fn every_step_of_the_page_does_what_it_says() {
     assert_eq!(replicas(&engine, "press"), 3);
     walk.step("resume");
     walk.wait("one press is left", |_| replicas(&engine, "press") == 1);
+    walk.step("suspend-all");
+    walk.wait("one gauge is left", |_| replicas(&engine, "gauge") == 1);
     walk.settled("app/PRESS");
 
     // Removed; too much of it is held.
