@@ -30,6 +30,7 @@ mod fields;
 mod file;
 pub mod git;
 mod handling;
+mod limits;
 pub mod loader;
 pub mod manifest;
 pub mod namespace;
@@ -51,6 +52,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 
+pub use self::limits::Limits;
 pub use self::loader::{Loader, LoaderOptions};
 use self::manifest::{Attachments, Manifest};
 pub use self::namespace::Namespace;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use ofop::desired::directory::{DirectorySource, Options};
-use ofop::desired::{Settle, Source, Timing, Tree};
+use ofop::desired::{Limits, Source, Timing, Tree};
 use ofop::model::SourceTrouble;
 use tempfile::TempDir;
 
@@ -29,7 +29,7 @@ impl Watched {
     /// Watches a folder; what happens from here on must be noticed by events alone.
     async fn new(root: &Path) -> Self {
         let timing = Timing { rescan: Duration::from_secs(24 * 3600), ..Timing::default() };
-        let source = DirectorySource::new([root], Options { settle: Settle::WATCHING, timing });
+        let source = DirectorySource::new([root], Options { timing, ..Options::watching(timing.rescan) });
         let hints = Box::pin(source.changes());
         let mut watched = Watched { source, hints };
         // The hint that tells that watching began, the look, and the hint that its folders are watched.
@@ -83,6 +83,31 @@ fn root() -> (TempDir, std::path::PathBuf) {
     let root = dir.path().join("root");
     fs::create_dir(&root).unwrap();
     (dir, root)
+}
+
+/// What is said of something that nobody may read.
+const DENIED: &str = "<cannot be read: Permission denied>";
+
+/// Whether permissions of files mean anything to this process. The superuser reads what it likes, so that the test
+/// of this name is then run once more without that power, in a process of its own.
+fn permissions_count(test: &str) -> bool {
+    const POWERS: &str = "-dac_override,-dac_read_search";
+    let (_dir, root) = root();
+    let file = root.join("a");
+    fs::write(&file, "").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
+    if fs::read(&file).is_err() {
+        return true;
+    }
+    let without = Command::new("setpriv")
+        .args(["--inh-caps", POWERS, "--bounding-set", POWERS])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .output()
+        .expect("setpriv runs (util-linux)");
+    let said = String::from_utf8_lossy(&without.stdout);
+    assert!(without.status.success() && said.contains("1 passed"), "{said}");
+    false
 }
 
 async fn load(root: &Path) -> Tree {
@@ -141,17 +166,76 @@ async fn what_cannot_be_read_is_in_the_tree_with_the_reason() {
 
 #[tokio::test]
 async fn a_file_without_read_permission_is_refused_and_counts_again_once_it_has_it() {
+    if !permissions_count("a_file_without_read_permission_is_refused_and_counts_again_once_it_has_it") {
+        return;
+    }
     let (_dir, root) = root();
     let file = root.join("a.yml");
     fs::write(&file, "apps: {}").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
-    // The superuser reads what it likes: then there is nothing to refuse.
-    let readable = fs::read(&file).is_ok();
     let mut watched = Watched::new(&root).await;
-    let denied = if readable { "apps: {}" } else { "<cannot be read: Permission denied>" };
-    watched.until_files(&[("a.yml", denied)]).await;
+    watched.until_files(&[("a.yml", DENIED)]).await;
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     watched.until_files(&[("a.yml", "apps: {}")]).await;
+}
+
+#[tokio::test]
+async fn files_in_a_folder_that_cannot_be_read_are_refused_and_not_gone() {
+    if !permissions_count("files_in_a_folder_that_cannot_be_read_are_refused_and_not_gone") {
+        return;
+    }
+    let (_dir, root) = root();
+    let line = root.join("line");
+    fs::create_dir_all(line.join("cell")).unwrap();
+    for name in ["a.yml", "cell/b.yml"] {
+        fs::write(line.join(name), "apps: {}").unwrap();
+    }
+    fs::write(root.join("z.yml"), "apps: {}").unwrap();
+    let good = [("line/a.yml", "apps: {}"), ("line/cell/b.yml", "apps: {}"), ("z.yml", "apps: {}")];
+    let mut watched = Watched::new(&root).await;
+    watched.until_files(&good).await;
+
+    // Its names cannot be listed: what was known below it is still there.
+    let below = "<its folder cannot be read: Permission denied>";
+    fs::set_permissions(&line, fs::Permissions::from_mode(0o300)).unwrap();
+    let unlisted = [("line", DENIED), ("line/a.yml", below), ("line/cell/b.yml", below), ("z.yml", "apps: {}")];
+    watched.until_files(&unlisted).await;
+    // Who sees it for the first time knows at least that something is there.
+    assert_eq!(texts(&load(&root).await), owned(&[("line", DENIED), ("z.yml", "apps: {}")]));
+
+    // Its names can be listed, and nothing behind them can be reached.
+    fs::set_permissions(&line, fs::Permissions::from_mode(0o400)).unwrap();
+    let unreached = owned(&[("line/a.yml", DENIED), ("line/cell", DENIED), ("z.yml", "apps: {}")]);
+    assert_eq!(texts(&load(&root).await), unreached);
+
+    fs::set_permissions(&line, fs::Permissions::from_mode(0o700)).unwrap();
+    watched.until_files(&good).await;
+}
+
+#[tokio::test]
+async fn more_than_a_source_may_hold_is_an_error_and_takes_nothing_away() {
+    let (_dir, root) = root();
+    let names: Vec<String> = (0..4).map(|n| format!("f{n}.yml")).collect();
+    for name in &names {
+        fs::write(root.join(name), format!("x-pad: {}", "x".repeat(300 * 1024))).unwrap();
+    }
+    let usual = Limits::default();
+    assert_eq!((usual.files, usual.bytes), (100_000, 256 << 20));
+    for (limits, message) in [
+        (Limits { files: 3, ..usual }, "there are more than 3 manifests"),
+        (Limits { bytes: 1 << 20, ..usual }, "there are more than 1 MiB of manifests"),
+        (Limits { entries: 3, ..usual }, "there are more than 3 files and folders"),
+    ] {
+        let source = DirectorySource::new([&root], Options { limits, ..Options::at_once() });
+        let error = source.load().await.unwrap_err();
+        assert_eq!(error.message, message);
+        assert!(error.hint.unwrap().contains("only the manifests"));
+        // Back below the limit, all is well again, and a file too many later on is the same error.
+        fs::rename(root.join("f3.yml"), root.with_file_name("aside")).unwrap();
+        assert_eq!(source.load().await.unwrap().files.len(), 3);
+        fs::rename(root.with_file_name("aside"), root.join("f3.yml")).unwrap();
+        assert_eq!(source.load().await.unwrap_err().message, message);
+    }
 }
 
 #[tokio::test]
@@ -370,7 +454,7 @@ async fn nothing_is_missed_in_a_flood_of_events() {
 async fn the_timer_covers_what_events_lose() {
     let (_dir, root) = root();
     let timing = Timing { rescan: Duration::from_secs(30), ..Timing::default() };
-    let source = DirectorySource::new([&root], Options { settle: Settle::AT_ONCE, timing });
+    let source = DirectorySource::new([&root], Options { timing, ..Options::at_once() });
     let mut hints = Box::pin(source.changes());
     hints.next().await;
     source.load().await.unwrap();

@@ -20,7 +20,7 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use https::{Answer, Server};
 use ofop::desired::git::{GitOptions, GitSource, Rewritten};
-use ofop::desired::{Loader, LoaderOptions, ParsedTree, Source, Tree};
+use ofop::desired::{Limits, Loader, LoaderOptions, ParsedTree, Source, Tree};
 use ofop::model::{PlatformKind, Severity, TroubleReason};
 use repository::Plant;
 use sshd::Sshd;
@@ -246,6 +246,29 @@ async fn a_branch_or_a_path_that_is_gone_removes_nothing() {
     plant.write("factory/app.yml", "two");
     plant.push("Back again");
     assert_eq!(texts(&followed.fetched().await), [("factory/app.yml", "two".into())]);
+}
+
+#[tokio::test]
+async fn a_commit_that_holds_too_much_does_not_come_into_force() {
+    let plant = Plant::new();
+    plant.write("a.yml", &"x".repeat(600 * 1024));
+    let commit = plant.push("One");
+    for (limits, message) in [
+        (Limits { files: 1, ..Limits::default() }, "the commit has more than 1 manifests"),
+        (Limits { bytes: 1 << 20, ..Limits::default() }, "the commit has more than 1 MiB of manifests"),
+        (Limits { entries: 1, ..Limits::default() }, "the commit has more than 1 files and folders"),
+    ] {
+        let mut followed = Followed::new(GitOptions { limits, ..local(&plant) });
+        followed.load().await;
+        plant.write("b.yml", &"y".repeat(600 * 1024));
+        plant.push("Two");
+        let tree = followed.fetched().await;
+        assert_eq!((tree.revision.0.as_str(), tree.files.len()), (commit.as_str(), 1));
+        assert!(errors(&tree)[0].contains(message), "{tree:?}");
+        plant.git(&plant.work, &["reset", "--hard", &commit]);
+        plant.git(&plant.work, &["push", "-q", "--force", "origin", "HEAD"]);
+        assert!(errors(&followed.fetched().await).is_empty());
+    }
 }
 
 #[tokio::test]

@@ -61,6 +61,7 @@ busybox busybox-static
 ip iproute2
 unshare util-linux
 nsenter util-linux
+setpriv util-linux
 openssl openssl
 curl curl
 git git

@@ -37,7 +37,7 @@ use super::attached::LocalFiles;
 use super::file::Reading;
 use super::settle::{Settle, Settling};
 use super::watch::{Targets, Timing, hints};
-use super::{ManifestFile, Source, Tree};
+use super::{Limits, ManifestFile, Source, Tree};
 use crate::model::{Revision, SourceKind, SourcePlace, SourceTrouble, TroubleReason};
 
 /// How long the file system may take to answer: more than a busy NFS server needs, less than a person waits.
@@ -59,17 +59,19 @@ pub struct Options {
     pub settle: Settle,
     /// When changes are announced.
     pub timing: Timing,
+    /// How much there may be.
+    pub limits: Limits,
 }
 
 impl Options {
     /// For a daemon, with a full look at least this often.
     pub fn watching(rescan: Duration) -> Self {
-        Options { settle: Settle::WATCHING, timing: Timing { rescan, ..Timing::default() } }
+        Options { settle: Settle::WATCHING, timing: Timing { rescan, ..Timing::default() }, limits: Limits::default() }
     }
 
     /// For a command that loads once.
     pub fn at_once() -> Self {
-        Options { settle: Settle::AT_ONCE, timing: Timing::default() }
+        Options { settle: Settle::AT_ONCE, timing: Timing::default(), limits: Limits::default() }
     }
 }
 
@@ -132,8 +134,8 @@ impl DirectorySource {
             pending: state.settling.pending().cloned().collect(),
             devices: state.devices.clone(),
         };
-        let roots = self.roots.clone();
-        let walk = state.walk.insert(tokio::task::spawn_blocking(move || walk::walk(&roots, &known)));
+        let (roots, limits) = (self.roots.clone(), self.options.limits);
+        let walk = state.walk.insert(tokio::task::spawn_blocking(move || walk::walk(&roots, &known, limits)));
         let found = tokio::time::timeout(PATIENCE, walk).await.map_err(|_| self.silent());
         let found = found?;
         state.walk = None;

@@ -13,15 +13,6 @@ use sha2::{Digest, Sha256};
 /// hundred, and a Swarm service takes less than this in all.
 pub(crate) const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// Most manifest files that one source may hold.
-pub(crate) const MAX_FILES: usize = 100_000;
-
-/// Most bytes of text that one source may hold.
-pub(crate) const MAX_TREE_BYTES: u64 = 256 * 1024 * 1024;
-
-/// What to do about a source that holds more.
-pub(crate) const TOO_MUCH: &str = "point to the folder that holds only the manifests, or split them between operators";
-
 /// How often a file that changes under the reader's hands is tried again within one read.
 const TRIES: usize = 3;
 

@@ -10,14 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Root;
-use crate::desired::file::{self, MAX_FILES, MAX_TREE_BYTES, Reading, Signature, TOO_MUCH};
+use crate::desired::Limits;
+use crate::desired::file::{self, Reading, Signature};
+use crate::desired::limits::TOO_MUCH;
 use crate::model::{SourceTrouble, TroubleReason};
 
 /// Deepest folder that is looked into; deeper ones are an accident.
 const MAX_DEPTH: usize = 64;
-
-/// Most entries of folders that are looked at, manifests or not: a root such as `/` is an accident.
-const MAX_ENTRIES: usize = 1_000_000;
 
 /// What is known of the files from before, so that only changed ones are read.
 pub(super) struct Known {
@@ -39,8 +38,8 @@ pub(super) struct Found {
 }
 
 /// Looks at every root.
-pub(super) fn walk(roots: &[Root], known: &Known) -> Result<Found, SourceTrouble> {
-    let mut walk = Walk { known, found: Found::default(), resolved: HashSet::new(), bytes: 0, entries: 0 };
+pub(super) fn walk(roots: &[Root], known: &Known, limits: Limits) -> Result<Found, SourceTrouble> {
+    let mut walk = Walk { known, limits, found: Found::default(), resolved: HashSet::new(), bytes: 0, entries: 0 };
     for (index, root) in roots.iter().enumerate() {
         let device = walk.root(root, known.devices.get(index).copied().flatten())?;
         walk.found.devices.push(device);
@@ -50,6 +49,7 @@ pub(super) fn walk(roots: &[Root], known: &Known) -> Result<Found, SourceTrouble
 
 struct Walk<'a> {
     known: &'a Known,
+    limits: Limits,
     found: Found,
     /// Folders that were looked into and files that were given by name, resolved: nothing counts twice, and a
     /// symlink to a folder above ends here.
@@ -94,8 +94,8 @@ impl Walk<'_> {
         let mut entries = Vec::new();
         for entry in fs::read_dir(folder)? {
             self.entries += 1;
-            if self.entries > MAX_ENTRIES {
-                return Err(Stop::TooMuch(too_much(format!("more than {MAX_ENTRIES} files and folders"))));
+            if let Some(what) = self.limits.exceeded_by_entries(self.entries) {
+                return Err(Stop::TooMuch(too_much(&what)));
             }
             let entry = entry?;
             if !is_hidden(&entry.file_name()) {
@@ -197,13 +197,10 @@ impl Walk<'_> {
     fn add(&mut self, shown: Arc<str>, reading: Reading) -> Result<(), SourceTrouble> {
         self.bytes += reading.len() as u64;
         self.found.files.insert(shown, reading);
-        if self.found.files.len() > MAX_FILES {
-            return Err(too_much(format!("more than {MAX_FILES} manifests")));
+        match self.limits.exceeded_by(self.found.files.len(), self.bytes) {
+            Some(what) => Err(too_much(&what)),
+            None => Ok(()),
         }
-        if self.bytes > MAX_TREE_BYTES {
-            return Err(too_much(format!("more than {} MiB of manifests", MAX_TREE_BYTES / 1024 / 1024)));
-        }
-        Ok(())
     }
 }
 
@@ -254,6 +251,6 @@ fn missing(shown: &str, error: &io::Error) -> SourceTrouble {
     SourceTrouble::new(reason, message).hint("create it, mount it, or name another one; nothing is removed meanwhile")
 }
 
-fn too_much(what: String) -> SourceTrouble {
+fn too_much(what: &str) -> SourceTrouble {
     SourceTrouble::new(TroubleReason::Other, format!("there are {what}")).hint(TOO_MUCH)
 }

@@ -39,7 +39,7 @@ pub(super) fn read(
     let info = CommitInfo { replaced: replaced.map(|id| id.to_string().into()), ..info(&commit) };
     let below = options.path.trim_matches('/');
     let read = verify(&repository, &commit, options)
-        .and_then(|()| tree::manifests(&commit, below, known, &repository))
+        .and_then(|()| tree::manifests(&commit, below, known, options.limits, &repository))
         .map_err(|trouble| match trouble.reason {
             TroubleReason::Damaged | TroubleReason::Disk => trouble,
             _ => trouble.about(info.clone()),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use crate::desired::Limits;
 use crate::desired::file::cannot_read;
 use crate::model::{SourceTrouble, TroubleReason};
 
@@ -99,6 +100,8 @@ pub struct GitOptions {
     /// For a command that looks once: fetched by the first load alone, and what is seen is not what a daemon on the
     /// same state directory takes up at its next start.
     pub once: bool,
+    /// How much a commit may hold.
+    pub limits: Limits,
 }
 
 impl GitOptions {
@@ -117,6 +120,7 @@ impl GitOptions {
             allowed_signers: None,
             rewritten: Rewritten::default(),
             once: false,
+            limits: Limits::default(),
         }
     }
 

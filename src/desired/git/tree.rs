@@ -10,8 +10,9 @@ use sha2::{Digest, Sha256};
 
 use super::clone::local;
 use super::trouble::{missing, other};
-use crate::desired::ManifestFile;
-use crate::desired::file::{MAX_FILE_BYTES, MAX_FILES, MAX_TREE_BYTES, TOO_MUCH, not_utf8};
+use crate::desired::file::{MAX_FILE_BYTES, not_utf8};
+use crate::desired::limits::TOO_MUCH;
+use crate::desired::{Limits, ManifestFile};
 use crate::model::{Problem, Severity, SourceTrouble};
 
 /// Mode of a symlink in a tree (gitformat-index).
@@ -19,10 +20,6 @@ const SYMLINK: i32 = 0o120_000;
 
 /// Deepest folder that is looked into; deeper ones are an accident.
 const MAX_DEPTH: usize = 64;
-
-/// Most entries of folders that are looked at, manifests or not: the same folder may be in a tree many times over,
-/// so that a small repository can have more than any disk.
-const MAX_ENTRIES: usize = 1_000_000;
 
 /// Most symlinks on the way to one file, as on Linux.
 const MAX_LINKS: usize = 40;
@@ -35,6 +32,7 @@ pub(super) fn manifests(
     commit: &Commit<'_>,
     below: &str,
     known: &Files,
+    limits: Limits,
     repository: &Repository,
 ) -> Result<(Files, Vec<Problem>), SourceTrouble> {
     let root = commit.tree().map_err(|error| local(&error))?;
@@ -42,6 +40,7 @@ pub(super) fn manifests(
         repository,
         root: root.id(),
         known,
+        limits,
         files: Files::new(),
         problems: Vec::new(),
         entered: BTreeSet::new(),
@@ -63,6 +62,7 @@ struct Reading<'a> {
     repository: &'a Repository,
     root: Oid,
     known: &'a Files,
+    limits: Limits,
     files: Files,
     problems: Vec<Problem>,
     /// Folders that were looked into, by their real paths: a symlink to a folder above ends here.
@@ -83,8 +83,8 @@ impl Reading<'_> {
         let folder = self.repository.find_tree(id).map_err(|error| local(&error))?;
         for entry in &folder {
             self.entries += 1;
-            if self.entries > MAX_ENTRIES {
-                return Err(other(format!("the commit has more than {MAX_ENTRIES} files and folders")).hint(TOO_MUCH));
+            if let Some(what) = self.limits.exceeded_by_entries(self.entries) {
+                return Err(too_much(&what));
             }
             let Ok(name) = entry.name() else {
                 let name = String::from_utf8_lossy(entry.name_bytes());
@@ -155,15 +155,15 @@ impl Reading<'_> {
     fn add(&mut self, path: Arc<str>, id: Oid, file: ManifestFile) -> Result<(), SourceTrouble> {
         self.bytes += file.content.as_ref().map_or(0, |text| text.len() as u64);
         self.files.insert(path, (id, file));
-        if self.files.len() > MAX_FILES {
-            return Err(other(format!("the commit has more than {MAX_FILES} manifests")).hint(TOO_MUCH));
+        match self.limits.exceeded_by(self.files.len(), self.bytes) {
+            Some(what) => Err(too_much(&what)),
+            None => Ok(()),
         }
-        if self.bytes > MAX_TREE_BYTES {
-            let message = format!("the commit has more than {} MiB of manifests", MAX_TREE_BYTES / 1024 / 1024);
-            return Err(other(message).hint(TOO_MUCH));
-        }
-        Ok(())
     }
+}
+
+fn too_much(what: &str) -> SourceTrouble {
+    other(format!("the commit has {what}")).hint(TOO_MUCH)
 }
 
 /// The text of a file that a commit has at this path, for manifests that refer to it.
