@@ -215,6 +215,20 @@ async fn while_the_remote_is_away_the_last_commit_stays_in_force_also_over_a_res
     assert!(errors(&restarted.fetched().await).is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_remote_that_is_away_is_tried_again_within_a_minute_whatever_the_interval() {
+    let plant = Plant::new();
+    plant.write("app.yml", "one");
+    plant.push("One");
+    fs::rename(plant.hub(), plant.dir.path().join("away")).unwrap();
+    let mut followed = Followed::new(local(&plant));
+    let error = followed.source.load().await.unwrap_err();
+    assert_eq!(error.reason, TroubleReason::Unreachable);
+    fs::rename(plant.dir.path().join("away"), plant.hub()).unwrap();
+    tokio::time::timeout(Duration::from_secs(61), followed.hints.next()).await.expect("nobody tried");
+    assert_eq!(texts(&followed.load().await), [("app.yml", "one".into())]);
+}
+
 #[tokio::test]
 async fn a_source_that_never_had_a_commit_is_an_error() {
     let plant = Plant::new();
@@ -469,6 +483,31 @@ async fn symlinked_folders_are_followed_inside_the_repository_and_named_where_th
     assert_eq!(source.attachment("factory/line/app.yml", "../dev.xml").await.as_deref(), Ok("<Devices/>"));
     let linked = GitSource::new(GitOptions { path: "factory/line".into(), ..local(&plant) });
     assert_eq!(texts(&linked.load().await.unwrap()), [("factory/line/app.yml", "shared".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_commit_with_more_folders_than_any_disk_could_hold_is_refused() {
+    let plant = Plant::new();
+    plant.write("app.yml", "one");
+    let first = plant.push("One");
+    let mut followed = Followed::new(local(&plant));
+    followed.load().await;
+    // Each folder holds the one below it ten times: a dozen objects, and a billion files.
+    let mut tree = String::from("leaf");
+    fs::write(plant.work.join("leaf"), "").unwrap();
+    plant.git(&plant.work, &["add", "leaf"]);
+    for level in 0..9 {
+        let kind = if level == 0 { "100644 blob" } else { "040000 tree" };
+        let id = if level == 0 { plant.git(&plant.work, &["rev-parse", ":leaf"]) } else { tree };
+        let lines: String = (0..10).map(|n| format!("{kind} {id}\t{n}\n")).collect();
+        fs::write(plant.dir.path().join("lines"), lines).unwrap();
+        tree = plant.git(&plant.work, &["-c", "alias.mk=!git mktree <../lines", "mk"]);
+    }
+    let bomb = plant.git(&plant.work, &["commit-tree", "-p", &first, "-m", "Many", &tree]);
+    plant.git(&plant.work, &["push", "-q", "origin", &format!("{bomb}:refs/heads/main")]);
+    let tree = followed.fetched().await;
+    assert_eq!((tree.revision.0.as_str(), reason(&tree)), (first.as_str(), Some(TroubleReason::Other)));
+    assert!(errors(&tree)[0].contains("more than 1000000 files and folders"), "{:?}", errors(&tree));
 }
 
 #[tokio::test]

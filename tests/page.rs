@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use browser::Browser;
 use factory::{Factory, app, instance};
-use ofop::model::{ConditionKind, Health, Problem};
+use ofop::model::{ConditionKind, Health, Problem, SourceTrouble, TroubleReason};
 use ofop::report::Report;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -33,6 +33,11 @@ async fn the_page_follows_what_happens_and_fits_a_phone() {
     let lengthy = format!("no suitable node ({})", "node.labels.gpu==true,".repeat(20));
     factory.planned(&app(long)).health = Health::Degraded;
     factory.condition(&app(long), ConditionKind::Degraded, "NoSuitableNode", &lengthy);
+    factory.commit("1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d", &"A-subject-without-blanks-".repeat(6));
+    factory.place.location = format!("https://git.plant.example/{}factory.git", "group/".repeat(12)).into();
+    let refused = factory::commit("0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c", &"Another-one-".repeat(10));
+    let trouble = SourceTrouble::new(TroubleReason::Unverified, "commit 0f1e2d3c4b5a is not signed");
+    factory.desired.trouble = Some(trouble.hint("sign it").about(refused));
     factory.desired.problems.push(Problem::file(format!("desired/{}/app.yml", "folder/".repeat(12)), "is not UTF-8"));
     factory.tell(&report, SECOND);
 
@@ -44,7 +49,7 @@ async fn the_page_follows_what_happens_and_fits_a_phone() {
     }
     browser.open(&url).await;
     browser.until("document.querySelector('time').title !== ''").await;
-    browser.until("document.title.startsWith('(2)')").await;
+    browser.until("document.title.startsWith('(3)')").await;
     assert_eq!(browser.run("return document.body.innerText.includes('rolled back')").await, false);
 
     factory.planned(&app("PRESS-7")).health = Health::RolledBack;
