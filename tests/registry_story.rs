@@ -109,7 +109,23 @@ fn assets_are_adopted_registered_scaled_put_back_and_taken_back() {
         let tag = if id.starts_with("ref") { "AssetsReferences" } else { id };
         kafka::says(&brokers, "SCHEDULER", id, value, tag, "OpenFactory");
     }
-    plant.ofop.wait("the asset is registered", || plant.row("ASSETS_TYPE", "SCHEDULER", "TYPE").is_some());
+    // An asset of which no manifest speaks, and one that another operator manages.
+    kafka::says(&brokers, "ROBOT", "avail", "AVAILABLE", "Availability", "Events");
+    kafka::says(&brokers, "THEIRS", "managed_by", "plant-b", "ManagedBy", "OpenFactory");
+    kafka::says(&brokers, "THEIRS", "managed_resource", "device/THEIRS", "ManagedBy", "OpenFactory");
+    for other in ["ROBOT", "THEIRS"] {
+        kafka::says(&brokers, other, "AssetType", "Device", "AssetType", "OpenFactory");
+    }
+    plant.ofop.wait("the assets are registered", || {
+        ["SCHEDULER", "ROBOT", "THEIRS"].iter().all(|asset| plant.row("ASSETS_TYPE", asset, "TYPE").is_some())
+    });
+    let owners = |plant: &Plant| -> Vec<String> {
+        let shown = plant.ofop.run(&["get", "assets"]);
+        assert_eq!(shown.code, Some(0), "{}", shown.err);
+        shown.out.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    };
+    let others = ["ROBOT - Device foreign yes", "THEIRS - Device by plant-b -"];
+    assert_eq!(owners(&plant), [&["SCHEDULER app/SCHEDULER OpenFactoryApp to adopt -"], &others[..]].concat());
     let before = plant.service("scheduler");
     let task = |plant: &Plant| {
         let tasks = plant.engine.get("/tasks");
@@ -124,6 +140,9 @@ fn assets_are_adopted_registered_scaled_put_back_and_taken_back() {
     plant.registered("SCHEDULER", "OpenFactoryApp");
     assert_eq!(plant.service("scheduler")["ID"], before["ID"]);
     assert_eq!(task(&plant), tasks, "adopting restarts no task");
+    kafka::says(&brokers, "SCHEDULER", "avail", "AVAILABLE", "Availability", "Events");
+    plant.ofop.wait("it is available", || plant.row("ASSETS_AVAIL", "SCHEDULER", "AVAILABILITY").is_some());
+    assert_eq!(owners(&plant), [&["SCHEDULER app/SCHEDULER OpenFactoryApp ours yes"], &others[..]].concat());
 
     // A device with a producer of ours: three assets that refer to each other, and its connector.
     plant.ofop.write(
@@ -168,6 +187,7 @@ fn assets_are_adopted_registered_scaled_put_back_and_taken_back() {
         plant.gone(asset);
     }
     assert!(plant.row("DEVICE_CONNECTOR", "CNC-1", "CONNECTOR_CONFIG").is_none());
+    assert_eq!(owners(&plant)[1..], others, "what is not ours is as it was");
     assert!(plant.service("cnc-1-producer").is_null());
     assert_eq!(plant.ofop.signal("TERM"), Some(0));
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use factory::{Factory, app, commit, instance};
 use ofop::model::{
-    ConditionKind, FailureKind, Health, Observed, Problem, PruneBlock, PruneVerdict, Revision, SourceKind,
-    SourceTrouble, StepFailure, StepVerb, Sync, TroubleReason,
+    AssetUuid, Availability, ConditionKind, FailureKind, Health, InstanceName, Observed, ObservedRecord, Problem,
+    PruneBlock, PruneVerdict, Record, RecordId, Revision, SourceKind, SourceTrouble, StepFailure, StepVerb, Sync,
+    TroubleReason,
 };
 use ofop::report::source::SourceChange;
-use ofop::report::status::{PartState, PruneState, ServicePresence};
+use ofop::report::status::{Ownership, PartState, PruneState, ServicePresence};
 use ofop::report::{Entry, EventOutcome, Report, Retry, SourceView, Status, StepReport, events};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -385,6 +386,66 @@ fn the_status_needs_no_daemon() {
     assert_eq!(press.records[0].registered, Some(true));
     assert_eq!(press.sync_since, None);
     assert_eq!(status.summary.out_of_sync, 1);
+}
+
+#[test]
+fn assets_say_whose_they_are_and_other_peoples_are_listed_apart() {
+    let names = ["OURS", "ADOPT", "TAKEN", "ANOTHER", "MISSING", "HALF"];
+    let mut factory = names.iter().fold(Factory::empty(), |factory, name| factory.with_app(name));
+    let registry = factory.registry.as_mut().unwrap();
+    let id = |name: &str| RecordId::Asset(AssetUuid::new(name).unwrap());
+    let mut change = |name: &str, with: &dyn Fn(&mut ObservedRecord)| {
+        with(std::sync::Arc::make_mut(registry.records.get_mut(&id(name)).unwrap()));
+    };
+    let set_type = |found: &mut ObservedRecord, kind: &str| {
+        let Record::Asset(asset) = &mut found.record else { panic!("not an asset") };
+        asset.asset_type = kind.into();
+    };
+    let another = |found: &mut ObservedRecord| {
+        found.owner.as_mut().unwrap().instance = InstanceName::new("plant-b").unwrap();
+    };
+    change("ADOPT", &|found| found.owner = None);
+    change("TAKEN", &|found| {
+        found.owner = None;
+        set_type(found, "Robot");
+    });
+    change("ANOTHER", &another);
+    change("HALF", &|found| set_type(found, ""));
+    let stranger = ObservedRecord { owner: None, ..(*registry.records[&id("TAKEN")]).clone() };
+    let rename = |found: &ObservedRecord, name: &str| {
+        let mut found = found.clone();
+        let Record::Asset(asset) = &mut found.record else { panic!("not an asset") };
+        asset.uuid = AssetUuid::new(name).unwrap();
+        std::sync::Arc::new(found)
+    };
+    let theirs = rename(&registry.records[&id("ANOTHER")], "THEIRS");
+    registry.records.insert(id("THEIRS"), theirs);
+    registry.records.insert(id("STRANGER"), rename(&stranger, "STRANGER"));
+    registry.availability.insert(AssetUuid::new("STRANGER").unwrap(), Availability::Available);
+    registry.records.remove(&id("MISSING"));
+
+    let report = Report::new(instance());
+    factory.tell(&report, MINUTE);
+    let status = report.status();
+    let owner = |name: &str| {
+        let record = &status.get(&app(name)).unwrap().records[0];
+        (record.registered, record.owner)
+    };
+    assert_eq!(owner("OURS"), (Some(true), Some(Ownership::Ours)));
+    assert_eq!(owner("ADOPT"), (Some(true), Some(Ownership::Adoptable)));
+    assert_eq!(owner("TAKEN"), (Some(true), Some(Ownership::Foreign)), "another type is no asset to adopt");
+    assert_eq!(owner("ANOTHER"), (Some(true), Some(Ownership::Another)));
+    assert_eq!(owner("MISSING"), (Some(false), None));
+    assert_eq!(owner("HALF"), (Some(false), None), "only our mark is left of it");
+    let others: Vec<_> =
+        status.other_assets.iter().map(|found| (found.record.asset().as_str(), found.owner.unwrap())).collect();
+    assert_eq!(others, [("STRANGER", Ownership::Foreign), ("THEIRS", Ownership::Another)]);
+    assert_eq!(status.other_assets[0].availability, Some(Availability::Available));
+    assert_eq!(status.other_assets[1].instance.as_ref().unwrap().as_str(), "plant-b");
+
+    factory.registry.as_mut().unwrap().complete = false;
+    factory.tell(&report, MINUTE);
+    assert_eq!(report.status().get(&app("MISSING")).unwrap().records[0].registered, None, "it may only be hidden");
 }
 
 #[test]

@@ -8,9 +8,9 @@ use super::oneshot::OneShot;
 use super::output::Paint;
 use super::table::{Cell, NARROW, Table};
 use super::{CliError, Exit, problems, source_text};
-use crate::model::{ConditionKind, Kind};
+use crate::model::{Availability, ConditionKind, Kind};
 use crate::render::yaml as render_yaml;
-use crate::report::status::{RecordStatus, ServiceStatus};
+use crate::report::status::{Ownership, RecordStatus, ServiceStatus};
 use crate::report::{ResourceStatus, Status};
 
 /// `get`.
@@ -36,7 +36,7 @@ pub enum What {
     /// The services of apps and devices.
     #[value(alias = "service")]
     Services,
-    /// The assets of apps and devices.
+    /// The assets of apps and devices, and everybody else's.
     #[value(alias = "asset")]
     Assets,
     /// Everything.
@@ -107,12 +107,15 @@ fn services(status: &Status) -> impl Iterator<Item = (&ResourceStatus, &ServiceS
     status.resources.iter().flat_map(|resource| resource.services.iter().map(move |service| (resource, service)))
 }
 
-fn assets(status: &Status) -> impl Iterator<Item = (&ResourceStatus, &RecordStatus)> {
+/// Assets with their resources, and other people's when assets are what is asked for.
+fn assets(status: &Status, what: What) -> impl Iterator<Item = (Option<&ResourceStatus>, &RecordStatus)> {
+    let others = if what == What::Assets { &status.other_assets[..] } else { &[] };
     status
         .resources
         .iter()
-        .flat_map(|resource| resource.records.iter().map(move |record| (resource, record)))
+        .flat_map(|resource| resource.records.iter().map(move |record| (Some(resource), record)))
         .filter(|(_, record)| record.record.kind() == "asset")
+        .chain(others.iter().map(|record| (None, record)))
 }
 
 fn names(status: &Status, what: What) -> String {
@@ -121,16 +124,16 @@ fn names(status: &Status, what: What) -> String {
         names.extend(services(status).map(|(_, service)| format!("service/{}", service.name)));
     }
     if matches!(what, What::Assets | What::All) {
-        names.extend(assets(status).map(|(_, record)| format!("asset/{}", record.record.asset())));
+        names.extend(assets(status, what).map(|(_, record)| format!("asset/{}", record.record.asset())));
     }
     names.into_iter().map(|name| name + "\n").collect()
 }
 
 fn value(status: &Status, what: What) -> Result<Value, CliError> {
-    let with_resource = |resource: &ResourceStatus, part: Result<Value, serde_json::Error>| {
+    let with_resource = |resource: Option<&ResourceStatus>, part: Result<Value, serde_json::Error>| {
         let mut value = part.map_err(std::io::Error::from)?;
         if let Value::Object(map) = &mut value {
-            map.insert("resource".into(), json!(resource.id.to_string()));
+            map.insert("resource".into(), json!(resource.map(|resource| resource.id.to_string())));
         }
         Ok::<_, CliError>(value)
     };
@@ -138,9 +141,9 @@ fn value(status: &Status, what: What) -> Result<Value, CliError> {
         What::All => serde_json::to_value(status).map_err(std::io::Error::from)?,
         What::Apps | What::Devices => json!({ "resources": resources(status, what).collect::<Vec<_>>() }),
         What::Services => json!({ "services": services(status)
-            .map(|(resource, service)| with_resource(resource, serde_json::to_value(service)))
+            .map(|(resource, service)| with_resource(Some(resource), serde_json::to_value(service)))
             .collect::<Result<Vec<_>, _>>()? }),
-        What::Assets => json!({ "assets": assets(status)
+        What::Assets => json!({ "assets": assets(status, what)
             .map(|(resource, record)| with_resource(resource, serde_json::to_value(record)))
             .collect::<Result<Vec<_>, _>>()? }),
     })
@@ -155,7 +158,7 @@ fn tables(status: &Status, what: What, paint: Paint, wide: bool) -> String {
         parts.push(service_table(status, wide));
     }
     if matches!(what, What::Assets | What::All) {
-        parts.push(asset_table(status, wide));
+        parts.push(asset_table(status, what, wide));
     }
     let width = (!wide).then_some(NARROW);
     let shown: Vec<String> =
@@ -244,35 +247,45 @@ fn service_table(status: &Status, wide: bool) -> Table {
     table
 }
 
-fn asset_table(status: &Status, wide: bool) -> Table {
+fn asset_table(status: &Status, what: What, wide: bool) -> Table {
     let mut table = if wide {
-        Table::new(&["ASSET", "RESOURCE", "TYPE", "REGISTERED", "AVAILABLE", "SERVICE", "NAMESPACE"])
+        Table::new(&["ASSET", "RESOURCE", "TYPE", "OWNER", "AVAILABLE", "SERVICE", "NAMESPACE"])
     } else {
-        Table::new(&["ASSET", "RESOURCE", "TYPE", "REGISTERED"])
+        Table::new(&["ASSET", "RESOURCE", "TYPE", "OWNER", "AVAILABLE"])
     };
-    for (resource, record) in assets(status) {
+    for (resource, record) in assets(status, what) {
         let text = |text: &Option<String>| Cell::plain(text.as_deref().filter(|text| !text.is_empty()).unwrap_or("-"));
-        let registered = match record.registered {
-            Some(true) => "yes",
-            Some(false) => "no",
-            None => "unknown",
-        };
         let mut row = vec![
             Cell::plain(record.record.asset().as_str()),
-            Cell::plain(resource.id.to_string()),
+            Cell::plain(resource.map_or_else(|| "-".to_owned(), |resource| resource.id.to_string())),
             text(&record.asset_type),
-            Cell::plain(registered),
+            Cell::plain(owner(record)),
+            Cell::plain(match record.availability {
+                Some(Availability::Available) => "yes",
+                Some(Availability::Unavailable) => "no",
+                None => "-",
+            }),
         ];
         if wide {
-            row.push(Cell::plain(match record.availability {
-                Some(crate::model::Availability::Available) => "yes",
-                Some(crate::model::Availability::Unavailable) => "no",
-                None => "-",
-            }));
             row.push(text(&record.docker_service));
             row.push(text(&record.uns_id));
         }
         table.row(row);
     }
     table
+}
+
+/// Whose an asset is, or why that cannot be said.
+fn owner(record: &RecordStatus) -> String {
+    match (record.registered, record.owner) {
+        (None, _) => "unknown".into(),
+        (Some(false), _) if record.wanted => "missing".into(),
+        (Some(false), _) => "gone".into(),
+        (Some(true), Some(Ownership::Ours) | None) => "ours".into(),
+        (Some(true), Some(Ownership::Adoptable)) => "to adopt".into(),
+        (Some(true), Some(Ownership::Foreign)) => "foreign".into(),
+        (Some(true), Some(Ownership::Another)) => {
+            record.instance.as_ref().map_or_else(|| "another".to_owned(), |instance| format!("by {instance}"))
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! What is known, as one value: for the API, the page, `get` and `describe`.
 
 mod build;
+mod record;
 mod service;
 
 use std::sync::Arc;
@@ -9,7 +10,8 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 pub(super) use self::build::{History, Row, View, build, rows};
-pub use self::service::{RecordStatus, ServicePresence, ServiceStatus};
+pub use self::record::{Ownership, RecordStatus};
+pub use self::service::{ServicePresence, ServiceStatus};
 
 use super::events::Event;
 use super::source::{SourceStatus, SourceView};
@@ -56,6 +58,8 @@ pub struct Status {
     pub summary: Summary,
     /// Every resource that is described, or of which something exists under our mark, sorted.
     pub resources: Vec<ResourceStatus>,
+    /// Assets of the registry that belong to none of these resources, sorted: they are left alone.
+    pub other_assets: Vec<RecordStatus>,
 }
 
 /// Something that the operator depends on.
@@ -317,6 +321,7 @@ impl Status {
             prune: PruneStatus::default(),
             summary: Summary::default(),
             resources: Vec::new(),
+            other_assets: Vec::new(),
         }
     }
 

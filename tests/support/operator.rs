@@ -80,7 +80,7 @@ impl Operator {
             .env("OFOP_TOKEN", TOKEN)
             .env("OFOP_RESYNC", "2s")
             // Also half of what a mark outlives its rows by: the default would be most of what a story takes.
-            .env("OFOP_EXPECTATION", "16s")
+            .env("OFOP_EXPECTATION", "10s")
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         if let Some(address) = self.address() {

@@ -1,10 +1,11 @@
 //! How a status is put together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::service::{RecordStatus, ServiceStatus};
+use super::record::RecordStatus;
+use super::service::ServiceStatus;
 use super::{
     ConditionStatus, DriftStatus, HeldStatus, IgnoredStatus, PartState, PartStatus, PruneStatus, ResourceStatus,
     RetryStatus, Status, Summary, SuspendedStatus,
@@ -12,7 +13,7 @@ use super::{
 use crate::clock::rfc3339;
 use crate::model::{
     Condition, ConditionKind, Desired, DesiredResource, Drift, FailureKind, Health, HeldStep, Ignored, InstanceName,
-    Observed, ObservedRecord, ObservedService, Plan, ResourceId, ResourcePlan, Sync,
+    Observed, ObservedRecord, ObservedService, Plan, Record, RecordId, ResourceId, ResourcePlan, Sync,
 };
 use crate::report::Retry;
 use crate::report::source::{self, SourceStatus, SourceView};
@@ -132,8 +133,22 @@ pub(in crate::report) fn build(view: &View<'_>) -> Status {
         suspended: view.plan.and_then(|plan| plan.suspended.clone()).map(|since| SuspendedStatus { since }),
         prune: view.plan.map(|plan| PruneStatus::of(&plan.prune)).unwrap_or_default(),
         summary: summary(&resources, view.desired),
+        other_assets: other_assets(view, &resources),
         resources,
     }
+}
+
+/// Assets that belong to no resource that is shown.
+fn other_assets(view: &View<'_>, resources: &[ResourceStatus]) -> Vec<RecordStatus> {
+    let Some(registry) = view.observed.registry.as_deref() else { return Vec::new() };
+    let shown: HashSet<&RecordId> =
+        resources.iter().flat_map(|resource| &resource.records).map(|record| &record.record).collect();
+    let is_other = |found: &&Arc<ObservedRecord>| {
+        matches!(&found.record, Record::Asset(asset) if !asset.asset_type.is_empty())
+            && !shown.contains(&found.record.id())
+    };
+    let others = registry.records.values().filter(is_other);
+    others.map(|found| RecordStatus::unwanted(found, view.instance, registry)).collect()
 }
 
 fn parts(view: &View<'_>) -> (SourceStatus, PartStatus, PartStatus) {
@@ -297,10 +312,11 @@ fn services(view: &View<'_>, desired: Option<&DesiredResource>, ours: &[&Observe
 fn records(view: &View<'_>, desired: Option<&DesiredResource>, ours: &[&Arc<ObservedRecord>]) -> Vec<RecordStatus> {
     let registry = view.observed.registry.as_deref();
     let wanted = desired.map(|desired| desired.records.as_slice()).unwrap_or_default();
-    let mut records: Vec<_> = wanted.iter().map(|record| RecordStatus::wanted(record, registry)).collect();
+    let mut records: Vec<_> =
+        wanted.iter().map(|record| RecordStatus::wanted(record, view.instance, registry)).collect();
     if let Some(registry) = registry {
         let orphans = ours.iter().filter(|found| !wanted.iter().any(|wanted| wanted.id() == found.record.id()));
-        records.extend(orphans.map(|found| RecordStatus::orphaned(found, registry)));
+        records.extend(orphans.map(|found| RecordStatus::unwanted(found, view.instance, registry)));
     }
     records
 }

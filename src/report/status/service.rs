@@ -1,12 +1,9 @@
-//! Services and records of a resource, wanted beside found.
-
-use std::sync::Arc;
+//! Services of a resource, wanted beside found.
 
 use serde::Serialize;
 
 use crate::model::{
-    Availability, DesiredService, Field, Handling, ObservedService, PlatformSnapshot, Record, RecordId,
-    RegistrySnapshot, TaskState, TaskView, UpdateState,
+    DesiredService, Field, Handling, ObservedService, PlatformSnapshot, TaskState, TaskView, UpdateState,
 };
 
 /// One service that a resource needs or still has.
@@ -69,29 +66,6 @@ pub struct Replicas {
     pub running: u64,
 }
 
-/// One record that a resource needs or still has.
-#[derive(Debug, Clone, Serialize)]
-pub struct RecordStatus {
-    /// `asset SCHEDULER`, `connector CNC-1`, …
-    pub record: RecordId,
-    /// The manifests want it.
-    pub wanted: bool,
-    /// The registry holds it; none when the registry could not be read.
-    pub registered: Option<bool>,
-    /// Type of an asset, as registered, or as wanted when it is not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub asset_type: Option<String>,
-    /// The service that an asset names.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub docker_service: Option<String>,
-    /// Place of an asset in the namespace.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub uns_id: Option<String>,
-    /// What an asset says of its availability.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub availability: Option<Availability>,
-}
-
 impl ServiceStatus {
     pub(super) fn wanted(
         wanted: &DesiredService,
@@ -150,47 +124,5 @@ impl ServiceStatus {
         self.replicas.running = u64::try_from(running).unwrap_or(u64::MAX);
         self.update = found.update.clone();
         self.tasks = tasks.to_vec();
-    }
-}
-
-impl RecordStatus {
-    pub(super) fn wanted(record: &Record, registry: Option<&RegistrySnapshot>) -> Self {
-        let id = record.id();
-        let found = registry.and_then(|registry| registry.records.get(&id));
-        let registered = registry.map(|_| found.is_some());
-        RecordStatus::new(id, true, registered, found.map_or(record, |found| &found.record), registry)
-    }
-
-    pub(super) fn orphaned(record: &Arc<crate::model::ObservedRecord>, registry: &RegistrySnapshot) -> Self {
-        RecordStatus::new(record.record.id(), false, Some(true), &record.record, Some(registry))
-    }
-
-    fn new(
-        id: RecordId,
-        wanted: bool,
-        registered: Option<bool>,
-        record: &Record,
-        registry: Option<&RegistrySnapshot>,
-    ) -> Self {
-        let mut status = RecordStatus {
-            record: id,
-            wanted,
-            registered,
-            asset_type: None,
-            docker_service: None,
-            uns_id: None,
-            availability: None,
-        };
-        match record {
-            Record::Asset(asset) => {
-                status.asset_type = Some(asset.asset_type.clone());
-                status.docker_service = Some(asset.docker_service.clone()).filter(|name| !name.is_empty());
-                status.uns_id = asset.uns.as_ref().map(|uns| uns.uns_id.clone());
-                status.availability = registry.and_then(|registry| registry.availability.get(&asset.uuid)).copied();
-            }
-            // Their content is configuration that a manifest holds; it may carry credentials.
-            Record::Connector { .. } | Record::MetricsTarget { .. } | Record::CoordinatorDevice { .. } => {}
-        }
-        status
     }
 }
