@@ -3,24 +3,11 @@
 use std::time::Duration;
 
 use ofop::model::{
-    ConditionKind, DriftType, Health, Plan, PruneBlock, PruneVerdict, Reason, Record, RecordId, ResourcePlan, Step,
-    StepVerb, Sync, Wait,
+    ConditionKind, DriftType, Health, PruneBlock, PruneVerdict, Reason, Record, RecordId, Step, StepVerb, Sync, Wait,
 };
 use ofop::plan::Memory;
 
-use crate::world::{World, app, app_id, desired, device, name, policy, uuid};
-
-fn verbs(plan: &Plan) -> Vec<(StepVerb, String, Reason)> {
-    plan.resources
-        .values()
-        .flat_map(|resource| &resource.steps)
-        .map(|step| (step.step.verb(), step.step.object(), step.reason))
-        .collect()
-}
-
-fn one<'a>(plan: &'a Plan, id: &str) -> &'a ResourcePlan {
-    &plan.resources[&app_id(id)]
-}
+use crate::world::{World, app, app_id, desired, device, name, one, policy, uuid, verbs};
 
 #[test]
 fn a_new_app_is_created_then_registered_and_then_left_alone() {

@@ -6,24 +6,12 @@ use std::time::Duration;
 use ofop::model::record::{CoordinatorProtocol, DeviceCoordinator};
 use ofop::model::{
     Availability, ConditionKind, DesiredResource, DriftType, Health, InstanceName, Mark, Observed, ObservedRecord,
-    Plan, PruneBlock, PruneVerdict, Reason, Record, RecordId, ResourceId, ResourcePlan, Revision, ServiceId, Step,
-    StepVerb, Sync, TaskState, TaskView, UpdateState, Wait,
+    PruneBlock, PruneVerdict, Reason, Record, RecordId, ResourceId, Revision, ServiceId, Step, StepVerb, Sync,
+    TaskState, TaskView, UpdateState, Wait,
 };
 use ofop::plan::{Memory, Policy, plan};
 
-use crate::world::{World, app, app_id, asset, desired, device, name, policy, uuid};
-
-fn verbs(plan: &Plan) -> Vec<(StepVerb, String, Reason)> {
-    plan.resources
-        .values()
-        .flat_map(|resource| &resource.steps)
-        .map(|step| (step.step.verb(), step.step.object(), step.reason))
-        .collect()
-}
-
-fn one<'a>(plan: &'a Plan, id: &str) -> &'a ResourcePlan {
-    &plan.resources[&app_id(id)]
-}
+use crate::world::{World, app, app_id, asset, desired, device, name, one, policy, uuid, verbs};
 
 fn followed(id: &str) -> DesiredResource {
     let mut resource = app(id, |_| {});

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use ofop::model::handling::Amount;
 use ofop::model::service::{EnvVar, Mount, Port, Resources, Ulimit};
 use ofop::model::{
-    Desired, DesiredResource, DriftType, Field, Health, IgnoredField, Plan, Reason, ResourcePlan, ServiceSpec, Step,
-    Suspension, Sync, Wait,
+    Desired, DesiredResource, DriftType, Field, Health, IgnoredField, Reason, ServiceSpec, Step, Suspension, Sync, Wait,
 };
 use ofop::plan::{Memory, ShowSecrets, TextOptions, to_json, to_text};
 use proptest::collection::{btree_set, vec};
@@ -14,7 +13,7 @@ use proptest::prelude::{Strategy, any};
 use proptest::sample::{select, subsequence};
 use proptest::test_runner::Config;
 
-use crate::world::{World, app, app_id, desired, device, name, policy, service};
+use crate::world::{World, app, app_id, desired, device, name, one, policy, service};
 
 fn ignoring(mut resource: DesiredResource, fields: &[&str]) -> DesiredResource {
     let ignored = |text: &&str| match text.split_once('/').filter(|(service, _)| !service.contains('[')) {
@@ -23,10 +22,6 @@ fn ignoring(mut resource: DesiredResource, fields: &[&str]) -> DesiredResource {
     };
     resource.handling.ignore = fields.iter().map(ignored).collect();
     resource
-}
-
-fn one<'a>(plan: &'a Plan, id: &str) -> &'a ResourcePlan {
-    &plan.resources[&app_id(id)]
 }
 
 fn lived_in(wanted: &Desired) -> (World, Memory) {

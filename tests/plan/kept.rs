@@ -10,7 +10,7 @@ use ofop::plan::{Memory, Policy, TextOptions, to_text};
 use proptest::collection::btree_set;
 use proptest::test_runner::Config;
 
-use crate::world::{World, app, app_id, desired, device, name, policy, uuid};
+use crate::world::{World, app, app_id, desired, device, name, policy, uuid, verbs};
 
 fn kept(mut resource: DesiredResource) -> DesiredResource {
     resource.handling.prune = false;
@@ -36,11 +36,6 @@ fn with(resources: impl IntoIterator<Item = DesiredResource>) -> Desired {
 
 fn found<'a>(plan: &'a Plan, id: &ResourceId) -> &'a ResourcePlan {
     &plan.resources[id]
-}
-
-fn verbs(plan: &Plan) -> Vec<(StepVerb, String, Reason)> {
-    let steps = plan.resources.values().flat_map(|resource| &resource.steps);
-    steps.map(|step| (step.step.verb(), step.step.object(), step.reason)).collect()
 }
 
 #[test]

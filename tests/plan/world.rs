@@ -9,9 +9,9 @@ use ofop::model::record::{AssetRecord, DeviceCoordinator};
 use ofop::model::service::EnvVar;
 use ofop::model::{
     AssetUuid, Availability, Desired, DesiredResource, DesiredService, FailureKind, Handling, InstanceName, Mark,
-    Observed, ObservedRecord, ObservedService, Origin, Plan, PlatformSnapshot, Record, RecordId, RegistrySnapshot,
-    ResourceId, Revision, ServiceId, ServiceName, ServiceSpec, SpecHash, Step, StepFailure, TaskState, TaskView,
-    UpdateState,
+    Observed, ObservedRecord, ObservedService, Origin, Plan, PlatformSnapshot, Reason, Record, RecordId,
+    RegistrySnapshot, ResourceId, ResourcePlan, Revision, ServiceId, ServiceName, ServiceSpec, SpecHash, Step,
+    StepFailure, StepVerb, TaskState, TaskView, UpdateState,
 };
 use ofop::plan::{Guard, Memory, Policy, plan};
 
@@ -29,6 +29,17 @@ pub(crate) fn policy() -> Policy {
         progress_deadline: Duration::from_secs(120),
         expectation: Duration::from_secs(20),
     }
+}
+
+/// What a plan does, step by step.
+pub(crate) fn verbs(plan: &Plan) -> Vec<(StepVerb, String, Reason)> {
+    let steps = plan.resources.values().flat_map(|resource| &resource.steps);
+    steps.map(|step| (step.step.verb(), step.step.object(), step.reason)).collect()
+}
+
+/// What it says of one app.
+pub(crate) fn one<'a>(plan: &'a Plan, id: &str) -> &'a ResourcePlan {
+    &plan.resources[&app_id(id)]
 }
 
 pub(crate) fn name(text: &str) -> ServiceName {
