@@ -17,8 +17,8 @@ use std::time::Duration;
 use factory::{Factory, SECRET, app, device, instance};
 use ofop::http::{self, Token};
 use ofop::model::{
-    Command, ConditionKind, FailureKind, Health, Problem, Revision, SourceTrouble, StepFailure, Suspension, Sync,
-    TroubleReason,
+    Command, ConditionKind, FailureKind, Health, Problem, PruneBlock, PruneVerdict, Revision, SourceTrouble,
+    StepFailure, Suspension, Sync, TroubleReason,
 };
 use ofop::report::{Report, StepReport};
 use serde_json::{Value, json};
@@ -366,6 +366,26 @@ async fn the_page_escapes_what_it_shows() {
         assert!(!page.body.contains("\" onmouseover"), "{}", page.body);
     }
     assert!(server.get("/").await.body.contains("&lt;script&gt;alert(1)"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_page_says_how_to_confirm_removals_and_what_runs_unwanted() {
+    let server = Server::start(None).await;
+    let mut factory = Factory::empty().with_app("PRESS-7");
+    factory.desired.resources.clear();
+    for (reason, confirmed) in
+        [(PruneBlock::Guard { removing: 1, managed: 1 }, true), (PruneBlock::InvalidManifests, false)]
+    {
+        factory.plan.as_mut().unwrap().prune = PruneVerdict::Blocked { resources: vec![app("PRESS-7")], reason };
+        factory.tell(&server.report, SECOND);
+        let page = server.get("/").await.body;
+        assert!(page.contains("Removal of 1 resource waits:"), "{page}");
+        assert_eq!(page.contains("<code>ofop reconcile --confirm-prune</code>"), confirmed, "{page}");
+        assert!(page.contains(">1, none wanted<"), "{page}");
+        let one = server.get("/resources/app/PRESS-7").await.body;
+        assert!(one.contains("<small>1 running, none wanted</small>"), "{one}");
+    }
     server.stop().await;
 }
 

@@ -527,3 +527,22 @@ fn no_secret_in_status_plan_or_metrics() {
         assert!(text.contains("environment.TOKEN") || text.contains("ofop_") || text.contains("PRESS-7"), "{text}");
     }
 }
+
+#[test]
+fn what_runs_and_is_no_longer_wanted_is_not_counted_with_the_rest() {
+    let report = Report::new(instance());
+    let mut factory = Factory::empty().with_app("PRESS-7").with_app("PRESS-8");
+    factory.desired.resources.remove(&app("PRESS-8"));
+    factory.tell(&report, Duration::from_secs(1));
+    let status = report.status();
+    let running = |uuid| status.get(&app(uuid)).unwrap().running().unwrap().to_string();
+    assert_eq!((running("PRESS-7").as_str(), running("PRESS-8").as_str()), ("1/1", "1/–"));
+    let orphan = &status.get(&app("PRESS-8")).unwrap().services[0];
+    assert_eq!((orphan.presence.as_str(), orphan.running().to_string().as_str()), ("orphaned", "1/–"));
+    // Beside services that are wanted it has a line of its own.
+    let mut press = status.get(&app("PRESS-7")).unwrap().clone();
+    press.services.push(orphan.clone());
+    assert_eq!(press.running().unwrap().to_string(), "1/1");
+    press.services.clear();
+    assert_eq!(press.running(), None);
+}

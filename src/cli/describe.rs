@@ -157,8 +157,8 @@ fn services(out: &mut String, resource: &ResourceStatus, paint: Paint) {
         out.push_str("  none\n");
     }
     for service in &resource.services {
-        let replicas = format!("{}/{} running", service.replicas.running, service.replicas.wanted);
-        let _ = writeln!(out, "  {} {}, {replicas}", paint.bold(&service.name), service.presence.as_str());
+        let (presence, running) = (service.presence.as_str(), service.running());
+        let _ = writeln!(out, "  {} {presence}, {running} running", paint.bold(&service.name));
         let _ = writeln!(out, "    image {}", service.image);
         if let Some(id) = &service.id {
             let _ = writeln!(out, "    id    {id}");

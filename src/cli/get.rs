@@ -50,7 +50,7 @@ pub enum GetFormat {
     /// A table that fits 80 columns.
     #[default]
     Table,
-    /// A table with more columns.
+    /// A table with more columns, as wide as they need.
     Wide,
     /// JSON.
     Json,
@@ -173,14 +173,11 @@ fn resource_table(status: &Status, what: What, paint: Paint, wide: bool) -> Tabl
         Table::new(&["RESOURCE", "SYNC", "HEALTH", "RUNNING", "NOTE"])
     };
     for resource in resources(status, what) {
-        let (wanted, running) = resource.services.iter().fold((0, 0), |(wanted, running), service| {
-            (wanted + service.replicas.wanted, running + service.replicas.running)
-        });
         let mut row = vec![
             Cell::plain(resource.id.to_string()),
             Cell::painted(resource.sync.as_str(), paint.sync(resource.sync)),
             Cell::painted(resource.health.as_str(), paint.health(resource.health)),
-            Cell::plain(if resource.services.is_empty() { "-".into() } else { format!("{running}/{wanted}") }),
+            Cell::plain(resource.running().map_or("-".into(), |running| running.to_string())),
         ];
         if wide {
             row.push(Cell::plain(resource.pending_steps.to_string()));
@@ -236,7 +233,7 @@ fn service_table(status: &Status, wide: bool) -> Table {
             Cell::plain(&service.name),
             Cell::plain(resource.id.to_string()),
             Cell::plain(service.presence.as_str()),
-            Cell::plain(format!("{}/{}", service.replicas.running, service.replicas.wanted)),
+            Cell::plain(service.running().to_string()),
         ];
         if wide {
             row.push(Cell::plain(service.id.as_deref().unwrap_or("-")));

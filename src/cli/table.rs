@@ -13,9 +13,19 @@ pub(super) struct Cell {
 }
 
 impl Cell {
-    /// A text.
+    /// A text. It stays on its line: of several lines the first one counts, as for `kubectl`, and other control
+    /// characters are written out.
     pub(super) fn plain(text: impl Into<String>) -> Self {
-        Cell { text: text.into(), painted: None }
+        let mut text: String = text.into();
+        if let Some(end) = text.find(['\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}']) {
+            text.truncate(end);
+            text.push('…');
+        }
+        if text.contains(char::is_control) {
+            let escaped = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
+            text = text.chars().map(escaped).collect();
+        }
+        Cell { text, painted: None }
     }
 
     /// A short text that is never cut, with its colours.
@@ -130,6 +140,19 @@ mod tests {
         assert_eq!(lines[0], "NAME              SYNC       NOTE");
         assert_eq!(lines[1], "app/A             \u{1b}[32mSynced\u{1b}[0m");
         assert!(lines[2].starts_with("device/LONG-NAME  OutOfSync  nnn"));
+    }
+
+    #[test]
+    fn a_wide_table_cuts_nothing_and_breaks_no_line() {
+        let mut table = Table::new(&["NAME", "NOTE", "FILE"]);
+        let note = "n".repeat(200);
+        table.row(vec![Cell::plain("app/A"), Cell::plain(&note), Cell::plain("a.yml:2")]);
+        table.row(vec![Cell::plain("app/B"), Cell::plain("first\nsecond"), Cell::plain("b\u{1b}[2J\t.yml")]);
+        let text = table.render(PLAIN, None);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert_eq!(lines[1], format!("app/A  {note}  a.yml:2"));
+        assert_eq!(lines[2], format!("app/B  {:200}  b\\u{{1b}}[2J\\t.yml", "first…"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::html::Html;
 use super::page_source::{self, event_table};
 use crate::model::{Health, Severity, Sync};
 use crate::report::Status;
-use crate::report::status::{PartState, PartStatus, PruneState, ResourceStatus};
+use crate::report::status::{PartState, PartStatus, PruneState, ResourceStatus, Running};
 
 /// How many resources one page shows; more make a browser slow.
 const PAGE: usize = 200;
@@ -21,6 +21,9 @@ const PROBLEMS: usize = 20;
 
 /// How many events the page shows.
 const EVENTS: usize = 15;
+
+/// The reason for which a person's word helps (`PruneBlock::as_str`).
+const GUARDED: &str = "guard";
 
 /// Which resources to show.
 #[derive(Debug, Default, Deserialize)]
@@ -206,7 +209,14 @@ fn notes(html: &mut Html, status: &Status) {
     if status.prune.state == PruneState::Blocked {
         html.raw("<div class=\"note warn\"><strong>Removal of ").text(status.prune.resources.len());
         html.raw(if status.prune.resources.len() == 1 { " resource" } else { " resources" }).raw(" waits:</strong> ");
-        html.text(status.prune.message.as_deref().unwrap_or_default()).raw("</div>");
+        html.text(status.prune.message.as_deref().unwrap_or_default());
+        if status.prune.reason == Some(GUARDED) {
+            html.raw(
+                ". If this is meant, confirm it with <code>ofop reconcile --confirm-prune</code>; if not, check that ",
+            )
+            .raw("the manifests are there.");
+        }
+        html.raw("</div>");
     }
 }
 
@@ -271,12 +281,9 @@ fn row(html: &mut Html, resource: &ResourceStatus) {
     html.raw("</td><td class=\"badges\">");
     health_badge(html, resource.health);
     html.raw("</td><td data-label=\"running\">");
-    if resource.services.is_empty() {
-        html.raw("<span class=\"soft\">no service</span>");
-    } else {
-        let running: u64 = resource.services.iter().map(|service| service.replicas.running).sum();
-        let wanted: u64 = resource.services.iter().map(|service| service.replicas.wanted).sum();
-        html.text(running).raw(" of ").text(wanted);
+    match resource.running() {
+        Some(replicas) => running(html, replicas, ""),
+        None => drop(html.raw("<span class=\"soft\">no service</span>")),
     }
     html.raw("</td><td>");
     for condition in &resource.conditions {
@@ -309,6 +316,15 @@ fn row(html: &mut Html, resource: &ResourceStatus) {
         None => html.raw("<span class=\"soft\">nowhere any more</span>"),
     };
     html.raw("</td></tr>");
+}
+
+/// How many replicas run, of how many; with the verb where no heading says it.
+pub(super) fn running(html: &mut Html, replicas: Running, verb: &'static str) {
+    html.text(replicas.running);
+    match replicas.wanted {
+        Some(wanted) => html.raw(" of ").text(wanted).raw(verb),
+        None => html.raw(verb).raw(", none wanted"),
+    };
 }
 
 /// A link to a resource's own page, which bears its name.

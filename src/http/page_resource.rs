@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use super::Shared;
 use super::api::resource_id;
 use super::html::Html;
-use super::page::{fields, foot, head, health_badge, page, sync_badge, time};
+use super::page::{fields, foot, head, health_badge, page, running, sync_badge, time};
 use super::page_source::event_table;
 use crate::model::UpdateState;
 use crate::report::status::{RecordStatus, ServicePresence, ServiceStatus};
@@ -123,7 +123,8 @@ fn known(html: &mut Html, resource: &ResourceStatus) {
 fn services(html: &mut Html, services: &[ServiceStatus]) {
     for service in services {
         html.raw("<h2>Service ").text(&service.name).raw(" <small>");
-        html.text(service.replicas.running).raw(" of ").text(service.replicas.wanted).raw(" running</small></h2><dl>");
+        running(html, service.running(), " running");
+        html.raw("</small></h2><dl>");
         let open = match service.presence {
             ServicePresence::Present => "<span class=\"badge good\">✓ ",
             ServicePresence::Missing | ServicePresence::Orphaned => "<span class=\"badge warn\">≠ ",

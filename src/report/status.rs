@@ -11,7 +11,7 @@ use serde::Serialize;
 
 pub(super) use self::build::{History, Row, View, build, rows};
 pub use self::record::{Ownership, RecordStatus};
-pub use self::service::{ServicePresence, ServiceStatus};
+pub use self::service::{Running, ServicePresence, ServiceStatus};
 
 use super::events::Event;
 use super::source::{SourceStatus, SourceView};
@@ -328,5 +328,12 @@ impl Status {
     /// One resource.
     pub fn get(&self, id: &ResourceId) -> Option<&ResourceStatus> {
         self.resources.binary_search_by(|resource| resource.id.cmp(id)).ok().map(|index| &self.resources[index])
+    }
+}
+
+impl ResourceStatus {
+    /// How many replicas of its services run, of how many; none where it has no service.
+    pub fn running(&self) -> Option<Running> {
+        Running::all(&self.services)
     }
 }

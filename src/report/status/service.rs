@@ -1,5 +1,7 @@
 //! Services of a resource, wanted beside found.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use crate::model::{
@@ -66,7 +68,44 @@ pub struct Replicas {
     pub running: u64,
 }
 
+/// How many replicas run, of how many: `1/2`, and `1/–` where none is wanted any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Running {
+    /// How many run.
+    pub running: u64,
+    /// How many are wanted; none for what is no longer described.
+    pub wanted: Option<u64>,
+}
+
+impl fmt::Display for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.wanted {
+            Some(wanted) => write!(f, "{}/{wanted}", self.running),
+            None => write!(f, "{}/–", self.running),
+        }
+    }
+}
+
+impl Running {
+    /// Those of several services; none where there is no service. What is no longer wanted counts only where
+    /// nothing else is there: it has a line of its own.
+    pub(super) fn all(services: &[ServiceStatus]) -> Option<Self> {
+        let each = || services.iter().map(ServiceStatus::running);
+        let add = |one: Running, other: Running| Running {
+            running: one.running + other.running,
+            wanted: one.wanted.zip(other.wanted).map(|(one, other)| one + other),
+        };
+        each().filter(|running| running.wanted.is_some()).reduce(add).or_else(|| each().reduce(add))
+    }
+}
+
 impl ServiceStatus {
+    /// How many replicas run, of how many.
+    pub fn running(&self) -> Running {
+        let wanted = (self.presence != ServicePresence::Orphaned).then_some(self.replicas.wanted);
+        Running { running: self.replicas.running, wanted }
+    }
+
     pub(super) fn wanted(
         wanted: &DesiredService,
         handling: &Handling,
