@@ -94,7 +94,7 @@ pub struct Options {
     pub policy: Policy,
     /// How often everything is read again, whatever events say.
     pub resync: Duration,
-    /// How many resources are worked on at a time, at least 1.
+    /// How many resources whose services change are worked on at a time, at least 1.
     pub concurrency: usize,
     /// How long calls in flight may take when told to stop.
     pub grace: Duration,
@@ -106,7 +106,7 @@ pub struct Options {
 /// restarts, and half a minute is what a person waits before looking into it.
 pub const DEFAULT_RESYNC: Duration = Duration::from_secs(30);
 
-/// Resources worked on at a time. A Swarm manager takes about 10 ms per write and handles them one after the
+/// Resources whose services change, worked on at a time. A Swarm manager takes about 10 ms per write and handles them one after the
 /// other; this many keep it busy across a network, and leave room for one or two that hang.
 pub const DEFAULT_CONCURRENCY: usize = 10;
 

@@ -1,9 +1,17 @@
 //! Walks steps. Decides nothing.
 //!
 //! One task per resource, never two for the same, a bounded number at a time; steps in order, up to the first
-//! failure. What waits for a free task is replaced by each pass, so that nothing is carried out that an older
+//! failure. A task that has services to write holds one of a few places, since a Swarm manager takes one write after
+//! the other. Records are another matter: messages to Kafka travel together, and a place that waits for their
+//! acknowledgement would make round trips of them. So a task gives its place up when only records are left, and one
+//! that has nothing but records needs none.
+//!
+//! What waits for a free task is replaced by each pass, so that nothing is carried out that an older
 //! pass wanted; what is under way is told by the [`Leave`] of its resource when the latest pass no longer
 //! stands behind it, and stops before its next step.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -40,7 +48,16 @@ pub(super) struct Job {
     pub(super) desired: Option<Arc<DesiredResource>>,
 }
 
+/// Tasks at a time that write nothing but records. A few hundred assets are as many messages as one request to a
+/// broker holds; each waits for little more than its acknowledgement.
+const RECORDS_AT_ONCE: usize = 256;
+
 impl Job {
+    /// Whether it has services to write.
+    fn needs_place(&self) -> bool {
+        self.steps.iter().any(|step| is_for_platform(&step.step))
+    }
+
     /// A hash over what is done to what, to tell whether the same thing is done again and again.
     pub(super) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
@@ -48,6 +65,13 @@ impl Job {
             (step.step.verb(), step.step.object()).hash(&mut hasher);
         }
         hasher.finish()
+    }
+}
+
+fn is_for_platform(step: &Step) -> bool {
+    match step {
+        Step::CreateService { .. } | Step::UpdateService { .. } | Step::RemoveService { .. } => true,
+        Step::Register { .. } | Step::Deregister { .. } | Step::ForgetRecord { .. } => false,
     }
 }
 
@@ -68,6 +92,11 @@ pub(super) enum Leave {
 pub(super) enum Progress {
     /// A step ended.
     Step(Box<Done>),
+    /// Only records are left to write.
+    RecordsLeft {
+        /// The resource.
+        resource: ResourceId,
+    },
     /// The task ended.
     Ended {
         /// The resource.
@@ -107,6 +136,7 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) struct Running {
     leave: Arc<AtomicU8>,
+    holds_place: bool,
     /// What it was planned for.
     pub(super) desired: Option<Arc<DesiredResource>>,
     /// [`Job::fingerprint`] of what it does.
@@ -126,8 +156,14 @@ pub(super) struct Executor<P, R, C> {
     registry: Arc<R>,
     clock: Arc<C>,
     permission: Permission,
-    concurrency: usize,
+    /// How many tasks may hold a place.
+    places: usize,
+    /// How many do.
+    taken: usize,
+    /// Jobs that need a place.
     waiting: BTreeMap<ResourceId, Job>,
+    /// Jobs that need none.
+    waiting_records: BTreeMap<ResourceId, Job>,
     running: BTreeMap<ResourceId, Running>,
     tasks: JoinSet<()>,
     progress: mpsc::UnboundedSender<Progress>,
@@ -135,8 +171,8 @@ pub(super) struct Executor<P, R, C> {
 }
 
 impl<P: Platform, R: Registry, C: Clock> Executor<P, R, C> {
-    /// An executor of at most `concurrency` tasks at a time, and the end at which they report. The channel
-    /// holds no more than the steps of that many resources.
+    /// An executor of at most `concurrency` tasks at a time that write services, and the end at which they report.
+    /// The channel holds no more than the steps of that many resources, and of [`RECORDS_AT_ONCE`].
     pub(super) fn new(
         platform: Arc<P>,
         registry: Arc<R>,
@@ -150,8 +186,10 @@ impl<P: Platform, R: Registry, C: Clock> Executor<P, R, C> {
             registry,
             clock,
             permission,
-            concurrency: concurrency.max(1),
+            places: concurrency.max(1),
+            taken: 0,
             waiting: BTreeMap::new(),
+            waiting_records: BTreeMap::new(),
             running: BTreeMap::new(),
             tasks: JoinSet::new(),
             progress,
@@ -163,11 +201,11 @@ impl<P: Platform, R: Registry, C: Clock> Executor<P, R, C> {
     /// Replaces everything that waits, and starts as many tasks as are free. Jobs of resources that are under
     /// way are dropped: the pass after their end plans them afresh.
     pub(super) fn submit(&mut self, jobs: Vec<Job>) {
-        self.waiting = jobs
+        (self.waiting, self.waiting_records) = jobs
             .into_iter()
             .filter(|job| !job.steps.is_empty() && !self.running.contains_key(&job.resource))
             .map(|job| (job.resource.clone(), job))
-            .collect();
+            .partition(|(_, job)| job.needs_place());
         self.fill();
     }
 
@@ -178,20 +216,33 @@ impl<P: Platform, R: Registry, C: Clock> Executor<P, R, C> {
 
     /// Whether nothing is under way and nothing waits.
     pub(super) fn is_idle(&self) -> bool {
-        self.running.is_empty() && self.waiting.is_empty()
+        self.running.is_empty() && self.waiting.is_empty() && self.waiting_records.is_empty()
     }
 
     /// Takes note that the task of a resource ended, and starts what waits.
     pub(super) fn ended(&mut self, resource: &ResourceId) -> Option<Running> {
         let ended = self.running.remove(resource);
+        if ended.as_ref().is_some_and(|running| running.holds_place) {
+            self.taken -= 1;
+        }
         while self.tasks.try_join_next().is_some() {}
         self.fill();
         ended
     }
 
+    /// Takes note that a resource has only records left to write, and starts what waits for its place.
+    pub(super) fn records_left(&mut self, resource: &ResourceId) {
+        if let Some(running) = self.running.get_mut(resource).filter(|running| running.holds_place) {
+            running.holds_place = false;
+            self.taken -= 1;
+            self.fill();
+        }
+    }
+
     /// Starts no further step of what it was given so far: calls in flight end, then their tasks.
     pub(super) fn halt(&mut self) {
         self.waiting.clear();
+        self.waiting_records.clear();
         for running in self.running.values() {
             running.restrict(Leave::Nothing);
         }
@@ -210,22 +261,38 @@ impl<P: Platform, R: Registry, C: Clock> Executor<P, R, C> {
     }
 
     fn fill(&mut self) {
-        while !self.closed && self.running.len() < self.concurrency {
-            let Some((resource, job)) = self.waiting.pop_first() else { return };
-            let leave = Arc::new(AtomicU8::new(Leave::All as u8));
-            let running =
-                Running { leave: Arc::clone(&leave), desired: job.desired.clone(), fingerprint: job.fingerprint() };
-            self.running.insert(resource, running);
-            let walk = Walk {
-                platform: Arc::clone(&self.platform),
-                registry: Arc::clone(&self.registry),
-                clock: Arc::clone(&self.clock),
-                permission: Arc::clone(&self.permission),
-                leave,
-                report: Reporter { resource: job.resource, progress: self.progress.clone(), end: End::Stopped },
-            };
-            self.tasks.spawn(walk.run(job.steps));
+        if self.closed {
+            return;
         }
+        while self.taken < self.places && self.running.len() < self.places + RECORDS_AT_ONCE {
+            let Some((_, job)) = self.waiting.pop_first() else { break };
+            self.taken += 1;
+            self.start(job, true);
+        }
+        while self.running.len() - self.taken < RECORDS_AT_ONCE {
+            let Some((_, job)) = self.waiting_records.pop_first() else { break };
+            self.start(job, false);
+        }
+    }
+
+    fn start(&mut self, job: Job, holds_place: bool) {
+        let leave = Arc::new(AtomicU8::new(Leave::All as u8));
+        let running = Running {
+            leave: Arc::clone(&leave),
+            holds_place,
+            desired: job.desired.clone(),
+            fingerprint: job.fingerprint(),
+        };
+        self.running.insert(job.resource.clone(), running);
+        let walk = Walk {
+            platform: Arc::clone(&self.platform),
+            registry: Arc::clone(&self.registry),
+            clock: Arc::clone(&self.clock),
+            permission: Arc::clone(&self.permission),
+            leave,
+            report: Reporter { resource: job.resource, progress: self.progress.clone(), end: End::Stopped },
+        };
+        self.tasks.spawn(walk.run(job.steps));
     }
 }
 
@@ -241,7 +308,12 @@ struct Walk<P, R, C> {
 
 impl<P: Platform, R: Registry, C: Clock> Walk<P, R, C> {
     async fn run(mut self, steps: Vec<PlannedStep>) {
-        for step in steps {
+        // After so many steps only records are left.
+        let services = steps.iter().rposition(|step| is_for_platform(&step.step)).map_or(0, |last| last + 1);
+        for (number, step) in steps.into_iter().enumerate() {
+            if number > 0 && number == services {
+                self.report.records_left();
+            }
             let destructive = step.step.is_destructive();
             let allowed = self.leave.load(Ordering::SeqCst);
             if allowed == Leave::Nothing as u8 || destructive && allowed == Leave::NothingDestructive as u8 {
@@ -285,6 +357,10 @@ struct Reporter {
 }
 
 impl Reporter {
+    fn records_left(&self) {
+        let _ = self.progress.send(Progress::RecordsLeft { resource: self.resource.clone() });
+    }
+
     fn step(&self, step: PlannedStep, outcome: Result<(), StepFailure>, took: Duration) {
         let done = Done { resource: self.resource.clone(), step, outcome, took };
         // Fails only when the runner is gone, and then nobody needs to know.
@@ -296,164 +372,5 @@ impl Drop for Reporter {
     fn drop(&mut self) {
         let end = if std::thread::panicking() { End::Died } else { self.end };
         let _ = self.progress.send(Progress::Ended { resource: self.resource.clone(), end });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{
-        AssetUuid, InstanceName, Mark, Reason, Revision, ServiceId, ServiceName, ServiceSpec, SpecHash, StepVerb,
-    };
-    use crate::testing::{FakeRegistry, FakeSwarm, Fault, TestClock};
-
-    type TestExecutor = Executor<FakeSwarm, FakeRegistry, TestClock>;
-
-    fn executor(swarm: &FakeSwarm, concurrency: usize) -> (TestExecutor, mpsc::UnboundedReceiver<Progress>) {
-        executor_that(swarm, concurrency, always())
-    }
-
-    fn executor_that(
-        swarm: &FakeSwarm,
-        concurrency: usize,
-        permission: Permission,
-    ) -> (TestExecutor, mpsc::UnboundedReceiver<Progress>) {
-        let registry = Arc::new(FakeRegistry::new(1));
-        Executor::new(Arc::new(swarm.clone()), registry, Arc::new(TestClock::new()), permission, concurrency)
-    }
-
-    fn resource(name: &str) -> ResourceId {
-        ResourceId::app(AssetUuid::new(name).unwrap())
-    }
-
-    fn create(name: &str) -> PlannedStep {
-        let mark = Mark {
-            instance: InstanceName::new("test").unwrap(),
-            resource: resource(name),
-            spec: SpecHash("hash".into()),
-            revision: Revision("1".into()),
-            origin: "a.yml:1".into(),
-            kept: Some(false),
-        };
-        let spec = Arc::new(ServiceSpec::new(ServiceName::new(name).unwrap(), "image:1"));
-        PlannedStep { step: Step::CreateService { spec, mark }, reason: Reason::New, changes: Vec::new() }
-    }
-
-    fn remove(id: ServiceId, name: &str) -> PlannedStep {
-        let step = Step::RemoveService { id, name: ServiceName::new(name).unwrap() };
-        PlannedStep { step, reason: Reason::Orphaned, changes: Vec::new() }
-    }
-
-    fn job(name: &str, steps: Vec<PlannedStep>) -> Job {
-        Job { resource: resource(name), steps, desired: None }
-    }
-
-    /// Runs everything that was submitted and returns how each resource ended.
-    async fn finish(
-        executor: &mut TestExecutor,
-        progress: &mut mpsc::UnboundedReceiver<Progress>,
-    ) -> BTreeMap<String, End> {
-        let mut ends = BTreeMap::new();
-        while !executor.is_idle() {
-            match progress.recv().await.unwrap() {
-                Progress::Step(_) => {}
-                Progress::Ended { resource, end } => {
-                    executor.ended(&resource);
-                    ends.insert(resource.uuid.to_string(), end);
-                }
-            }
-        }
-        ends
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn no_more_tasks_run_than_allowed_and_all_jobs_are_done() {
-        let swarm = FakeSwarm::new(1);
-        swarm.latency(Duration::from_secs(1));
-        let (mut executor, mut progress) = executor(&swarm, 3);
-        executor.submit((0..10).map(|n| job(&format!("app{n}"), vec![create(&format!("app{n}"))])).collect());
-        assert_eq!(executor.running().len(), 3);
-        let began = tokio::time::Instant::now();
-        let ends = finish(&mut executor, &mut progress).await;
-        assert_eq!(ends.len(), 10);
-        assert_eq!(began.elapsed().as_secs(), 4, "ten calls of a second, three at a time");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_resource_under_way_is_never_worked_on_twice() {
-        let swarm = FakeSwarm::new(1);
-        let (mut executor, mut progress) = executor(&swarm, 3);
-        executor.submit(vec![job("app", vec![create("app")])]);
-        executor.submit(vec![job("app", vec![create("app")])]);
-        finish(&mut executor, &mut progress).await;
-        assert_eq!(swarm.calls().len(), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_waits_is_replaced_by_what_a_later_pass_wants() {
-        let swarm = FakeSwarm::new(1);
-        let (mut executor, mut progress) = executor(&swarm, 1);
-        executor.submit(vec![job("a", vec![create("a")]), job("b", vec![create("b")])]);
-        executor.submit(vec![job("c", vec![create("c")])]);
-        let ends = finish(&mut executor, &mut progress).await;
-        assert_eq!(ends.keys().map(String::as_str).collect::<Vec<_>>(), ["a", "c"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn steps_stop_at_the_first_failure() {
-        let swarm = FakeSwarm::new(1);
-        swarm.script([None, Some(Fault::Refused)]);
-        let (mut executor, mut progress) = executor(&swarm, 1);
-        executor.submit(vec![job("a", vec![create("a"), create("b"), create("c")])]);
-        assert_eq!(finish(&mut executor, &mut progress).await["a"], End::Failed);
-        assert_eq!(swarm.calls().len(), 2);
-        assert!(swarm.service("a").is_some());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_task_stops_before_its_next_step_when_told_so() {
-        let swarm = FakeSwarm::new(1);
-        let (mut executor, mut progress) = executor(&swarm, 1);
-        executor.submit(vec![job("a", vec![create("a"), create("b")])]);
-        assert!(matches!(progress.recv().await, Some(Progress::Step(_))));
-        executor.close();
-        finish(&mut executor, &mut progress).await;
-        assert!(swarm.calls().len() <= 2);
-        executor.submit(vec![job("c", vec![create("c")])]);
-        assert!(executor.running().is_empty(), "a closed executor starts nothing");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_task_that_must_spare_still_creates_but_takes_nothing_away() {
-        let swarm = FakeSwarm::new(1);
-        let id = swarm.deploy(FakeSwarm::stranger("old"), None);
-        let (mut executor, mut progress) = executor(&swarm, 1);
-        executor.submit(vec![job("a", vec![create("a"), remove(id, "old"), create("b")])]);
-        executor.running()[&resource("a")].restrict(Leave::NothingDestructive);
-        assert_eq!(finish(&mut executor, &mut progress).await["a"], End::Stopped);
-        assert!(swarm.service("a").is_some() && swarm.service("old").is_some());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn permission_is_asked_before_each_destructive_call_and_only_then() {
-        let swarm = FakeSwarm::new(1);
-        let id = swarm.deploy(FakeSwarm::stranger("old"), None);
-        let never: Permission = Arc::new(|| Box::pin(async { false }));
-        let (mut executor, mut progress) = executor_that(&swarm, 1, never);
-        executor.submit(vec![job("a", vec![create("a"), remove(id, "old")])]);
-        assert_eq!(finish(&mut executor, &mut progress).await["a"], End::Failed);
-        assert_eq!(swarm.count(StepVerb::Create), 1);
-        assert_eq!(swarm.count(StepVerb::Remove), 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_panic_in_an_adapter_ends_its_task_and_no_other() {
-        let swarm = FakeSwarm::new(1);
-        let dies: Permission = Arc::new(|| Box::pin(async { panic!("on purpose") }));
-        let (mut executor, mut progress) = executor_that(&swarm, 2, dies);
-        let id = swarm.deploy(FakeSwarm::stranger("old"), None);
-        executor.submit(vec![job("a", vec![remove(id, "old")]), job("b", vec![create("b")])]);
-        let ends = finish(&mut executor, &mut progress).await;
-        assert_eq!((ends["a"], ends["b"]), (End::Died, End::Done));
     }
 }

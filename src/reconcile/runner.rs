@@ -352,6 +352,10 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
                 );
                 Turn::Stepped(self.report.step(report))
             }
+            Progress::RecordsLeft { resource } => {
+                self.executor.records_left(&resource);
+                Turn::Quiet
+            }
             Progress::Ended { resource, end } => {
                 let running = self.executor.ended(&resource);
                 self.ended.insert(resource.clone());

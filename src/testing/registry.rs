@@ -49,6 +49,7 @@ struct Inner {
     down: bool,
     hangs: bool,
     slow: Duration,
+    latency: Duration,
     sound: bool,
     calls: Vec<Call>,
 }
@@ -81,6 +82,7 @@ impl FakeRegistry {
                 down: false,
                 hangs: false,
                 slow: Duration::ZERO,
+                latency: LATENCY,
                 sound: false,
                 calls: Vec::new(),
             })),
@@ -118,6 +120,11 @@ impl FakeRegistry {
     /// Whether reads that begin from now on never end.
     pub fn hang(&self, hangs: bool) {
         self.inner().hangs = hangs;
+    }
+
+    /// How long each part of a write takes.
+    pub fn latency(&self, time: Duration) {
+        self.inner().latency = time;
     }
 
     /// How long reads take that begin from now on. They show what is there when they begin.
@@ -262,7 +269,8 @@ impl FakeRegistry {
         let (registry, step) = (self.clone(), step.clone());
         let work = tokio::spawn(async move {
             for part in 0..parts {
-                sleep(LATENCY).await;
+                let latency = registry.inner().latency;
+                sleep(latency).await;
                 let now = registry.now();
                 registry.inner().apply(&step, part, now)?;
                 registry.touched();
