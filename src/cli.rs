@@ -42,6 +42,7 @@ pub mod registry;
 pub mod render;
 pub mod run;
 pub mod schema;
+mod seen;
 mod signals;
 mod source_text;
 mod sources;

@@ -12,7 +12,7 @@ mod operator;
 
 use engine::{IDLE, IDLE_2, TestEngine};
 use https::{Answer, Server};
-use operator::Operator;
+use operator::{Operator, Ran};
 use serde_json::Value;
 
 /// Apps of these names in one manifest, each with a secret in its environment.
@@ -76,6 +76,25 @@ fn a_file_is_dropped_edited_broken_mistyped_and_removed() {
         spec["Mode"]["Replicated"]["Replicas"] == 1 && !spec.to_string().contains("SABOTAGE")
     });
     ofop.settles("app/PRESS");
+
+    // Who has no manifests at hand sees through the daemon's eyes.
+    let without = |arguments: &[&str]| {
+        let mut command = ofop.command(arguments);
+        Ran::of(&command.env_remove("OFOP_DESIRED").output().unwrap())
+    };
+    ofop.wait("the daemon has seen the same as somebody who looks now", || {
+        let (seen, looked) = (without(&["get", "all"]), ofop.run(&["get", "all"]));
+        assert!(seen.err.contains("as the daemon at 127.0.0.1:"), "{}", seen.err);
+        seen.code == Some(0) && seen.out == looked.out && seen.out.contains("app/PRESS  Synced  Healthy")
+    });
+    let described = without(&["describe", "app/PRESS"]);
+    assert!(described.out.contains("press present, 1/1 running"), "{}", described.out);
+    assert!(described.out.contains("update service press"), "its events are told: {}", described.out);
+    let nobody = without(&["get", "--address", "127.0.0.1:1"]);
+    assert_eq!(nobody.code, Some(2));
+    for word in ["no daemon answers at 127.0.0.1:1", "--desired", "--git", "--address"] {
+        assert!(nobody.err.contains(word), "{}", nobody.err);
+    }
 
     // Mistyped: nothing but a clear error.
     let version = service(&engine, "press")["Version"]["Index"].clone();

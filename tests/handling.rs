@@ -325,7 +325,7 @@ async fn when_everything_is_suspended_there_is_no_step_at_all_until_it_is_resume
     assert!(status.suspended.is_some());
     assert!(status.resources.iter().all(|resource| resource.health == Health::Suspended));
     let two = status.get(&id("app/TWO")).unwrap();
-    assert_eq!((two.conditions[0].reason.as_str(), two.held[0].waits_for), ("Everything", "`resume`"));
+    assert_eq!((two.conditions[0].reason.as_str(), &*two.held[0].waits_for), ("Everything", "`resume`"));
     operator.tell(Command::Resume(None)).await;
     sleep(seconds(60)).await;
     assert!(operator.report.status().suspended.is_none());

@@ -293,7 +293,7 @@ async fn promise_5_what_may_not_be_the_newest_manifests_removes_nothing() {
     assert!(world.swarm.service("four").is_some(), "what is in force is converged");
     assert_eq!(world.swarm.count(StepVerb::Remove), 0);
     let status = operator.report.status();
-    assert_eq!(status.prune.reason, Some("source_trouble"));
+    assert_eq!(status.prune.reason.as_deref(), Some("source_trouble"));
     assert_eq!(status.source.trouble.as_ref().unwrap().reason, TroubleReason::Unverified);
     world.source.trouble(None);
     sleep(seconds(60)).await;

@@ -3,13 +3,14 @@
 #[path = "support/factory.rs"]
 mod factory;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use factory::{Factory, app, commit, instance};
 use ofop::model::{
     AssetUuid, Availability, ConditionKind, FailureKind, Health, InstanceName, Observed, ObservedRecord, Problem,
-    PruneBlock, PruneVerdict, Record, RecordId, Revision, SourceKind, SourceTrouble, StepFailure, StepVerb, Sync,
-    TroubleReason,
+    PruneBlock, PruneVerdict, Record, RecordId, Revision, Severity, SourceKind, SourceTrouble, StepFailure, StepVerb,
+    Sync, TroubleReason,
 };
 use ofop::report::source::SourceChange;
 use ofop::report::status::{Ownership, PartState, PruneState, ServicePresence};
@@ -449,6 +450,32 @@ fn assets_say_whose_they_are_and_other_peoples_are_listed_apart() {
 }
 
 #[test]
+fn a_status_reads_back_as_the_api_writes_it() {
+    let report = Report::new(instance());
+    let mut factory = Factory::empty().with_app("PRESS-7").with_app("GONE");
+    factory.commit("1111111111111111", "Good");
+    factory.drift(&app("PRESS-7"));
+    factory.condition(&app("PRESS-7"), ConditionKind::Waiting, "NetworkMissing", "there is no network x");
+    factory.platform.as_mut().unwrap().services.remove("gone");
+    let foreign = factory.registry.as_mut().unwrap().records.values_mut().next().unwrap();
+    Arc::make_mut(foreign).owner = None;
+    let gone = Arc::make_mut(factory.desired.resources.get_mut(&app("GONE")).unwrap());
+    gone.handling.ignore = vec!["replicas".parse().unwrap(), "gone/image".parse().unwrap()];
+    let warning = Problem { severity: Severity::Warning, ..Problem::file("desired/b.yml", "is odd") };
+    factory.desired.problems = vec![Problem::file("desired/a.yml", "is not UTF-8").hint("mend it"), warning];
+    let refused = SourceTrouble::new(TroubleReason::Unverified, "it is not signed");
+    factory.desired.trouble = Some(refused.about(commit("2222222222222222", "Unsigned")));
+    let reason = PruneBlock::InvalidManifests;
+    factory.plan.as_mut().unwrap().prune = PruneVerdict::Blocked { resources: vec![app("GONE")], reason };
+    factory.tell(&report, MINUTE);
+    for status in [&*report.status(), &*Report::new(instance()).status()] {
+        let written = serde_json::to_value(status).unwrap();
+        let read: Status = serde_json::from_value(written.clone()).unwrap();
+        assert_eq!(serde_json::to_value(read).unwrap(), written);
+    }
+}
+
+#[test]
 fn services_say_whether_they_are_there_and_whose_they_are() {
     let mut factory = Factory::empty().with_app("HERE").with_app("GONE").with_app("THEIRS").with_app("LEFT");
     let platform = factory.platform.as_mut().unwrap();
@@ -478,7 +505,7 @@ fn blocked_removals_and_manifest_errors_show() {
     factory.tell(&report, MINUTE);
     let status = report.status();
     assert_eq!(status.prune.state, PruneState::Blocked);
-    assert_eq!(status.prune.reason, Some("guard"));
+    assert_eq!(status.prune.reason.as_deref(), Some("guard"));
     assert_eq!(status.summary.manifest_errors, 1);
     assert_eq!(metric(&report, "ofop_prune_blocked"), Some(2.0));
     assert_eq!(metric(&report, "ofop_manifest_errors"), Some(1.0));

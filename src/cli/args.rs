@@ -215,6 +215,7 @@ Examples:
   ofop get all --desired desired/
   ofop get apps -o wide --desired desired/
   ofop get services -o name | head -3
+  ofop get --address 10.0.0.5:8420        no manifests at hand: as the daemon there sees it
 
 Listed is what the manifests describe, and whatever else carries the operator's mark.")]
     Get(GetArgs),
@@ -224,7 +225,8 @@ Examples:
   ofop describe app/PRESS-7 --desired desired/
   ofop describe device/CNC-1 -o json
 
-Conditions, services, tasks, records; and the last events when a daemon answers at --address.")]
+Conditions, services, tasks, records; and the last events when a daemon answers at --address. Where no manifests
+are named, all of it is as that daemon sees it.")]
     Describe(DescribeArgs),
     /// Print what the running daemon did
     #[command(after_help = "\
@@ -357,7 +359,8 @@ impl Cli {
             Command::Validate(ValidateArgs { revision, .. }) | Command::Render(RenderArgs { revision, .. }) => {
                 revision.add(&mut flags);
             }
-            Command::Describe(DescribeArgs { daemon, .. })
+            Command::Get(GetArgs { daemon, .. })
+            | Command::Describe(DescribeArgs { daemon, .. })
             | Command::Events(EventsArgs { daemon, .. })
             | Command::Reconcile(ReconcileArgs { daemon, .. })
             | Command::Suspend(NamedArgs { daemon, .. })
@@ -365,11 +368,7 @@ impl Cli {
                 put(&mut flags, "--address", daemon.address.as_ref());
                 put_path(&mut flags, "--token-file", daemon.token_file.as_ref());
             }
-            Command::Registry(_)
-            | Command::Down(_)
-            | Command::Get(_)
-            | Command::Schema(_)
-            | Command::Completions(_) => {}
+            Command::Registry(_) | Command::Down(_) | Command::Schema(_) | Command::Completions(_) => {}
         }
         flags
     }

@@ -52,6 +52,21 @@ impl<'a> Client<'a> {
         response.json().await.map_err(|error| self.broken(&error))
     }
 
+    /// The same; none when nobody is there.
+    ///
+    /// # Errors
+    /// When somebody is there and answers with an error.
+    pub(super) async fn find(&self, path: &str) -> Result<Option<Value>, CliError> {
+        match self.request(Method::GET, path).timeout(TIMEOUT).send().await {
+            Ok(response) if response.status().is_success() => {
+                response.json().await.map(Some).map_err(|error| self.broken(&error))
+            }
+            Ok(response) => Err(self.refused(response).await),
+            Err(error) if error.is_connect() => Ok(None),
+            Err(error) => Err(self.broken(&error)),
+        }
+    }
+
     /// Begins to read a stream that lasts.
     ///
     /// # Errors

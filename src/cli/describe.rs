@@ -8,9 +8,8 @@ use serde_json::Value;
 use super::args::TextOrJson;
 use super::client::{Client, DaemonArgs, resource_path};
 use super::context::Context;
-use super::oneshot::OneShot;
 use super::output::Paint;
-use super::{CliError, Exit, events, source_text};
+use super::{CliError, Exit, events, seen, source_text};
 use crate::model::{Availability, ResourceId, UpdateState};
 use crate::report::{ResourceStatus, SourceStatus};
 
@@ -23,18 +22,17 @@ pub struct DescribeArgs {
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     pub output: TextOrJson,
-    /// The daemon to ask for events.
+    /// The daemon to ask for events, and for all the rest where no manifests are named.
     #[command(flatten)]
     pub daemon: DaemonArgs,
 }
 
-/// Looks once, asks the daemon for the resource's events if one answers, and prints.
+/// Looks once, or asks the daemon; asks it for the resource's events if one answers; and prints.
 ///
 /// # Errors
 /// When the engine or the source cannot be read, or there is no such resource.
 pub(super) async fn run(args: &DescribeArgs, context: &Context) -> Result<Exit, CliError> {
-    let mut oneshot = OneShot::open(context, &[]).await?;
-    let status = oneshot.status().await?;
+    let status = seen::status(context).await?;
     let Some(resource) = status.get(&args.resource) else {
         return Err(CliError::usage(
             format!("{} is neither described nor deployed", args.resource),

@@ -3,11 +3,11 @@
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use super::client::DaemonArgs;
 use super::context::Context;
-use super::oneshot::OneShot;
 use super::output::Paint;
 use super::table::{Cell, NARROW, Table};
-use super::{CliError, Exit, problems, source_text};
+use super::{CliError, Exit, problems, seen, source_text};
 use crate::model::{Availability, ConditionKind, Kind};
 use crate::render::yaml as render_yaml;
 use crate::report::status::{Ownership, RecordStatus, ServiceStatus};
@@ -22,6 +22,9 @@ pub struct GetArgs {
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     pub output: GetFormat,
+    /// The daemon to ask where no manifests are named.
+    #[command(flatten)]
+    pub daemon: DaemonArgs,
 }
 
 /// What `get` lists.
@@ -60,13 +63,12 @@ pub enum GetFormat {
     Name,
 }
 
-/// Looks once and prints.
+/// Looks once, or asks the daemon, and prints.
 ///
 /// # Errors
-/// When the engine or the source cannot be read.
+/// When the engine or the source cannot be read, and no daemon answers instead.
 pub(super) async fn run(args: &GetArgs, context: &Context) -> Result<Exit, CliError> {
-    let mut oneshot = OneShot::open(context, &[]).await?;
-    let status = oneshot.status().await?;
+    let status = seen::status(context).await?;
     context.output.data(&render(&status, args.what, args.output, context.output.paint)?)?;
     if matches!(args.output, GetFormat::Table | GetFormat::Wide) {
         source_text::note(&status.source, &context.output);

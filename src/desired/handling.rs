@@ -165,7 +165,7 @@ fn said(
         let Typed::Text(text) = &item.typed else { continue };
         let mut path = format!("{path}.ignore");
         push_index(&mut path, index);
-        match field(text) {
+        match text.parse::<IgnoredField>() {
             Ok(ignored) => {
                 let unknown = |service: &&ServiceName| services.is_some_and(|services| !services.contains(service));
                 if let Some(service) = ignored.service.as_ref().filter(unknown) {
@@ -181,19 +181,6 @@ fn said(
         }
     }
     Said { suspend: object.bool("suspend"), prune: object.bool("prune"), ignore }
-}
-
-/// `FIELD` or `SERVICE/FIELD`. What can be read as a field is one.
-fn field(text: &str) -> Result<IgnoredField, NoField> {
-    let whole = text.parse();
-    match (whole, text.split_once('/')) {
-        (Ok(field), _) => Ok(IgnoredField { service: None, field }),
-        (Err(NoField::Unknown), Some((service, field))) => match ServiceName::new(service) {
-            Ok(service) => Ok(IgnoredField { service: Some(service), field: field.parse()? }),
-            Err(_) => Err(NoField::Unknown),
-        },
-        (Err(error), _) => Err(error),
-    }
 }
 
 fn no_service(item: &Value, path: &str, service: &ServiceName, known: &[&ServiceName], problems: &mut Problems<'_>) {

@@ -210,7 +210,7 @@ fn notes(html: &mut Html, status: &Status) {
         html.raw("<div class=\"note warn\"><strong>Removal of ").text(status.prune.resources.len());
         html.raw(if status.prune.resources.len() == 1 { " resource" } else { " resources" }).raw(" waits:</strong> ");
         html.text(status.prune.message.as_deref().unwrap_or_default());
-        if status.prune.reason == Some(GUARDED) {
+        if status.prune.reason.as_deref() == Some(GUARDED) {
             html.raw(
                 ". If this is meant, confirm it with <code>ofop reconcile --confirm-prune</code>; if not, check that ",
             )
@@ -303,7 +303,7 @@ fn row(html: &mut Html, resource: &ResourceStatus) {
         html.raw("</p>");
     }
     for held in &resource.held {
-        html.raw("<p class=\"soft\">").text(&held.step).raw(" waits for ").text(held.waits_for).raw("</p>");
+        html.raw("<p class=\"soft\">").text(&held.step).raw(" waits for ").text(&held.waits_for).raw("</p>");
     }
     if let Some(retry) = &resource.retry {
         html.raw("<p class=\"soft\">next try ");

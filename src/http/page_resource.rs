@@ -71,7 +71,7 @@ fn summary(html: &mut Html, resource: &ResourceStatus) {
         html.element("<dt>Steps to do</dt><dd>", resource.pending_steps, "</dd>");
     }
     for held in &resource.held {
-        html.raw("<dt>To do</dt><dd>").text(&held.step).raw(", waits for ").text(held.waits_for).raw("</dd>");
+        html.raw("<dt>To do</dt><dd>").text(&held.step).raw(", waits for ").text(&held.waits_for).raw("</dd>");
     }
     if let Some(retry) = &resource.retry {
         html.raw("<dt>Next try</dt><dd>");

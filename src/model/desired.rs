@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::handling::Handling;
 use super::names::{ResourceId, Revision};
@@ -68,7 +68,7 @@ pub struct DesiredService {
 }
 
 /// A place in a manifest.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Origin {
     /// Path as the source names it.
     pub file: Arc<str>,
@@ -83,7 +83,7 @@ impl fmt::Display for Origin {
 }
 
 /// How bad a problem is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The file is refused as a whole.
@@ -96,10 +96,10 @@ pub enum Severity {
 ///
 /// `message` and `hint` never quote an environment value, so that a problem may be logged. `source_line`
 /// quotes the file and is for a person's terminal only.
-#[derive(Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// Error or warning.
-    #[serde(skip_serializing_if = "is_error")]
+    #[serde(default = "error", skip_serializing_if = "is_error")]
     pub severity: Severity,
     /// Path as the source names it.
     pub file: Arc<str>,
@@ -112,7 +112,7 @@ pub struct Problem {
     /// What is wrong, in lower case, without a full stop.
     pub message: String,
     /// What to do about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
     /// The line of the file, for a snippet. Never logged.
     #[serde(skip)]
@@ -127,6 +127,10 @@ impl fmt::Debug for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}: {self}", self.severity)
     }
+}
+
+fn error() -> Severity {
+    Severity::Error
 }
 
 fn is_error(severity: &Severity) -> bool {

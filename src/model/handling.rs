@@ -3,12 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::names::ServiceName;
 
 /// How a resource is taken care of, beside what it shall look like.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handling {
     /// It is left alone: no step at all.
     pub suspend: bool,
@@ -218,6 +218,28 @@ impl fmt::Display for IgnoredField {
             write!(f, "{service}/")?;
         }
         write!(f, "{}", self.field)
+    }
+}
+
+impl FromStr for IgnoredField {
+    type Err = NoField;
+
+    /// `FIELD` or `SERVICE/FIELD`. What can be read as a field is one.
+    fn from_str(text: &str) -> Result<Self, NoField> {
+        match (text.parse(), text.split_once('/')) {
+            (Ok(field), _) => Ok(IgnoredField { service: None, field }),
+            (Err(NoField::Unknown), Some((service, field))) => match ServiceName::new(service) {
+                Ok(service) => Ok(IgnoredField { service: Some(service), field: field.parse()? }),
+                Err(_) => Err(NoField::Unknown),
+            },
+            (Err(error), _) => Err(error),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for IgnoredField {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::names::{AssetUuid, ServiceName};
 use super::record::{Availability, DeviceCoordinator, Record, RecordId, RecordOwner};
@@ -47,7 +47,7 @@ pub struct PlatformSnapshot {
 }
 
 /// Full id that the engine gave a service (25 characters) or a container (64).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ServiceId(pub String);
 
@@ -75,7 +75,7 @@ pub struct ObservedService {
 }
 
 /// What the engine says of a service's last update.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state", content = "message")]
 pub enum UpdateState {
     /// No update, or one that the engine does not report on.
@@ -96,7 +96,7 @@ pub enum UpdateState {
 }
 
 /// One task (or container) as far as it matters.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskView {
     /// Full id.
     pub id: String,
@@ -115,7 +115,7 @@ pub struct TaskView {
 }
 
 /// The states of a Swarm task, in the order in which a task goes through them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TaskState {
     /// Made, not yet looked at.

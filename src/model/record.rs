@@ -1,10 +1,11 @@
 //! Facts in OpenFactory's asset registry.
 
 use std::fmt;
+use std::str::FromStr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::names::{AssetUuid, InstanceName, ResourceId};
+use super::names::{AssetUuid, InstanceName, InvalidName, ResourceId};
 
 /// One fact that a resource needs the registry to hold. How it becomes Kafka messages or rows is the
 /// registry's business; planning compares these values.
@@ -105,6 +106,29 @@ impl RecordId {
 impl fmt::Display for RecordId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind(), self.asset())
+    }
+}
+
+impl FromStr for RecordId {
+    type Err = InvalidName;
+
+    /// Reads what `Display` writes.
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let (kind, uuid) = text.split_once(' ').unwrap_or((text, ""));
+        let uuid = AssetUuid::new(uuid)?;
+        match kind {
+            "coordinator-device" => Ok(RecordId::CoordinatorDevice(uuid)),
+            "asset" => Ok(RecordId::Asset(uuid)),
+            "connector" => Ok(RecordId::Connector(uuid)),
+            "metrics-target" => Ok(RecordId::MetricsTarget(uuid)),
+            _ => Err(InvalidName { what: "record", reason: "must begin with its kind, as in `asset CNC-1`".into() }),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for RecordId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -241,7 +265,7 @@ pub struct DeviceCoordinator {
 }
 
 /// Whether an asset says that it is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Availability {
     /// `AVAILABLE`.

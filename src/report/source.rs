@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::status::{PartState, PartStatus};
 use crate::clock::rfc3339;
@@ -18,7 +18,7 @@ pub struct SourceView<'a> {
 }
 
 /// Where manifests come from, and how that is.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct SourceStatus {
     /// How it is.
     #[serde(flatten)]
@@ -28,16 +28,16 @@ pub struct SourceStatus {
     /// Paths, or a URL without credentials.
     pub location: String,
     /// Branch, tag or commit that was asked for; none for a repository's default branch.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
     /// Folder in the repository; empty for all of it.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub path: String,
     /// The commit in force.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<CommitStatus>,
     /// Why the newest state is not in force.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<TroubleStatus>,
     /// When it last could be read, RFC 3339.
     pub last_read: Option<String>,
@@ -66,7 +66,7 @@ impl SourceStatus {
 }
 
 /// A commit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitStatus {
     /// Its full id.
     pub id: String,
@@ -79,7 +79,7 @@ pub struct CommitStatus {
     /// When it was committed, RFC 3339.
     pub time: String,
     /// Id of the commit before it, which it does not succeed: history was rewritten.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced: Option<String>,
 }
 
@@ -97,20 +97,20 @@ impl CommitStatus {
 }
 
 /// Why the newest state of the source is not in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TroubleStatus {
     /// One word for machines.
     pub reason: TroubleReason,
     /// A sentence for people.
     pub message: String,
     /// What to do about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
     /// The commit that is there and not in force.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<CommitStatus>,
     /// Since when, RFC 3339; none without a daemon.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
 }
 

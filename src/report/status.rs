@@ -4,10 +4,11 @@ mod build;
 mod record;
 mod service;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub(super) use self::build::{History, Row, View, build, rows};
 pub use self::record::{Ownership, RecordStatus};
@@ -21,7 +22,7 @@ use crate::model::{
 };
 
 /// What is known. Holds no environment value.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
     /// Wall time of the pass that this rests on, RFC 3339; none before the first.
     pub time: Option<String>,
@@ -29,7 +30,7 @@ pub struct Status {
     pub revision: Revision,
     /// How many requests for a look, from the first on, this rests on: it began after them, with manifests read
     /// after them. None without a daemon.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered: Option<u64>,
     /// A first complete pass is done and the platform is up.
     pub ready: bool,
@@ -50,7 +51,7 @@ pub struct Status {
     /// What is wrong or odd in the manifests.
     pub problems: Vec<Problem>,
     /// Everything is suspended; none when it is not.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspended: Option<SuspendedStatus>,
     /// What becomes of removals.
     pub prune: PruneStatus,
@@ -63,23 +64,23 @@ pub struct Status {
 }
 
 /// Something that the operator depends on.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct PartStatus {
     /// Its state.
     pub state: PartState,
     /// Since when, RFC 3339; none without a daemon.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
     /// Why it is not up.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// Things that a person should mend.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
 
 /// The state of something that the operator depends on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PartState {
     /// It was read completely.
@@ -106,29 +107,29 @@ impl PartState {
 }
 
 /// A suspension of everything.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SuspendedStatus {
     /// Since when, RFC 3339.
     pub since: String,
 }
 
 /// What becomes of removals.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct PruneStatus {
     /// The verdict.
     pub state: PruneState,
     /// The resources that it is about.
     pub resources: Vec<ResourceId>,
     /// Why removals wait.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<&'static str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Cow<'static, str>>,
     /// The same as a sentence.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
 
 /// The verdict over removals.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PruneState {
     /// Nothing to remove.
@@ -151,7 +152,7 @@ impl PruneStatus {
             PruneVerdict::Blocked { resources, reason } => PruneStatus {
                 state: PruneState::Blocked,
                 resources: resources.clone(),
-                reason: Some(reason.as_str()),
+                reason: Some(reason.as_str().into()),
                 message: Some(reason.message()),
             },
         }
@@ -159,7 +160,7 @@ impl PruneStatus {
 }
 
 /// Numbers of resources.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// All.
     pub resources: usize,
@@ -180,7 +181,7 @@ pub struct Summary {
 }
 
 /// One resource.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ResourceStatus {
     /// `app/UUID`.
     #[serde(rename = "resource")]
@@ -198,42 +199,42 @@ pub struct ResourceStatus {
     /// Does it match?
     pub sync: Sync,
     /// Since when, RFC 3339; none without a daemon, as all times here.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync_since: Option<String>,
     /// Does it run?
     pub health: Health,
     /// Since when.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_since: Option<String>,
     /// Differences that no change of the manifests explains.
     pub drift: Vec<DriftStatus>,
     /// What its manifest says about how it is taken care of.
-    #[serde(skip_serializing_if = "Handling::is_default")]
+    #[serde(default, skip_serializing_if = "Handling::is_default")]
     pub handling: Handling,
     /// Differences that are left alone because its manifest says so.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ignored: Vec<IgnoredStatus>,
     /// What else is known.
     pub conditions: Vec<ConditionStatus>,
     /// Number of steps that are planned and not done.
     pub pending_steps: usize,
     /// Steps that are needed and must wait.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<HeldStatus>,
     /// Its services, wanted and found.
     pub services: Vec<ServiceStatus>,
     /// Its records, wanted and found.
     pub records: Vec<RecordStatus>,
     /// When it is tried again.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryStatus>,
     /// Its last events, oldest first; only filled by [`crate::report::Report::resource`].
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", skip_deserializing)]
     pub events: Vec<Arc<Event>>,
 }
 
 /// One piece of drift.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DriftStatus {
     /// Its type.
     #[serde(rename = "type")]
@@ -243,12 +244,12 @@ pub struct DriftStatus {
     /// Names of the fields that differ.
     pub fields: Vec<String>,
     /// When it was first seen.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
 }
 
 /// Differences of one object that are left alone.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct IgnoredStatus {
     /// `service scheduler`.
     pub object: String,
@@ -257,7 +258,7 @@ pub struct IgnoredStatus {
 }
 
 /// Something that holds for a resource.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ConditionStatus {
     /// What it is about.
     #[serde(rename = "type")]
@@ -267,21 +268,21 @@ pub struct ConditionStatus {
     /// A sentence for people.
     pub message: String,
     /// Since when.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
 }
 
 /// A step that is needed and must wait.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HeldStatus {
     /// What will be done: `remove service x`.
     pub step: String,
     /// What it waits for, as people read it.
-    pub waits_for: &'static str,
+    pub waits_for: Cow<'static, str>,
 }
 
 /// When a resource is tried again.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RetryStatus {
     /// How many attempts have failed in a row.
     pub failures: u32,

@@ -254,7 +254,7 @@ fn ignored(ignored: &Ignored) -> IgnoredStatus {
 
 fn held(held: &HeldStep) -> HeldStatus {
     let step = &held.step.step;
-    HeldStatus { step: format!("{} {}", step.verb(), step.object()), waits_for: held.wait.as_str() }
+    HeldStatus { step: format!("{} {}", step.verb(), step.object()), waits_for: held.wait.as_str().into() }
 }
 
 fn conditions(row: &Row<'_>, tracked: Option<&Tracked>) -> Vec<ConditionStatus> {

@@ -1,11 +1,11 @@
 //! Records of the registry: those of a resource, wanted beside found, and other people's assets.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::{Availability, InstanceName, ObservedRecord, Record, RecordId, RegistrySnapshot};
 
 /// One record that a resource needs or still has, or an asset of somebody else's.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RecordStatus {
     /// `asset SCHEDULER`, `connector CNC-1`, …
     pub record: RecordId,
@@ -14,27 +14,27 @@ pub struct RecordStatus {
     /// The registry holds it; none when the registry could not be read, or not in full.
     pub registered: Option<bool>,
     /// Whose it is; none when it is not registered.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Ownership>,
     /// The operator instance whose it is, when that is another one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<InstanceName>,
     /// Type of an asset, as registered, or as wanted when it is not.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asset_type: Option<String>,
     /// The service that an asset names.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub docker_service: Option<String>,
     /// Place of an asset in the namespace.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uns_id: Option<String>,
     /// What an asset says of its availability.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub availability: Option<Availability>,
 }
 
 /// Whose a record is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ownership {
     /// It carries our mark; records that were adopted do.

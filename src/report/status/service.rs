@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::{
     DesiredService, Field, Handling, ObservedService, PlatformSnapshot, TaskState, TaskView, UpdateState,
 };
 
 /// One service that a resource needs or still has.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ServiceStatus {
     /// Its name.
     pub name: String,
@@ -28,7 +28,7 @@ pub struct ServiceStatus {
 }
 
 /// Whether a service is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ServicePresence {
     /// Wanted and there.
@@ -60,7 +60,7 @@ impl ServicePresence {
 }
 
 /// Replicas of a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replicas {
     /// How many are wanted, which is what there is where their number is ignored; 0 for an orphan.
     pub wanted: u64,

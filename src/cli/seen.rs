@@ -1,0 +1,40 @@
+//! What `get` and `describe` show: what a look of their own sees, or what the running daemon saw.
+
+use super::CliError;
+use super::client::Client;
+use super::context::Context;
+use super::oneshot::OneShot;
+use crate::report::Status;
+
+/// How everything is. Where manifests are named, they and the cluster are looked at now; else the daemon is asked,
+/// which knows the same and has looked a moment ago.
+///
+/// # Errors
+/// When the manifests or the cluster cannot be read, and when neither manifests nor a daemon are there.
+pub(super) async fn status(context: &Context) -> Result<Status, CliError> {
+    if context.config.manifests.is_some() {
+        return OneShot::open(context, &[]).await?.status().await;
+    }
+    let address = &context.config.address;
+    let Some(answer) = Client::new(context)?.find("/api/v1/resources").await? else {
+        return Err(CliError::usage(
+            format!("no manifests are named, and no daemon answers at {address}"),
+            "name the manifests with --desired DIR or --git URL (OFOP_DESIRED, OFOP_GIT_URL), or the daemon with \
+             --address HOST:PORT (OFOP_ADDRESS)",
+        ));
+    };
+    let status: Status = serde_json::from_value(answer).map_err(|error| CliError::Daemon {
+        what: format!("the answer of the daemon at {address} cannot be understood: {error}"),
+        hint: "it may be of another version than this program".into(),
+    })?;
+    match &status.time {
+        Some(time) => context.output.note(&format!("as the daemon at {address} saw it at {time}")),
+        None => {
+            return Err(CliError::Daemon {
+                what: format!("the daemon at {address} has not looked at anything yet"),
+                hint: "try again in a moment; its /readyz says what it waits for".into(),
+            });
+        }
+    }
+    Ok(status)
+}
