@@ -162,6 +162,30 @@ fn numbers_of_any_size_are_floats_where_a_float_is_wanted() {
 }
 
 #[test]
+fn no_cpus_at_all_are_no_bound_even_where_there_is_a_default() {
+    let resources = |fields: &str| {
+        let text = format!(
+            "devices: {{d: {{uuid: D-1, connector: {{type: mtconnect, agent: {{ip: h, port: 1, deploy: {{resources: {fields}}}}}}}}}}}"
+        );
+        rendered(&text, PlatformKind::Swarm, None)["services"][0]["TaskTemplate"]["Resources"].clone()
+    };
+    let some = resources("{limits: {cpus: 0}, reservations: {cpus: 0.25}}");
+    assert_eq!((&some["Limits"]["NanoCPUs"], &some["Reservations"]["NanoCPUs"]), (&Value::Null, &250_000_000.into()));
+    let default = resources("{limits: {memory: 64Mi}}");
+    assert_eq!(default["Limits"]["NanoCPUs"], 1_000_000_000);
+    assert_eq!(default["Reservations"]["NanoCPUs"], 500_000_000);
+}
+
+#[test]
+fn a_storage_is_told_in_pythons_json() {
+    let resource = rendered_app(
+        r#"storage: {d: {type: nfs, description: "\x7f \u00fc \U0001f3ed", server: s, remote_path: /r, mount_point: /m}}"#,
+    );
+    let storage = environment(&resource["services"][0]).into_iter().find(|item| item.starts_with("STORAGE=")).unwrap();
+    assert!(storage.contains(r#""description": "\u007f \u00fc \ud83c\udfed", "#), "{storage}");
+}
+
+#[test]
 fn memory_without_a_unit_is_a_whole_number_of_bytes() {
     let limit = |text: &str| {
         let resource = rendered_app(&format!("deploy: {{resources: {{limits: {{memory: '{text}'}}}}}}"));

@@ -58,7 +58,7 @@ fn parts(app: &App, context: &Context<'_>) -> Result<Parts, InvalidName> {
             let mut spec = base(app, name.clone(), &name, settings);
             spec.env = environment::app(app, app.uuid.as_str(), UuidPosition::First, &name, settings);
             spec.env.extend(environment::swarm(replicas));
-            spec.reservations = app.deploy.reservations;
+            spec.reservations = app.deploy.reservations.without_zeros();
             spec.constraints.clone_from(&app.deploy.constraints);
             spec.replicas = replicas;
             parts.services.push((spec, app.pull));
@@ -108,7 +108,7 @@ fn base(app: &App, name: ServiceName, service: &ServiceName, settings: &crate::m
     spec.labels = app.routing.as_ref().map(|given| routing::app(given, service, settings)).unwrap_or_default();
     spec.mounts = app.storage.iter().map(|storage| storage.mount.clone()).collect();
     spec.ulimits = ulimits(&app.deploy);
-    spec.limits = app.deploy.limits;
+    spec.limits = app.deploy.limits.without_zeros();
     spec.networks.clone_from(&app.networks);
     spec
 }
@@ -141,7 +141,7 @@ fn warn(app: &App, path: &str, context: &mut Context<'_>) {
 pub(super) fn warn_docker(deploy: &Deploy, place: Place, path: &str, context: &mut Context<'_>) {
     let without_effect = [
         (!deploy.constraints.is_empty(), "placement.constraints"),
-        (deploy.reservations != Resources::default(), "resources.reservations"),
+        (deploy.reservations.without_zeros() != Resources::default(), "resources.reservations"),
         (deploy.limits.memory_bytes.is_some(), "resources.limits.memory"),
     ];
     for (given, field) in without_effect {

@@ -226,13 +226,13 @@ fn service(
     spec.env = env;
     spec.ulimits = ulimits(&deploy);
     spec.networks = vec![settings.network.clone()];
-    spec.limits = deploy.limits;
-    spec.limits.nano_cpus = deploy.limits.nano_cpus.or(Some(DEFAULT_CPU_LIMIT));
+    let nano_cpus = deploy.limits.nano_cpus.or(Some(DEFAULT_CPU_LIMIT));
+    spec.limits = Resources { nano_cpus, ..deploy.limits }.without_zeros();
     match settings.platform {
         PlatformKind::Swarm => {
             spec.env.extend(environment::swarm(1));
-            spec.reservations = deploy.reservations;
-            spec.reservations.nano_cpus = deploy.reservations.nano_cpus.or(Some(DEFAULT_CPU_RESERVATION));
+            let nano_cpus = deploy.reservations.nano_cpus.or(Some(DEFAULT_CPU_RESERVATION));
+            spec.reservations = Resources { nano_cpus, ..deploy.reservations }.without_zeros();
             spec.constraints = deploy.constraints;
         }
         PlatformKind::Docker => spec.limits.memory_bytes = None,

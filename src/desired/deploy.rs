@@ -88,7 +88,7 @@ fn resources(object: &Object, path: &str, problems: &mut Problems<'_>) -> Resour
         if nano.is_none() {
             problems.error(object.at("cpus"), &format!("{path}.cpus"), "must be a number of CPUs, from 0 on");
         }
-        nano.filter(|nano| *nano > 0)
+        nano
     });
     let memory_bytes = object.text("memory").filter(|text| !text.is_empty()).and_then(|text| {
         let bytes = memory(text);

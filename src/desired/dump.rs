@@ -184,8 +184,8 @@ fn python_value(json: &mut String, value: &Value) {
 fn python_text(json: &mut String, text: &str) {
     let escaped = serde_json::Value::from(text).to_string();
     for c in escaped.chars() {
-        // Python escapes DEL's neighbours above, not DEL itself.
-        if c.is_ascii() {
+        // Python leaves only what can be seen as it is: DEL is escaped too.
+        if matches!(c, ' '..='~') {
             json.push(c);
         } else {
             for unit in c.encode_utf16(&mut [0; 2]) {

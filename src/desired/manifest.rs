@@ -104,7 +104,7 @@ pub struct Metrics {
 pub struct Deploy {
     /// Number of replicas.
     pub replicas: u64,
-    /// `resources.limits`.
+    /// `resources.limits`; zero CPUs stay apart from none given, since agents and adapters have a default.
     pub limits: Resources,
     /// `resources.reservations`.
     pub reservations: Resources,

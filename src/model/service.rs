@@ -174,6 +174,14 @@ pub struct Resources {
     pub memory_bytes: Option<i64>,
 }
 
+impl Resources {
+    /// Without bounds of zero: to the engine they are none.
+    pub fn without_zeros(self) -> Self {
+        let some = |bound: Option<i64>| bound.filter(|bound| *bound != 0);
+        Resources { nano_cpus: some(self.nano_cpus), memory_bytes: some(self.memory_bytes) }
+    }
+}
+
 /// One published TCP port in ingress mode.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Port {
