@@ -302,6 +302,24 @@ async fn apply_ends_when_everything_is_as_described() {
     assert_eq!(passes, 1, "nothing to do is seen at once");
 }
 
+/// Steps that end while the engine is being read are told as well.
+#[tokio::test(start_paused = true)]
+async fn apply_tells_of_every_step() {
+    let uuids: Vec<String> = (0..100).map(|number| format!("APP-{number}")).collect();
+    let world = world_of(7, &uuids.iter().map(String::as_str).collect::<Vec<_>>());
+    world.swarm.reads_take(Duration::from_millis(50));
+    let (parts, _commands) = world.parts();
+    let mut told = 0;
+    let options = (world.options.clone(), ConvergeOptions::default());
+    let report = converge(parts, options.0, options.1, CancellationToken::new(), |happening| {
+        told += usize::from(matches!(happening, Happening::Step(_)));
+    })
+    .await;
+    assert!(report.is_success(), "{report:?}");
+    let written = world.swarm.calls().len() + world.registry.calls().len();
+    assert_eq!((report.events.len(), told), (written, written));
+}
+
 #[tokio::test(start_paused = true)]
 async fn apply_waits_for_health_only_when_asked_to() {
     let wait = ConvergeOptions { wait: true, timeout: seconds(60), ..ConvergeOptions::default() };

@@ -141,6 +141,10 @@ pub async fn converge<S: Source, P: Platform, R: Registry, C: Clock>(
         }
     }
     runner.finish(grace).await;
+    while let Some(event) = runner.untold() {
+        watch(Happening::Step(&event));
+        course.took(event);
+    }
     let passed = last.unwrap_or_else(|| runner.blank());
     let endings = passed.plan.as_ref().map(|plan| course.endings(plan, &runner, &until)).unwrap_or_default();
     ConvergeReport {

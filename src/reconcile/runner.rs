@@ -1,6 +1,6 @@
 //! The loop: takes triggers, makes passes, hands steps to the executor, keeps the memory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,6 +78,8 @@ pub(super) struct Runner<S, P, R, C> {
     generations: (u64, u64),
     /// Resources whose task ended after the look of the present pass began.
     ended: BTreeSet<ResourceId>,
+    /// Steps that ended while both sides were being read.
+    untold: VecDeque<Arc<Event>>,
 
     /// How often people asked for a look, and how many of these requests a pass has answered.
     asked: u64,
@@ -126,6 +128,7 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
             registry_error: None,
             generations: (0, 0),
             ended: BTreeSet::new(),
+            untold: VecDeque::new(),
             asked: 0,
             answered: 0,
             pending,
@@ -140,6 +143,9 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
 
     /// Waits for the next thing to happen and deals with it.
     pub(super) async fn turn(&mut self) -> Turn {
+        if let Some(event) = self.untold() {
+            return Turn::Stepped(event);
+        }
         let now = self.clock.now();
         self.ring(now);
         // The first pass waits for the first read of the source.
@@ -264,7 +270,7 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return None,
-                Some(progress) = self.progress.recv() => { self.progressed(progress); }
+                Some(progress) = self.progress.recv() => self.note(progress),
                 answer = &mut platform => break answer,
             }
         };
@@ -411,9 +417,21 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         self.executor.close();
         let drained = self.executor.drain(limit).await;
         while let Ok(progress) = self.progress.try_recv() {
-            self.progressed(progress);
+            self.note(progress);
         }
         drained
+    }
+
+    /// Deals with progress while something else is under way; whoever watches is told of it later.
+    fn note(&mut self, progress: Progress) {
+        if let Turn::Stepped(event) = self.progressed(progress) {
+            self.untold.push_back(event);
+        }
+    }
+
+    /// A step that ended and of which whoever watches was not told, oldest first.
+    pub(super) fn untold(&mut self) -> Option<Arc<Event>> {
+        self.untold.pop_front()
     }
 
     /// What is known before the first pass.

@@ -60,6 +60,7 @@ struct Inner {
     /// What the next writes meet, before anything is drawn.
     scripted: Vec<Option<Fault>>,
     latency: Duration,
+    reads_take: Duration,
     calls: Vec<Call>,
 }
 
@@ -79,6 +80,7 @@ impl FakeSwarm {
                 faults: Faults::default(),
                 scripted: Vec::new(),
                 latency: Duration::from_millis(10),
+                reads_take: Duration::ZERO,
                 calls: Vec::new(),
             })),
             changed: watch::Sender::new(0),
@@ -100,6 +102,11 @@ impl FakeSwarm {
     /// How long a write takes.
     pub fn latency(&self, latency: Duration) {
         self.inner().latency = latency;
+    }
+
+    /// How long a read takes.
+    pub fn reads_take(&self, time: Duration) {
+        self.inner().reads_take = time;
     }
 
     /// Whether there is a leader: without one reads fail and so do writes.
@@ -229,6 +236,10 @@ impl FakeSwarm {
 
 impl Platform for FakeSwarm {
     async fn observe(&self, follow: &BTreeSet<String>) -> Result<Arc<PlatformSnapshot>, PlatformError> {
+        let time = self.inner().reads_take;
+        if !time.is_zero() {
+            sleep(time).await;
+        }
         let now = self.now();
         let mut inner = self.inner();
         let Inner { swarm, cache, rng, faults, .. } = &mut *inner;
