@@ -320,6 +320,8 @@ down() {
         for service in $(docker service ls -q --filter "label=io.openfactory.operator/instance=$instance" 2> /dev/null); do
             docker service rm "$service" > /dev/null
         done
+        # what the operator noted
+        docker config rm "ofop-$instance" > /dev/null 2>&1 || true
         for _ in $(seq 100); do
             [ -n "$(docker ps -q --filter label=com.docker.swarm.service.name --filter ancestor=ofop-demo:1)$(
                 docker ps -q --filter label=com.docker.swarm.service.name --filter ancestor=ofop-demo:2)" ] || break

@@ -11,6 +11,7 @@
 //! | [`record`] | facts in the asset registry |
 //! | [`desired`] | what the manifests mean, and the problems found in them |
 //! | [`handling`] | how a resource is taken care of: suspended, kept, fields left alone |
+//! | [`notes`] | what the operator writes down |
 //! | [`observed`] | what really runs and is really registered |
 //! | [`step`] | one action as data, with its reason |
 //! | [`status`] | sync, health, drift, conditions |
@@ -25,6 +26,7 @@ pub mod command;
 pub mod desired;
 pub mod handling;
 pub mod names;
+pub mod notes;
 pub mod observed;
 pub mod outcome;
 pub mod plan;
@@ -40,6 +42,7 @@ pub use command::Command;
 pub use desired::{Desired, DesiredResource, DesiredService, Origin, Problem, Severity};
 pub use handling::{Field, Handling, IgnoredField};
 pub use names::{AssetUuid, InstanceName, InvalidName, Kind, ResourceId, Revision, ServiceName};
+pub use notes::{Note, NoteEdits, Notes, NotesView};
 pub use observed::{
     Observed, ObservedRecord, ObservedService, PlatformSnapshot, RegistrySnapshot, ServiceId, TaskState, TaskView,
     UpdateState,

@@ -7,6 +7,8 @@
 //! Observed ─┼─► plan() ─► Plan { per resource: steps in order, drift, sync, health, conditions; the prune verdict }
 //! Policy ───┤
 //! Memory ───┘        Memory::learn(observed, plan, outcomes) ─► the memory of the next pass
+//!   ▲
+//!   └─ Memory::recall(observed): what was noted before, by us or by a forerunner; before every plan
 //! ```
 //!
 //! # Invariants
@@ -26,6 +28,7 @@ mod join;
 mod json;
 mod markdown;
 mod memory;
+mod notebook;
 mod ownership;
 mod records;
 mod removal;
@@ -43,6 +46,7 @@ use self::context::{Context, Recheck};
 pub use self::json::to_json;
 pub use self::markdown::{MAX_CHARACTERS, to_markdown};
 pub use self::memory::{Attempt, Memory, Written};
+pub use self::notebook::Notebook;
 use self::removal::Pruning;
 pub use self::text::{ShowSecrets, TextOptions, to_text};
 use crate::model::{Compared, Desired, InstanceName, Observed, Plan, ResourceId, ResourcePlan};
@@ -163,6 +167,7 @@ pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy, memory: &Me
         compared_by: Some(policy.instance.clone()),
         prune_confirmed: policy.prune_confirmed || memory.confirm_next,
         suspended: memory.suspended_all.clone(),
+        scoped: policy.scope.is_some(),
         recheck: recheck.soonest,
     }
 }

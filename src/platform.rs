@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::Stream;
 
-use crate::model::{PlatformSnapshot, Step, StepFailure};
+use crate::model::{NoteEdits, PlatformSnapshot, Step, StepFailure};
 
 /// A platform.
 pub trait Platform: Send + Sync + 'static {
@@ -46,6 +46,13 @@ pub trait Platform: Send + Sync + 'static {
     /// # Errors
     /// What went wrong, classified.
     fn execute(&self, step: &Step) -> impl Future<Output = Result<(), StepFailure>> + Send;
+
+    /// Changes notes: those with a text are set, those without are taken away, all others stay, whoever wrote them.
+    /// Bounded in time. What it has done by the time it returns is seen by every `observe` that begins later.
+    ///
+    /// # Errors
+    /// What went wrong, classified; after a lost answer the notes may be changed.
+    fn note(&self, edits: &NoteEdits) -> impl Future<Output = Result<(), StepFailure>> + Send;
 
     /// Yields whenever `observe` may answer something new. A hint: it carries nothing.
     fn events(&self) -> impl Stream<Item = ()> + Send + 'static;

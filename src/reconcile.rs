@@ -10,10 +10,11 @@
 //!   2. Compiler::compile                 pure
 //!   3. Platform::observe                 I/O
 //!      Registry::observe                 I/O    a slow one goes on in the background
-//!   4. plan::plan, Memory::learn         pure
+//!   4. Memory::recall, plan::plan, Memory::learn   pure
 //!   5. Retries::select                   pure   leaves out what must wait
 //!   6. Executor::submit                  spawns: one task per resource, a bounded number
-//!   7. Report::pass
+//!   7. Platform::note                    I/O    in the background: what is to outlive the operator
+//!   8. Report::pass
 //!      ▲
 //!      └── Progress: each step's outcome ─► Memory, Retries, Report, and a trigger for the next pass
 //! ```
@@ -41,6 +42,7 @@ mod converge;
 mod executor;
 mod look;
 mod manifests;
+mod noting;
 mod retries;
 mod runner;
 pub mod trigger;

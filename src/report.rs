@@ -36,7 +36,7 @@ pub use self::source::{SourceEvent, SourceStatus, SourceView};
 pub use self::status::{ResourceStatus, Status};
 
 use self::metrics::Metrics;
-use self::state::{Last, State};
+use self::state::{Last, Noted, State};
 use self::status::{History, View};
 use crate::model::plan_json::{SecretValues, plan_json};
 use crate::model::{Desired, InstanceName, Observed, Plan, ResourceId, SourceTrouble};
@@ -67,6 +67,10 @@ pub struct Pass<'a> {
     pub platform_error: Option<&'a str>,
     /// Why the registry could not be observed.
     pub registry_error: Option<&'a str>,
+    /// Why what is to outlive the operator could not be noted the last time.
+    pub notes_error: Option<&'a str>,
+    /// How many notes are still to be written.
+    pub notes_unsaved: usize,
 }
 
 /// When a resource whose steps failed is tried again.
@@ -132,6 +136,7 @@ impl Report {
             retries: pass.retries.clone(),
             place: pass.source.place.clone(),
             read_ago: pass.source.read_ago,
+            notes: Noted { unsaved: pass.notes_unsaved, error: pass.notes_error.map(str::to_owned) },
         }));
         state.changed();
     }
@@ -187,7 +192,13 @@ impl Report {
                 source: SourceView { place: &last.place, read_ago: last.read_ago },
                 plan: last.plan.as_deref(),
                 blind: last.blind,
-                history: Some(History { parts: &parts, tracker: &tracker, answered, retries: &last.retries }),
+                history: Some(History {
+                    parts: &parts,
+                    tracker: &tracker,
+                    answered,
+                    retries: &last.retries,
+                    notes: &last.notes,
+                }),
             }),
         });
         drop(tracker);

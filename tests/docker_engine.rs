@@ -62,14 +62,15 @@ impl Operator {
             mtconnect_producer_image: IDLE.into(),
             ..Settings::default()
         };
+        let name = InstanceName::new(instance).unwrap();
         Operator {
-            platform: DockerPlatform::start(Engine::new(&engine.host(), None).unwrap(), NEVER),
+            platform: DockerPlatform::start(Engine::new(&engine.host(), None).unwrap(), NEVER, state.path(), &name),
             registry: EmbeddedRegistry::new(state.path(), clock.clone()),
             state,
             clock,
             compiler: Compiler::new(settings),
             policy: Policy {
-                instance: InstanceName::new(instance).unwrap(),
+                instance: name,
                 prune: true,
                 guard: Guard::default(),
                 prune_confirmed: true,
@@ -88,7 +89,8 @@ impl Operator {
 
     /// The operator dies and another one takes its place: nothing is remembered.
     fn restart(&mut self) {
-        self.platform = DockerPlatform::start(Engine::new(&self.engine.host(), None).unwrap(), NEVER);
+        let (engine, state) = (Engine::new(&self.engine.host(), None).unwrap(), self.state.path());
+        self.platform = DockerPlatform::start(engine, NEVER, state, &self.policy.instance);
         self.registry = EmbeddedRegistry::new(self.state.path(), self.clock.clone());
         self.memory = Memory::default();
     }
@@ -113,6 +115,7 @@ impl Operator {
             registry: Some(self.registry.observe().await.unwrap()),
             registry_stands_in: false,
         };
+        self.memory.recall(&observed);
         let plan = plan(desired, &observed, &self.policy, &self.memory);
         self.memory.learn(desired, &observed, &plan);
         for (id, resource) in &plan.resources {
@@ -380,6 +383,32 @@ async fn what_a_manifest_ignores_is_left_alone_and_what_it_keeps_stays_without_a
     operator.policy.remove = [id.clone()].into();
     operator.settle(&nothing, "a person has it removed", |snapshot| !snapshot.services.contains_key("alone")).await;
     assert_eq!(operator.containers("alone"), states(&[]));
+}
+
+#[tokio::test]
+async fn what_a_person_said_is_known_to_the_next_operator() {
+    let mut operator = Operator::start("said");
+    let manifest = "apps: {a: {uuid: SAID, image: 'idle:1'}}\n";
+    operator.apply(manifest).await;
+    let engine = Arc::clone(&operator.engine);
+    let suspend = ofop::model::Command::Suspend(Some("app/SAID".parse().unwrap()));
+    operator.memory.command(&suspend, "2026-01-02T03:04:05Z");
+    operator.platform.note(&operator.memory.notebook.unsent()).await.unwrap();
+    engine.ok("DELETE", "/containers/said?force=true", "");
+    operator.restart();
+    operator.platform.refresh();
+    let desired = operator.desired(manifest);
+    for _ in 0..3 {
+        let (plan, _) = operator.pass(&desired).await;
+        assert_eq!(plan.steps(), 0);
+        operator.platform.refresh();
+    }
+    assert_eq!(operator.containers("said"), states(&[]));
+    operator.memory.command(&ofop::model::Command::Resume(Some("app/SAID".parse().unwrap())), "");
+    operator.platform.note(&operator.memory.notebook.unsent()).await.unwrap();
+    operator.apply(manifest).await;
+    assert_eq!(operator.containers("said"), states(&[("said", "running")]));
+    operator.apply("apps: {}\n").await;
 }
 
 /// Where an update may die, in the order of its calls.

@@ -306,3 +306,61 @@ fn a_reader_that_leaves_early_is_no_error() {
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn what_people_said_and_what_swarm_rolled_back_survives_the_operator() {
+    let engine = TestEngine::swarm();
+    let mut ofop = Operator::new(&engine.host());
+    for name in ["press", "saw"] {
+        ofop.write(&format!("{name}.yml"), &manifest(&[name], IDLE));
+    }
+    ofop.start();
+    ofop.settles("app/PRESS");
+    ofop.settles("app/SAW");
+
+    // Somebody has updates of the saw rolled back when they fail, and the next one does.
+    engine.edit_service(&id(&engine, "saw"), |spec| {
+        spec["UpdateConfig"] =
+            serde_json::json!({"Parallelism": 1, "FailureAction": "rollback", "Monitor": 1_000_000_000, "MaxFailureRatio": 0});
+    });
+    ofop.write("saw.yml", &manifest(&["saw"], engine::FAILING));
+    ofop.wait("the update is rolled back", || ofop.resource("app/SAW")["health"] == "RolledBack");
+    assert_eq!(image(&engine, "saw"), IDLE);
+    let suspended = ofop.run(&["suspend", "app/PRESS"]);
+    assert_eq!(suspended.code, Some(0), "{}", suspended.err);
+    let noted = || engine.get("/configs")[0]["Spec"]["Labels"].to_string();
+    ofop.wait("both are noted", || noted().contains("suspended/app/PRESS") && noted().contains("rolled-back/saw"));
+    ofop.kill();
+
+    // Its successor knows both, as does whoever looks without a daemon.
+    let version = service(&engine, "saw")["Version"]["Index"].clone();
+    let press = id(&engine, "press");
+    engine.ok("DELETE", &format!("/services/{press}"), "");
+    let plan = ofop.run(&["plan"]);
+    assert!(plan.out.contains("create service press") && plan.out.contains("waits for `resume`"), "{}", plan.out);
+    assert!(plan.out.contains("waits for another manifest, or `resume`"), "{}", plan.out);
+    ofop.start();
+    ofop.wait("it is suspended", || ofop.resource("app/PRESS")["health"] == "Suspended");
+    ofop.wait("it is rolled back", || ofop.resource("app/SAW")["health"] == "RolledBack");
+    // Two more full looks change neither.
+    let passes = || ofop.metric("ofop_reconcile_total{result=\"success\"}").unwrap_or_default();
+    let before = passes();
+    ofop.wait("it has looked again", || passes() > before + 1.0);
+    assert!(id(&engine, "press").is_empty());
+    assert_eq!(service(&engine, "saw")["Version"]["Index"], version);
+
+    // A suspension of everything is noted before the daemon ends.
+    assert_eq!(ofop.run(&["suspend"]).code, Some(0));
+    assert_eq!(ofop.signal("TERM"), Some(0));
+    ofop.start();
+    ofop.wait("everything is suspended", || ofop.metric("ofop_suspended") == Some(1.0));
+    let resumed = ofop.run(&["resume"]);
+    assert!(resumed.err.contains("still suspended by themselves: app/PRESS"), "{}", resumed.err);
+    assert_eq!(ofop.run(&["resume", "app/PRESS"]).code, Some(0));
+    ofop.settles("app/PRESS");
+    ofop.write("saw.yml", &manifest(&["saw"], IDLE_2));
+    ofop.settles("app/SAW");
+    ofop.wait("nothing is noted any more", || !noted().contains("operator/note/"));
+    assert_eq!(ofop.metric("ofop_notes_unsaved"), Some(0.0));
+    assert_eq!(ofop.signal("TERM"), Some(0));
+}

@@ -423,6 +423,79 @@ async fn promise_8_no_fight_with_swarm() {
     assert_eq!(world.swarm.service("one").unwrap().spec.image, "example/app:3");
 }
 
+#[tokio::test(start_paused = true)]
+async fn promise_8_holds_over_a_restart() {
+    for fault in
+        [None, Some(Fault::Refused), Some(Fault::AnswerLost), Some(Fault::RequestLost), Some(Fault::LateCommit)]
+    {
+        let (world, operator) = with_apps(81, &["ONE"]).await;
+        world.swarm.script_notes([fault]);
+        world.source.write("app_ONE.yml", app("ONE", "example/app:broken", ""));
+        sleep(seconds(300)).await;
+        operator.crash().await;
+        let operator = world.start();
+        sleep(seconds(1800)).await;
+        assert_eq!(world.swarm.count(StepVerb::Update), 1, "{fault:?}: not even once more");
+        assert_eq!(operator.report.status().get(&id("app/ONE")).unwrap().health, Health::RolledBack);
+        operator.tell(Command::Resume(Some(id("app/ONE")))).await;
+        sleep(seconds(300)).await;
+        assert_eq!(world.swarm.count(StepVerb::Update), 2, "a person may have it tried once more");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_3_what_people_said_outlives_the_process() {
+    for fault in [
+        None,
+        Some(Fault::Refused),
+        Some(Fault::AnswerLost),
+        Some(Fault::RequestLost),
+        Some(Fault::LateCommit),
+        Some(Fault::Overtaken),
+    ] {
+        for ends_well in [false, true] {
+            let (world, operator) = with_apps(33, &["ONE", "TWO"]).await;
+            world.swarm.script_notes([fault]);
+            operator.tell(Command::Suspend(Some(id("app/ONE")))).await;
+            sleep(seconds(90)).await;
+            // Another word a moment before the end: only who ends well has had the time to note it.
+            if ends_well {
+                operator.tell(Command::Suspend(None)).await;
+                sleep(Duration::from_millis(1)).await;
+                assert!(operator.stop().await);
+            } else {
+                operator.crash().await;
+            }
+            world.swarm.remove("one");
+            world.swarm.remove("two");
+            let operator = world.start();
+            sleep(seconds(600)).await;
+            let status = operator.report.status();
+            assert!(world.swarm.service("one").is_none(), "{fault:?}");
+            assert_eq!((world.swarm.service("two").is_none(), status.suspended.is_some()), (ends_well, ends_well));
+            assert_eq!((status.notes.unsaved, &status.notes.message), (0, &None));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_3_notes_that_cannot_be_written_stop_nothing_else() {
+    let (world, operator) = with_apps(34, &["ONE", "TWO"]).await;
+    world.swarm.script_notes(vec![Some(Fault::Refused); 1000]);
+    operator.tell(Command::Suspend(Some(id("app/ONE")))).await;
+    sleep(seconds(600)).await;
+    let tries = world.swarm.note_writes();
+    assert!((10..200).contains(&tries), "tried again, and not all the time: {tries}");
+    world.swarm.remove("one");
+    world.swarm.remove("two");
+    sleep(seconds(5)).await;
+    assert!(world.swarm.service("one").is_none(), "what was said holds while the process lives");
+    assert!(world.swarm.service("two").is_some());
+    let notes = &operator.report.status().notes;
+    assert_eq!((notes.unsaved, notes.message.as_deref()), (1, Some("the engine cannot be reached")));
+    assert!(operator.report.metrics().contains("\nofop_notes_unsaved 1\n"));
+}
+
 /// Collects everything that is logged.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);

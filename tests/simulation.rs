@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ofop::model::record::{AssetRecord, CoordinatorProtocol};
-use ofop::model::{AssetUuid, Command, Mark, Record, RecordId, StepVerb};
+use ofop::model::{AssetUuid, Command, Mark, Record, RecordId, ResourceId, StepVerb};
 use ofop::testing::{FakeSwarm, Faults, Operator, Rng, World, app};
 use tokio::time::sleep;
 
@@ -25,6 +25,10 @@ const CONVERGES_WITHIN: Duration = Duration::from_secs(15 * 60);
 const ANCHOR: &str = "ANCHOR";
 const APPS: [&str; 4] = ["ALPHA", "BETA", "GAMMA", "DELTA"];
 const DEVICE: &str = "CNC-1";
+
+fn id(uuid: &str) -> ResourceId {
+    ResourceId::app(asset(uuid))
+}
 
 fn device(port: u64) -> String {
     format!(
@@ -98,7 +102,7 @@ impl Schedule {
     async fn act(&mut self) {
         let uuid = self.some_app();
         let (file, name) = (format!("{uuid}.yml"), uuid.to_lowercase());
-        match self.rng.below(23) {
+        match self.rng.below(28) {
             0..=3 => {
                 let text = self.manifest(uuid);
                 self.tell(format!("write {file}"));
@@ -195,8 +199,53 @@ impl Schedule {
                 sleep(Duration::from_millis(self.rng.below(30_000))).await;
                 self.world.registry.coordinator_starts(&asset(COORDINATOR), forgets);
             }
+            22..=24 => {
+                let about = self.rng.chance(70).then(|| id(uuid));
+                let (word, command) = match self.rng.chance(50) {
+                    true => ("suspends", Command::Suspend(about.clone())),
+                    false => ("resumes", Command::Resume(about.clone())),
+                };
+                self.tell(format!("a person {word} {about:?}"));
+                if let Some(operator) = &self.operator {
+                    operator.tell(command).await;
+                }
+            }
+            25 => {
+                self.tell("somebody throws the notes away");
+                self.world.swarm.lose_notes();
+            }
             _ => self.crash().await,
         }
+    }
+
+    /// What a person says last holds over a crash, whatever became of what was said before.
+    async fn last_word(&mut self) {
+        let about = self.rng.chance(50).then(|| id(ANCHOR));
+        self.tell(format!("at last a person suspends {about:?}"));
+        let Some(operator) = self.operator.take() else { return };
+        operator.tell(Command::Suspend(about.clone())).await;
+        sleep(Duration::from_millis(self.rng.below(3_000))).await;
+        sleep(Duration::from_secs(2)).await;
+        if self.rng.chance(50) {
+            operator.crash().await
+        } else {
+            assert!(operator.stop().await)
+        }
+        let key = about.as_ref().map_or("suspended".to_owned(), |id| format!("suspended/{id}"));
+        assert_eq!(self.world.swarm.notes().into_keys().collect::<Vec<_>>(), [key], "notes");
+        self.world.swarm.edit("anchor", |service| service.spec.replicas = 9);
+        let operator = self.world.start();
+        sleep(Duration::from_secs(120)).await;
+        assert_eq!(self.world.swarm.service("anchor").unwrap().spec.replicas, 9, "suspended before the crash");
+        operator.tell(Command::Resume(about)).await;
+        assert_eq!(
+            self.world.settle(CONVERGES_WITHIN).await,
+            Vec::<String>::new(),
+            "not converged after the last word"
+        );
+        sleep(Duration::from_secs(60)).await;
+        assert!(self.world.swarm.notes().is_empty(), "notes");
+        self.operator = Some(operator);
     }
 
     /// The operator dies, right now or after its next calls, and another starts sooner or later.
@@ -269,6 +318,9 @@ impl Schedule {
             }
         }
         if let Some(operator) = &self.operator {
+            for about in APPS.into_iter().map(|uuid| Some(id(uuid))).chain([None]) {
+                operator.tell(Command::Resume(about)).await;
+            }
             // A schedule may have removed most of a small world at once: a person agrees.
             operator.tell(Command::Reconcile { confirm_prune: true }).await;
         }
@@ -276,6 +328,8 @@ impl Schedule {
         sleep(Duration::from_secs(30)).await;
         let left = self.world.settle(CONVERGES_WITHIN).await;
         assert_eq!(left, Vec::<String>::new(), "not converged");
+
+        self.last_word().await;
 
         // And stays there.
         sleep(Duration::from_secs(60)).await;

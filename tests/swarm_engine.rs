@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use engine::{IDLE, IDLE_2, TestEngine, shared};
 use futures_util::StreamExt;
+use ofop::model::notes::MAX_NOTES_BYTES;
 use ofop::model::service::{EnvVar, LABEL_PRUNE, Mount, Port, Resources, Ulimit};
 use ofop::model::{
-    FailureKind, InstanceName, Mark, ObservedService, PlatformSnapshot, Revision, ServiceId, ServiceName, ServiceSpec,
-    SpecHash, Step, StepFailure, TaskState,
+    FailureKind, InstanceName, Mark, NoteEdits, NotesView, ObservedService, PlatformSnapshot, Revision, ServiceId,
+    ServiceName, ServiceSpec, SpecHash, Step, StepFailure, TaskState,
 };
 use ofop::platform::Platform;
 use ofop::platform::engine::Engine;
@@ -27,7 +28,7 @@ const NEVER: Pace = Pace { resync: Duration::from_secs(3600), follow: Duration::
 const LONG: Duration = Duration::from_secs(60);
 
 fn adapter(engine: &TestEngine) -> Swarm {
-    Swarm::start(Engine::new(&engine.host(), None).unwrap(), NEVER)
+    Swarm::start(Engine::new(&engine.host(), None).unwrap(), NEVER, &instance())
 }
 
 async fn observe(swarm: &Swarm) -> Arc<PlatformSnapshot> {
@@ -61,9 +62,13 @@ fn spec(service: &str) -> ServiceSpec {
     spec
 }
 
+fn instance() -> InstanceName {
+    InstanceName::new("tests").unwrap()
+}
+
 fn mark() -> Mark {
     Mark {
-        instance: InstanceName::new("tests").unwrap(),
+        instance: instance(),
         resource: "app/X".parse().unwrap(),
         spec: SpecHash("hash".into()),
         revision: Revision("r1".into()),
@@ -378,6 +383,98 @@ async fn refusals_are_told_apart() {
     }
 }
 
+/// What an adapter sees noted.
+async fn notes(swarm: &Swarm) -> (u64, Vec<String>) {
+    match &observe(swarm).await.notes {
+        NotesView::Read { version, notes } => {
+            (*version, notes.iter().map(|(key, text)| format!("{key}={text}")).collect())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn edits(of: &[(&str, Option<&str>)]) -> NoteEdits {
+    of.iter().map(|(key, text)| ((*key).to_owned(), text.map(str::to_owned))).collect()
+}
+
+#[tokio::test]
+async fn notes_are_seen_by_whoever_looks_and_two_who_write_undo_nothing() {
+    let engine = shared();
+    let instance = InstanceName::new("Notes-of-2").unwrap();
+    let adapter = || Swarm::start(Engine::new(&engine.host(), None).unwrap(), NEVER, &instance);
+    let (one, two) = (adapter(), adapter());
+    assert_eq!(notes(&one).await, (0, vec![]));
+    assert_eq!(notes(&two).await, (0, vec![]));
+    // Taking away what is not there makes nothing.
+    one.note(&edits(&[("suspended", None)])).await.unwrap();
+    assert_eq!(notes(&one).await, (0, vec![]));
+
+    const ODD: &str = "suspended/device/odd /ü%?#\"\\ \u{1f600}";
+    one.note(&edits(&[(ODD, Some("2026-01-02T03:04:05Z")), ("rolled-back/a", Some("hash@sha256:x"))])).await.unwrap();
+    let (version, seen) = notes(&one).await;
+    assert_eq!(seen, ["rolled-back/a=hash@sha256:x".to_owned(), format!("{ODD}=2026-01-02T03:04:05Z")]);
+    let shows = |snapshot: &PlatformSnapshot, what: &str| matches!(&snapshot.notes, NotesView::Read { notes, .. } if notes.contains_key(what));
+    until(&two, "an event tells the other one", |snapshot| shows(snapshot, ODD)).await;
+
+    // Somebody labels the config; and both write at the same time, over and over.
+    let filter = "/configs?filters=%7B%22label%22%3A%5B%22io.openfactory.operator%2Finstance%3DNotes-of-2%22%5D%7D";
+    let config = engine.get(filter)[0].clone();
+    let id = config["ID"].as_str().unwrap().to_owned();
+    let mut spec = config["Spec"].clone();
+    spec["Labels"]["team"] = json!("blue");
+    engine.ok("POST", &format!("/configs/{id}/update?version={}", config["Version"]["Index"]), &spec.to_string());
+    let write = async |swarm: &Swarm, who: &str| {
+        for at in 0..10 {
+            let key = format!("rolled-back/{who}-{at}");
+            while let Err(failure) = swarm.note(&edits(&[(&key, Some("x"))])).await {
+                assert_eq!(failure.kind, FailureKind::Conflict, "{failure}");
+            }
+        }
+    };
+    tokio::join!(write(&one, "one"), write(&two, "two"));
+    one.note(&edits(&[(ODD, None)])).await.unwrap();
+    let (after, seen) = notes(&one).await;
+    assert!(after > version && seen.len() == 21, "{seen:?}");
+    until(&two, "both see the same", |snapshot| !shows(snapshot, ODD)).await;
+    assert_eq!(notes(&two).await.1, seen);
+    assert_eq!(engine.get(&format!("/configs/{id}"))["Spec"]["Labels"]["team"], "blue");
+
+    // As much as there may ever be, and then somebody throws it all away.
+    let long = "x".repeat(MAX_NOTES_BYTES / 4 - 20);
+    one.note(&edits(&[("rolled-back/w", Some(&long)), ("rolled-back/x", Some(&long)), ("rolled-back/y", Some(&long))]))
+        .await
+        .unwrap();
+    one.note(&edits(&[("rolled-back/z", Some(&long))])).await.unwrap();
+    assert_eq!(notes(&one).await.1.len(), 25);
+    engine.ok("DELETE", &format!("/configs/{id}"), "");
+    until(&two, "they are gone", |snapshot| snapshot.notes == NotesView::default()).await;
+    one.note(&edits(&[("suspended", Some("again"))])).await.unwrap();
+    assert_eq!(notes(&one).await.1, ["suspended=again"]);
+    engine.ok("DELETE", &format!("/configs/{}", engine.get(filter)[0]["ID"].as_str().unwrap()), "");
+}
+
+#[tokio::test]
+async fn a_strangers_config_under_our_name_is_left_alone() {
+    let engine = shared();
+    let body = json!({"Name": "ofop-stranger", "Labels": {"team": "blue"}, "Data": "eA=="});
+    let made = engine.ok("POST", "/configs/create", &body.to_string());
+    let id = made["ID"].as_str().unwrap();
+    // What names Swarm takes decides how ours are made.
+    for (name, status) in [("OFOP-STRANGER", 409), ("ofop-stranger-", 400), (&"x".repeat(65), 400)] {
+        let body = json!({"Name": name, "Data": "eA=="}).to_string();
+        assert_eq!(engine.call("POST", "/configs/create", &body).0, status, "{name}");
+    }
+    let before = engine.get(&format!("/configs/{id}"));
+    let swarm =
+        Swarm::start(Engine::new(&engine.host(), None).unwrap(), NEVER, &InstanceName::new("stranger").unwrap());
+    let NotesView::Unsupported(why) = observe(&swarm).await.notes.clone() else { panic!("it was read") };
+    assert_eq!(why, "config ofop-stranger exists and is not ours");
+    let failure = swarm.note(&edits(&[("suspended", Some("now"))])).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Rejected);
+    assert_eq!(engine.get(&format!("/configs/{id}")), before);
+    engine.ok("DELETE", &format!("/configs/{id}"), "");
+}
+
 #[tokio::test]
 async fn only_a_full_id_is_ever_removed() {
     let engine = shared();
@@ -492,7 +589,7 @@ async fn an_engine_without_a_swarm_says_what_to_do() {
 async fn an_address_without_an_engine_says_what_to_do() {
     let nowhere = tempfile::tempdir().unwrap();
     let host = format!("unix://{}/docker.sock", nowhere.path().display());
-    let swarm = Swarm::start(Engine::new(&host, None).unwrap(), NEVER);
+    let swarm = Swarm::start(Engine::new(&host, None).unwrap(), NEVER, &instance());
     let error = swarm.observe(&BTreeSet::new()).await.unwrap_err();
     assert!(error.message.contains(&host) && error.hint.is_some(), "{error:?}");
 }

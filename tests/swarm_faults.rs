@@ -14,7 +14,7 @@ use std::time::Duration;
 use engine::{IDLE, TestEngine, shared};
 use futures_util::StreamExt;
 use ofop::model::{
-    FailureKind, InstanceName, Mark, PlatformSnapshot, Revision, ServiceName, ServiceSpec, SpecHash, Step,
+    FailureKind, InstanceName, Mark, NotesView, PlatformSnapshot, Revision, ServiceName, ServiceSpec, SpecHash, Step,
 };
 use ofop::platform::engine::Engine;
 use ofop::platform::swarm::{Pace, Swarm};
@@ -45,7 +45,7 @@ fn world_alone() -> World {
 fn world_of(engine: Arc<TestEngine>) -> World {
     let dir = tempfile::tempdir().unwrap();
     let proxy = Proxy::start(&engine.socket(), dir.path());
-    let swarm = Swarm::start(Engine::new(&proxy.host(), None).unwrap(), NEVER);
+    let swarm = Swarm::start(Engine::new(&proxy.host(), None).unwrap(), NEVER, &InstanceName::new("tests").unwrap());
     World { engine, proxy, swarm, _dir: dir }
 }
 
@@ -228,4 +228,47 @@ async fn an_event_does_not_wait_for_a_long_read() {
     world.until("it is seen", |observed| has(observed, "long-2")).await;
     assert_eq!(world.proxy.met("GET /tasks"), 1, "that read still goes on");
     [first, second].iter().for_each(|id| world.remove(id));
+}
+
+#[tokio::test]
+async fn notes_that_cannot_be_read_or_written_say_so_and_hold_up_nothing_else() {
+    let world = world_alone();
+    let note = |text: &str| [("suspended".to_owned(), Some(text.to_owned()))].into();
+    let id = world.by_hand("beside");
+    // The answer is lost: it may have worked, and the next look shows whether it did.
+    world.proxy.fault("POST /configs/create", Fault::LoseAnswer);
+    assert_eq!(world.swarm.note(&note("first")).await.unwrap_err().kind, FailureKind::Ambiguous);
+    let seen = |observed: &Result<Arc<PlatformSnapshot>, PlatformError>| match &observed.as_ref().unwrap().notes {
+        NotesView::Read { notes, .. } => notes.get("suspended").cloned().unwrap_or_default(),
+        other => format!("{other:?}"),
+    };
+    assert_eq!(seen(&world.observe().await), "first");
+    world.proxy.heal();
+    // Somebody who is faster all the time is a race, and only that.
+    let faster = r#"{"message":"rpc error: code = Unknown desc = update out of sequence"}"#;
+    world.proxy.fault("/update?version=", Fault::Say(500, faster.into()));
+    assert_eq!(world.swarm.note(&note("second")).await.unwrap_err().kind, FailureKind::Conflict);
+    assert!(world.proxy.met("/update?version=") > 1, "it looks again and tries again");
+    world.proxy.heal();
+    world.swarm.note(&note("second")).await.unwrap();
+    assert_eq!(seen(&world.observe().await), "second");
+
+    // They cannot be read for a while: everything else can.
+    world.proxy.fault(
+        "GET /configs",
+        Fault::Say(500, r#"{"message":"rpc error: code = Unavailable desc = transport"}"#.into()),
+    );
+    world.swarm.refresh();
+    let observed = world.observe().await;
+    assert!(observed.as_ref().unwrap().complete && has(&observed, "beside"));
+    assert!(seen(&observed).starts_with("Unread("), "{}", seen(&observed));
+    world.proxy.heal();
+    world.swarm.refresh();
+    assert_eq!(seen(&world.observe().await), "second");
+
+    // Somebody in front of the engine lets no config through: then none are kept.
+    world.proxy.fault("GET /configs", Fault::Say(403, r#"{"message":"forbidden by the proxy"}"#.into()));
+    world.swarm.refresh();
+    assert!(seen(&world.observe().await).starts_with("Unsupported("));
+    world.remove(&id);
 }

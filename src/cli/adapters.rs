@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt as _};
 
-use crate::model::{PlatformSnapshot, RegistrySnapshot, Step, StepFailure};
+use crate::model::{NoteEdits, PlatformSnapshot, RegistrySnapshot, Step, StepFailure};
 use crate::platform::docker::DockerPlatform;
 use crate::platform::swarm::Swarm;
 use crate::platform::{Platform, PlatformError};
@@ -41,6 +41,13 @@ impl Platform for AnyPlatform {
         match self {
             AnyPlatform::Swarm(swarm) => swarm.execute(step).await,
             AnyPlatform::Docker(docker) => docker.execute(step).await,
+        }
+    }
+
+    async fn note(&self, edits: &NoteEdits) -> Result<(), StepFailure> {
+        match self {
+            AnyPlatform::Swarm(swarm) => swarm.note(edits).await,
+            AnyPlatform::Docker(docker) => docker.note(edits).await,
         }
     }
 

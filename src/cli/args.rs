@@ -101,7 +101,7 @@ pub struct GlobalArgs {
     /// Whose objects are ours; two operators on one cluster need two names [env: OFOP_INSTANCE] [default: default]
     #[arg(long, value_name = "NAME", global = true, help_heading = CLUSTER)]
     pub instance: Option<String>,
-    /// Where the embedded registry and clones of git repositories live [env: OFOP_STATE_DIR] [default: .ofop]
+    /// Where the embedded registry, clones of git repositories and, on plain Docker, notes live [env: OFOP_STATE_DIR] [default: .ofop]
     #[arg(long, value_name = "DIR", global = true, help_heading = CLUSTER)]
     pub state_dir: Option<PathBuf>,
     /// When to use colours; NO_COLOR is honoured

@@ -85,7 +85,9 @@ impl OneShot {
             registry: Some(registry),
             registry_stands_in: false,
         };
-        let plan = plan::plan(&self.desired, &observed, &self.policy, &Memory::default()); // pure
+        let mut memory = Memory::default();
+        memory.recall(&observed); // pure
+        let plan = plan::plan(&self.desired, &observed, &self.policy, &memory); // pure
         Ok(Look { desired: Arc::clone(&self.desired), observed, plan })
     }
 

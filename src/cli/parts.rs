@@ -102,8 +102,10 @@ pub(super) fn platform(context: &Context) -> Result<Arc<AnyPlatform>, CliError> 
     let engine = Engine::new(host(config), config.tls_directory.as_deref()).map_err(CliError::Platform)?;
     let pace = Pace { resync: config.resync, follow: config.follow };
     Ok(Arc::new(match config.settings.platform {
-        PlatformKind::Swarm => AnyPlatform::Swarm(Swarm::start(engine, pace)),
-        PlatformKind::Docker => AnyPlatform::Docker(DockerPlatform::start(engine, pace)),
+        PlatformKind::Swarm => AnyPlatform::Swarm(Swarm::start(engine, pace, &config.instance)),
+        PlatformKind::Docker => {
+            AnyPlatform::Docker(DockerPlatform::start(engine, pace, &config.state_dir, &config.instance))
+        }
     }))
 }
 

@@ -168,6 +168,10 @@ fn notes(html: &mut Html, status: &Status) {
     if let Some(trouble) = &status.source.trouble {
         page_source::trouble(html, trouble);
     }
+    if let Some(message) = &status.notes.message {
+        html.raw("<div class=\"note warn\"><strong>What people said may not survive a restart:</strong> ");
+        html.text(message).raw("</div>");
+    }
     if !status.problems.is_empty() {
         let errors = status.summary.manifest_errors;
         let open = if errors > 0 { "<div class=\"note bad\">" } else { "<div class=\"note warn\">" };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::names::{AssetUuid, ServiceName};
+use super::notes::NotesView;
 use super::record::{Availability, DeviceCoordinator, Record, RecordId, RecordOwner};
 use super::service::{Mark, ServiceSpec};
 
@@ -44,6 +45,8 @@ pub struct PlatformSnapshot {
     /// Services that could not be understood (an answer of an unknown shape), by name with the reason: they
     /// exist, so nothing is created in their place, and they are never changed.
     pub unreadable: BTreeMap<String, String>,
+    /// What the operator of this instance has noted.
+    pub notes: NotesView,
 }
 
 /// Full id that the engine gave a service (25 characters) or a container (64).

@@ -25,6 +25,8 @@ pub struct Plan {
     pub prune_confirmed: bool,
     /// Since when everything is suspended, RFC 3339; none when it is not.
     pub suspended: Option<String>,
+    /// It is about some resources only.
+    pub scoped: bool,
     /// While the guard holds removals back: the resources that were managed when it began to. What was deployed
     /// since must not make a removal of everything look like one of a part.
     pub guarded: BTreeSet<ResourceId>,
@@ -145,6 +147,8 @@ pub enum Wait {
     Dependency,
     /// The engine undid the same update before.
     RolledBack,
+    /// It may be suspended, or what the engine undid: what was noted of it has not been read yet.
+    Notes,
     /// The resource is suspended.
     Suspended(Suspension),
     /// Removals wait.
@@ -161,6 +165,7 @@ impl Wait {
             Wait::RowsStayAway => "its rows to stay away",
             Wait::Dependency => "what it builds on",
             Wait::RolledBack => "another manifest, or `resume`",
+            Wait::Notes => "its notes to be read",
             Wait::Suspended(suspension) => suspension.until(),
             Wait::Prune(PruneBlock::Guard { .. }) => "a person's confirmation",
             Wait::Prune(PruneBlock::InvalidManifests) => "valid manifests",

@@ -57,6 +57,11 @@ impl<'a> Context<'a> {
         self.policy.scope.as_ref().is_none_or(|scope| scope.contains(id)) || self.policy.remove.contains(id)
     }
 
+    /// Whether what was noted may say more than memory knows.
+    pub(super) fn notes_may_hide_something(&self) -> bool {
+        self.platform.is_some_and(|platform| self.memory.notebook.may_hide_something(&platform.notes))
+    }
+
     /// Whether this resource is left alone.
     pub(super) fn is_suspended(&self, id: &ResourceId) -> bool {
         self.memory.is_suspended(id) || self.desired.resources.get(id).is_some_and(|resource| resource.handling.suspend)
@@ -126,7 +131,12 @@ impl Recheck {
                     let stayed = since.map_or(Duration::ZERO, |since| context.at.saturating_sub(*since));
                     self.after(context.policy.forget_after().saturating_sub(stayed).max(LOOK_AGAIN));
                 }
-                Wait::Services | Wait::Dependency | Wait::RolledBack | Wait::Suspended(_) | Wait::Prune(_) => {}
+                Wait::Services
+                | Wait::Dependency
+                | Wait::RolledBack
+                | Wait::Notes
+                | Wait::Suspended(_)
+                | Wait::Prune(_) => {}
             }
         }
         if plan.health == Health::Progressing {

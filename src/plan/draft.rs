@@ -82,12 +82,26 @@ impl Draft {
         self.note(ConditionKind::Waiting, reason, message);
     }
 
-    /// Turns every step into one that waits: the resource is suspended.
-    pub(super) fn suspend(&mut self, by: Suspension, message: String) {
-        let steps = self.steps.drain(..).map(|step| HeldStep { step, wait: Wait::Suspended(by) });
-        let mut held: Vec<HeldStep> = steps.collect();
+    /// Holds what would change or take away something that exists, until the notes were read: they may say that it is
+    /// suspended, or that the engine undid it.
+    pub(super) fn await_notes(&mut self) {
+        let changes = |step: &Step| step.is_destructive() || matches!(step, Step::UpdateService { .. });
+        let (waits, goes): (Vec<_>, Vec<_>) = self.steps.drain(..).partition(|step| changes(&step.step));
+        self.steps = goes;
+        self.hold(waits, &Wait::Notes);
+    }
+
+    /// Puts these before everything else that is held.
+    fn hold(&mut self, steps: Vec<PlannedStep>, wait: &Wait) {
+        let mut held: Vec<HeldStep> = steps.into_iter().map(|step| HeldStep { step, wait: wait.clone() }).collect();
         held.append(&mut self.held);
         self.held = held;
+    }
+
+    /// Turns every step into one that waits: the resource is suspended.
+    pub(super) fn suspend(&mut self, by: Suspension, message: String) {
+        let steps = std::mem::take(&mut self.steps);
+        self.hold(steps, &Wait::Suspended(by));
         self.note(ConditionKind::Suspended, by.as_str(), message);
     }
 

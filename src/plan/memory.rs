@@ -5,18 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    Command, Compared, ConditionKind, Desired, DesiredResource, FailureKind, Health, InstanceName, Observed, Plan,
-    PlannedStep, PruneVerdict, Record, RecordId, ResourceId, ServiceId, ServiceName, SpecHash, Step, StepFailure, Sync,
-    TaskView, UpdateState, Wait,
+    Command, Compared, ConditionKind, Desired, DesiredResource, FailureKind, Health, InstanceName, Note, Observed,
+    Plan, PlannedStep, PruneVerdict, Record, RecordId, ResourceId, ServiceId, ServiceName, SpecHash, Step, StepFailure,
+    Sync, TaskView, UpdateState, Wait,
 };
 
 use super::Policy;
 use super::health::fragile;
+use super::notebook::Notebook;
 use super::records::is_taken_back;
 use super::services::{attempt, is_attempt_at};
 
-/// What the operator remembers between passes. All of it can be lost without harm: removals then take one more
-/// look, an update that the engine rolled back is tried once more, and deadlines begin anew.
+/// What the operator remembers between passes. What its notebook does not keep can be lost without harm: removals then
+/// take one more look, and deadlines begin anew.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
     /// Services that were seen without a reason to exist, and the generation of the snapshot that showed it.
@@ -32,8 +33,10 @@ pub struct Memory {
     pub expected: BTreeMap<RecordId, (Option<Written>, Duration)>,
     /// Since when an asset's rows have stayed away, for assets that are being taken back.
     pub gone_since: BTreeMap<RecordId, Duration>,
-    /// Updates that the engine rolled back: not tried again until the manifest changes. The one part that is
-    /// worth keeping over a restart, since the engine forgets what it rolled back.
+    /// What outlives the operator: the three that say so below.
+    pub notebook: Notebook,
+    /// Updates that the engine rolled back: not tried again until the manifest changes. Noted, since the engine
+    /// forgets what it rolled back.
     pub rolled_back: BTreeMap<ServiceName, SpecHash>,
     /// Updates that were sent and whose end has not been seen.
     pub attempted: BTreeMap<ServiceName, Attempt>,
@@ -55,10 +58,12 @@ pub struct Memory {
     pub guarded: BTreeSet<ResourceId>,
     /// A person confirmed removals beyond the guard, for the next plan.
     pub confirm_next: bool,
-    /// Resources that a person told us to leave alone, with the time, RFC 3339.
+    /// Resources that a person told us to leave alone, with the time, RFC 3339. Noted.
     pub suspended: BTreeMap<ResourceId, String>,
-    /// Since when a person has us leave everything alone.
+    /// Since when a person has us leave everything alone. Noted.
     pub suspended_all: Option<String>,
+    /// Since when a suspended resource is neither described nor there.
+    pub absent_since: BTreeMap<ResourceId, Duration>,
     /// Resources of which a rolled-back update may be tried again.
     pub retry: BTreeSet<ResourceId>,
 }
@@ -83,19 +88,43 @@ pub struct Attempt {
     pub version: u64,
 }
 
+/// How long a suspension outlives what it is about: files that are moved, and reads that lie, are over by then.
+const FORGET_SUSPENSION_AFTER: Duration = Duration::from_secs(10 * 60);
+
 impl Memory {
+    /// Takes in what is noted, by us or by a forerunner. To be called before every plan.
+    pub fn recall(&mut self, observed: &Observed) {
+        let Some(platform) = &observed.platform else { return };
+        if !self.notebook.see(&platform.notes, observed.at) {
+            return;
+        }
+        self.suspended_all = None;
+        self.suspended.clear();
+        self.rolled_back.clear();
+        for (note, text) in self.notebook.notes() {
+            match note {
+                Note::SuspendedAll => self.suspended_all = Some(text.to_owned()),
+                Note::Suspended(id) => _ = self.suspended.insert(id, text.to_owned()),
+                Note::RolledBack(service) => _ = self.rolled_back.insert(service, SpecHash(text.to_owned())),
+            }
+        }
+    }
+
     /// Takes in what a pass saw and decided. To be called once per plan, before its steps are carried out.
     pub fn learn(&mut self, desired: &Desired, observed: &Observed, plan: &Plan) {
         self.learn_sightings(desired, observed, plan);
         self.learn_endings(observed, plan);
         self.learn_records(observed);
-        self.learn_updates(desired, observed);
+        self.learn_updates(desired, observed, plan);
+        self.learn_suspensions(desired, observed, plan);
         self.learn_running(observed);
         self.learn_times(observed.at, plan);
         self.learn_synced(desired, plan);
         self.learn_compared(desired, plan);
         self.learn_confirmations(plan);
-        self.retry.clear();
+        if !observed.platform.as_ref().is_some_and(|platform| self.notebook.may_hide_something(&platform.notes)) {
+            self.retry.clear();
+        }
     }
 
     /// Takes in what became of a step. `now` is monotonic time.
@@ -147,16 +176,22 @@ impl Memory {
         match command {
             Command::Reconcile { confirm_prune } => self.confirm_next |= confirm_prune,
             Command::Suspend(Some(id)) => {
-                self.suspended.entry(id.clone()).or_insert_with(|| time.to_owned());
+                let since = self.suspended.entry(id.clone()).or_insert_with(|| time.to_owned());
+                self.notebook.set(&Note::Suspended(id.clone()), Some(since.clone()));
             }
             Command::Suspend(None) => {
-                self.suspended_all.get_or_insert_with(|| time.to_owned());
+                let since = self.suspended_all.get_or_insert_with(|| time.to_owned());
+                self.notebook.set(&Note::SuspendedAll, Some(since.clone()));
             }
             Command::Resume(Some(id)) => {
                 self.suspended.remove(id);
+                self.notebook.set(&Note::Suspended(id.clone()), None);
                 self.retry.insert(id.clone());
             }
-            Command::Resume(None) => self.suspended_all = None,
+            Command::Resume(None) => {
+                self.suspended_all = None;
+                self.notebook.set(&Note::SuspendedAll, None);
+            }
         }
     }
 
@@ -216,6 +251,7 @@ impl Memory {
                 | Wait::RowsStayAway
                 | Wait::Dependency
                 | Wait::RolledBack
+                | Wait::Notes
                 | Wait::Suspended(_)
                 | Wait::Prune(_) => None,
             })
@@ -254,7 +290,20 @@ impl Memory {
     }
 
     /// Which of the updates that were sent have ended, and how.
-    fn learn_updates(&mut self, desired: &Desired, observed: &Observed) {
+    fn learn_updates(&mut self, desired: &Desired, observed: &Observed, plan: &Plan) {
+        let known = self.rolled_back.clone();
+        self.learn_rollbacks(desired, observed, plan);
+        for service in known.keys().filter(|service| !self.rolled_back.contains_key(*service)) {
+            self.notebook.set(&Note::RolledBack(service.clone()), None);
+        }
+        for (service, held) in &self.rolled_back {
+            if known.get(service) != Some(held) {
+                self.notebook.set(&Note::RolledBack(service.clone()), Some(held.0.clone()));
+            }
+        }
+    }
+
+    fn learn_rollbacks(&mut self, desired: &Desired, observed: &Observed, plan: &Plan) {
         for id in &self.retry {
             let services = desired.resources.get(id).into_iter().flat_map(|resource| &resource.services);
             for service in services {
@@ -262,7 +311,7 @@ impl Memory {
                 self.attempted.remove(&service.spec.name);
             }
         }
-        self.forget_other_manifests(desired);
+        self.forget_other_manifests(desired, plan);
         let Some(platform) = &observed.platform else { return };
         let rolled_back = &mut self.rolled_back;
         self.attempted.retain(|name, sent| {
@@ -290,7 +339,7 @@ impl Memory {
     }
 
     /// A rolled-back update is held for as long as the manifest asks for it; whoever comes back to it later means it.
-    fn forget_other_manifests(&mut self, desired: &Desired) {
+    fn forget_other_manifests(&mut self, desired: &Desired, plan: &Plan) {
         if self.rolled_back.is_empty() {
             return;
         }
@@ -301,7 +350,29 @@ impl Memory {
             .collect();
         self.rolled_back.retain(|name, held| match asked.get(name) {
             Some(hash) => is_attempt_at(held, hash),
-            None => !desired.complete,
+            None => plan.scoped || !desired.complete,
+        });
+    }
+
+    /// A suspension ends with what it is about.
+    fn learn_suspensions(&mut self, desired: &Desired, observed: &Observed, plan: &Plan) {
+        let all = desired.complete
+            && !plan.scoped
+            && observed.platform.as_ref().is_some_and(|platform| platform.complete)
+            && observed.registry.as_ref().is_some_and(|registry| registry.complete && !observed.registry_stands_in);
+        let absent = |id: &ResourceId| all && !plan.resources.contains_key(id);
+        self.absent_since.retain(|id, _| absent(id));
+        for id in self.suspended.keys().filter(|id| absent(id)) {
+            self.absent_since.entry(id.clone()).or_insert(observed.at);
+        }
+        let (absent_since, notebook) = (&self.absent_since, &mut self.notebook);
+        self.suspended.retain(|id, _| {
+            let since = absent_since.get(id);
+            let stays = since.is_none_or(|since| observed.at.saturating_sub(*since) < FORGET_SUSPENSION_AFTER);
+            if !stays {
+                notebook.set(&Note::Suspended(id.clone()), None);
+            }
+            stays
         });
     }
 

@@ -116,6 +116,9 @@ fn finish(
     sync: Sync,
     mut health: Health,
 ) -> ResourcePlan {
+    if context.notes_may_hide_something() {
+        draft.await_notes();
+    }
     if let Some(described) = described.filter(|described| described.handling.suspend) {
         let message = format!("left alone: `x-ofop` in {} says `suspend: true`", described.origin.file);
         draft.suspend(Suspension::Manifest, message);

@@ -27,10 +27,12 @@ pub mod body;
 mod cache;
 mod convert;
 mod execute;
+mod notes;
 mod raw;
 mod watch;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::Stream;
@@ -42,7 +44,7 @@ use super::digests::Digests;
 use super::engine::Engine;
 use super::swarm::Pace;
 use super::{Platform, PlatformError};
-use crate::model::{PlatformSnapshot, Step, StepFailure};
+use crate::model::{InstanceName, NoteEdits, PlatformSnapshot, Step, StepFailure};
 
 /// Containers of one engine.
 pub struct DockerPlatform {
@@ -50,20 +52,22 @@ pub struct DockerPlatform {
     shared: Arc<Shared>,
     digests: Arc<Digests>,
     cache: tokio::sync::Mutex<Cache>,
+    notes: notes::Place,
     tasks: [JoinHandle<()>; 2],
 }
 
 impl DockerPlatform {
-    /// Begins to follow an engine. Must be called inside a tokio runtime; ends when it is dropped. Whether the
-    /// engine can be reached shows when it is observed.
-    pub fn start(engine: Engine, pace: Pace) -> Self {
+    /// Begins to follow an engine, and keeps what this instance notes in the folder `state`. Must be called inside a
+    /// tokio runtime; ends when it is dropped. Whether the engine can be reached shows when it is observed.
+    pub fn start(engine: Engine, pace: Pace, state: &Path, instance: &InstanceName) -> Self {
         let shared = Arc::new(Shared::new(engine.clone()));
         let digests = Arc::new(Digests::new(pace.follow));
         let tasks = [
             tokio::spawn(watch::watch(Arc::clone(&shared), pace.resync)),
             tokio::spawn(Arc::clone(&digests).run(Arc::clone(&shared))),
         ];
-        DockerPlatform { engine, shared, digests, cache: tokio::sync::Mutex::default(), tasks }
+        let notes = notes::Place::of(state, instance);
+        DockerPlatform { engine, shared, digests, cache: tokio::sync::Mutex::default(), notes, tasks }
     }
 }
 
@@ -81,7 +85,8 @@ impl Platform for DockerPlatform {
         // An engine that cannot be read has no use for digests.
         self.cache.lock().await.read(&self.engine, &self.shared).await.map_err(read)?;
         self.digests.follow(follow, &*self.shared).await;
-        Ok(Arc::new(self.cache.lock().await.snapshot(&self.shared)))
+        let notes = self.notes.read().await;
+        Ok(Arc::new(PlatformSnapshot { notes, ..self.cache.lock().await.snapshot(&self.shared) }))
     }
 
     fn refresh(&self) {
@@ -90,6 +95,12 @@ impl Platform for DockerPlatform {
 
     async fn execute(&self, step: &Step) -> Result<(), StepFailure> {
         execute::execute(&self.engine, &self.shared, step).await
+    }
+
+    async fn note(&self, edits: &NoteEdits) -> Result<(), StepFailure> {
+        self.notes.write(edits.clone()).await?;
+        self.shared.notify();
+        Ok(())
     }
 
     fn events(&self) -> impl Stream<Item = ()> + Send + 'static {

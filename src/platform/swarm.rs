@@ -18,13 +18,14 @@
 //! # Reading order
 //!
 //! `convert` and `overlay` hold what there is to know about services; `failure` what the engine's refusals
-//! mean; `state` what is known; `cache` keeps it warm.
+//! mean; `state` what is known; `cache` keeps it warm; `notes` is where the operator writes things down.
 
 pub mod body;
 mod cache;
 mod calls;
 pub mod convert;
 pub mod failure;
+mod notes;
 pub mod overlay;
 mod raw;
 mod reads;
@@ -40,7 +41,7 @@ use tokio::task::JoinHandle;
 use super::digests::{Digests, Follower};
 use super::engine::Engine;
 use super::{Platform, PlatformError};
-use crate::model::{FailureKind, PlatformSnapshot, Step, StepFailure};
+use crate::model::{FailureKind, InstanceName, NoteEdits, PlatformSnapshot, Step, StepFailure};
 use cache::Cache;
 use calls::Failed;
 
@@ -67,10 +68,10 @@ pub struct Swarm {
 }
 
 impl Swarm {
-    /// Begins to follow the swarm that `engine` manages. Must be called inside a tokio runtime; ends when it is
-    /// dropped. Whether the engine can be reached shows when it is observed.
-    pub fn start(engine: Engine, pace: Pace) -> Swarm {
-        let cache = Arc::new(Cache::new(engine, pace.resync));
+    /// Begins to follow the swarm that `engine` manages, and what this instance notes in it. Must be called inside a
+    /// tokio runtime; ends when it is dropped. Whether the engine can be reached shows when it is observed.
+    pub fn start(engine: Engine, pace: Pace, instance: &InstanceName) -> Swarm {
+        let cache = Arc::new(Cache::new(engine, pace.resync, instance));
         let digests = Arc::new(Digests::new(pace.follow));
         let tasks =
             [tokio::spawn(Arc::clone(&cache).run()), tokio::spawn(Arc::clone(&digests).run(Arc::clone(&cache)))];
@@ -146,6 +147,13 @@ impl Platform for Swarm {
             }
         }
         Ok(())
+    }
+
+    async fn note(&self, edits: &NoteEdits) -> Result<(), StepFailure> {
+        let written = self.cache.place().write(self.cache.engine(), edits).await;
+        // Whatever became of it: what there is now is read before anybody looks again.
+        self.cache.read_notes().await;
+        written.map_err(|failed| failed.failure)
     }
 
     fn events(&self) -> impl Stream<Item = ()> + Send + 'static {

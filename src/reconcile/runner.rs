@@ -13,6 +13,7 @@ use tracing::{debug, info, warn};
 use super::executor::{Done, End, Executor, Leave, Progress};
 use super::look::{self, RegistryReader, Sighting};
 use super::manifests::Manifests;
+use super::noting::Noting;
 use super::retries::{Retries, Selection, same_meaning};
 use super::trigger::{Pending, Trigger, describe};
 use super::waits::{Soon, is_on_its_way};
@@ -28,6 +29,9 @@ use crate::report::{Event, Pass, Report, SourceView, StepReport};
 /// A plan that wants to be looked at again does so no sooner than this, so that no mistake in a deadline can
 /// make the loop spin.
 const SHORTEST_RECHECK: Duration = Duration::from_millis(100);
+
+/// Why some notes are not written although nothing fails.
+const FULL: &str = "more is to be noted than fits into the notes (256 KiB)";
 
 /// What a pass left for whoever watches the loop.
 pub(super) struct Passed {
@@ -73,6 +77,7 @@ pub(super) struct Runner<S, P, R, C> {
     policy: Policy,
     memory: Memory,
     retries: Retries,
+    noting: Noting<P>,
     platform_error: Option<String>,
     registry_error: Option<String>,
     generations: (u64, u64),
@@ -113,6 +118,7 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
             registry_events: registry.events().fuse().boxed(),
             registry_reader: RegistryReader::new(Arc::clone(&registry)),
             manifests: Manifests::new(loader, compiler),
+            noting: Noting::new(Arc::clone(&platform), options.seed),
             platform,
             registry,
             clock,
@@ -153,7 +159,10 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         if due.is_some_and(|due| due <= now) && !self.stop.is_cancelled() {
             return self.pass().await;
         }
-        let wake = [due, self.retry_due, self.soon.due].into_iter().flatten().fold(self.next_timer, Duration::min);
+        self.noting.begin(&mut self.memory.notebook, now);
+        let note = self.noting.due(&self.memory.notebook);
+        let wake =
+            [due, note, self.retry_due, self.soon.due].into_iter().flatten().fold(self.next_timer, Duration::min);
         let until = tokio::time::sleep(wake.saturating_sub(now));
         tokio::select! {
             biased;
@@ -161,6 +170,11 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
             Some(progress) = self.progress.recv() => self.progressed(progress),
             command = receive(&mut self.commands) => {
                 self.command(command);
+                Turn::Quiet
+            }
+            () = self.noting.ended() => {
+                // Whoever looks shall see what became of it.
+                self.pending.add(Trigger::Noted, self.clock.now());
                 Turn::Quiet
             }
             Some(()) = self.source_changes.next() => {
@@ -257,6 +271,8 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
             source_error: self.manifests.error(),
             platform_error: self.platform_error.as_deref(),
             registry_error: self.registry_error.as_deref(),
+            notes_error: self.noting.error().or_else(|| self.memory.notebook.is_full().then_some(FULL)),
+            notes_unsaved: self.memory.notebook.unsaved(),
         });
         self.report.answered(self.answered);
         debug!(reasons = describe(&reasons), ?took, jobs, waiting = selection.waiting.len(), "pass");
@@ -293,6 +309,7 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
     }
 
     fn decide(&mut self, observed: &Observed) -> Arc<Plan> {
+        self.memory.recall(observed);
         let plan = plan::plan(self.manifests.desired(), observed, &self.policy, &self.memory);
         self.memory.learn(self.manifests.desired(), observed, &plan);
         Arc::new(plan)
@@ -415,9 +432,14 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
     /// within `limit`.
     pub(super) async fn finish(&mut self, limit: Duration) -> bool {
         self.executor.close();
-        let drained = self.executor.drain(limit).await;
+        let noted = self.noting.finish(&mut self.memory.notebook, self.clock.now());
+        let (drained, _) = tokio::join!(self.executor.drain(limit), tokio::time::timeout(limit, noted));
         while let Ok(progress) = self.progress.try_recv() {
             self.note(progress);
+        }
+        let unsaved = self.memory.notebook.unsent().len();
+        if let Some(error) = self.noting.error() {
+            warn!(%error, unsaved, "what people said could not all be noted; it ends with this process");
         }
         drained
     }

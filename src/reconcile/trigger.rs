@@ -23,6 +23,8 @@ pub enum Trigger {
     Retry,
     /// The steps of a resource ended.
     StepDone,
+    /// A write of notes ended.
+    Noted,
     /// A person asked.
     Person,
 }
@@ -38,6 +40,7 @@ impl Trigger {
             Trigger::Timer => "timer",
             Trigger::Retry => "retry",
             Trigger::StepDone => "step done",
+            Trigger::Noted => "noted",
             Trigger::Person => "person",
         }
     }

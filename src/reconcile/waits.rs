@@ -46,6 +46,7 @@ pub(super) fn ripens(wait: &Wait) -> bool {
         | Wait::Services
         | Wait::TasksEnding(_)
         | Wait::RowsStayAway
+        | Wait::Notes
         | Wait::Prune(PruneBlock::IncompleteObservation) => true,
         Wait::Dependency
         | Wait::RolledBack

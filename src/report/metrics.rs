@@ -132,6 +132,7 @@ pub(super) struct Metrics {
     manifest_errors: IntGauge,
     prune_blocked: IntGauge,
     suspended: IntGauge,
+    notes_unsaved: IntGauge,
     revision: IntGaugeVec,
     last_success: Gauge,
     source_up: IntGauge,
@@ -207,6 +208,10 @@ impl Metrics {
             manifest_errors: gauge("ofop_manifest_errors", "Errors in the manifests."),
             prune_blocked: gauge("ofop_prune_blocked", "Resources whose removal is held back."),
             suspended: gauge("ofop_suspended", "1 while a person has everything left alone."),
+            notes_unsaved: gauge(
+                "ofop_notes_unsaved",
+                "Notes that are still to be written and would not survive a restart.",
+            ),
             revision: gauges("ofop_source_revision_info", "The revision in force, always 1.", &["revision"]),
             last_success: made(
                 r,
@@ -301,6 +306,7 @@ impl Metrics {
             None | Some(PruneVerdict::Nothing | PruneVerdict::Allowed(_)) => 0,
             Some(PruneVerdict::Blocked { resources, .. }) => count(resources.len()),
         });
+        self.notes_unsaved.set(count(pass.notes_unsaved));
         self.suspended.set(i64::from(plan.is_some_and(|plan| plan.suspended.is_some())));
         self.source_up.set(i64::from(parts.source.state == PartState::Up));
         self.set_trouble(parts.source_track.trouble());

@@ -39,6 +39,16 @@ pub(super) struct Last {
     pub(super) retries: BTreeMap<ResourceId, Retry>,
     pub(super) place: SourcePlace,
     pub(super) read_ago: Option<Duration>,
+    pub(super) notes: Noted,
+}
+
+/// What became of the notes.
+#[derive(Debug, Default)]
+pub(super) struct Noted {
+    /// How many are still to be written.
+    pub(super) unsaved: usize,
+    /// Why the last write failed.
+    pub(super) error: Option<String>,
 }
 
 impl State {

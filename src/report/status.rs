@@ -50,6 +50,9 @@ pub struct Status {
     pub files: usize,
     /// What is wrong or odd in the manifests.
     pub problems: Vec<Problem>,
+    /// What is to outlive the operator, and whether it will.
+    #[serde(default)]
+    pub notes: NotesStatus,
     /// Everything is suspended; none when it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspended: Option<SuspendedStatus>,
@@ -104,6 +107,33 @@ impl PartState {
             PartState::Unknown => "unknown",
         }
     }
+}
+
+/// What the operator notes: suspensions, and updates that the engine undid.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotesStatus {
+    /// Whether notes are kept.
+    pub state: NotesState,
+    /// How many are still to be written.
+    pub unsaved: usize,
+    /// Why they cannot be read or written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// Whether notes are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NotesState {
+    /// They can be read.
+    Kept,
+    /// The platform keeps none: what people said ends with the process.
+    Unsupported,
+    /// They cannot be read at the moment.
+    Unread,
+    /// Nobody has looked yet, or the platform cannot be read.
+    #[default]
+    Unknown,
 }
 
 /// A suspension of everything.
@@ -318,6 +348,7 @@ impl Status {
             registry: PartStatus::default(),
             files: 0,
             problems: Vec::new(),
+            notes: NotesStatus::default(),
             suspended: None,
             prune: PruneStatus::default(),
             summary: Summary::default(),

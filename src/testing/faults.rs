@@ -34,6 +34,8 @@ pub struct Faults {
     pub reads_partial: u64,
     /// A full read shows an earlier state and does not know.
     pub reads_stale: u64,
+    /// The notes cannot be read.
+    pub notes_unread: u64,
     /// A change is not told.
     pub events_lost: u64,
     /// A call takes seconds.
@@ -50,6 +52,7 @@ impl Faults {
         reads_incomplete: 10,
         reads_partial: 10,
         reads_stale: 10,
+        notes_unread: 10,
         events_lost: 30,
         slow: 10,
         resurrections: 30,

@@ -21,7 +21,8 @@ use self::observe::Cache;
 use self::state::Swarm;
 use super::{Fault, Faults, Rng};
 use crate::model::{
-    FailureKind, Mark, PlatformSnapshot, ServiceId, ServiceName, ServiceSpec, Step, StepFailure, StepVerb,
+    FailureKind, Mark, NoteEdits, Notes, PlatformSnapshot, ServiceId, ServiceName, ServiceSpec, Step, StepFailure,
+    StepVerb,
 };
 use crate::platform::{Platform, PlatformError};
 
@@ -48,6 +49,7 @@ pub struct FakeSwarm {
     inner: Arc<Mutex<Inner>>,
     changed: watch::Sender<u64>,
     written: watch::Sender<usize>,
+    noted: watch::Sender<usize>,
     start: Instant,
 }
 
@@ -62,6 +64,8 @@ struct Inner {
     latency: Duration,
     reads_take: Duration,
     calls: Vec<Call>,
+    /// What the next writes of notes meet, before anything is drawn.
+    scripted_notes: Vec<Option<Fault>>,
 }
 
 /// How long a call that a fault makes slow takes.
@@ -82,9 +86,11 @@ impl FakeSwarm {
                 latency: Duration::from_millis(10),
                 reads_take: Duration::ZERO,
                 calls: Vec::new(),
+                scripted_notes: Vec::new(),
             })),
             changed: watch::Sender::new(0),
             written: watch::Sender::new(0),
+            noted: watch::Sender::new(0),
             start: Instant::now(),
         }
     }
@@ -97,6 +103,34 @@ impl FakeSwarm {
     /// What the next writes meet, in order; `None` for nothing.
     pub fn script(&self, faults: impl IntoIterator<Item = Option<Fault>>) {
         self.inner().scripted.extend(faults);
+    }
+
+    /// What the next writes of notes meet, in order; `None` for nothing.
+    pub fn script_notes(&self, faults: impl IntoIterator<Item = Option<Fault>>) {
+        self.inner().scripted_notes.extend(faults);
+    }
+
+    /// What is noted.
+    pub fn notes(&self) -> Notes {
+        Notes::clone(&self.inner().swarm.notes)
+    }
+
+    /// Somebody throws the notes away.
+    pub fn lose_notes(&self) {
+        let mut inner = self.inner();
+        (inner.swarm.notes, inner.swarm.notes_version) = Default::default();
+        drop(inner);
+        self.touched();
+    }
+
+    /// How many writes of notes so far; they are no steps.
+    pub fn note_writes(&self) -> usize {
+        *self.noted.borrow()
+    }
+
+    /// Tells about each write of notes as it comes in.
+    pub fn watch_notes(&self) -> watch::Receiver<usize> {
+        self.noted.subscribe()
     }
 
     /// How long a write takes.
@@ -307,6 +341,58 @@ impl Platform for FakeSwarm {
                 lost()
             }
             None => self.carry_out(step, latency).await,
+        }
+    }
+
+    async fn note(&self, edits: &NoteEdits) -> Result<(), StepFailure> {
+        let (fault, latency, version) = {
+            let mut inner = self.inner();
+            let scripted = (!inner.scripted_notes.is_empty()).then(|| inner.scripted_notes.remove(0));
+            let percent = inner.faults.writes;
+            let fault = match scripted {
+                Some(fault) => fault,
+                None if inner.rng.chance(percent) => inner.rng.pick(&Fault::ALL).copied(),
+                None => None,
+            };
+            (fault, inner.latency, inner.swarm.notes_version)
+        };
+        self.noted.send_modify(|count| *count += 1);
+        let (swarm, edits) = (self.clone(), edits.clone());
+        let commit = move |delay: Duration| {
+            // The engine goes on with a request whose caller is gone.
+            tokio::spawn(async move {
+                sleep(delay).await;
+                let outcome = swarm.inner().swarm.note(&edits, version);
+                if outcome.is_ok() {
+                    swarm.touched();
+                    swarm.inner().cache.patch = true;
+                }
+                outcome
+            })
+        };
+        let lost = || Err(StepFailure::new(FailureKind::Ambiguous, "the answer was lost"));
+        let died = |_| StepFailure::new(FailureKind::Ambiguous, "the engine died");
+        match fault {
+            Some(Fault::Refused) => Err(StepFailure::new(FailureKind::Unavailable, "the engine cannot be reached")),
+            Some(Fault::RequestLost) => {
+                sleep(SLOW).await;
+                lost()
+            }
+            Some(Fault::LateCommit) => {
+                commit(Duration::from_millis(self.inner().rng.below(LATEST_COMMIT)));
+                sleep(latency).await;
+                lost()
+            }
+            Some(Fault::AnswerLost) => {
+                let _ = commit(latency).await;
+                lost()
+            }
+            Some(Fault::Overtaken) => {
+                let index = self.inner().swarm.next_index();
+                self.inner().swarm.notes_version = index;
+                commit(latency).await.map_err(died)?
+            }
+            None => commit(latency).await.map_err(died)?,
         }
     }
 

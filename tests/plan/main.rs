@@ -6,6 +6,7 @@ mod cases;
 mod edges;
 mod ignore;
 mod kept;
+mod notes;
 mod properties;
 mod rendering;
 mod world;

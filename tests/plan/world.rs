@@ -9,9 +9,9 @@ use ofop::model::record::{AssetRecord, DeviceCoordinator};
 use ofop::model::service::EnvVar;
 use ofop::model::{
     AssetUuid, Availability, Desired, DesiredResource, DesiredService, FailureKind, Handling, InstanceName, Mark,
-    Observed, ObservedRecord, ObservedService, Origin, Plan, PlatformSnapshot, Reason, Record, RecordId,
-    RegistrySnapshot, ResourceId, ResourcePlan, Revision, ServiceId, ServiceName, ServiceSpec, SpecHash, Step,
-    StepFailure, StepVerb, TaskState, TaskView, UpdateState,
+    Notes, NotesView, Observed, ObservedRecord, ObservedService, Origin, Plan, PlatformSnapshot, Reason, Record,
+    RecordId, RegistrySnapshot, ResourceId, ResourcePlan, Revision, ServiceId, ServiceName, ServiceSpec, SpecHash,
+    Step, StepFailure, StepVerb, TaskState, TaskView, UpdateState,
 };
 use ofop::plan::{Guard, Memory, Policy, plan};
 
@@ -155,6 +155,11 @@ pub(crate) struct World {
     pub(crate) digests: BTreeMap<String, String>,
     pub(crate) unresolved: BTreeMap<String, String>,
     pub(crate) unreadable: BTreeMap<String, String>,
+    pub(crate) notes: Notes,
+    pub(crate) notes_version: u64,
+    pub(crate) notes_unread: bool,
+    /// Writes of notes get lost.
+    pub(crate) notes_lost: bool,
     pub(crate) platform_complete: bool,
     pub(crate) registry_complete: bool,
     /// Updates of these services are rolled back.
@@ -177,6 +182,10 @@ impl Default for World {
             digests: BTreeMap::new(),
             unresolved: BTreeMap::new(),
             unreadable: BTreeMap::new(),
+            notes: Notes::new(),
+            notes_version: 0,
+            notes_unread: false,
+            notes_lost: false,
             platform_complete: true,
             registry_complete: true,
             fails_update: BTreeSet::new(),
@@ -202,6 +211,10 @@ impl World {
                 digests: self.digests.clone(),
                 unresolved: self.unresolved.clone(),
                 unreadable: self.unreadable.clone(),
+                notes: match self.notes_unread {
+                    true => NotesView::Unread("no answer".into()),
+                    false => NotesView::Read { version: self.notes_version, notes: Arc::new(self.notes.clone()) },
+                },
             })),
             registry: Some(Arc::new(RegistrySnapshot {
                 generation: self.generation,
@@ -219,6 +232,7 @@ impl World {
     /// One pass: observe, plan, learn, take every step, let time go by.
     pub(crate) fn pass(&mut self, desired: &Desired, policy: &Policy, memory: &mut Memory) -> Plan {
         let observed = self.observe();
+        memory.recall(&observed);
         let plan = plan(desired, &observed, policy, memory);
         memory.learn(desired, &observed, &plan);
         for (id, resource) in &plan.resources {
@@ -230,8 +244,25 @@ impl World {
                 }
             }
         }
+        self.note(memory);
         self.tick();
         plan
+    }
+
+    /// Writes down what memory has noted.
+    fn note(&mut self, memory: &mut Memory) {
+        let edits = memory.notebook.unsent();
+        memory.notebook.sent(&edits, self.now);
+        if edits.is_empty() || self.notes_lost {
+            return;
+        }
+        self.notes_version += 1;
+        for (key, text) in edits {
+            match text {
+                Some(text) => self.notes.insert(key, text),
+                None => self.notes.remove(&key),
+            };
+        }
     }
 
     /// Passes until a plan is empty; fails when that takes too many.

@@ -220,6 +220,8 @@ impl Factory {
             source_error: self.source_error.as_ref(),
             platform_error: self.platform_error.as_deref(),
             registry_error: self.registry_error.as_deref(),
+            notes_error: None,
+            notes_unsaved: 0,
         });
         self.now += then;
     }

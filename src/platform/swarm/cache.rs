@@ -32,9 +32,11 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::convert::Hint;
+use super::notes::Place;
 use super::state::{Known, State};
 use super::{convert, reads};
-use crate::model::{Mark, ObservedService, PlatformSnapshot, ServiceId, ServiceSpec, UpdateState};
+use crate::model::{InstanceName, Mark, ObservedService, PlatformSnapshot, ServiceId, ServiceSpec, UpdateState};
 use crate::platform::PlatformError;
 use crate::platform::engine::{Act, CallError, Engine, encode};
 use crate::platform::locked;
@@ -43,8 +45,7 @@ use pending::{Batch, Pending};
 const EVENTS: Act = Act::read("follow the events");
 
 /// What is asked of the event stream. Others (health checks, executions) are many and tell us nothing.
-const EVENT_FILTER: &str =
-    r#"{"type":["service","network","node","container"],"event":["create","update","remove","destroy","start","die"]}"#;
+const EVENT_FILTER: &str = r#"{"type":["service","network","node","container","config"],"event":["create","update","remove","destroy","start","die"]}"#;
 
 /// Between two attempts to connect: at first, and at most.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
@@ -67,6 +68,7 @@ pub(super) struct Cache {
     engine: Engine,
     /// Time between full reads.
     resync: Duration,
+    place: Place,
     state: Mutex<State>,
     pending: Mutex<Pending>,
     /// Full reads that were begun.
@@ -87,10 +89,11 @@ struct Health {
 }
 
 impl Cache {
-    pub(super) fn new(engine: Engine, resync: Duration) -> Cache {
+    pub(super) fn new(engine: Engine, resync: Duration, instance: &InstanceName) -> Cache {
         Cache {
             engine,
             resync,
+            place: Place::of(instance),
             state: Mutex::default(),
             pending: Mutex::default(),
             begun: AtomicU64::new(0),
@@ -103,6 +106,17 @@ impl Cache {
 
     pub(super) fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Where the notes are.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Reads the notes again.
+    pub(super) async fn read_notes(&self) {
+        let notes = self.place.read(&self.engine).await;
+        self.with(|state| state.notes(notes));
     }
 
     /// Asks for a full read that begins after this call.
@@ -266,7 +280,12 @@ impl Cache {
             let cache = Arc::clone(self);
             let reader = tokio::spawn(async move {
                 while let Some(line) = lines.next().await? {
-                    if let Some(hint) = convert::event(&line) {
+                    // Other people's configs are no matter of ours.
+                    let hint = convert::event(&line).filter(|hint| match hint {
+                        Hint::Config(name) => name == cache.place.name(),
+                        Hint::Service(_) | Hint::ServiceRemoved(_) | Hint::Networks | Hint::Nodes | Hint::Tasks => true,
+                    });
+                    if let Some(hint) = hint {
                         locked(&cache.pending).hint(hint);
                         cache.wake.notify_one();
                     }
@@ -292,7 +311,7 @@ impl Cache {
 
     /// Reads everything; says whether services had changed.
     async fn read_everything(&self) -> Result<bool, CallError> {
-        let reading = reads::everything(&self.engine, &self.state).await?;
+        let reading = reads::everything(&self.engine, &self.place, &self.state).await?;
         let mut services = false;
         self.with(|state| {
             let changed = state.finish(reading);
@@ -396,6 +415,9 @@ impl Cache {
         if batch.networks {
             let (names, attachable) = reads::networks(&self.engine).await?;
             self.with(|state| state.networks(names, attachable));
+        }
+        if batch.notes {
+            self.read_notes().await;
         }
         let removed = batch.removed.iter().map(|id| (id, true));
         let changed = batch.services.difference(&batch.removed).map(|id| (id, false));

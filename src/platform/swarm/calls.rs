@@ -30,11 +30,11 @@ pub(super) struct Failed {
 }
 
 impl Failed {
-    fn by(error: CallError, spec: Option<&ServiceSpec>) -> Failed {
+    pub(super) fn by(error: CallError, spec: Option<&ServiceSpec>) -> Failed {
         Failed { failure: classify(&error, spec), error: Some(error) }
     }
 
-    fn before(kind: FailureKind, message: String) -> Failed {
+    pub(super) fn before(kind: FailureKind, message: String) -> Failed {
         Failed { failure: StepFailure { kind, message }, error: None }
     }
 }

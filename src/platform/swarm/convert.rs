@@ -369,6 +369,8 @@ pub enum Hint {
     Nodes,
     /// A container of a task changed on the engine's own machine.
     Tasks,
+    /// The config of this name changed.
+    Config(String),
 }
 
 /// Reads an event; none when it does not concern us.
@@ -379,6 +381,7 @@ pub fn event(text: &[u8]) -> Option<Hint> {
         ("service", _) => Some(Hint::Service(ServiceId(raw.actor.id))),
         ("network", _) => Some(Hint::Networks),
         ("node", _) => Some(Hint::Nodes),
+        ("config", _) => raw.actor.attributes.get("name").cloned().map(Hint::Config),
         ("container", _) => raw.actor.attributes.contains_key("com.docker.swarm.task.id").then_some(Hint::Tasks),
         _ => None,
     }

@@ -100,6 +100,9 @@ raw!(
     Network { name: String, id: String, scope: String, ingress: bool, config_only: bool }
 );
 
+raw!(Config { id: String = "ID", version: Version, spec: ConfigSpec });
+raw!(ConfigSpec { name: String, labels: BTreeMap<String, String> });
+
 raw!(Node { id: String = "ID", manager_status: Option<ManagerStatus> });
 raw!(ManagerStatus { leader: bool, reachability: String });
 

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use super::calls;
 use super::convert::{self, NetworkNames, Quorum};
+use super::notes::Place;
 use super::state::{Known, Reading, State};
 use crate::model::{ServiceId, TaskView};
 use crate::platform::engine::{Act, CallError, Engine};
@@ -17,13 +18,15 @@ const NETWORK: Act = Act::read("read a network");
 const NODES: Act = Act::read("list the nodes");
 
 /// Reads everything. Services that did not change since they were last read are taken from `state`.
-pub(super) async fn everything(engine: &Engine, state: &Mutex<State>) -> Result<Reading, CallError> {
+pub(super) async fn everything(engine: &Engine, place: &Place, state: &Mutex<State>) -> Result<Reading, CallError> {
     let mut reading = locked(state).begin();
     let (quorum, networks) = tokio::try_join!(quorum(engine), networks(engine))?;
     reading.whole &= quorum;
     reading.names.extend(networks.0);
     reading.attachable = networks.1;
-    let (list, tasks) = tokio::try_join!(services(engine, state, &reading.names), tasks(engine))?;
+    let notes = async { Ok(place.read(engine).await) };
+    let (list, tasks, notes) = tokio::try_join!(services(engine, state, &reading.names), tasks(engine), notes)?;
+    reading.notes = notes;
     reading.whole &= list.whole;
     reading.services = list.services;
     reading.tasks = tasks.0;

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::convert::{Converted, Header, NetworkNames};
-use crate::model::{ObservedService, PlatformSnapshot, ServiceId, TaskState, TaskView, UpdateState};
+use crate::model::{NotesView, ObservedService, PlatformSnapshot, ServiceId, TaskState, TaskView, UpdateState};
 use crate::platform::digests::Answers;
 
 /// A point in the order of things learnt.
@@ -32,6 +32,8 @@ pub(super) struct State {
     names: NetworkNames,
     attachable: BTreeSet<String>,
     networks_learnt: Moment,
+    notes: NotesView,
+    notes_learnt: Moment,
     answers: Answers,
     generation: u64,
     /// The last full read saw a quorum and understood everything.
@@ -83,6 +85,7 @@ pub(super) struct Reading {
     pub(super) tasks: BTreeMap<ServiceId, Vec<TaskView>>,
     pub(super) names: NetworkNames,
     pub(super) attachable: BTreeSet<String>,
+    pub(super) notes: NotesView,
     /// Everything was understood and the managers have a quorum.
     pub(super) whole: bool,
 }
@@ -116,7 +119,7 @@ impl State {
     /// Takes in a full read that succeeded; says whether services differ from what was known, and whether
     /// anything does.
     pub(super) fn finish(&mut self, reading: Reading) -> Changed {
-        let Reading { began, services, tasks, names, attachable, whole } = reading;
+        let Reading { began, services, tasks, names, attachable, notes, whole } = reading;
         let mut changed = Changed::default();
         self.removed.retain(|_, learnt| *learnt > began);
         self.services.retain(|id, entry| {
@@ -136,6 +139,10 @@ impl State {
         if self.networks_learnt < began {
             changed.others |= self.attachable != attachable;
             self.attachable = attachable;
+        }
+        if self.notes_learnt < began {
+            changed.others |= self.notes != notes;
+            self.notes = notes;
         }
         changed.others |= self.whole != whole;
         self.whole = whole;
@@ -189,6 +196,16 @@ impl State {
         self.touched(changed)
     }
 
+    /// Takes in the notes as just read.
+    pub(super) fn notes(&mut self, notes: NotesView) -> bool {
+        self.notes_learnt = self.tick();
+        let changed = self.notes != notes;
+        if changed {
+            self.notes = notes;
+        }
+        self.touched(changed)
+    }
+
     /// Takes in where a tag points to.
     pub(super) fn resolved(&mut self, image: &str, answer: Result<String, String>) -> bool {
         let changed = self.answers.take(image, answer);
@@ -239,6 +256,7 @@ impl State {
             complete: self.whole && self.doubt.is_none(),
             tasks: self.tasks.clone(),
             networks: self.attachable.clone(),
+            notes: self.notes.clone(),
             digests: self.answers.digests.clone(),
             unresolved: self.answers.unresolved.clone(),
             ..PlatformSnapshot::default()

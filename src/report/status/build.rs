@@ -7,16 +7,17 @@ use std::time::{Duration, SystemTime};
 use super::record::RecordStatus;
 use super::service::ServiceStatus;
 use super::{
-    ConditionStatus, DriftStatus, HeldStatus, IgnoredStatus, PartState, PartStatus, PruneStatus, ResourceStatus,
-    RetryStatus, Status, Summary, SuspendedStatus,
+    ConditionStatus, DriftStatus, HeldStatus, IgnoredStatus, NotesState, NotesStatus, PartState, PartStatus,
+    PruneStatus, ResourceStatus, RetryStatus, Status, Summary, SuspendedStatus,
 };
 use crate::clock::rfc3339;
 use crate::model::{
     Condition, ConditionKind, Desired, DesiredResource, Drift, FailureKind, Health, HeldStep, Ignored, InstanceName,
-    Observed, ObservedRecord, ObservedService, Plan, Record, RecordId, ResourceId, ResourcePlan, Sync,
+    NotesView, Observed, ObservedRecord, ObservedService, Plan, Record, RecordId, ResourceId, ResourcePlan, Sync,
 };
 use crate::report::Retry;
 use crate::report::source::{self, SourceStatus, SourceView};
+use crate::report::state::Noted;
 use crate::report::track::{Part, Parts, Tracked, Tracker};
 
 /// One resource as a pass sees it.
@@ -70,6 +71,7 @@ pub(in crate::report) struct History<'a> {
     pub(in crate::report) tracker: &'a Tracker,
     pub(in crate::report) answered: u64,
     pub(in crate::report) retries: &'a BTreeMap<ResourceId, Retry>,
+    pub(in crate::report) notes: &'a Noted,
 }
 
 /// Services and records that carry our mark, by the resource that the mark names.
@@ -130,6 +132,7 @@ pub(in crate::report) fn build(view: &View<'_>) -> Status {
         registry,
         files: view.desired.files,
         problems: view.desired.problems.clone(),
+        notes: notes(view),
         suspended: view.plan.and_then(|plan| plan.suspended.clone()).map(|since| SuspendedStatus { since }),
         prune: view.plan.map(|plan| PruneStatus::of(&plan.prune)).unwrap_or_default(),
         summary: summary(&resources, view.desired),
@@ -149,6 +152,18 @@ fn other_assets(view: &View<'_>, resources: &[ResourceStatus]) -> Vec<RecordStat
     };
     let others = registry.records.values().filter(is_other);
     others.map(|found| RecordStatus::unwanted(found, view.instance, registry)).collect()
+}
+
+fn notes(view: &View<'_>) -> NotesStatus {
+    let noted = view.history.as_ref().map(|history| history.notes);
+    let (state, unread) = match view.observed.platform.as_ref().map(|platform| &platform.notes) {
+        None => (NotesState::Unknown, None),
+        Some(NotesView::Read { .. }) => (NotesState::Kept, None),
+        Some(NotesView::Unsupported(why)) => (NotesState::Unsupported, Some(why)),
+        Some(NotesView::Unread(why)) => (NotesState::Unread, Some(why)),
+    };
+    let message = noted.and_then(|noted| noted.error.as_ref()).or(unread).cloned();
+    NotesStatus { state, unsaved: noted.map_or(0, |noted| noted.unsaved), message }
 }
 
 fn parts(view: &View<'_>) -> (SourceStatus, PartStatus, PartStatus) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::state::Swarm;
-use crate::model::{ObservedService, PlatformSnapshot, ServiceId, ServiceName};
+use crate::model::{NotesView, ObservedService, PlatformSnapshot, ServiceId, ServiceName};
 use crate::platform::PlatformError;
 use crate::testing::{Faults, Rng};
 
@@ -69,6 +69,9 @@ impl Cache {
             forget_some(&mut seen, rng);
             seen.complete = false;
         }
+        if rng.chance(faults.notes_unread) {
+            seen.notes = NotesView::Unread("the notes cannot be read".into());
+        }
         let seen = Arc::new(seen);
         self.patch = false;
         self.sound = seen.complete;
@@ -104,6 +107,7 @@ impl Cache {
             tasks: swarm.tasks(now),
             networks: swarm.networks.clone(),
             digests,
+            notes: NotesView::Read { version: swarm.notes_version, notes: Arc::clone(&swarm.notes) },
             ..PlatformSnapshot::default()
         }
     }

@@ -1,11 +1,12 @@
 //! The state of the engine, and how writes and time change it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    FailureKind, Mark, ObservedService, ServiceId, ServiceSpec, SpecHash, Step, StepFailure, TaskState, TaskView,
-    UpdateState,
+    FailureKind, Mark, NoteEdits, Notes, ObservedService, ServiceId, ServiceSpec, SpecHash, Step, StepFailure,
+    TaskState, TaskView, UpdateState,
 };
 
 /// A service as the engine holds it.
@@ -36,6 +37,8 @@ pub(super) struct Swarm {
     pub(super) services: BTreeMap<ServiceId, FakeService>,
     pub(super) networks: BTreeSet<String>,
     pub(super) digests: BTreeMap<String, String>,
+    pub(super) notes: Arc<Notes>,
+    pub(super) notes_version: u64,
     pub(super) leader: bool,
     /// Tasks of removed services, and until when they run.
     lingering: BTreeMap<ServiceId, (Vec<TaskView>, Duration)>,
@@ -58,6 +61,8 @@ impl Default for Swarm {
             services: BTreeMap::new(),
             networks: BTreeSet::from(["factory-net".to_owned()]),
             digests: BTreeMap::new(),
+            notes: Arc::default(),
+            notes_version: 0,
             leader: true,
             lingering: BTreeMap::new(),
             index: 10,
@@ -138,6 +143,25 @@ impl Swarm {
                 Err(StepFailure::new(FailureKind::Rejected, "not a step for a platform"))
             }
         }
+    }
+
+    /// Changes notes that still have this version.
+    pub(super) fn note(&mut self, edits: &NoteEdits, version: u64) -> Result<(), StepFailure> {
+        if !self.leader {
+            return Err(StepFailure::new(FailureKind::Unavailable, "the swarm does not have a leader"));
+        }
+        if self.notes_version != version {
+            return Err(StepFailure::new(FailureKind::Conflict, "update out of sequence"));
+        }
+        self.notes_version = self.next_index();
+        let notes = Arc::make_mut(&mut self.notes);
+        for (key, text) in edits {
+            match text {
+                Some(text) => notes.insert(key.clone(), text.clone()),
+                None => notes.remove(key),
+            };
+        }
+        Ok(())
     }
 
     fn check(&self, spec: &ServiceSpec) -> Result<(), StepFailure> {
@@ -248,7 +272,7 @@ impl Swarm {
         (1..=service.spec.replicas).map(task).collect()
     }
 
-    fn next_index(&mut self) -> u64 {
+    pub(super) fn next_index(&mut self) -> u64 {
         self.index += 1;
         self.index
     }

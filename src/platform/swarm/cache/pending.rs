@@ -36,11 +36,13 @@ pub(super) struct Batch {
     pub(super) networks: bool,
     pub(super) nodes: bool,
     pub(super) tasks: bool,
+    pub(super) notes: bool,
 }
 
 impl Batch {
     pub(super) fn is_empty(&self) -> bool {
-        self.services.is_empty() && self.removed.is_empty() && !self.networks && !self.nodes && !self.tasks
+        let services = self.services.is_empty() && self.removed.is_empty();
+        services && !(self.networks || self.nodes || self.tasks || self.notes)
     }
 }
 
@@ -63,6 +65,7 @@ impl Pending {
             Hint::Networks => self.batch.networks = true,
             Hint::Nodes => self.batch.nodes = true,
             Hint::Tasks => self.batch.tasks = true,
+            Hint::Config(_) => self.batch.notes = true,
         }
     }
 
