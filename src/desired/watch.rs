@@ -333,8 +333,8 @@ mod tests {
     /// Whether an event of this kind on this path is worth a look.
     fn counts(kind: EventKind, path: &str) -> bool {
         let shared = Shared::default();
-        shared.filter().folders.insert("/root/line1".into());
-        shared.filter().anchors.push("/root".into());
+        shared.filter().folders.insert("/plant/line1".into());
+        shared.filter().anchors.push("/plant".into());
         shared.on_event(Ok(Event::new(kind).add_path(path.into())));
         let mut notified = std::pin::pin!(shared.event.notified());
         notified.as_mut().enable()
@@ -343,19 +343,19 @@ mod tests {
     #[test]
     fn reading_is_no_event_and_writing_is() {
         for kind in [AccessKind::Open(AccessMode::Any), AccessKind::Close(AccessMode::Read), AccessKind::Read] {
-            assert!(!counts(EventKind::Access(kind), "/root/line1/a.yml"), "{kind:?}");
+            assert!(!counts(EventKind::Access(kind), "/plant/line1/a.yml"), "{kind:?}");
         }
-        assert!(counts(EventKind::Access(AccessKind::Close(AccessMode::Write)), "/root/line1/a.yml"));
-        assert!(counts(EventKind::Modify(ModifyKind::Data(DataChange::Any)), "/root/line1/a.yml"));
+        assert!(counts(EventKind::Access(AccessKind::Close(AccessMode::Write)), "/plant/line1/a.yml"));
+        assert!(counts(EventKind::Modify(ModifyKind::Data(DataChange::Any)), "/plant/line1/a.yml"));
     }
 
     #[test]
     fn neighbours_of_the_root_do_not_matter_and_the_root_itself_does() {
         let made = EventKind::Create(CreateKind::Folder);
-        assert!(counts(made, "/root"));
-        assert!(counts(made, "/root/line1/cell"));
-        assert!(!counts(made, "/rootless"));
-        assert!(!counts(made, "/root/.git/index.lock"));
+        assert!(counts(made, "/plant"));
+        assert!(counts(made, "/plant/line1/cell"));
+        assert!(!counts(made, "/plants"));
+        assert!(!counts(made, "/plant/.git/index.lock"));
     }
 
     #[test]
