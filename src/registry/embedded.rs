@@ -322,7 +322,7 @@ impl Shared {
         let snapshot = Arc::new(RegistrySnapshot {
             generation: store.generation,
             complete: true,
-            records: rows::records(&tables),
+            records: rows::records(tables),
             availability,
             ..RegistrySnapshot::default()
         });

@@ -12,17 +12,8 @@ use crate::model::{AssetUuid, InstanceName, ObservedRecord, Record, RecordId, Sc
 /// What ksqlDB leaves in `ASSETS_TYPE` for an asset that was deleted while its type was being derived.
 const DELETED: &str = "delete";
 
-/// Attributes that are part of an asset's record by a name of their own.
-const OWN_FIELDS: [&str; 8] = [
-    "AssetType",
-    "DockerService",
-    "references_below",
-    "references_above",
-    "uns_id",
-    MANAGED_BY,
-    MANAGED_RESOURCE,
-    MANAGED_PRUNE,
-];
+/// Attributes that repeat what the other tables say.
+const IN_OTHER_TABLES: [&str; 3] = ["AssetType", "DockerService", "uns_id"];
 
 /// `TAG` of the attributes that repeat the levels of the namespace.
 const LEVEL_TAG: &str = "UNSLevel";
@@ -30,82 +21,96 @@ const LEVEL_TAG: &str = "UNSLevel";
 /// The tables that tell which assets there are.
 #[derive(Debug, Clone, Default)]
 pub struct Tables {
-    /// `ASSETS`: attributes of each asset in the order in which they were written.
-    pub attributes: BTreeMap<AssetUuid, Vec<Attribute>>,
+    /// `ASSETS`.
+    pub attributes: BTreeMap<AssetUuid, Attributes>,
     /// `ASSETS_TYPE`.
     pub types: BTreeMap<AssetUuid, String>,
     /// `DOCKER_SERVICES`.
     pub services: BTreeMap<AssetUuid, String>,
-    /// `ASSET_TO_UNS_MAP`: `UNS_ID` and `UNS_LEVELS`.
-    pub places: BTreeMap<AssetUuid, (String, Map<String, Value>)>,
+    /// `ASSET_TO_UNS_MAP`.
+    pub places: BTreeMap<AssetUuid, Uns>,
     /// `DEVICE_CONNECTOR`.
     pub connectors: BTreeMap<AssetUuid, String>,
     /// `METRICS_TARGETS`: host, port and path.
     pub targets: BTreeMap<AssetUuid, (String, u16, String)>,
 }
 
+/// What the attributes of one asset say, as far as its record is concerned.
+#[derive(Debug, Clone, Default)]
+pub struct Attributes {
+    managed_by: Option<String>,
+    managed_resource: Option<String>,
+    kept: bool,
+    references_above: Vec<String>,
+    references_below: Vec<String>,
+    further: Vec<Attribute>,
+}
+
+impl Attributes {
+    /// Takes one in, in the order in which they were written.
+    pub fn take(&mut self, id: &str, value: Scalar, tag: &str, kind: &str) {
+        let text = match &value {
+            Scalar::Text(text) => Some(text.as_str()),
+            Scalar::Null | Scalar::Bool(_) | Scalar::Int(_) | Scalar::Float(_) => None,
+        };
+        match id {
+            MANAGED_BY => self.managed_by = text.map(str::to_owned),
+            MANAGED_RESOURCE => self.managed_resource = text.map(str::to_owned),
+            MANAGED_PRUNE => self.kept = text == Some("false"),
+            "references_above" => self.references_above = text.map(references).unwrap_or_default(),
+            "references_below" => self.references_below = text.map(references).unwrap_or_default(),
+            _ if IN_OTHER_TABLES.contains(&id) || tag == LEVEL_TAG => {}
+            _ => self.further.push(Attribute { id: id.to_owned(), value, tag: tag.to_owned(), kind: kind.to_owned() }),
+        }
+    }
+
+    /// The mark on an asset; what belongs to the asset has no other one.
+    fn owner(&self) -> Option<RecordOwner> {
+        let instance = InstanceName::new(self.managed_by.as_deref()?).ok()?;
+        let resource = self.managed_resource.as_deref()?.parse().ok()?;
+        Some(RecordOwner { instance, resource, kept: self.kept })
+    }
+}
+
 /// Every record that the tables hold, with our mark where it is.
 ///
 /// An asset is there when it has a type, or a mark: one that was taken back half-way has the mark only.
-pub fn records(tables: &Tables) -> BTreeMap<RecordId, Arc<ObservedRecord>> {
+pub fn records(tables: Tables) -> BTreeMap<RecordId, Arc<ObservedRecord>> {
+    let Tables { mut attributes, mut types, mut services, mut places, connectors, targets } = tables;
+    let owners: BTreeMap<AssetUuid, RecordOwner> =
+        attributes.iter().filter_map(|(uuid, said)| Some((uuid.clone(), said.owner()?))).collect();
     let mut records = BTreeMap::new();
     let mut add = |record: Record| {
         let id = record.id();
-        let owner = owner(tables, id.asset());
+        let owner = owners.get(id.asset()).cloned();
         records.insert(id, Arc::new(ObservedRecord { record, owner }));
     };
-    let assets: BTreeSet<&AssetUuid> = tables.types.keys().chain(tables.attributes.keys()).collect();
+    types.retain(|_, kind| kind != DELETED);
+    let assets: BTreeSet<AssetUuid> = types.keys().chain(owners.keys()).cloned().collect();
     for uuid in assets {
-        let asset_type = tables.types.get(uuid).filter(|kind| *kind != DELETED);
-        if asset_type.is_some() || owner(tables, uuid).is_some() {
-            add(Record::Asset(asset(tables, uuid, asset_type.cloned().unwrap_or_default())));
-        }
+        let said = attributes.remove(&uuid).unwrap_or_default();
+        add(Record::Asset(AssetRecord {
+            asset_type: types.remove(&uuid).unwrap_or_default(),
+            docker_service: services.remove(&uuid).unwrap_or_default(),
+            references_above: said.references_above,
+            references_below: said.references_below,
+            uns: places.remove(&uuid),
+            attributes: said.further,
+            uuid,
+        }));
     }
-    for (device, config) in &tables.connectors {
-        add(Record::Connector { device: device.clone(), config: config.clone() });
+    for (device, config) in connectors {
+        add(Record::Connector { device, config });
     }
-    for (asset, (host, port, path)) in &tables.targets {
-        let (host, path) = (host.clone(), path.clone());
-        add(Record::MetricsTarget { asset: asset.clone(), host, port: *port, path });
+    for (asset, (host, port, path)) in targets {
+        add(Record::MetricsTarget { asset, host, port, path });
     }
     records
 }
 
-fn asset(tables: &Tables, uuid: &AssetUuid, asset_type: String) -> AssetRecord {
-    let attributes = tables.attributes.get(uuid).map_or(&[][..], Vec::as_slice);
-    let references = |id| text(attributes, id).map(references).unwrap_or_default();
-    AssetRecord {
-        uuid: uuid.clone(),
-        asset_type,
-        docker_service: tables.services.get(uuid).cloned().unwrap_or_default(),
-        references_above: references("references_above"),
-        references_below: references("references_below"),
-        uns: tables.places.get(uuid).map(|(uns_id, levels)| Uns {
-            levels: levels.iter().map(|(level, value)| (level.clone(), scalar(value))).collect(),
-            uns_id: uns_id.clone(),
-        }),
-        attributes: attributes
-            .iter()
-            .filter(|attribute| !OWN_FIELDS.contains(&attribute.id.as_str()) && attribute.tag != LEVEL_TAG)
-            .cloned()
-            .collect(),
-    }
-}
-
-/// The mark on an asset; what belongs to the asset has no other one.
-fn owner(tables: &Tables, uuid: &AssetUuid) -> Option<RecordOwner> {
-    let attributes = tables.attributes.get(uuid)?;
-    let instance = InstanceName::new(text(attributes, MANAGED_BY)?).ok()?;
-    let resource = text(attributes, MANAGED_RESOURCE)?.parse().ok()?;
-    let kept = text(attributes, MANAGED_PRUNE) == Some("false");
-    Some(RecordOwner { instance, resource, kept })
-}
-
-fn text<'a>(attributes: &'a [Attribute], id: &str) -> Option<&'a str> {
-    attributes.iter().find(|attribute| attribute.id == id).and_then(|attribute| match &attribute.value {
-        Scalar::Text(text) => Some(text.as_str()),
-        Scalar::Null | Scalar::Bool(_) | Scalar::Int(_) | Scalar::Float(_) => None,
-    })
+/// A place in the namespace, from the level map of a table.
+pub fn place(uns_id: String, levels: &Map<String, Value>) -> Uns {
+    Uns { levels: levels.iter().map(|(level, value)| (level.clone(), scalar(value))).collect(), uns_id }
 }
 
 /// Reads `A, B`; what is empty between commas does not count.
@@ -135,20 +140,22 @@ mod tests {
         AssetUuid::new(text).unwrap()
     }
 
-    fn attribute(id: &str, value: &str) -> Attribute {
-        Attribute { id: id.into(), value: value.into(), tag: String::new(), kind: "OpenFactory".into() }
+    fn said(attributes: &[(&str, &str)]) -> Attributes {
+        let mut said = Attributes::default();
+        for (id, value) in attributes {
+            said.take(id, Scalar::Text((*value).into()), "", "OpenFactory");
+        }
+        said
     }
 
     #[test]
     fn an_asset_that_was_taken_back_half_way_is_found_by_its_mark() {
         let mut tables = Tables::default();
-        tables.attributes.insert(
-            uuid("A"),
-            vec![attribute(MANAGED_BY, "plant"), attribute(MANAGED_RESOURCE, "app/A"), attribute("x", "1")],
-        );
-        tables.attributes.insert(uuid("B"), vec![attribute(MANAGED_BY, ""), attribute(MANAGED_RESOURCE, "")]);
-        tables.attributes.insert(uuid("C"), vec![attribute("references_below", "")]);
-        let records = records(&tables);
+        let half = said(&[(MANAGED_BY, "plant"), (MANAGED_RESOURCE, "app/A"), ("x", "1")]);
+        tables.attributes.insert(uuid("A"), half);
+        tables.attributes.insert(uuid("B"), said(&[(MANAGED_BY, ""), (MANAGED_RESOURCE, "")]));
+        tables.attributes.insert(uuid("C"), said(&[("references_below", "")]));
+        let records = records(tables);
         assert_eq!(records.len(), 1, "{records:?}");
         let found = &records[&RecordId::Asset(uuid("A"))];
         assert_eq!(found.owner.as_ref().unwrap().resource.to_string(), "app/A");
@@ -161,6 +168,16 @@ mod tests {
     fn a_type_that_says_delete_is_no_type() {
         let mut tables = Tables::default();
         tables.types.insert(uuid("A"), "delete".into());
-        assert!(records(&tables).is_empty());
+        assert!(records(tables).is_empty());
+    }
+
+    #[test]
+    fn what_other_tables_say_is_no_attribute_and_the_last_word_counts() {
+        let mut said = said(&[("AssetType", "x"), ("uns_id", "a/b"), ("references_above", "A, ,B,")]);
+        said.take("line", Scalar::Int(7), LEVEL_TAG, "OpenFactory");
+        said.take(MANAGED_PRUNE, Scalar::Text("false".into()), "", "");
+        assert_eq!((said.references_above.len(), said.kept, said.further.len()), (2, true, 0));
+        said.take(MANAGED_PRUNE, Scalar::Text(String::new()), "", "");
+        assert!(!said.kept);
     }
 }

@@ -4,10 +4,9 @@ use rusqlite::{Connection, Transaction, params};
 use serde_json::{Map, Value};
 
 use super::Trouble;
-use crate::model::record::Attribute;
 use crate::model::{AssetUuid, Availability, Source};
 use crate::registry::messages::{Key, Message};
-use crate::registry::rows::{Tables, scalar};
+use crate::registry::rows::{Tables, place, scalar};
 
 /// Written into the file's header, so that no other database is mistaken for ours: "ofop".
 pub(super) const APPLICATION_ID: i32 = 0x6f66_6f70;
@@ -195,8 +194,9 @@ pub(super) fn read(
     while let Some(row) = rows.next()? {
         let Ok(uuid) = AssetUuid::new(row.get::<_, String>(0)?) else { continue };
         let value: Value = serde_json::from_str(row.get_ref(2)?.as_str().unwrap_or("null")).unwrap_or(Value::Null);
-        let attribute = Attribute { id: row.get(1)?, value: scalar(&value), tag: row.get(3)?, kind: row.get(4)? };
-        tables.attributes.entry(uuid).or_default().push(attribute);
+        let [id, tag, kind] = [row.get_ref(1)?, row.get_ref(3)?, row.get_ref(4)?];
+        let [id, tag, kind] = [id, tag, kind].map(|text| text.as_str().unwrap_or_default());
+        tables.attributes.entry(uuid).or_default().take(id, scalar(&value), tag, kind);
     }
     pairs(connection, "SELECT ASSET_UUID, TYPE FROM ASSETS_TYPE", |uuid, kind| {
         tables.types.insert(uuid, kind);
@@ -217,7 +217,7 @@ pub(super) fn read(
     while let Some(row) = rows.next()? {
         let Ok(uuid) = AssetUuid::new(row.get::<_, String>(0)?) else { continue };
         let levels: Map<String, Value> = serde_json::from_str(&row.get::<_, String>(2)?).unwrap_or_default();
-        tables.places.insert(uuid, (row.get(1)?, levels));
+        tables.places.insert(uuid, place(row.get(1)?, &levels));
     }
     let mut rows = connection.prepare("SELECT ASSET_UUID, HOST, PORT, PATH FROM METRICS_TARGETS")?;
     let mut rows = rows.query([])?;

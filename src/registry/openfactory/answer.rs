@@ -3,18 +3,129 @@
 //! The answer (`application/vnd.ksql.v1+json`) is one JSON list: a header with the schema, then rows, possibly a
 //! final message. A server that fails half-way sends an error in place of a row, or simply stops: only a list
 //! with its closing bracket and without an error is an answer.
+//!
+//! Rows are handed on one by one as they come, without a copy of their texts: the attributes of ten thousand assets
+//! are a hundred thousand rows, of which little is kept.
+
+use std::borrow::Cow;
+use std::fmt;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
 
 use super::ksqldb::KsqlError;
 use crate::elements::Elements;
 
-/// The rows of one answer.
+/// A pull query, and what is made of each of its rows.
+pub(super) struct Query<T, const N: usize> {
+    /// The statement.
+    pub(super) sql: &'static str,
+    /// The columns that matter. `*` is the column that is the key, whatever its name, since OpenFactory's own scripts
+    /// do not agree on it; the first one if none says that it is the key.
+    pub(super) columns: [&'static str; N],
+    /// Takes a row in: its values by these columns, `None` for a column that the answer does not have.
+    pub(super) take: fn(&mut T, [Option<&Cell<'_>>; N]),
+}
+
+/// What came of a query.
 #[derive(Debug, Default)]
-pub(super) struct Rows {
-    columns: Vec<Column>,
-    rows: Vec<Vec<Value>>,
+pub(super) struct Answer<T> {
+    /// What was made of the rows.
+    pub(super) value: T,
+    /// How many there were.
+    pub(super) rows: usize,
+}
+
+/// One value of a row.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Cell<'a> {
+    Null,
+    Bool(bool),
+    Number(Number),
+    Text(Cow<'a, str>),
+    List(Vec<Value>),
+    Map(Map<String, Value>),
+}
+
+impl Cell<'_> {
+    /// The text, if it is one.
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Cell::Text(text) => Some(text),
+            Cell::Null | Cell::Bool(_) | Cell::Number(_) | Cell::List(_) | Cell::Map(_) => None,
+        }
+    }
+
+    /// A value as text, since ksqlDB keeps what was a number or a truth value as text or as itself.
+    pub(super) fn words(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Cell::Text(text) => Some(Cow::Borrowed(text)),
+            Cell::Number(number) => Some(number.to_string().into()),
+            Cell::Bool(truth) => Some(truth.to_string().into()),
+            Cell::Null | Cell::List(_) | Cell::Map(_) => None,
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Cell<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CellVisitor)
+    }
+}
+
+struct CellVisitor;
+
+impl<'de> Visitor<'de> for CellVisitor {
+    type Value = Cell<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Cell<'de>, E> {
+        Ok(Cell::Null)
+    }
+
+    fn visit_bool<E>(self, truth: bool) -> Result<Cell<'de>, E> {
+        Ok(Cell::Bool(truth))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Cell<'de>, E> {
+        Ok(Cell::Number(number.into()))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Cell<'de>, E> {
+        Ok(Cell::Number(number.into()))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Cell<'de>, E> {
+        Ok(Number::from_f64(number).map_or(Cell::Null, Cell::Number))
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Cell<'de>, E> {
+        Ok(Cell::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Cell<'de>, E> {
+        Ok(Cell::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Cell<'de>, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Cell::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Cell<'de>, A::Error> {
+        let mut map = Map::new();
+        while let Some((name, value)) = entries.next_entry()? {
+            map.insert(name, value);
+        }
+        Ok(Cell::Map(map))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,40 +134,40 @@ struct Column {
     key: bool,
 }
 
-impl Rows {
-    /// The rows, each by the given columns, `None` for a column that the answer does not have. `*` is the
-    /// column that is the key, whatever its name, since OpenFactory's own scripts do not agree on it; the first
-    /// one if none says that it is the key.
-    pub(super) fn select<const N: usize>(&self, names: [&str; N]) -> impl Iterator<Item = [Option<&Value>; N]> {
-        let places = names.map(|name| {
-            if name == "*" {
-                return Some(self.columns.iter().position(|column| column.key).unwrap_or(0));
-            }
-            self.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))
-        });
-        self.rows.iter().map(move |row| places.map(|place| row.get(place?)))
-    }
-
-    /// Number of rows.
-    pub(super) fn len(&self) -> usize {
-        self.rows.len()
-    }
+/// Takes an answer in chunks.
+pub(super) struct Decoder<'q, T, const N: usize> {
+    query: &'q Query<T, N>,
+    elements: Elements,
+    heading: Option<Heading<N>>,
+    answer: Answer<T>,
+    failure: Option<KsqlError>,
 }
 
-/// Takes an answer in chunks.
-#[derive(Default)]
-pub(super) struct Decoder {
-    elements: Elements,
-    rows: Rows,
-    headed: bool,
-    failure: Option<KsqlError>,
+/// What the header says.
+struct Heading<const N: usize> {
+    width: usize,
+    places: [Option<usize>; N],
+}
+
+impl<const N: usize> Heading<N> {
+    fn new(schema: &str, names: &[&str; N]) -> Self {
+        let columns = columns(schema);
+        let places = names.map(|name| {
+            if name == "*" {
+                return Some(columns.iter().position(|column| column.key).unwrap_or(0));
+            }
+            columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))
+        });
+        Heading { width: columns.len(), places }
+    }
 }
 
 /// One element of the list.
 #[derive(Deserialize)]
-struct Element {
+struct Element<'a> {
     header: Option<Header>,
-    row: Option<Row>,
+    #[serde(borrow)]
+    row: Option<Row<'a>>,
     error_code: Option<i64>,
     message: Option<String>,
     #[serde(rename = "errorMessage")]
@@ -69,8 +180,9 @@ struct Header {
 }
 
 #[derive(Deserialize)]
-struct Row {
-    columns: Option<Vec<Value>>,
+struct Row<'a> {
+    #[serde(borrow)]
+    columns: Option<Vec<Cell<'a>>>,
     #[serde(default)]
     tombstone: bool,
 }
@@ -81,14 +193,19 @@ struct ErrorMessage {
     message: Option<String>,
 }
 
-impl Decoder {
+impl<'q, T: Default, const N: usize> Decoder<'q, T, N> {
+    /// Nothing has come yet.
+    pub(super) fn new(query: &'q Query<T, N>) -> Self {
+        Decoder { query, elements: Elements::default(), heading: None, answer: Answer::default(), failure: None }
+    }
+
     /// The next chunk.
     pub(super) fn feed(&mut self, chunk: &[u8]) -> Result<(), KsqlError> {
-        let Decoder { elements, rows, headed, failure } = self;
+        let Decoder { query, elements, heading, answer, failure } = self;
         elements
             .feed(chunk, &mut |element| {
                 if failure.is_none()
-                    && let Err(error) = take(element, rows, headed)
+                    && let Err(error) = take(element, query, heading, answer)
                 {
                     *failure = Some(error);
                 }
@@ -100,18 +217,23 @@ impl Decoder {
         }
     }
 
-    /// The rows, if the list was whole.
-    pub(super) fn finish(self) -> Result<Rows, KsqlError> {
+    /// What was made of the rows, if the list was whole.
+    pub(super) fn finish(self) -> Result<Answer<T>, KsqlError> {
         self.elements.end().map_err(|_| KsqlError::Cut)?;
-        if !self.headed {
+        if self.heading.is_none() {
             return Err(KsqlError::Answer("it has no header".into()));
         }
-        Ok(self.rows)
+        Ok(self.answer)
     }
 }
 
-fn take(element: &[u8], rows: &mut Rows, headed: &mut bool) -> Result<(), KsqlError> {
-    let element: Element =
+fn take<T, const N: usize>(
+    element: &[u8],
+    query: &Query<T, N>,
+    heading: &mut Option<Heading<N>>,
+    answer: &mut Answer<T>,
+) -> Result<(), KsqlError> {
+    let element: Element<'_> =
         serde_json::from_slice(element).map_err(|error| KsqlError::Answer(format!("an element is odd: {error}")))?;
     if let Some(error) = element.error_message {
         return Err(KsqlError::Failed {
@@ -123,18 +245,17 @@ fn take(element: &[u8], rows: &mut Rows, headed: &mut bool) -> Result<(), KsqlEr
         return Err(KsqlError::Failed { code, message: element.message.unwrap_or_default() });
     }
     if let Some(header) = element.header {
-        rows.columns = columns(&header.schema);
-        *headed = true;
+        *heading = Some(Heading::new(&header.schema, &query.columns));
     }
-    if let Some(Row { columns: Some(columns), tombstone: false }) = element.row {
-        if columns.len() != rows.columns.len() {
-            return Err(KsqlError::Answer(format!(
-                "a row has {} values for {} columns",
-                columns.len(),
-                rows.columns.len()
-            )));
+    if let Some(Row { columns: Some(cells), tombstone: false }) = element.row {
+        let Some(Heading { width, places }) = heading else {
+            return Err(KsqlError::Answer("a row comes before the header".into()));
+        };
+        if cells.len() != *width {
+            return Err(KsqlError::Answer(format!("a row has {} values for {width} columns", cells.len())));
         }
-        rows.rows.push(columns);
+        (query.take)(&mut answer.value, places.map(|place| cells.get(place?)));
+        answer.rows += 1;
     }
     Ok(())
 }
@@ -184,8 +305,17 @@ fn name_in_backticks(rest: &str) -> String {
 mod tests {
     use super::*;
 
-    fn decode(text: &str, size: usize) -> Result<Rows, KsqlError> {
-        let mut decoder = Decoder::default();
+    type Seen = Vec<Vec<Option<String>>>;
+
+    /// Keeps the words of every row.
+    const ALL: Query<Seen, 3> = Query {
+        sql: "",
+        columns: ["*", "connector_config", "absent"],
+        take: |seen, cells| seen.push(cells.map(|cell| cell?.words().map(Cow::into_owned)).to_vec()),
+    };
+
+    fn decode(text: &str, size: usize) -> Result<Answer<Seen>, KsqlError> {
+        let mut decoder = Decoder::new(&ALL);
         for chunk in text.as_bytes().chunks(size) {
             decoder.feed(chunk)?;
         }
@@ -201,13 +331,10 @@ mod tests {
     #[test]
     fn rows_are_read_by_column_in_chunks_of_any_size() {
         for size in [1, 7, 4096] {
-            let rows = decode(ANSWER, size).unwrap();
-            let found: Vec<_> = rows
-                .select(["*", "connector_config", "absent"])
-                .map(|[key, config, absent]| (key.and_then(Value::as_str), config.and_then(Value::as_str), absent))
-                .collect();
-            assert_eq!(found, [(Some("CNC-1"), Some(r#"{"a":[1]}"#), None), (Some("CNC,2"), None, None)]);
-            assert_eq!(rows.len(), 2);
+            let Answer { value, rows } = decode(ANSWER, size).unwrap();
+            let words = |text: &str| Some(text.to_owned());
+            assert_eq!(value, [[words("CNC-1"), words(r#"{"a":[1]}"#), None], [words("CNC,2"), None, None]]);
+            assert_eq!(rows, 2);
         }
     }
 
@@ -229,10 +356,22 @@ mod tests {
     #[test]
     fn unknown_fields_are_passed_over_and_wrong_rows_are_not() {
         let text = r#"[{"header":{"schema":"`A` STRING KEY","new":1}},{"row":{"columns":["x"],"new":true},"more":{}}]"#;
-        assert_eq!(decode(text, 16).unwrap().len(), 1);
+        assert_eq!(decode(text, 16).unwrap().rows, 1);
         let text = r#"[{"header":{"schema":"`A` STRING KEY"}},{"row":{"columns":["x","y"]}}]"#;
         assert!(decode(text, 16).is_err());
         assert!(decode("[]", 16).is_err(), "an answer without a header says nothing");
+        assert!(decode(r#"[{"row":{"columns":["x"]}}]"#, 16).is_err(), "a row without a header says nothing");
+    }
+
+    #[test]
+    fn values_of_every_kind_are_read_and_shown_as_words() {
+        let text = r#"["plain","with \"quotes\" ü",7,-1.5,true,null,[1],{"a":null}]"#;
+        let cells: Vec<Cell<'_>> = serde_json::from_str(text).unwrap();
+        let words: Vec<_> = cells.iter().map(|cell| cell.words().map(Cow::into_owned)).collect();
+        let some = |text: &str| Some(text.to_owned());
+        let shown = [some("plain"), some("with \"quotes\" ü"), some("7"), some("-1.5"), some("true"), None, None, None];
+        assert_eq!(words, shown);
+        assert!(matches!(cells[0], Cell::Text(Cow::Borrowed(_))), "not copied");
     }
 
     #[test]

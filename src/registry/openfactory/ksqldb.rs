@@ -14,7 +14,7 @@ use reqwest::{Certificate, Client, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{Decoder, Rows};
+use super::answer::{Answer, Decoder, Query};
 use crate::model::Source;
 use crate::registry::RegistryError;
 
@@ -201,13 +201,13 @@ impl Ksqldb {
     }
 
     /// Asks a pull query, again if the failure is a passing one.
-    pub(super) async fn pull(&self, sql: &str) -> Result<Rows, KsqlError> {
-        (|| self.pull_once(sql)).retry(patience()).when(KsqlError::is_passing).await
+    pub(super) async fn pull<T: Default, const N: usize>(&self, query: &Query<T, N>) -> Result<Answer<T>, KsqlError> {
+        (|| self.pull_once(query)).retry(patience()).when(KsqlError::is_passing).await
     }
 
-    async fn pull_once(&self, sql: &str) -> Result<Rows, KsqlError> {
-        let mut response = self.send("/query", sql).await?;
-        let mut decoder = Decoder::default();
+    async fn pull_once<T: Default, const N: usize>(&self, query: &Query<T, N>) -> Result<Answer<T>, KsqlError> {
+        let mut response = self.send("/query", query.sql).await?;
+        let mut decoder = Decoder::new(query);
         let mut size = 0;
         while let Some(chunk) = response.chunk().await.map_err(|error| of_reqwest(&error))? {
             size += chunk.len();

@@ -9,12 +9,11 @@ use futures_util::{Stream, stream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use super::answer::Rows;
 use super::kafka::KafkaSettings;
 use super::kafka::topics::Hints;
 use super::ksqldb::{KsqlError, Ksqldb};
 use super::setup::Forgetful;
-use super::tables::{self, QUERIES};
+use super::tables::{self, Answers};
 use crate::clock::Clock;
 use crate::model::{RecordId, RegistrySnapshot, Source};
 use crate::registry::RegistryError;
@@ -136,6 +135,9 @@ async fn read_forever(
         let topics = forgetful.borrow().clone();
         let result = match read(&ksqldb, &topics, clock.wall()).await {
             Ok(mut snapshot) => {
+                if let Some(before) = &sender.borrow().latest {
+                    keep_equal(&mut snapshot, before);
+                }
                 generation += 1;
                 snapshot.generation = generation;
                 snapshot.complete = doubt.believes(assets(&snapshot), clock.now());
@@ -164,18 +166,32 @@ async fn read_forever(
 
 /// The queries of one reading, one after the other.
 async fn read(ksqldb: &Ksqldb, topics: &[Forgetful], wall: SystemTime) -> Result<RegistrySnapshot, KsqlError> {
-    let mut answers: [Rows; QUERIES.len()] = Default::default();
-    for (answer, query) in answers.iter_mut().zip(QUERIES) {
-        *answer = ksqldb.pull(query).await?;
-    }
-    let mut snapshot = tables::assemble(&answers);
+    let answers = Answers {
+        types: ksqldb.pull(&tables::TYPES).await?.value,
+        services: ksqldb.pull(&tables::SERVICES).await?.value,
+        availability: ksqldb.pull(&tables::AVAILABILITY).await?.value,
+        places: ksqldb.pull(&tables::PLACES).await?.value,
+        connectors: ksqldb.pull(&tables::CONNECTORS).await?.value,
+        targets: ksqldb.pull(&tables::TARGETS).await?.value,
+        attributes: ksqldb.pull(&tables::ATTRIBUTES).await?.value,
+    };
+    let mut snapshot = tables::assemble(answers);
     for topic in topics {
         if let Some(query) = tables::ages(topic.source) {
-            let ages = ksqldb.pull(query).await?;
-            snapshot.expiring.extend(tables::expiring(topic.source, &ages, wall, topic.expiry));
+            let ages = ksqldb.pull(&query).await?.value;
+            snapshot.expiring.extend(tables::expiring(topic.source, ages, wall, topic.expiry));
         }
     }
     Ok(snapshot)
+}
+
+/// Records that are as they were keep their place in memory: whoever has compared them before need not do it again.
+fn keep_equal(now: &mut RegistrySnapshot, before: &RegistrySnapshot) {
+    for (id, found) in &mut now.records {
+        if let Some(known) = before.records.get(id).filter(|known| **known == *found) {
+            *found = Arc::clone(known);
+        }
+    }
 }
 
 fn assets(snapshot: &RegistrySnapshot) -> usize {

@@ -11,7 +11,7 @@ use super::OpenfactorySettings;
 use super::kafka::topics::policies;
 use super::kafka::{KafkaSettings, PARTITIONER, Writer};
 use super::ksqldb::{KsqlError, Ksqldb};
-use super::tables::QUERIES;
+use super::tables::COUNTS;
 use crate::model::Source;
 use crate::registry::RegistryError;
 
@@ -211,10 +211,11 @@ async fn check_ksqldb(ksqldb: &Ksqldb, findings: &mut Vec<Finding>) -> BTreeMap<
         });
     }
     topics.extend(found.into_iter().map(|(source, found)| (source, found.topic)));
-    for query in QUERIES {
-        let table = query.split(" FROM ").nth(1).and_then(|rest| rest.split([' ', ';']).next()).unwrap_or(query);
+    for query in &COUNTS {
+        let table =
+            query.sql.split(" FROM ").nth(1).and_then(|rest| rest.split([' ', ';']).next()).unwrap_or(query.sql);
         match ksqldb.pull(query).await {
-            Ok(rows) => findings.push(Finding::good(format!("table {table} answers with {} rows", rows.len()))),
+            Ok(answer) => findings.push(Finding::good(format!("table {table} answers with {} rows", answer.rows))),
             Err(KsqlError::Statement { message, .. }) => findings.push(Finding::bad(
                 format!("table {table} does not answer: {message}"),
                 "a table can be read when it was made with CREATE TABLE … AS SELECT or CREATE SOURCE TABLE, and \

@@ -4,60 +4,140 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
-
-use super::answer::Rows;
-use crate::model::record::{Attribute, CoordinatorProtocol, DeviceCoordinator};
+use super::answer::{Cell, Query};
+use crate::model::record::{CoordinatorProtocol, DeviceCoordinator, Uns};
 use crate::model::{AssetUuid, Availability, ObservedRecord, Record, RecordId, RegistrySnapshot, Scalar, Source};
-use crate::registry::rows::{self, Tables};
+use crate::registry::rows::{self, Attributes, Tables};
 
 /// Attribute of a device: which coordinator was told of it, and what.
 pub(super) const MANAGED_COORDINATOR: &str = "managed_coordinator";
 
-/// What is asked, in this order: one scan at a time.
-pub(super) const QUERIES: [&str; 7] = [
-    "SELECT ASSET_UUID, TYPE FROM ASSETS_TYPE;",
-    "SELECT * FROM DOCKER_SERVICES;",
-    "SELECT * FROM ASSETS_AVAIL;",
-    "SELECT * FROM ASSET_TO_UNS_MAP;",
-    "SELECT * FROM DEVICE_CONNECTOR;",
-    "SELECT * FROM METRICS_TARGETS;",
-    "SELECT ASSET_UUID, ID, VALUE, TYPE, TAG, TIMESTAMP FROM ASSETS \
-     WHERE TYPE = 'OpenFactory' OR TAG = 'NetworkPort' OR ID = 'avail' OR ID = 'agent_avail';",
+/// Something about each asset.
+type Of<T> = BTreeMap<AssetUuid, T>;
+
+/// The type of each asset. Rows without a usable uuid are passed over here and below: they cannot be ours.
+pub(super) const TYPES: Query<Of<String>, 2> =
+    Query { sql: "SELECT ASSET_UUID, TYPE FROM ASSETS_TYPE;", columns: ["*", "TYPE"], take: texts };
+
+/// The service of each asset.
+pub(super) const SERVICES: Query<Of<String>, 2> =
+    Query { sql: "SELECT * FROM DOCKER_SERVICES;", columns: ["*", "DOCKER_SERVICE"], take: texts };
+
+/// What each asset says of its availability.
+pub(super) const AVAILABILITY: Query<Of<Availability>, 2> = Query {
+    sql: "SELECT * FROM ASSETS_AVAIL;",
+    columns: ["*", "AVAILABILITY"],
+    take: |availability, [uuid, said]| {
+        if let (Some(uuid), Some(said)) = (asset(uuid), text(said)) {
+            let there = if said == "AVAILABLE" { Availability::Available } else { Availability::Unavailable };
+            availability.insert(uuid, there);
+        }
+    },
+};
+
+/// The place of each asset in the namespace.
+pub(super) const PLACES: Query<Of<Uns>, 3> = Query {
+    sql: "SELECT * FROM ASSET_TO_UNS_MAP;",
+    columns: ["*", "UNS_ID", "UNS_LEVELS"],
+    take: |places, [uuid, id, levels]| {
+        if let (Some(uuid), Some(id)) = (asset(uuid), text(id)) {
+            let place = match levels {
+                Some(Cell::Map(levels)) => rows::place(id.to_owned(), levels),
+                Some(_) | None => Uns { levels: Vec::new(), uns_id: id.to_owned() },
+            };
+            places.insert(uuid, place);
+        }
+    },
+};
+
+/// The connector configuration of each device.
+pub(super) const CONNECTORS: Query<Of<String>, 2> =
+    Query { sql: "SELECT * FROM DEVICE_CONNECTOR;", columns: ["*", "CONNECTOR_CONFIG"], take: texts };
+
+/// Where to scrape metrics: host, port and path.
+pub(super) const TARGETS: Query<Of<(String, u16, String)>, 4> = Query {
+    sql: "SELECT * FROM METRICS_TARGETS;",
+    columns: ["*", "HOST", "PORT", "PATH"],
+    take: |targets, [uuid, host, port, path]| {
+        let port = port.and_then(Cell::words).and_then(|port| port.parse().ok());
+        if let (Some(uuid), Some(host), Some(port)) = (asset(uuid), text(host), port) {
+            targets.insert(uuid, (host.to_owned(), port, text(path).unwrap_or_default().to_owned()));
+        }
+    },
+};
+
+/// The attributes that describe assets, not their samples.
+pub(super) const ATTRIBUTES: Query<Said, 6> = Query {
+    sql: "SELECT ASSET_UUID, ID, VALUE, TYPE, TAG, TIMESTAMP FROM ASSETS \
+          WHERE TYPE = 'OpenFactory' OR TAG = 'NetworkPort' OR ID = 'avail' OR ID = 'agent_avail';",
+    columns: ["ASSET_UUID", "ID", "VALUE", "TYPE", "TAG", "TIMESTAMP"],
+    take: Said::take,
+};
+
+/// The same queries, of whose rows nothing is made.
+pub(super) const COUNTS: [Query<(), 0>; 7] = [
+    counting(&TYPES),
+    counting(&SERVICES),
+    counting(&AVAILABILITY),
+    counting(&PLACES),
+    counting(&CONNECTORS),
+    counting(&TARGETS),
+    counting(&ATTRIBUTES),
 ];
 
+const fn counting<T, const N: usize>(query: &Query<T, N>) -> Query<(), 0> {
+    const fn nothing(_: &mut (), _: [Option<&Cell<'_>>; 0]) {}
+    Query { sql: query.sql, columns: [], take: nothing }
+}
+
+/// What came of all queries.
+#[derive(Default)]
+pub(super) struct Answers {
+    pub(super) types: Of<String>,
+    pub(super) services: Of<String>,
+    pub(super) availability: Of<Availability>,
+    pub(super) places: Of<Uns>,
+    pub(super) connectors: Of<String>,
+    pub(super) targets: Of<(String, u16, String)>,
+    pub(super) attributes: Said,
+}
+
+/// When each row of a table was written, in milliseconds since 1970.
+pub(super) type Ages = Vec<(AssetUuid, u64)>;
+
 /// The query for the age of a source's rows, where records depend on them.
-pub(super) fn ages(source: Source) -> Option<&'static str> {
-    match source {
-        Source::AssetsType => Some("SELECT ASSET_UUID, ROWTIME FROM ASSETS_TYPE;"),
-        Source::DockerServices => Some("SELECT ASSET_UUID, ROWTIME FROM DOCKER_SERVICES;"),
-        Source::AssetToUnsMapRaw => Some("SELECT ASSET_UUID, ROWTIME FROM ASSET_TO_UNS_MAP;"),
+pub(super) fn ages(source: Source) -> Option<Query<Ages, 2>> {
+    let sql = match source {
+        Source::AssetsType => "SELECT ASSET_UUID, ROWTIME FROM ASSETS_TYPE;",
+        Source::DockerServices => "SELECT ASSET_UUID, ROWTIME FROM DOCKER_SERVICES;",
+        Source::AssetToUnsMapRaw => "SELECT ASSET_UUID, ROWTIME FROM ASSET_TO_UNS_MAP;",
         // The columns of these two are named differently by OpenFactory's own scripts and by ours.
-        Source::DeviceConnectorSource => Some("SELECT *, ROWTIME FROM DEVICE_CONNECTOR;"),
-        Source::MetricsTargetsSource => Some("SELECT *, ROWTIME FROM METRICS_TARGETS;"),
+        Source::DeviceConnectorSource => "SELECT *, ROWTIME FROM DEVICE_CONNECTOR;",
+        Source::MetricsTargetsSource => "SELECT *, ROWTIME FROM METRICS_TARGETS;",
         // Availability is for the assets themselves to say.
-        Source::AssetsStream | Source::AssetsAvail => None,
-    }
+        Source::AssetsStream | Source::AssetsAvail => return None,
+    };
+    let take: fn(&mut Ages, [Option<&Cell<'_>>; 2]) = |ages, [uuid, at]| {
+        if let (Some(uuid), Some(Cell::Number(at))) = (asset(uuid), at) {
+            ages.extend(at.as_u64().map(|at| (uuid, at)));
+        }
+    };
+    Some(Query { sql, columns: ["*", "ROWTIME"], take })
 }
 
 /// The records whose rows have lived through half of the time that their topic keeps them.
-pub(super) fn expiring(source: Source, rows: &Rows, wall: SystemTime, expiry: Duration) -> BTreeSet<RecordId> {
+pub(super) fn expiring(source: Source, ages: Ages, wall: SystemTime, expiry: Duration) -> BTreeSet<RecordId> {
     let now = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let old =
-        |at: &Value| at.as_u64().is_some_and(|millis| now.saturating_sub(Duration::from_millis(millis)) > expiry / 2);
-    rows.select(["*", "ROWTIME"])
-        .filter(|[_, at]| at.is_some_and(old))
-        .filter_map(|[uuid, _]| {
-            let uuid = asset(uuid)?;
-            Some(match source {
-                Source::DeviceConnectorSource => RecordId::Connector(uuid),
-                Source::MetricsTargetsSource => RecordId::MetricsTarget(uuid),
-                Source::AssetsStream
-                | Source::AssetsType
-                | Source::AssetsAvail
-                | Source::DockerServices
-                | Source::AssetToUnsMapRaw => RecordId::Asset(uuid),
-            })
+    ages.into_iter()
+        .filter(|(_, at)| now.saturating_sub(Duration::from_millis(*at)) > expiry / 2)
+        .map(|(uuid, _)| match source {
+            Source::DeviceConnectorSource => RecordId::Connector(uuid),
+            Source::MetricsTargetsSource => RecordId::MetricsTarget(uuid),
+            Source::AssetsStream
+            | Source::AssetsType
+            | Source::AssetsAvail
+            | Source::DockerServices
+            | Source::AssetToUnsMapRaw => RecordId::Asset(uuid),
         })
         .collect()
 }
@@ -73,95 +153,80 @@ pub(super) struct Told {
     pub(super) device_config: Option<String>,
 }
 
-/// When each asset last said that it is available, and when each device's coordinator was told.
+/// What the attributes of all assets say.
 #[derive(Default)]
-struct Times<'a> {
-    came_up: BTreeMap<AssetUuid, &'a str>,
-    told: BTreeMap<AssetUuid, (Told, &'a str)>,
+pub(super) struct Said {
+    attributes: Of<Attributes>,
+    /// When each asset last said that it is available.
+    came_up: Of<String>,
+    /// What was noted of each device's coordinator, and when.
+    told: Of<(Told, String)>,
 }
 
-/// Puts the answers to [`QUERIES`] together. Rows without a usable uuid are passed over: they cannot be ours.
-pub(super) fn assemble(answers: &[Rows; QUERIES.len()]) -> RegistrySnapshot {
-    let [types, services, availability, namespace, connectors, targets, attributes] = answers;
-    let mut tables = Tables::default();
-    for [uuid, kind] in types.select(["*", "TYPE"]) {
-        if let (Some(uuid), Some(kind)) = (asset(uuid), text(kind)) {
-            tables.types.insert(uuid, kind.to_owned());
+impl Said {
+    fn take(&mut self, [uuid, id, value, kind, tag, timestamp]: [Option<&Cell<'_>>; 6]) {
+        let (Some(uuid), Some(id), Some(value)) = (text(uuid), text(id), value.and_then(Cell::words)) else { return };
+        let [kind, tag, timestamp] = [kind, tag, timestamp].map(|found| text(found).unwrap_or_default());
+        match id {
+            MANAGED_COORDINATOR => {
+                if let (Ok(uuid), Ok(told)) = (AssetUuid::new(uuid), serde_json::from_str(&value)) {
+                    self.told.insert(uuid, (told, timestamp.to_owned()));
+                }
+            }
+            "avail" | "agent_avail" => {
+                // RFC 3339 in UTC: the order of the texts is the order of the times.
+                if value == "AVAILABLE" && self.came_up.get(uuid).is_none_or(|last| **last < *timestamp) {
+                    self.came_up.extend(AssetUuid::new(uuid).ok().map(|uuid| (uuid, timestamp.to_owned())));
+                }
+            }
+            _ => {
+                let value = Scalar::Text(value.into_owned());
+                // Without a copy of the uuid for each of its attributes.
+                match self.attributes.get_mut(uuid) {
+                    Some(known) => known.take(id, value, tag, kind),
+                    None => {
+                        if let Ok(uuid) = AssetUuid::new(uuid) {
+                            self.attributes.entry(uuid).or_default().take(id, value, tag, kind);
+                        }
+                    }
+                }
+            }
         }
     }
-    for [uuid, service] in services.select(["*", "DOCKER_SERVICE"]) {
-        if let (Some(uuid), Some(service)) = (asset(uuid), text(service)) {
-            tables.services.insert(uuid, service.to_owned());
-        }
-    }
-    for [uuid, id, levels] in namespace.select(["*", "UNS_ID", "UNS_LEVELS"]) {
-        if let (Some(uuid), Some(id)) = (asset(uuid), text(id)) {
-            let levels = levels.and_then(Value::as_object).cloned().unwrap_or_default();
-            tables.places.insert(uuid, (id.to_owned(), levels));
-        }
-    }
-    for [uuid, config] in connectors.select(["*", "CONNECTOR_CONFIG"]) {
-        if let (Some(uuid), Some(config)) = (asset(uuid), text(config)) {
-            tables.connectors.insert(uuid, config.to_owned());
-        }
-    }
-    for [uuid, host, port, path] in targets.select(["*", "HOST", "PORT", "PATH"]) {
-        if let (Some(uuid), Some(host), Some(Ok(port))) =
-            (asset(uuid), text(host), port.and_then(words).map(|port| port.parse()))
-        {
-            let path = text(path).unwrap_or_default().to_owned();
-            tables.targets.insert(uuid, (host.to_owned(), port, path));
-        }
-    }
-    let times = take_attributes(attributes, &mut tables);
+}
 
-    let mut snapshot =
-        RegistrySnapshot { complete: true, records: rows::records(&tables), ..RegistrySnapshot::default() };
-    for [uuid, said] in availability.select(["*", "AVAILABILITY"]) {
-        if let (Some(uuid), Some(said)) = (asset(uuid), text(said)) {
-            let there = if said == "AVAILABLE" { Availability::Available } else { Availability::Unavailable };
-            snapshot.availability.insert(uuid, there);
-        }
-    }
-    for (device, (told, at)) in &times.told {
-        let Some(coordinator) = coordinator_of(told) else { continue };
-        let config = known_config(&coordinator, told, at, &times, &tables).unwrap_or_default().to_owned();
+/// Puts the answers together.
+pub(super) fn assemble(answers: Answers) -> RegistrySnapshot {
+    let Answers { types, services, availability, places, connectors, targets, attributes } = answers;
+    let Said { attributes, came_up, told } = attributes;
+    let known: Vec<(AssetUuid, DeviceCoordinator, String)> = told
+        .into_iter()
+        .filter_map(|(device, (told, at))| {
+            let coordinator = coordinator_of(&told)?;
+            let config = known_config(&coordinator, &told, &at, &came_up, &types).unwrap_or_default().to_owned();
+            Some((device, coordinator, config))
+        })
+        .collect();
+    let tables = Tables { attributes, types, services, places, connectors, targets };
+    let mut snapshot = RegistrySnapshot {
+        complete: true,
+        records: rows::records(tables),
+        availability,
+        ..RegistrySnapshot::default()
+    };
+    for (device, coordinator, config) in known {
         let record = Record::CoordinatorDevice { device: device.clone(), protocol: coordinator.protocol, config };
         let owner = snapshot.records.get(&RecordId::Asset(device.clone())).and_then(|found| found.owner.clone());
         snapshot.records.insert(record.id(), Arc::new(ObservedRecord { record, owner }));
-        snapshot.coordinators.insert(device.clone(), coordinator);
+        snapshot.coordinators.insert(device, coordinator);
     }
     snapshot
 }
 
-fn take_attributes<'a>(attributes: &'a Rows, tables: &mut Tables) -> Times<'a> {
-    let mut times = Times::default();
-    for [uuid, id, value, kind, tag, timestamp] in
-        attributes.select(["ASSET_UUID", "ID", "VALUE", "TYPE", "TAG", "TIMESTAMP"])
-    {
-        let (Some(uuid), Some(id), Some(value)) = (asset(uuid), text(id), value.and_then(words)) else { continue };
-        let [kind, tag, timestamp] = [kind, tag, timestamp].map(|found| text(found).unwrap_or_default());
-        match id {
-            MANAGED_COORDINATOR => {
-                if let Ok(told) = serde_json::from_str(&value) {
-                    times.told.insert(uuid, (told, timestamp));
-                }
-            }
-            "avail" | "agent_avail" => {
-                if value == "AVAILABLE" {
-                    let last = times.came_up.entry(uuid).or_insert(timestamp);
-                    *last = (*last).max(timestamp);
-                }
-            }
-            _ => tables.attributes.entry(uuid).or_default().push(Attribute {
-                id: id.to_owned(),
-                value: Scalar::Text(value),
-                tag: tag.to_owned(),
-                kind: kind.to_owned(),
-            }),
-        }
+fn texts(found: &mut Of<String>, [uuid, value]: [Option<&Cell<'_>>; 2]) {
+    if let (Some(uuid), Some(value)) = (asset(uuid), text(value)) {
+        found.insert(uuid, value.to_owned());
     }
-    times
 }
 
 fn coordinator_of(told: &Told) -> Option<DeviceCoordinator> {
@@ -177,50 +242,40 @@ fn known_config<'a>(
     coordinator: &DeviceCoordinator,
     told: &'a Told,
     at: &str,
-    times: &Times<'_>,
-    tables: &Tables,
+    came_up: &Of<String>,
+    types: &Of<String>,
 ) -> Option<&'a str> {
-    if tables.types.get(&coordinator.uuid).map(String::as_str) != Some(coordinator.protocol.coordinator_type()) {
+    if types.get(&coordinator.uuid).map(String::as_str) != Some(coordinator.protocol.coordinator_type()) {
         return None;
     }
     // RFC 3339 in UTC: the order of the texts is the order of the times.
-    if times.came_up.get(&coordinator.uuid).is_some_and(|came_up| *came_up > at) {
+    if came_up.get(&coordinator.uuid).is_some_and(|came_up| **came_up > *at) {
         return None;
     }
     told.device_config.as_deref()
 }
 
-fn asset(value: Option<&Value>) -> Option<AssetUuid> {
-    AssetUuid::new(text(value)?).ok()
+fn asset(cell: Option<&Cell<'_>>) -> Option<AssetUuid> {
+    AssetUuid::new(text(cell)?).ok()
 }
 
-fn text(value: Option<&Value>) -> Option<&str> {
-    value.and_then(Value::as_str)
-}
-
-/// A value as text, since ksqlDB keeps what was a number or a truth value as text or as itself.
-fn words(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(truth) => Some(truth.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
-    }
+fn text<'a>(cell: Option<&'a Cell<'_>>) -> Option<&'a str> {
+    cell.and_then(Cell::text)
 }
 
 #[cfg(test)]
 pub(super) mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::super::answer::Decoder;
     use super::*;
 
-    fn answer(schema: &str, rows: &[Value]) -> Rows {
+    fn answer<T: Default, const N: usize>(query: &Query<T, N>, schema: &str, rows: &[Value]) -> T {
         let mut list = vec![json!({"header": {"queryId": "q", "schema": schema}})];
         list.extend(rows.iter().map(|row| json!({"row": {"columns": row}})));
-        let mut decoder = Decoder::default();
+        let mut decoder = Decoder::new(query);
         decoder.feed(json!(list).to_string().as_bytes()).unwrap();
-        decoder.finish().unwrap()
+        decoder.finish().unwrap().value
     }
 
     /// What is read when these assets have these types, and these messages were written to `ASSETS_STREAM`.
@@ -241,13 +296,15 @@ pub(super) mod tests {
             })
             .collect();
         let attributes: Vec<Value> = latest.into_values().collect();
-        let mut answers: [Rows; QUERIES.len()] = Default::default();
-        answers[0] = answer("`ASSET_UUID` STRING KEY, `TYPE` STRING", &types);
-        answers[6] = answer(
-            "`ASSET_UUID` STRING, `ID` STRING, `VALUE` STRING, `TYPE` STRING, `TAG` STRING, `TIMESTAMP` STRING",
-            &attributes,
-        );
-        assemble(&answers)
+        assemble(Answers {
+            types: answer(&TYPES, "`ASSET_UUID` STRING KEY, `TYPE` STRING", &types),
+            attributes: answer(
+                &ATTRIBUTES,
+                "`ASSET_UUID` STRING, `ID` STRING, `VALUE` STRING, `TYPE` STRING, `TAG` STRING, `TIMESTAMP` STRING",
+                &attributes,
+            ),
+            ..Answers::default()
+        })
     }
 
     #[test]
