@@ -21,6 +21,7 @@
 mod app;
 mod attached;
 mod check;
+mod checked;
 mod coerce;
 mod deploy;
 mod device;

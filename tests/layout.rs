@@ -52,6 +52,7 @@ const PURE: &[&str] = &[
     "src/desired/manifest.rs",
     "src/desired/yaml",
     "src/desired/check.rs",
+    "src/desired/checked.rs",
     "src/desired/coerce.rs",
     "src/registry/messages",
     "src/render",

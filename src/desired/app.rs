@@ -1,6 +1,6 @@
 //! `apps:`.
 
-use super::check::{Name, Object, Typed, Value};
+use super::checked::{Name, Object, Typed, Value};
 use super::deploy::{self, Replicas};
 use super::manifest::{App, Metrics, Place, PullPolicy, Routing};
 use super::namespace::{Given, Namespace};

@@ -1,6 +1,6 @@
 //! `deploy`: replicas, resources, placement.
 
-use super::check::Object;
+use super::checked::Object;
 use super::manifest::Deploy;
 use super::problems::Problems;
 use super::python;
@@ -60,7 +60,7 @@ pub(super) fn deploy(object: &Object, path: &str, replicas: Replicas, problems: 
     }
     if let Some(placement) = object.object("placement") {
         for (index, item) in placement.list("constraints").iter().enumerate() {
-            let super::check::Typed::Text(text) = &item.typed else { continue };
+            let super::checked::Typed::Text(text) = &item.typed else { continue };
             let mut path = format!("{path}.placement.constraints");
             push_index(&mut path, index);
             deploy.constraints.extend(constraint(text, item.at, &path, problems));

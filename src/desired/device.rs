@@ -1,7 +1,7 @@
 //! `devices:`.
 
 use super::app::{environment, image, place, port, service_name, uuid};
-use super::check::{Name, Object, Value};
+use super::checked::{Name, Object, Value};
 use super::deploy::{self, Replicas};
 use super::dump::{self, Nulls};
 use super::manifest::{Adapter, AdapterAt, Agent, Connector, Deploy, Device, Mtconnect, Place};

@@ -1,6 +1,6 @@
 //! Checked values as JSON, byte for byte as OpenFactory's models dump them.
 
-use super::check::{Object, Typed, Value};
+use super::checked::{Object, Typed, Value};
 use super::yaml::Data;
 use crate::model::record::{Scalar, Uns, python_float};
 

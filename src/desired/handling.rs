@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::check::{Checker, Object, Typed, Value};
+use super::check::Checker;
+use super::checked::{Object, Typed, Value};
 use super::device::service_tails;
 use super::fields::{Kind, nearest};
 use super::manifest::{App, Connector, Device, Manifest};

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::check::{self, Name, Object, Typed, Value};
+use super::checked::{self, Name, Object, Typed, Value};
 use super::problems::Problems;
 use super::python::{is_decimal, is_digit, strip};
 use super::shapes;
@@ -110,7 +110,7 @@ fn browse_path_problem(path: &str) -> Option<&'static str> {
 
 /// Gives variables the server's queue size and sampling interval where they have none of their own.
 fn inherit(connector: &mut Object) {
-    let defaults = check::empty(&shapes::OPCUA_SUBSCRIPTION, Span::default());
+    let defaults = checked::empty(&shapes::OPCUA_SUBSCRIPTION, Span::default());
     let subscription = connector.object("server").and_then(|server| server.object("subscription")).unwrap_or(&defaults);
     let inherited: Vec<(&str, Typed)> = ["queue_size", "sampling_interval"]
         .into_iter()

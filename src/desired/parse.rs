@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::check::{Checker, Typed, report, shown};
+use super::check::{Checker, report, shown};
+use super::checked::Typed;
 use super::deploy::MAX_REPLICAS;
 use super::fields::{Kind, Shape, is_slip, nearest};
 use super::handling::{self, Described};
@@ -125,7 +126,7 @@ fn section(
     at: Span,
     shape: &'static Shape,
     problems: &mut Problems<'_>,
-    mut take: impl FnMut(&super::check::Name, Option<&super::check::Object>, &str, &mut Problems<'_>),
+    mut take: impl FnMut(&super::checked::Name, Option<&super::checked::Object>, &str, &mut Problems<'_>),
 ) {
     let Data::Map(entries) = node.data else {
         let message = format!("must be a map of names to entries, not {}", node.data.describe());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sha1::{Digest, Sha1};
 
-use super::check::{Name, Object, Typed, Value};
+use super::checked::{Name, Object, Typed, Value};
 use super::dump;
 use super::manifest::Storage;
 use super::parse::ParseContext;
