@@ -31,6 +31,7 @@ mod fields;
 mod file;
 pub mod git;
 mod handling;
+mod hints;
 mod limits;
 pub mod loader;
 pub mod manifest;

@@ -83,7 +83,11 @@ fn mistakes_are_refused_with_their_place_and_a_way_out() {
     for (settings, column, said) in [
         ("{suspended: true}", 10, "x-ofop.suspended: unknown field `suspended` (did you mean `suspend`?)"),
         ("{suspend: perhaps}", 19, "x-ofop.suspend: must be `true` or `false`, not a text"),
-        ("[suspend]", 1, "x-ofop: must be a map with `suspend`, `prune`, `ignore`, `resources`, not a list"),
+        (
+            "[suspend]",
+            1,
+            "x-ofop: must be a map with `suspend`, `prune`, `ignore`, `resources`, not a list (write fields such as `suspend: true` below it, indented)",
+        ),
         (
             "{ignore: replicas}",
             18,
@@ -144,7 +148,7 @@ fn mistakes_are_refused_with_their_place_and_a_way_out() {
         (
             "{resources: {app/SAW: {resources: {}}}}",
             32,
-            "x-ofop.resources.\"app/SAW\".resources: unknown field `resources` (x-ofop-resource knows `suspend`, `prune`, `ignore`)",
+            "x-ofop.resources.\"app/SAW\".resources: unknown field `resources` (possible here: `suspend`, `prune`, `ignore`)",
         ),
     ] {
         let found = problem(Severity::Error, &format!("{ENTRIES}x-ofop: {settings}\n"));

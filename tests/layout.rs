@@ -53,6 +53,7 @@ const PURE: &[&str] = &[
     "src/desired/yaml",
     "src/desired/check.rs",
     "src/desired/checked.rs",
+    "src/desired/hints.rs",
     "src/desired/coerce.rs",
     "src/registry/messages",
     "src/render",

@@ -46,6 +46,8 @@ struct Judgement {
     accepted: bool,
     paths: Vec<String>,
     text: String,
+    /// Problems that leave their reader alone.
+    helpless: Vec<String>,
 }
 
 fn judge(case: &Value) -> Judgement {
@@ -53,7 +55,7 @@ fn judge(case: &Value) -> Judgement {
     let schema = Schema::parse(&"uns.yml".into(), schema);
     if case["kind"] == "uns" {
         return match schema {
-            Ok(_) => Judgement { accepted: true, paths: Vec::new(), text: String::new() },
+            Ok(_) => Judgement { accepted: true, paths: Vec::new(), text: String::new(), helpless: Vec::new() },
             Err(problems) => judgement(&problems, false),
         };
     }
@@ -79,6 +81,12 @@ fn judgement(problems: &[ofop::model::Problem], accepted: bool) -> Judgement {
         accepted,
         paths: errors.iter().map(|problem| problem.path.clone()).collect(),
         text: errors.iter().map(|problem| format!("    {problem}\n")).collect(),
+        // The words that are possible are in the message of a wrong one.
+        helpless: problems
+            .iter()
+            .filter(|problem| problem.hint.is_none() && !problem.message.starts_with("must be `"))
+            .map(|problem| format!("{problem}\n"))
+            .collect(),
     }
 }
 
@@ -98,12 +106,13 @@ fn without_types(path: &str) -> String {
 #[test]
 fn files_are_judged_as_openfactory_judges_them() {
     let cases = std::fs::read_to_string("tests/examples/validation.jsonl").unwrap();
-    let mut wrong = String::new();
+    let (mut wrong, mut helpless) = (String::new(), String::new());
     let mut count = 0;
     for line in cases.lines() {
         let case: Value = serde_json::from_str(line).unwrap();
         let name = case["name"].as_str().unwrap();
         let ours = judge(&case);
+        helpless.extend(ours.helpless.iter().map(String::as_str));
         let theirs = case["accepted"].as_bool().unwrap();
         count += 1;
         if let Some((_, path, _)) = REFUSED.iter().find(|(refused, _, _)| *refused == name) {
@@ -132,4 +141,5 @@ fn files_are_judged_as_openfactory_judges_them() {
     }
     assert!(count > 300);
     assert!(wrong.is_empty(), "\n{wrong}");
+    assert!(helpless.is_empty(), "a problem says what to do about it:\n{helpless}");
 }

@@ -75,6 +75,12 @@ fn an_invalid_setting_is_named_as_the_user_wrote_it() {
         (vec![], vec![("DEPLOYMENT_PLATFORM", "k8s")], "", "DEPLOYMENT_PLATFORM: `k8s` is not a platform"),
         (vec![], vec![("KSQLDB_URL", "user:pass@host")], "", "KSQLDB_URL: is not an http or https address"),
         (vec![("--host", "manager")], vec![], "", "--host: `manager` is not an engine's address"),
+        (
+            vec![],
+            vec![("DOCKER_HOST", "ssh://me@manager")],
+            "",
+            "DOCKER_HOST: `ssh://me@manager`: ofop does not speak ssh",
+        ),
         (vec![("--concurrency", "0")], vec![], "", "--concurrency: `0` is not a number from 1 to 256"),
         (vec![], vec![("OFOP_WEBHOOK_SECRET", "too short")], "", "OFOP_WEBHOOK_SECRET: the webhook secret has fewer"),
         (vec![("--webhook-secret-file", "/none")], vec![], "", "--webhook-secret-file: cannot read `/none`"),

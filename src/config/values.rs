@@ -163,8 +163,18 @@ impl Reader<'_> {
             self.setting("--host", "OPENFACTORY_MANAGER_NODE_DOCKER_URL").or_else(|| self.variable("DOCKER_HOST"));
         let Some(found) = found else { return Ok(None) };
         let host = found.text.trim();
-        if ["/", "unix://", "tcp://", "http://", "https://", "ssh://"].iter().any(|scheme| host.starts_with(scheme)) {
+        if ["/", "unix://", "tcp://", "http://", "https://"].iter().any(|scheme| host.starts_with(scheme)) {
             return Ok(Some(host.to_owned()));
+        }
+        if let Some(server) = host.strip_prefix("ssh://") {
+            return Err(invalid(
+                found.from,
+                format!("`{host}`: ofop does not speak ssh to an engine"),
+                format!(
+                    "forward its socket, ssh -nNT -L /run/ofop-engine.sock:/var/run/docker.sock {server}, and name \
+                     unix:///run/ofop-engine.sock; or let the engine listen with TLS and name tcp://HOST:2376"
+                ),
+            ));
         }
         Err(invalid(
             found.from,

@@ -63,7 +63,8 @@ pub(super) fn uuid(object: &Object, path: &str, problems: &mut Problems<'_>) -> 
     match AssetUuid::new(object.text("uuid")?) {
         Ok(uuid) => Some(uuid),
         Err(error) => {
-            problems.error(object.at("uuid"), &format!("{path}.uuid"), error.reason);
+            let hint = "give it a name that nothing else has, such as `PRESS-7`";
+            problems.error_hint(object.at("uuid"), &format!("{path}.uuid"), error.reason, hint);
             None
         }
     }
@@ -73,7 +74,8 @@ pub(super) fn uuid(object: &Object, path: &str, problems: &mut Problems<'_>) -> 
 pub(super) fn image(object: &Object, field: &str, path: &str, problems: &mut Problems<'_>) -> Option<String> {
     let text = object.text(field)?;
     if text.trim().is_empty() {
-        problems.error(object.at(field), &format!("{path}.{field}"), "is empty");
+        let hint = "name an image with its tag, such as `ghcr.io/plant/press:1.2`";
+        problems.error_hint(object.at(field), &format!("{path}.{field}"), "is empty", hint);
         return None;
     }
     Some(text.to_owned())
@@ -94,7 +96,7 @@ fn claim(
     let hidden = object.hidden("uuid");
     if !names.replicas(replicas) {
         let message = format!("the apps of this file have more than {} replicas", deploy::MAX_REPLICAS);
-        problems.error(at, &path, message);
+        problems.error_hint(at, &path, message, "split the file, or is `replicas` a slip of the finger?");
         return;
     }
     match context.platform {
@@ -174,7 +176,8 @@ fn user(object: &Object, path: &str, at: Span, problems: &mut Problems<'_>) -> O
         let (given, missing) =
             if uid.is_some() { ("runtime_uid", "runtime_gid") } else { ("runtime_gid", "runtime_uid") };
         let at = if object.is_null(given) { at } else { object.at(given) };
-        problems.error(at, path, format!("`{given}` needs `{missing}` beside it"));
+        let hint = "give both, or neither";
+        problems.error_hint(at, path, format!("`{given}` needs `{missing}` beside it"), hint);
     }
     Some((u64::try_from(uid?).ok()?, u64::try_from(gid?).ok()?))
 }
@@ -212,7 +215,8 @@ fn routing(object: &Object, path: &str, environment: &[EnvVar], problems: &mut P
             None
         };
         if let Some(problem) = problem {
-            problems.error(routing.at("hostname"), &format!("{path}.hostname"), problem);
+            let hint = "use letters and digits with `-` between them, such as `press`";
+            problems.error_hint(routing.at("hostname"), &format!("{path}.hostname"), problem, hint);
         }
     }
     Some(Routing { expose, port: port(routing, "port"), hostname: hostname.map(str::to_owned) })
@@ -234,9 +238,9 @@ fn networks(object: &Object, path: &str, problems: &mut Problems<'_>) -> Vec<Str
         let mut path = format!("{path}.networks");
         push_index(&mut path, index);
         if strip(name).is_empty() {
-            problems.error(item.at, &path, "the name of a network is empty");
+            problems.error_hint(item.at, &path, "the name of a network is empty", "name a network, or remove the item");
         } else if all.contains(name) {
-            problems.warn(item.at, &path, "the network is named twice", None);
+            problems.warn(item.at, &path, "the network is named twice", Some("remove one".into()));
         } else {
             all.push(name.clone());
         }

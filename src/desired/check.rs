@@ -4,6 +4,7 @@
 use super::checked::{Name, Object, Typed, Value, default};
 use super::coerce::{self, NotInt};
 use super::fields::{Field, Kind, Presence, Shape, Strip, Unknown, nearest};
+use super::hints;
 use super::problems::Problems;
 use super::yaml::{self, Data, Entry, Node, Span, key_text, push_index, push_key};
 
@@ -13,11 +14,13 @@ pub(super) struct Checker<'p, 't> {
     pub(super) path: String,
     /// Below `environment` nothing may be quoted.
     hide: bool,
+    /// The field whose value is looked at; none for an item of a list and an entry of a map.
+    field: Option<&'static Field>,
 }
 
 impl<'p, 't> Checker<'p, 't> {
     pub(super) fn new(problems: &'p mut Problems<'t>, path: &str) -> Self {
-        Checker { problems, path: path.to_owned(), hide: false }
+        Checker { problems, path: path.to_owned(), hide: false, field: None }
     }
 
     /// Runs something one step further down.
@@ -44,47 +47,41 @@ impl<'p, 't> Checker<'p, 't> {
         let typed = match kind {
             Kind::Text(strip) => match node.data {
                 Data::Text(text) => Typed::Text(strip.of(&text).to_owned()),
-                other => self.wrong_text(at, &other, hidden),
+                other => self.wrong(at, kind, "a text", &other, hidden),
             },
             Kind::FieldPath => match node.data {
                 Data::Text(text) => Typed::Text(text.trim().to_owned()),
-                other => self.wrong_text(at, &other, hidden),
+                other => self.wrong(at, kind, "a text", &other, hidden),
             },
             Kind::Choice(choices) => self.choice(at, node.data, choices, hidden),
             Kind::Bool => match bool_of(&node.data) {
                 Some(value) => Typed::Bool(value),
-                None => self.wrong(at, "`true` or `false`", &node.data, hidden),
+                None => self.wrong(at, kind, "`true` or `false`", &node.data, hidden),
             },
             Kind::Int(min, max) => self.int(at, &node.data, min, max, hidden),
             Kind::Float => match float_of(&node.data) {
                 Some(number) => Typed::Float(number),
-                None => self.wrong(at, "a number", &node.data, hidden),
+                None => self.wrong(at, kind, "a number", &node.data, hidden),
             },
             Kind::List(item) => match node.data {
                 Data::List(items) => Typed::List(self.items(items, *item)),
-                other => {
-                    let hint = match &other {
-                        Data::Map(_) => "write each item on a line of its own that begins with `- `",
-                        _ => "write it as `[a, b]`, or one item a line, each beginning with `- `",
-                    };
-                    self.wrong_with(at, "a list", &other, hidden, Some(hint))
-                }
+                other => self.wrong(at, kind, "a list", &other, hidden),
             },
             Kind::Map(entry) => match node.data {
                 Data::Map(entries) => Typed::Map(self.entries(entries, *entry)),
-                other => self.wrong(at, "a map of names to values", &other, hidden),
+                other => self.wrong(at, kind, "a map of names to values", &other, hidden),
             },
             Kind::Object(shape) => match node.data {
                 Data::Map(entries) => Typed::Object(self.object(entries, shape, owner)),
-                other => self.wrong(at, &format!("a map with {}", fields_of(shape)), &other, hidden),
+                other => self.wrong(at, kind, &format!("a map with {}", fields_of(shape)), &other, hidden),
             },
             Kind::Union(shapes) => match node.data {
                 Data::Map(entries) => self.union(entries, shapes, owner),
-                other => self.wrong(at, &format!("a map with `type` {}", types_of(shapes)), &other, hidden),
+                other => self.wrong(at, kind, &format!("a map with `type` {}", types_of(shapes)), &other, hidden),
             },
             Kind::Levels => match node.data {
                 Data::Map(entries) => self.levels(entries),
-                other => self.wrong(at, "a map of levels to values", &other, hidden),
+                other => self.wrong(at, kind, "a map of levels to values", &other, hidden),
             },
             Kind::MountOptions => self.mount_options(at, node.data, hidden),
         };
@@ -92,6 +89,7 @@ impl<'p, 't> Checker<'p, 't> {
     }
 
     fn items(&mut self, items: Vec<Node>, kind: Kind) -> Vec<Value> {
+        self.field = None;
         items
             .into_iter()
             .enumerate()
@@ -104,6 +102,7 @@ impl<'p, 't> Checker<'p, 't> {
 
     /// Checks the entries of a map whose keys people choose.
     pub(super) fn entries(&mut self, entries: Vec<Entry>, kind: Kind) -> Vec<(Name, Value)> {
+        self.field = None;
         let mut checked = Vec::with_capacity(entries.len());
         for Entry { key, value } in entries {
             let at = key.at;
@@ -140,13 +139,13 @@ impl<'p, 't> Checker<'p, 't> {
         }
         let values = shape.fields.iter().zip(values).map(|(field, value)| match value {
             Some(value) => value,
-            None => self.absent(field, shape, owner),
+            None => self.absent(field, owner),
         });
         Object { shape, values: values.collect() }
     }
 
     fn field(&mut self, node: Node, field: &'static Field, owner: Span) -> Value {
-        let outer = self.hide;
+        let (outer, outer_field) = (self.hide, self.field.replace(field));
         self.hide |= field.name == "environment";
         let value = match field.presence {
             Presence::Optional | Presence::DefaultOrNull(_) if node.data == Data::Null => {
@@ -157,10 +156,11 @@ impl<'p, 't> Checker<'p, 't> {
             }
         };
         self.hide = outer;
+        self.field = outer_field;
         value
     }
 
-    fn absent(&mut self, field: &'static Field, shape: &'static Shape, owner: Span) -> Value {
+    fn absent(&mut self, field: &'static Field, owner: Span) -> Value {
         let typed = match field.presence {
             Presence::Required => {
                 self.below(field.name, |checker| {
@@ -168,7 +168,7 @@ impl<'p, 't> Checker<'p, 't> {
                         owner,
                         &checker.path,
                         format!("`{}` is missing", field.name),
-                        format!("{}: {}", shape.name, field.doc),
+                        hints::missing(field),
                     );
                 });
                 Typed::Invalid
@@ -182,7 +182,7 @@ impl<'p, 't> Checker<'p, 't> {
     fn unknown(&mut self, key: &Node, text: &str, shape: &'static Shape) {
         let hint = match nearest(text, shape.fields.iter().map(|field| field.name)) {
             Some(name) => format!("did you mean `{name}`?"),
-            None => format!("{} knows {}", shape.name, fields_of(shape)),
+            None => format!("possible here: {}", fields_of(shape)),
         };
         let name = if key.expanded { "this name".into() } else { format!("`{}`", text.escape_debug()) };
         self.below(&shown(key), |checker| match shape.unknown {
@@ -215,7 +215,12 @@ impl<'p, 't> Checker<'p, 't> {
         let at = if tag.value.data == Data::Null { tag.key.at } else { tag.value.at };
         let what = describe_quoted(&tag.value.data, tag.value.expanded);
         self.below("type", |checker| {
-            checker.problems.error_hint(at, &checker.path, format!("there is no type {what}"), hint);
+            let message = match &tag.value.data {
+                Data::Text(text) if text.is_empty() => "is empty".to_owned(),
+                Data::Text(_) => format!("there is no type {what}"),
+                _ => format!("must be a text, not {what}"),
+            };
+            checker.problems.error_hint(at, &checker.path, message, hint);
         });
         Typed::Invalid
     }
@@ -262,15 +267,17 @@ impl<'p, 't> Checker<'p, 't> {
             Data::Null | Data::Timestamp(_) | Data::List(_) | Data::Map(_) => Err(NotInt::Number),
         };
         match number {
-            Ok(number) if number < min => {
-                self.problems.error(at, &self.path, format!("must be at least {min}"));
-            }
-            Ok(number) if number > max => {
-                self.problems.error(at, &self.path, format!("must be at most {max}"));
+            Ok(number) if number < min || number > max => {
+                let message = match max {
+                    i64::MAX => format!("must be at least {min}"),
+                    _ => format!("must be from {min} to {max}"),
+                };
+                let hint = hints::wrong(Kind::Int(min, max), self.field, data);
+                self.problems.push(crate::model::Severity::Error, at, &self.path, message, hint);
             }
             Ok(number) => return Typed::Int(number),
             Err(NotInt::Small) => self.problems.error(at, &self.path, "is too large"),
-            Err(NotInt::Number) => return self.wrong(at, "a whole number", data, hidden),
+            Err(NotInt::Number) => return self.wrong(at, Kind::Int(min, max), "a whole number", data, hidden),
         }
         Typed::Invalid
     }
@@ -284,11 +291,11 @@ impl<'p, 't> Checker<'p, 't> {
                     at,
                     &self.path,
                     "is a map: its names are the options, its values have no effect",
-                    None,
+                    hints::wrong(Kind::MountOptions, None, &Data::Map(Vec::new())),
                 );
                 entries.into_iter().map(|entry| entry.key).collect()
             }
-            other => return self.wrong(at, "a list", &other, hidden),
+            other => return self.wrong(at, Kind::MountOptions, "a list", &other, hidden),
         };
         let mut options = Vec::new();
         for (index, item) in items.into_iter().enumerate() {
@@ -299,7 +306,7 @@ impl<'p, 't> Checker<'p, 't> {
                         item.at,
                         &checker.path,
                         format!("a mount option is a text; {what} has no effect"),
-                        None,
+                        Some("put it in quotes".into()),
                     );
                 });
                 continue;
@@ -313,25 +320,10 @@ impl<'p, 't> Checker<'p, 't> {
         Typed::List(options)
     }
 
-    fn wrong_text(&mut self, at: Span, data: &Data, hidden: bool) -> Typed {
-        let hint = match data {
-            Data::Bool(_) | Data::Int(_) | Data::BigInt(_) | Data::Float(_) | Data::Timestamp(_) => {
-                Some("put it in quotes")
-            }
-            Data::Null => Some("give it a value, or put `\"\"` for an empty text"),
-            Data::Text(_) | Data::List(_) | Data::Map(_) => None,
-        };
-        self.wrong_with(at, "a text", data, hidden, hint)
-    }
-
-    fn wrong(&mut self, at: Span, wanted: &str, data: &Data, hidden: bool) -> Typed {
-        let hint = matches!(data, Data::Null).then_some("give it a value, or remove it");
-        self.wrong_with(at, wanted, data, hidden, hint)
-    }
-
-    fn wrong_with(&mut self, at: Span, wanted: &str, data: &Data, hidden: bool, hint: Option<&str>) -> Typed {
+    fn wrong(&mut self, at: Span, kind: Kind, wanted: &str, data: &Data, hidden: bool) -> Typed {
         let message = format!("must be {wanted}, not {}", describe(data, hidden));
-        self.problems.push(crate::model::Severity::Error, at, &self.path, message, hint.map(str::to_owned));
+        let hint = hints::wrong(kind, self.field, data);
+        self.problems.push(crate::model::Severity::Error, at, &self.path, message, hint);
         Typed::Invalid
     }
 }

@@ -27,7 +27,8 @@ pub(super) fn deploy(object: &Object, path: &str, replicas: Replicas, problems: 
     match replicas {
         Replicas::Ignore => {}
         Replicas::Count if number < 0 => {
-            problems.error(object.at("replicas"), &format!("{path}.replicas"), "must be at least 0");
+            let hint = "write how many shall run, such as `replicas: 2`";
+            problems.error_hint(object.at("replicas"), &format!("{path}.replicas"), "must be at least 0", hint);
         }
         Replicas::Count if number > MAX_REPLICAS => {
             problems.error(
@@ -45,7 +46,12 @@ pub(super) fn deploy(object: &Object, path: &str, replicas: Replicas, problems: 
             deploy.open_files = open_files(limits, &path, problems);
             if deploy.limits.memory_bytes.is_some_and(|bytes| bytes < MIN_MEMORY) {
                 let at = limits.at("memory");
-                problems.warn(at, &format!("{path}.memory"), "the engine takes no limit below 4 MiB", None);
+                problems.warn(
+                    at,
+                    &format!("{path}.memory"),
+                    "the engine takes no limit below 4 MiB",
+                    Some("raise it, such as to `64Mi`".into()),
+                );
             }
         }
         if let Some(reservations) = all.object("reservations") {
@@ -86,7 +92,8 @@ fn resources(object: &Object, path: &str, problems: &mut Problems<'_>) -> Resour
     let nano_cpus = object.float("cpus").and_then(|cpus| {
         let nano = nano_cpus(cpus);
         if nano.is_none() {
-            problems.error(object.at("cpus"), &format!("{path}.cpus"), "must be a number of CPUs, from 0 on");
+            let hint = "write a number of CPUs, such as `cpus: 0.5`";
+            problems.error_hint(object.at("cpus"), &format!("{path}.cpus"), "must be from 0 to 1000000", hint);
         }
         nano
     });

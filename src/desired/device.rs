@@ -99,7 +99,8 @@ fn mtconnect(connector: &mut Object, path: &str, problems: &mut Problems<'_>) ->
             }
         }
         if agent.text("ip").is_some_and(|ip| ip.trim().is_empty()) {
-            problems.error(agent.at("ip"), &format!("{path}.ip"), "is empty");
+            let hint = "write the agent's address, or remove `ip` to run an agent of ours";
+            problems.error_hint(agent.at("ip"), &format!("{path}.ip"), "is empty", hint);
         }
         if port == Some(0) {
             problems.error(agent.at("port"), &format!("{path}.port"), "must be at least 1 for an external agent");
@@ -113,7 +114,8 @@ fn mtconnect(connector: &mut Object, path: &str, problems: &mut Problems<'_>) ->
             }
         }
         if agent.text("device_xml").is_some_and(|xml| xml.trim().is_empty()) {
-            problems.error(agent.at("device_xml"), &format!("{path}.device_xml"), "is empty");
+            let hint = "name the device model, such as `models/cnc-1.xml`";
+            problems.error_hint(agent.at("device_xml"), &format!("{path}.device_xml"), "is empty", hint);
         }
         let place = agent.at("device_xml");
         let device_xml = agent.text("device_xml").map(str::to_owned);
@@ -159,7 +161,12 @@ fn deploy_of(object: &mut Object, path: &str, problems: &mut Problems<'_>) -> Op
         let path = format!("{path}.deploy");
         if given.int("replicas").is_some_and(|replicas| replicas != 1) {
             let at = given.at("replicas");
-            problems.warn(at, &format!("{path}.replicas"), "has no effect: it always runs once", None);
+            problems.warn(
+                at,
+                &format!("{path}.replicas"),
+                "has no effect: it always runs once",
+                Some("remove it".into()),
+            );
         }
         deploy::deploy(given, &path, Replicas::Ignore, problems)
     });

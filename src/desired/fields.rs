@@ -31,6 +31,8 @@ pub(super) enum Unknown {
 pub(super) struct Field {
     pub(super) name: &'static str,
     pub(super) doc: &'static str,
+    /// A value as it may be written; empty where there is nothing to show.
+    pub(super) example: &'static str,
     pub(super) kind: Kind,
     pub(super) presence: Presence,
 }
@@ -108,6 +110,13 @@ pub(super) const TEXT: Kind = Kind::Text(Strip::Keep);
 pub(super) const INT: Kind = Kind::Int(i64::MIN, i64::MAX);
 /// A TCP port.
 pub(super) const PORT: Kind = Kind::Int(1, 65535);
+
+impl Field {
+    /// The same with an example.
+    pub(super) const fn such_as(self, example: &'static str) -> Field {
+        Field { example, ..self }
+    }
+}
 
 impl Shape {
     /// The index of a field.

@@ -35,6 +35,12 @@ pub struct Schema {
     levels: Vec<(String, Constraint)>,
 }
 
+/// What a schema looks like.
+const EXAMPLE: &str = "write `namespace_structure: [{site: ANY}, {asset: ANY}, {attribute: ANY}]` and \
+     `uns_template: site/asset/attribute`";
+/// What a template looks like.
+const JOIN: &str = "join the levels by one character, such as `site/line/asset/attribute`";
+
 /// What the values of a level may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Constraint {
@@ -53,11 +59,16 @@ impl Schema {
         let schema = match yaml::read(text) {
             Ok(Some(Node { data: Data::Map(entries), .. })) => read_schema(entries, &mut problems),
             Ok(Some(node)) => {
-                problems.error(node.at, "", "must be a map with `namespace_structure` and `uns_template`");
+                problems.error_hint(
+                    node.at,
+                    "",
+                    "must be a map with `namespace_structure` and `uns_template`",
+                    EXAMPLE,
+                );
                 None
             }
             Ok(None) => {
-                problems.error(Span::default(), "", "the namespace schema is empty");
+                problems.error_hint(Span::default(), "", "the namespace schema is empty", EXAMPLE);
                 None
             }
             Err(errors) => {
@@ -158,10 +169,14 @@ impl Schema {
             _ => false,
         };
         if !fits {
+            let message = match &got[..] {
+                [] => format!("fits no place: the namespace makes `{ASSET}` the same for everything"),
+                got => format!("the levels {} have a gap or do not end in `{ASSET}`", list(got)),
+            };
             problems.error_hint(
                 given.at,
                 &given.base,
-                format!("the levels {} have a gap or do not end in `{ASSET}`", list(&got)),
+                message,
                 format!("the namespace has, in this order: {}", list(&wanted)),
             );
         }
@@ -180,6 +195,7 @@ impl Schema {
             };
             let hint = match hint {
                 Some(name) => format!("did you mean `{name}`?"),
+                None if allowed.is_empty() => "the namespace schema lists no value for it: add some there".into(),
                 None => format!("it is one of {}", list(allowed)),
             };
             let at = entry.map_or(given.at, |entry| entry.value.at);
@@ -243,7 +259,7 @@ fn read_schema(entries: Vec<Entry>, problems: &mut Problems<'_>) -> Option<Schem
                 Data::Text(text) => template = Some((value.at, text)),
                 other => {
                     let message = format!("must be a text, not {}", other.describe());
-                    problems.error(value.at, "uns_template", message);
+                    problems.error_hint(value.at, "uns_template", message, JOIN);
                     template = Some((value.at, String::new()));
                 }
             },
@@ -252,15 +268,15 @@ fn read_schema(entries: Vec<Entry>, problems: &mut Problems<'_>) -> Option<Schem
                 let message = format!("unknown field `{}` has no effect", name.escape_debug());
                 problems.warn(key.at, name, message, hint.map(|name| format!("did you mean `{name}`?")));
             }
-            _ => problems.error(key.at, "", "a name must be a text"),
+            _ => problems.error_hint(key.at, "", "a name must be a text", "put it in quotes"),
         }
     }
     let top = Span { line: 1, column: 1, width: 1 };
     if structure.is_none() {
-        problems.error(top, "namespace_structure", "`namespace_structure` is missing");
+        problems.error_hint(top, "namespace_structure", "`namespace_structure` is missing", EXAMPLE);
     }
     if template.is_none() {
-        problems.error(top, "uns_template", "`uns_template` is missing");
+        problems.error_hint(top, "uns_template", "`uns_template` is missing", EXAMPLE);
     }
     let (levels, (at, template)) = (structure?, template?);
     if problems.errors() > 0 {
@@ -315,7 +331,11 @@ fn read_constraint(node: Node, path: &str, problems: &mut Problems<'_>) -> Optio
                     let mut path = path.to_owned();
                     push_index(&mut path, index);
                     let message = format!("must be a text, not {}", item.data.describe());
-                    problems.error_hint(item.at, &path, message, "put it in quotes");
+                    let hint = match item.data {
+                        Data::Null | Data::List(_) | Data::Map(_) => "write each value as a text",
+                        _ => "put it in quotes",
+                    };
+                    problems.error_hint(item.at, &path, message, hint);
                     return None;
                 };
                 allowed.push(text);
@@ -324,7 +344,8 @@ fn read_constraint(node: Node, path: &str, problems: &mut Problems<'_>) -> Optio
         }
         other => {
             let message = format!("must be `ANY`, a text or a list of texts, not {}", other.describe());
-            problems.error(node.at, path, message);
+            let hint = "write `ANY`, a text for a level that is always the same, or `[north, south]` for a choice";
+            problems.error_hint(node.at, path, message, hint);
             None
         }
     }
@@ -339,17 +360,12 @@ fn read_template(
     const PATH: &str = "uns_template";
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let Some(separator) = template.chars().find(|c| !is_word(*c)) else {
-        problems.error_hint(
-            at,
-            PATH,
-            "has no separator",
-            "join the levels by one character, such as `site/line/asset/attribute`",
-        );
+        problems.error_hint(at, PATH, "has no separator", JOIN);
         return None;
     };
     let mut parts: Vec<String> = template.split(separator).map(str::to_owned).collect();
     if parts.last().is_none_or(|last| last != ATTRIBUTE) {
-        problems.error(at, PATH, format!("must end in `{ATTRIBUTE}`"));
+        problems.error_hint(at, PATH, format!("must end in `{ATTRIBUTE}`"), JOIN);
         return None;
     }
     let unknown: Vec<&String> = parts.iter().filter(|part| !levels.iter().any(|(level, _)| level == *part)).collect();
@@ -361,7 +377,7 @@ fn read_template(
     let declared: Vec<&String> = levels.iter().map(|(level, _)| level).filter(|level| parts.contains(*level)).collect();
     if !declared.iter().copied().eq(&parts) {
         let message = format!("must name the levels in the order of `namespace_structure`: {}", list(&declared));
-        problems.error(at, PATH, message);
+        problems.error_hint(at, PATH, message, "put them into the same order in both places");
         return None;
     }
     parts.retain(|part| part != ATTRIBUTE);

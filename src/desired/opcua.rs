@@ -41,7 +41,8 @@ fn unique_name<'s>(
 ) {
     if let Some((other, place)) = names.insert(name.text.clone(), (section, name.at)) {
         let message = format!("this name is taken by one of the `{other}` in line {}", place.line);
-        problems.error(name.at, path, message);
+        let hint = "choose another name: constants, variables, events and methods share them";
+        problems.error_hint(name.at, path, message, hint);
     }
 }
 
@@ -68,7 +69,8 @@ fn identity(node: &Object, at: Span, path: &str, problems: &mut Problems<'_>) ->
         }
         (None, None) if wrong("node_id") || wrong("browse_path") => None,
         (None, None) => {
-            problems.error(at, path, "needs `node_id` or `browse_path`");
+            let hint = "write `node_id: ns=2;i=1001`, or `browse_path: 0:Root/0:Objects/2:Name`";
+            problems.error_hint(at, path, "needs `node_id` or `browse_path`", hint);
             None
         }
         (Some(text), None) | (None, Some(text)) => Some(text.to_owned()),

@@ -108,11 +108,19 @@ fn property(field: &'static Field, shapes: &mut Map<String, Value>) -> Value {
         Presence::Optional | Presence::DefaultOrNull(_) => json!({ "anyOf": [value, { "type": "null" }] }),
     };
     property["description"] = json!(field.doc);
+    if !field.example.is_empty() {
+        property["examples"] = json!([example(field)]);
+    }
     match field.presence {
         Presence::Required | Presence::Optional => {}
         Presence::Default(literal) | Presence::DefaultOrNull(literal) => property["default"] = default(literal),
     }
     property
+}
+
+/// What is no text is written as in JSON.
+fn example(field: &Field) -> Value {
+    serde_json::from_str(field.example).unwrap_or_else(|_| json!(field.example))
 }
 
 fn default(literal: Literal) -> Value {

@@ -5,7 +5,7 @@ use super::fields::{Field, INT, Kind, Literal, PORT, Presence, Shape, Strip, TEX
 use Presence::{Default, DefaultOrNull, Optional, Required};
 
 const fn field(name: &'static str, kind: Kind, presence: Presence, doc: &'static str) -> Field {
-    Field { name, doc, kind, presence }
+    Field { name, doc, example: "", kind, presence }
 }
 
 const STRIPPED: Kind = Kind::Text(Strip::Both);
@@ -18,17 +18,20 @@ pub(super) static APP: Shape = Shape {
     doc: "An application: one service on the cluster and its assets in the registry.",
     unknown: Unknown::Refuse,
     fields: &[
-        field("uuid", TEXT, Required, "Unique name of the app. Lower-cased it is the name of the service."),
+        field("uuid", TEXT, Required, "Unique name of the app. Lower-cased it is the name of the service.")
+            .such_as("PRESS-7"),
         field("uns", Kind::Levels, Optional, "Place in the unified namespace: level → value."),
-        field("image", TEXT, Required, "Container image."),
+        field("image", TEXT, Required, "Container image.").such_as("ghcr.io/plant/press:1.2"),
         field(
             "image_pull_policy",
             Kind::Choice(&["missing", "always"]),
             Default(Literal::Text("missing")),
             "`missing`: pull the image only where it is absent. `always`: follow the tag.",
         ),
-        field("runtime_uid", Kind::Int(1, i64::MAX), Optional, "User id of the process; needs `runtime_gid`."),
-        field("runtime_gid", Kind::Int(1, i64::MAX), Optional, "Group id of the process; needs `runtime_uid`."),
+        field("runtime_uid", Kind::Int(1, i64::MAX), Optional, "User id of the process; needs `runtime_gid`.")
+            .such_as("1000"),
+        field("runtime_gid", Kind::Int(1, i64::MAX), Optional, "Group id of the process; needs `runtime_uid`.")
+            .such_as("1000"),
         field("environment", TEXTS, Optional, "Environment variables, each written as `NAME=value`."),
         field("storage", Kind::Map(&STORAGE), Optional, "Storage backends by name (letters, digits, `_`, `-`)."),
         field("routing", Kind::Object(&ROUTING), Optional, "How the app is reached through the router."),
@@ -43,9 +46,10 @@ static ROUTING: Shape = Shape {
     doc: "How an app is reached through the router.",
     unknown: Unknown::Warn,
     fields: &[
-        field("expose", Kind::Bool, Default(Literal::Bool(false)), "Whether the router forwards requests to the app."),
-        field("port", PORT, Optional, "Port in the container; needed when exposed."),
-        field("hostname", TEXT, Optional, "A further host name below the base domain."),
+        field("expose", Kind::Bool, Default(Literal::Bool(false)), "Whether the router forwards requests to the app.")
+            .such_as("true"),
+        field("port", PORT, Optional, "Port in the container; needed when exposed.").such_as("8000"),
+        field("hostname", TEXT, Optional, "A further host name below the base domain.").such_as("press"),
         field("canonical_hostname", TEXT, Optional, "Has no effect: it is made of the uuid."),
         field("alias_hostname", TEXT, Optional, "Has no effect: it is made of `hostname`."),
     ],
@@ -56,7 +60,7 @@ static METRICS: Shape = Shape {
     doc: "Where an app offers Prometheus metrics.",
     unknown: Unknown::Warn,
     fields: &[
-        field("port", PORT, Required, "Port of the metrics endpoint."),
+        field("port", PORT, Required, "Port of the metrics endpoint.").such_as("9100"),
         field("path", TEXT, Default(Literal::Text("/metrics")), "Path of the metrics endpoint."),
     ],
 };
@@ -67,7 +71,7 @@ pub(super) static DEPLOY: Shape = Shape {
     doc: "Replicas, resources and placement.",
     unknown: Unknown::Warn,
     fields: &[
-        field("replicas", INT, DefaultOrNull(Literal::Int(1)), "Number of replicas."),
+        field("replicas", INT, DefaultOrNull(Literal::Int(1)), "Number of replicas.").such_as("2"),
         field("resources", Kind::Object(&RESOURCES), Optional, "CPU and memory."),
         field("placement", Kind::Object(&PLACEMENT), Optional, "Which nodes may run it."),
     ],
@@ -88,8 +92,8 @@ static RESERVATIONS: Shape = Shape {
     doc: "What a node must have free.",
     unknown: Unknown::Warn,
     fields: &[
-        field("cpus", Kind::Float, Optional, "Number of CPUs, such as 0.5."),
-        field("memory", TEXT, Optional, "Memory, such as `512Mi` or `1Gi`; without a unit bytes."),
+        field("cpus", Kind::Float, Optional, "Number of CPUs, such as 0.5.").such_as("0.5"),
+        field("memory", TEXT, Optional, "Memory, such as `512Mi` or `1Gi`; without a unit bytes.").such_as("512Mi"),
         field("open_files", INT, Optional, "Has no effect here: it is a limit."),
     ],
 };
@@ -99,9 +103,9 @@ static LIMITS: Shape = Shape {
     doc: "What may be used at most.",
     unknown: Unknown::Warn,
     fields: &[
-        field("cpus", Kind::Float, Optional, "Number of CPUs, such as 0.5."),
-        field("memory", TEXT, Optional, "Memory, such as `512Mi` or `1Gi`; without a unit bytes."),
-        field("open_files", INT, Optional, "Number of open files (ulimit nofile, soft and hard)."),
+        field("cpus", Kind::Float, Optional, "Number of CPUs, such as 0.5.").such_as("0.5"),
+        field("memory", TEXT, Optional, "Memory, such as `512Mi` or `1Gi`; without a unit bytes.").such_as("512Mi"),
+        field("open_files", INT, Optional, "Number of open files (ulimit nofile, soft and hard).").such_as("1024"),
     ],
 };
 
@@ -109,7 +113,7 @@ static PLACEMENT: Shape = Shape {
     name: "placement",
     doc: "Which nodes may run it.",
     unknown: Unknown::Warn,
-    fields: &[field("constraints", TEXTS, Optional, "Constraints such as `node.role == worker`.")],
+    fields: &[field("constraints", TEXTS, Optional, "Constraints on nodes.").such_as("[\"node.role == worker\"]")],
 };
 
 const STORAGE: Kind = Kind::Union(&[("nfs", &NFS), ("local", &LOCAL)]);
@@ -121,9 +125,10 @@ static NFS: Shape = Shape {
     fields: &[
         field("type", Kind::Choice(&["nfs"]), Required, "Kind of storage."),
         field("description", STRIPPED, Optional, "For people."),
-        field("server", PLACE, Required, "Host name, IPv4 address or IPv6 address in brackets."),
-        field("remote_path", PLACE, Required, "Absolute path on the server."),
-        field("mount_point", STRIPPED, Required, "Absolute path in the container."),
+        field("server", PLACE, Required, "Host name, IPv4 address or IPv6 address in brackets.")
+            .such_as("nas.plant.example"),
+        field("remote_path", PLACE, Required, "Absolute path on the server.").such_as("/exports/press"),
+        field("mount_point", STRIPPED, Required, "Absolute path in the container.").such_as("/data"),
         field("mount_options", Kind::MountOptions, Optional, "NFS mount options, such as `ro`."),
     ],
 };
@@ -135,8 +140,9 @@ static LOCAL: Shape = Shape {
     fields: &[
         field("type", Kind::Choice(&["local"]), Required, "Kind of storage."),
         field("description", STRIPPED, Optional, "For people."),
-        field("local_path", PLACE, Required, "Absolute path of an existing directory on the host."),
-        field("mount_point", TEXT, Required, "Absolute path in the container."),
+        field("local_path", PLACE, Required, "Absolute path of an existing directory on the host.")
+            .such_as("/srv/press"),
+        field("mount_point", TEXT, Required, "Absolute path in the container.").such_as("/data"),
     ],
 };
 
@@ -146,7 +152,8 @@ pub(super) static DEVICE: Shape = Shape {
     doc: "A device: what connects it, and its assets in the registry.",
     unknown: Unknown::Refuse,
     fields: &[
-        field("uuid", TEXT, Required, "Unique name of the device. Lower-cased it begins the names of its services."),
+        field("uuid", TEXT, Required, "Unique name of the device. Lower-cased it begins the names of its services.")
+            .such_as("CNC-1"),
         field("uns", Kind::Levels, Optional, "Place in the unified namespace: level → value."),
         field("connector", CONNECTOR, Required, "What connects the device."),
         field(
@@ -175,14 +182,16 @@ static AGENT: Shape = Shape {
     doc: "An MTConnect agent: with `ip` an external one, else one of ours, with `device_xml` and `adapter`.",
     unknown: Unknown::Refuse,
     fields: &[
-        field("ip", TEXT, Optional, "Address of an external agent."),
+        field("ip", TEXT, Optional, "Address of an external agent.").such_as("10.0.0.7"),
         field(
             "port",
             Kind::Int(0, 65535),
             Required,
             "Port of the external agent, or the published port of ours (0: none).",
-        ),
-        field("device_xml", TEXT, Optional, "Device model: a path relative to this file, an absolute path, or a URL."),
+        )
+        .such_as("5000"),
+        field("device_xml", TEXT, Optional, "Device model: a path relative to this file, an absolute path, or a URL.")
+            .such_as("models/cnc-1.xml"),
         field("adapter", Kind::Object(&ADAPTER), Optional, "The adapter that the agent reads from."),
         field("deploy", Kind::Object(&DEPLOY), Optional, "Resources and placement of agent and producer."),
     ],
@@ -193,9 +202,9 @@ static ADAPTER: Shape = Shape {
     doc: "An MTConnect adapter: with `ip` an external one, with `image` one of ours.",
     unknown: Unknown::Refuse,
     fields: &[
-        field("ip", TEXT, Optional, "Address of an external adapter."),
-        field("image", TEXT, Optional, "Container image of an adapter of ours."),
-        field("port", PORT, Required, "Port of the adapter."),
+        field("ip", TEXT, Optional, "Address of an external adapter.").such_as("10.0.0.7"),
+        field("image", TEXT, Optional, "Container image of an adapter of ours.").such_as("ghcr.io/plant/adapter:1.0"),
+        field("port", PORT, Required, "Port of the adapter.").such_as("7878"),
         field("environment", TEXTS, Optional, "Environment variables, each written as `NAME=value`."),
         field("deploy", Kind::Object(&DEPLOY), Optional, "Resources and placement."),
     ],
@@ -220,7 +229,7 @@ static OPCUA_SERVER: Shape = Shape {
     doc: "An OPC UA server.",
     unknown: Unknown::Refuse,
     fields: &[
-        field("uri", TEXT, Required, "Endpoint, such as `opc.tcp://plc:4840`."),
+        field("uri", TEXT, Required, "Endpoint, such as `opc.tcp://plc:4840`.").such_as("opc.tcp://plc:4840"),
         field(
             "subscription",
             Kind::Object(&OPCUA_SUBSCRIPTION),
@@ -241,20 +250,22 @@ pub(super) static OPCUA_SUBSCRIPTION: Shape = Shape {
             Kind::Float,
             DefaultOrNull(Literal::Float(100.0)),
             "Milliseconds between publications.",
-        ),
-        field("queue_size", INT, DefaultOrNull(Literal::Int(1)), "Values kept between publications."),
+        )
+        .such_as("100.0"),
+        field("queue_size", INT, DefaultOrNull(Literal::Int(1)), "Values kept between publications.").such_as("1"),
         field(
             "sampling_interval",
             Kind::Float,
             DefaultOrNull(Literal::Float(0.0)),
             "Milliseconds between samples; 0: by event.",
-        ),
+        )
+        .such_as("50.0"),
     ],
 };
 
-const NODE_ID: Field = field("node_id", TEXT, Optional, "Node id, such as `ns=3;i=1050`.");
-const BROWSE_PATH: Field = field("browse_path", TEXT, Optional, "Path from the root, such as `0:Root/0:Objects/2:X`.");
-const TAG: Field = field("tag", TEXT, Required, "Tag of the data.");
+const NODE_ID: Field = field("node_id", TEXT, Optional, "Node id.").such_as("ns=3;i=1050");
+const BROWSE_PATH: Field = field("browse_path", TEXT, Optional, "Path from the root.").such_as("0:Root/0:Objects/2:X");
+const TAG: Field = field("tag", TEXT, Required, "Tag of the data.").such_as("Temperature");
 
 static OPCUA_CONSTANT: Shape = Shape {
     name: "opcua_constant",
@@ -277,9 +288,11 @@ static OPCUA_VARIABLE: Shape = Shape {
             Default(Literal::Text("ro")),
             "Read only, or read and write.",
         ),
-        field("queue_size", INT, Optional, "Values kept between publications; the server's by default."),
-        field("sampling_interval", Kind::Float, Optional, "Milliseconds between samples; the server's by default."),
-        field("deadband", Kind::Float, Default(Literal::Float(0.0)), "Smaller changes are not reported."),
+        field("queue_size", INT, Optional, "Values kept between publications; the server's by default.").such_as("1"),
+        field("sampling_interval", Kind::Float, Optional, "Milliseconds between samples; the server's by default.")
+            .such_as("50.0"),
+        field("deadband", Kind::Float, Default(Literal::Float(0.0)), "Smaller changes are not reported.")
+            .such_as("0.1"),
     ],
 };
 
@@ -296,8 +309,8 @@ static SHDR: Shape = Shape {
     unknown: Unknown::Refuse,
     fields: &[
         field("type", Kind::Choice(&["shdr"]), Required, "Kind of connector."),
-        field("host", TEXT, Required, "Address of the data source."),
-        field("port", PORT, Required, "Port of the data source."),
+        field("host", TEXT, Required, "Address of the data source.").such_as("10.0.0.9"),
+        field("port", PORT, Required, "Port of the data source.").such_as("7878"),
         field("data", Kind::Map(&Kind::Object(&SHDR_DATA)), Default(Literal::Empty), "Data items by name."),
     ],
 };
@@ -307,7 +320,7 @@ static SHDR_DATA: Shape = Shape {
     doc: "A data item.",
     unknown: Unknown::Refuse,
     fields: &[
-        field("tag", TEXT, Required, "Tag of the data."),
+        field("tag", TEXT, Required, "Tag of the data.").such_as("Temperature"),
         field("type", Kind::Choice(&["Samples", "Events"]), Required, "Kind of data."),
     ],
 };
@@ -323,9 +336,11 @@ pub(super) static X_OFOP: Shape = Shape {
             Kind::Bool,
             Optional,
             "`true`: everything in this file is left alone, until it says otherwise.",
-        ),
-        field("prune", Kind::Bool, Optional, "`false`: what this file no longer describes stays, and is not removed."),
-        field("ignore", IGNORED, Optional, IGNORE_DOC),
+        )
+        .such_as("true"),
+        field("prune", Kind::Bool, Optional, "`false`: what this file no longer describes stays, and is not removed.")
+            .such_as("false"),
+        field("ignore", IGNORED, Optional, IGNORE_DOC).such_as("[\"replicas\"]"),
         field(
             "resources",
             Kind::Map(&Kind::Object(&X_OFOP_RESOURCE)),
@@ -344,8 +359,10 @@ static X_OFOP_RESOURCE: Shape = Shape {
     doc: "How ofop takes care of one resource.",
     unknown: Unknown::Refuse,
     fields: &[
-        field("suspend", Kind::Bool, Optional, "`true`: the resource is left alone, until the file says otherwise."),
-        field("prune", Kind::Bool, Optional, "`false`: it stays when this file no longer describes it."),
-        field("ignore", IGNORED, Optional, IGNORE_DOC),
+        field("suspend", Kind::Bool, Optional, "`true`: the resource is left alone, until the file says otherwise.")
+            .such_as("true"),
+        field("prune", Kind::Bool, Optional, "`false`: it stays when this file no longer describes it.")
+            .such_as("false"),
+        field("ignore", IGNORED, Optional, IGNORE_DOC).such_as("[\"replicas\"]"),
     ],
 };

@@ -42,7 +42,8 @@ pub(super) fn storage(
         let taken = |other: &Storage| target_of(&other.mount) == target_of(&mount) && !target_of(&mount).is_empty();
         if let Some(other) = all.iter().find(|other| taken(other)) {
             let message = format!("storage `{}` is mounted there already", other.name);
-            problems.error(object.at("mount_point"), &format!("{path}.mount_point"), message);
+            let hint = "give every storage a `mount_point` of its own";
+            problems.error_hint(object.at("mount_point"), &format!("{path}.mount_point"), message, hint);
         }
         all.push(Storage { name: name.text.clone(), json: dump::python(&object), mount });
     }
@@ -77,7 +78,8 @@ fn mount_point(object: &mut Object, path: &str, problems: &mut Problems<'_>) -> 
         set(object, "mount_point", &normal);
         return normal;
     };
-    problems.error(object.at("mount_point"), &format!("{path}.mount_point"), problem);
+    let hint = "write where it appears in the container, such as `/data`";
+    problems.error_hint(object.at("mount_point"), &format!("{path}.mount_point"), problem, hint);
     String::new()
 }
 
@@ -93,7 +95,8 @@ fn nfs(object: &Object, path: &str, target: String, problems: &mut Problems<'_>)
     }
     let remote = object.text("remote_path").unwrap_or_default();
     if object.text("remote_path").is_some() && !remote.starts_with('/') {
-        problems.error(object.at("remote_path"), &format!("{path}.remote_path"), "must be an absolute path");
+        let hint = "begin it with `/`, such as `/exports/press`";
+        problems.error_hint(object.at("remote_path"), &format!("{path}.remote_path"), "must be an absolute path", hint);
     }
     let given: Vec<&str> = object
         .list("mount_options")
@@ -167,7 +170,8 @@ fn local(
             None
         };
         if let Some(problem) = problem {
-            problems.error(object.at("local_path"), &format!("{path}.local_path"), problem);
+            let hint = "name a folder that is there, such as `/srv/press`, or make it first";
+            problems.error_hint(object.at("local_path"), &format!("{path}.local_path"), problem, hint);
         }
     }
     set(object, "local_path", &source);

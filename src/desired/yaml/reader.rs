@@ -298,10 +298,30 @@ impl Builder<'_> {
         let at = Span { line: number(mark.line()), column: number(mark.col() + 1), width: 1 };
         let message = format!("is not YAML: {}", error.info());
         let error = self.error(at, message);
-        if error.message.contains("tab") {
-            return error.hint("indent with spaces, never with tabs");
+        match syntax_hint(&error.message) {
+            Some(hint) => error.hint(hint),
+            None => error,
         }
-        error
+    }
+}
+
+/// What most likely is behind a mistake in the grammar, by the parser's words for it.
+fn syntax_hint(message: &str) -> Option<&'static str> {
+    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if says(&["tab"]) {
+        Some("indent with spaces, never with tabs")
+    } else if says(&["unexpected character", "plain scalar cannot start", "unknown escape", "hexadecimal"]) {
+        Some("put a text that begins with such a character in quotes; in double quotes a backslash is written twice")
+    } else if says(&["unknown anchor", "anchor or alias"]) {
+        Some("put a text that begins with `*` or `&` in quotes")
+    } else if says(&["mapping values are not allowed", "illegal placement of ':'"]) {
+        Some("put a text that holds `: ` in quotes, or mend the indentation")
+    } else if says(&["quoted scalar", "flow ", "unexpected eof", "double-quoted"]) {
+        Some("look for a quote or a bracket that is not closed")
+    } else if says(&["block", "indent", "expected", "mapping keys"]) {
+        Some("entries of one map or list begin in the same column: mend the indentation, or put a text in quotes")
+    } else {
+        None
     }
 }
 
