@@ -147,6 +147,28 @@ fn names_that_nobody_can_mean_are_refused() {
 }
 
 #[test]
+fn every_level_of_a_schema_that_is_wrong_is_shown_where_it_stands() {
+    let schema = "{namespace_structure: [{inc: 1, area: 2}, {5: ANY}, {asset: ANY}, {attribute: ANY}], uns_template: asset/attribute}";
+    let problems = Schema::parse(&"uns.yml".into(), schema).unwrap_err();
+    let places: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(
+        places,
+        [
+            "namespace_structure[0]",
+            "namespace_structure[0].inc",
+            "namespace_structure[0].area",
+            "namespace_structure[1].5",
+        ]
+    );
+}
+
+#[test]
+fn a_mistyped_section_leaves_the_file_without_any() {
+    assert_eq!(places("appz: {}"), ["", "appz"]);
+    assert_eq!(places("services: {}\nversion: '3'\n"), ["", "services", "version"]);
+}
+
+#[test]
 fn numbers_of_any_size_are_floats_where_a_float_is_wanted() {
     let device = |interval: &str| {
         format!(

@@ -307,11 +307,12 @@ fn read_structure(node: Node, problems: &mut Problems<'_>) -> Vec<(String, Const
             problems.error_hint(item.at, &path, message, "begin every level with `- `");
         }
         for Entry { key, value } in entries {
+            let mut path = path.clone();
+            push_key(&mut path, &key_text(&key.data));
             let Data::Text(level) = key.data else {
                 problems.error_hint(key.at, &path, "the name of a level must be a text", "put it in quotes");
                 continue;
             };
-            push_key(&mut path, &level);
             if let Some(constraint) = read_constraint(value, &path, problems) {
                 levels.push((level, constraint));
             }

@@ -112,7 +112,7 @@ fn read(text: &str, context: &ParseContext, problems: &mut Problems<'_>) -> Opti
     if let Some((node, at)) = settings {
         handling::read(node, at, &mut manifest, &described, context, problems);
     }
-    if empty && problems.errors() == 0 {
+    if empty {
         problems.error_hint(Span::default(), "", "has neither `apps` nor `devices`", HINT);
     }
     Some(manifest)
