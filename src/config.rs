@@ -70,7 +70,7 @@ pub struct Config {
     /// `--instance`.
     pub instance: InstanceName,
     /// `--host`: the engine's address as in `DOCKER_HOST`; none for the engine's default socket.
-    pub host: Option<String>,
+    pub host: Option<Host>,
     /// `DOCKER_CERT_PATH`: directory with `ca.pem`, `cert.pem`, `key.pem` for an engine behind TLS.
     pub tls_directory: Option<PathBuf>,
     /// `--listen`: where the daemon serves HTTP.
@@ -118,6 +118,37 @@ pub struct Remote {
     pub github_api: Option<String>,
     /// `OFOP_GITHUB_RAW`: GitHub's plain files.
     pub github_raw: Option<String>,
+}
+
+/// Where the engine is said to be. A way to it that we have not, `ssh://`, is one that OpenFactory's files may name:
+/// it stops whoever needs the engine, and nobody else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    text: String,
+    from: From,
+}
+
+impl Host {
+    /// As it is written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The address, for whoever is about to talk to the engine.
+    ///
+    /// # Errors
+    /// When it is behind SSH.
+    pub fn reachable(&self) -> Result<&str, ConfigError> {
+        let Some(server) = self.text.strip_prefix("ssh://") else { return Ok(&self.text) };
+        Err(ConfigError::Invalid {
+            from: self.from.clone(),
+            reason: format!("`{}`: ofop does not speak ssh to an engine", self.text),
+            hint: format!(
+                "forward its socket, ssh -nNT -L /run/ofop-engine.sock:/var/run/docker.sock {server}, and name \
+                 unix:///run/ofop-engine.sock; or let the engine listen with TLS and name tcp://HOST:2376"
+            ),
+        })
+    }
 }
 
 /// Which registry holds the records.

@@ -92,6 +92,47 @@ fn what_the_user_did_wrong_ends_with_2_and_a_hint() {
 }
 
 #[test]
+fn an_engine_behind_ssh_is_refused_by_the_commands_that_need_it_and_by_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("app.yml", "apps:\n  press:\n    uuid: PRESS\n    image: press:1\n");
+    write(".ofaenv", "OPENFACTORY_MANAGER_NODE_DOCKER_URL=ssh://openfactory@manager\n");
+    let ofop = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_ofop"))
+            .args(arguments)
+            .current_dir(folder.path())
+            .env_clear()
+            .output()
+            .unwrap()
+    };
+    for arguments in [&["validate", "."][..], &["render", "."], &["schema"], &["completions", "bash"]] {
+        let output = ofop(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
+    }
+    // Those that ask the daemon get as far as the daemon.
+    for arguments in [&["get", "all"][..], &["events"], &["describe", "app/PRESS"]] {
+        let output = ofop(&[arguments, &["--address", "127.0.0.1:1"]].concat());
+        assert!(text(&output.stderr).contains("no daemon answers"), "{arguments:?}: {}", text(&output.stderr));
+    }
+    for arguments in [
+        &["run", "--desired", ".", "--listen", "127.0.0.1:0"][..],
+        &["plan", "."],
+        &["apply", "."],
+        &["down", "."],
+        &["get", "all", "--desired", "."],
+        &["describe", "app/PRESS", "--desired", "."],
+    ] {
+        let output = ofop(arguments);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        let error =
+            "OPENFACTORY_MANAGER_NODE_DOCKER_URL (.ofaenv:1): `ssh://openfactory@manager`: ofop does not speak ssh";
+        assert!(said.contains(error), "{arguments:?}: {said}");
+        assert!(said.contains("ssh -nNT -L") && said.contains("tcp://HOST:2376"), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
 fn a_wrong_word_on_the_command_line_is_explained() {
     let output = ofop(&["aply"]);
     assert_eq!(output.status.code(), Some(2));

@@ -8,7 +8,7 @@ use super::adapters::{AnyPlatform, AnyRegistry};
 use super::context::Context;
 use super::sources::{AnySource, Use};
 use crate::clock::SystemClock;
-use crate::config::{Config, Manifests, RegistryKind};
+use crate::config::{Config, Host, Manifests, RegistryKind};
 use crate::desired::remote::RemoteOptions;
 use crate::desired::{Loader, LoaderOptions};
 use crate::http::webhook::{Secret, Webhook};
@@ -25,9 +25,9 @@ use crate::report::Report;
 /// The engine's socket when nothing names another address.
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 
-/// Where the engine is.
+/// Where the engine is, for people.
 pub(super) fn host(config: &Config) -> &str {
-    config.host.as_deref().unwrap_or(DEFAULT_HOST)
+    config.host.as_ref().map_or(DEFAULT_HOST, Host::as_str)
 }
 
 /// What may be done, from the settings.
@@ -99,7 +99,8 @@ fn loader_options(context: &Context) -> LoaderOptions {
 /// When the address of the engine means nothing, or its certificates cannot be read.
 pub(super) fn platform(context: &Context) -> Result<Arc<AnyPlatform>, CliError> {
     let config = &context.config;
-    let engine = Engine::new(host(config), config.tls_directory.as_deref()).map_err(CliError::Platform)?;
+    let host = config.host.as_ref().map_or(Ok(DEFAULT_HOST), Host::reachable)?;
+    let engine = Engine::new(host, config.tls_directory.as_deref()).map_err(CliError::Platform)?;
     let pace = Pace { resync: config.resync, follow: config.follow };
     Ok(Arc::new(match config.settings.platform {
         PlatformKind::Swarm => AnyPlatform::Swarm(Swarm::start(engine, pace, &config.instance)),

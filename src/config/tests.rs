@@ -44,8 +44,20 @@ fn an_existing_ofaenv_shapes_the_settings() {
     assert_eq!(config.settings.network, "factory-net");
     assert!(config.settings.dev);
     assert_eq!(config.settings.mtconnect_producer_image, "ghcr.io/openfactoryio/kafka-mtc-producer:v0.6.6");
-    assert_eq!(config.host.as_deref(), Some("unix:///run/manager.sock"));
+    assert_eq!(config.host.as_ref().map(Host::as_str), Some("unix:///run/manager.sock"));
     assert_eq!(config.registry, RegistryKind::Openfactory);
+}
+
+#[test]
+fn an_engine_behind_ssh_stops_only_who_needs_it() {
+    let config = load(&[], &[], "\nDOCKER_HOST=ssh://me@manager").unwrap();
+    let error = config.host.as_ref().unwrap().reachable().unwrap_err();
+    assert!(error.to_string().ends_with(":2): `ssh://me@manager`: ofop does not speak ssh to an engine"), "{error}");
+    assert!(error.hint().contains("docker.sock me@manager,"), "{}", error.hint());
+    for host in ["tcp://manager:2376", "unix:///run/manager.sock", "/run/manager.sock"] {
+        let config = load(&[("--host", host)], &[], "DOCKER_HOST=ssh://me@manager").unwrap();
+        assert_eq!(config.host.as_ref().unwrap().reachable().unwrap(), host);
+    }
 }
 
 #[test]
@@ -75,12 +87,6 @@ fn an_invalid_setting_is_named_as_the_user_wrote_it() {
         (vec![], vec![("DEPLOYMENT_PLATFORM", "k8s")], "", "DEPLOYMENT_PLATFORM: `k8s` is not a platform"),
         (vec![], vec![("KSQLDB_URL", "user:pass@host")], "", "KSQLDB_URL: is not an http or https address"),
         (vec![("--host", "manager")], vec![], "", "--host: `manager` is not an engine's address"),
-        (
-            vec![],
-            vec![("DOCKER_HOST", "ssh://me@manager")],
-            "",
-            "DOCKER_HOST: `ssh://me@manager`: ofop does not speak ssh",
-        ),
         (vec![("--concurrency", "0")], vec![], "", "--concurrency: `0` is not a number from 1 to 256"),
         (vec![], vec![("OFOP_WEBHOOK_SECRET", "too short")], "", "OFOP_WEBHOOK_SECRET: the webhook secret has fewer"),
         (vec![("--webhook-secret-file", "/none")], vec![], "", "--webhook-secret-file: cannot read `/none`"),

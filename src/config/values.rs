@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::variables::{Found, From, Variables};
 use super::{
-    ConfigError, DEFAULT_CONCURRENCY, DEFAULT_INSTANCE, DEFAULT_LISTEN, Flags, LogFormat, RegistryKind, Remote, Secret,
+    ConfigError, DEFAULT_CONCURRENCY, DEFAULT_INSTANCE, DEFAULT_LISTEN, Flags, Host, LogFormat, RegistryKind, Remote,
+    Secret,
 };
 use crate::model::{InstanceName, PlatformKind, Settings};
 
@@ -158,23 +159,13 @@ impl Reader<'_> {
 
     /// OpenFactory's variable goes before Docker's: it is about this cluster, while `DOCKER_HOST` is about
     /// whatever the shell last worked with.
-    pub(super) fn host(&self) -> Result<Option<String>, ConfigError> {
+    pub(super) fn host(&self) -> Result<Option<Host>, ConfigError> {
         let found =
             self.setting("--host", "OPENFACTORY_MANAGER_NODE_DOCKER_URL").or_else(|| self.variable("DOCKER_HOST"));
         let Some(found) = found else { return Ok(None) };
         let host = found.text.trim();
-        if ["/", "unix://", "tcp://", "http://", "https://"].iter().any(|scheme| host.starts_with(scheme)) {
-            return Ok(Some(host.to_owned()));
-        }
-        if let Some(server) = host.strip_prefix("ssh://") {
-            return Err(invalid(
-                found.from,
-                format!("`{host}`: ofop does not speak ssh to an engine"),
-                format!(
-                    "forward its socket, ssh -nNT -L /run/ofop-engine.sock:/var/run/docker.sock {server}, and name \
-                     unix:///run/ofop-engine.sock; or let the engine listen with TLS and name tcp://HOST:2376"
-                ),
-            ));
+        if ["/", "unix://", "tcp://", "http://", "https://", "ssh://"].iter().any(|scheme| host.starts_with(scheme)) {
+            return Ok(Some(Host { text: host.to_owned(), from: found.from }));
         }
         Err(invalid(
             found.from,
