@@ -337,33 +337,25 @@ fn classify(error: &CallError, spec: &ServiceSpec) -> StepFailure {
 }
 
 fn kind(error: &CallError) -> FailureKind {
-    match error {
-        CallError::Connect { .. } => FailureKind::Unavailable,
-        CallError::Lost { act, .. } | CallError::Silent { act } | CallError::Answer { act, .. } => {
-            if act.writes {
-                FailureKind::Ambiguous
-            } else {
-                FailureKind::Unavailable
-            }
-        }
-        CallError::Refused { status, message, .. } => {
-            let message = message.to_lowercase();
-            let missing = |what: &str| message.contains(what) && message.contains("not found");
-            let dependency = missing("network")
-                || missing("manifest")
-                || message.contains("no such image")
-                || message.contains("port is already allocated")
-                || message.contains("address already in use")
-                || message.contains("pull access denied")
-                || message.contains("bind source path does not exist");
-            match status {
-                _ if dependency => FailureKind::Dependency,
-                404 => FailureKind::Gone,
-                409 => FailureKind::Exists,
-                503 => FailureKind::Unavailable,
-                400..=499 => FailureKind::Rejected,
-                _ => FailureKind::Dependency,
-            }
-        }
+    error.kind(refusal)
+}
+
+fn refusal(_: Act, status: u16, message: &str) -> FailureKind {
+    let message = message.to_lowercase();
+    let missing = |what: &str| message.contains(what) && message.contains("not found");
+    let dependency = missing("network")
+        || missing("manifest")
+        || message.contains("no such image")
+        || message.contains("port is already allocated")
+        || message.contains("address already in use")
+        || message.contains("pull access denied")
+        || message.contains("bind source path does not exist");
+    match status {
+        _ if dependency => FailureKind::Dependency,
+        404 => FailureKind::Gone,
+        409 => FailureKind::Exists,
+        503 => FailureKind::Unavailable,
+        400..=499 => FailureKind::Rejected,
+        _ => FailureKind::Dependency,
     }
 }

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use super::address::Address;
+use crate::model::FailureKind;
 use crate::platform::PlatformError;
 
 /// The longest text of the engine that we pass on, in characters.
@@ -121,6 +122,22 @@ impl CallError {
     /// Whether the engine says that the object does not exist.
     pub fn is_absent(&self) -> bool {
         self.refusal().is_some_and(|(status, _)| status == 404)
+    }
+
+    /// What it means for a step. Only an engine that answered has words to read, and each platform reads them in its
+    /// own way: `refused` gets the act, the status and the message.
+    pub fn kind(&self, refused: impl FnOnce(Act, u16, &str) -> FailureKind) -> FailureKind {
+        match self {
+            CallError::Connect { .. } => FailureKind::Unavailable,
+            CallError::Lost { act, .. } | CallError::Silent { act } | CallError::Answer { act, .. } => {
+                if act.writes {
+                    FailureKind::Ambiguous
+                } else {
+                    FailureKind::Unavailable
+                }
+            }
+            CallError::Refused { act, status, message } => refused(*act, *status, message),
+        }
     }
 
     /// For people: what it means, and what to do about it.
@@ -260,6 +277,31 @@ mod tests {
         let told = error.explain(&address);
         assert!(told.message.contains("unix:///run/docker.sock"));
         assert!(told.hint.unwrap().contains("group `docker`"));
+    }
+
+    #[test]
+    fn a_lost_answer_is_ambiguous_only_for_a_call_that_writes() {
+        let unread = |_: Act, _: u16, _: &str| -> FailureKind { unreachable!("nothing was answered") };
+        for (act, kind) in [
+            (Act::write("create a service"), FailureKind::Ambiguous),
+            (Act::read("read a service"), FailureKind::Unavailable),
+        ] {
+            assert_eq!(CallError::Silent { act }.kind(unread), kind);
+            assert_eq!(CallError::Lost { act, message: String::new() }.kind(unread), kind);
+            assert_eq!(CallError::Answer { act, message: String::new() }.kind(unread), kind);
+            // Nothing was sent.
+            let connect = CallError::Connect { act, message: String::new(), class: None };
+            assert_eq!(connect.kind(unread), FailureKind::Unavailable);
+        }
+    }
+
+    #[test]
+    fn what_an_engine_answered_is_read_by_whoever_asked() {
+        let kind = refused(418, "odd").kind(|act, status, message| {
+            assert_eq!((act, status, message), (Act::read("list services"), 418, "odd"));
+            FailureKind::Conflict
+        });
+        assert_eq!(kind, FailureKind::Conflict);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use crate::model::service::Mount;
 use crate::model::{FailureKind, ServiceSpec, StepFailure};
-use crate::platform::engine::{CallError, without_leader};
+use crate::platform::engine::{Act, CallError, without_leader};
 
 /// Values shorter than this are not searched for in the engine's words: they would be found everywhere, and
 /// `NAME=value` is hidden whatever its length.
@@ -12,24 +12,10 @@ const SHORTEST_SECRET: usize = 4;
 
 /// Classifies a failed call about one service. `hidden` is what must not be repeated.
 pub fn classify(error: &CallError, spec: Option<&ServiceSpec>) -> StepFailure {
-    StepFailure::new(kind(error), scrub(&error.to_string(), spec))
+    StepFailure::new(error.kind(refusal), scrub(&error.to_string(), spec))
 }
 
-fn kind(error: &CallError) -> FailureKind {
-    match error {
-        CallError::Connect { .. } => FailureKind::Unavailable,
-        CallError::Lost { act, .. } | CallError::Silent { act } | CallError::Answer { act, .. } => {
-            if act.writes {
-                FailureKind::Ambiguous
-            } else {
-                FailureKind::Unavailable
-            }
-        }
-        CallError::Refused { act, status, message } => refusal(*status, message, act.writes),
-    }
-}
-
-fn refusal(status: u16, message: &str, writes: bool) -> FailureKind {
+fn refusal(act: Act, status: u16, message: &str) -> FailureKind {
     let says = |words: &str| message.contains(words);
     if says("update out of sequence") {
         return FailureKind::Conflict;
@@ -47,7 +33,7 @@ fn refusal(status: u16, message: &str, writes: bool) -> FailureKind {
         503 => FailureKind::Unavailable,
         400..=499 | 501 => FailureKind::Rejected,
         _ if says("too large") || says("ResourceExhausted") || says("InvalidArgument") => FailureKind::Rejected,
-        _ if !writes => FailureKind::Unavailable,
+        _ if !act.writes => FailureKind::Unavailable,
         // A manager looked at the request and did not like it, e.g. an invalid constraint.
         _ if says("code = Unknown desc = ") && !in_flight(message) => FailureKind::Rejected,
         _ => FailureKind::Ambiguous,
@@ -101,7 +87,6 @@ mod tests {
     use super::*;
     use crate::model::ServiceName;
     use crate::model::service::EnvVar;
-    use crate::platform::engine::Act;
 
     const CREATE: Act = Act::write("create a service");
     const READ: Act = Act::read("read a service");
@@ -132,16 +117,6 @@ mod tests {
             assert_eq!(refused(CREATE, status, &message), kind, "{status} {message}");
         }
         assert_eq!(refused(READ, 500, "rpc error: code = DeadlineExceeded"), FailureKind::Unavailable);
-    }
-
-    #[test]
-    fn a_lost_answer_is_ambiguous_only_for_a_call_that_writes() {
-        let kind = |error| classify(&error, None).kind;
-        assert_eq!(kind(CallError::Silent { act: CREATE }), FailureKind::Ambiguous);
-        assert_eq!(kind(CallError::Silent { act: READ }), FailureKind::Unavailable);
-        assert_eq!(kind(CallError::Lost { act: CREATE, message: String::new() }), FailureKind::Ambiguous);
-        let connect = CallError::Connect { act: CREATE, message: String::new(), class: None };
-        assert_eq!(kind(connect), FailureKind::Unavailable);
     }
 
     #[test]
