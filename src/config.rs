@@ -73,6 +73,8 @@ pub struct Config {
     pub host: Option<Host>,
     /// `DOCKER_CERT_PATH`: directory with `ca.pem`, `cert.pem`, `key.pem` for an engine behind TLS.
     pub tls_directory: Option<PathBuf>,
+    /// `DOCKER_CONFIG`: directory with the `config.json` that credentials of image registries are in.
+    pub docker_config: Option<PathBuf>,
     /// `--listen`: where the daemon serves HTTP.
     pub listen: SocketAddr,
     /// `--address`: where the commands that talk to the daemon look for it, `host:port`.
@@ -298,6 +300,7 @@ impl Config {
             instance: read.instance()?,
             host: read.host()?,
             tls_directory: read.tls_directory(),
+            docker_config: read.docker_config(),
             listen: read.listen()?,
             address: read.address()?,
             resync: read.duration("--resync", "OFOP_RESYNC", DEFAULT_RESYNC)?,

@@ -11,8 +11,11 @@
 //! - What `execute` has done by the time it returns is seen by every `observe` that begins later, whatever
 //!   becomes of the engine's events: otherwise the next pass would plan it once more.
 //! - A snapshot that rests on a failing or possibly stale read says so (`complete: false`).
+//! - Credentials of image registries go with whatever makes an engine pull or ask, and are never compared.
 //! - An update starts from the service as the engine holds it, so that fields that we do not own survive.
 
+mod access;
+pub mod credentials;
 mod digests;
 pub mod docker;
 pub mod engine;

@@ -57,6 +57,7 @@ const PURE: &[&str] = &[
     "src/desired/coerce.rs",
     "src/registry/messages",
     "src/render",
+    "src/platform/credentials/file",
     "src/platform/swarm/convert",
     "src/platform/swarm/body",
     "src/platform/docker/convert",

@@ -14,6 +14,7 @@ use crate::desired::{Loader, LoaderOptions};
 use crate::http::webhook::{Secret, Webhook};
 use crate::model::PlatformKind;
 use crate::plan::{Guard, Policy};
+use crate::platform::credentials::Credentials;
 use crate::platform::docker::DockerPlatform;
 use crate::platform::engine::Engine;
 use crate::platform::swarm::{Pace, Swarm};
@@ -100,7 +101,9 @@ fn loader_options(context: &Context) -> LoaderOptions {
 pub(super) fn platform(context: &Context) -> Result<Arc<AnyPlatform>, CliError> {
     let config = &context.config;
     let host = config.host.as_ref().map_or(Ok(DEFAULT_HOST), Host::reachable)?;
-    let engine = Engine::new(host, config.tls_directory.as_deref()).map_err(CliError::Platform)?;
+    let engine = Engine::new(host, config.tls_directory.as_deref())
+        .map_err(CliError::Platform)?
+        .with_credentials(config.docker_config.as_ref().map(Credentials::of_directory).unwrap_or_default());
     let pace = Pace { resync: config.resync, follow: config.follow };
     Ok(Arc::new(match config.settings.platform {
         PlatformKind::Swarm => AnyPlatform::Swarm(Swarm::start(engine, pace, &config.instance)),

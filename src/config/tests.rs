@@ -61,6 +61,17 @@ fn an_engine_behind_ssh_stops_only_who_needs_it() {
 }
 
 #[test]
+fn credentials_of_image_registries_are_where_docker_login_puts_them() {
+    let directory = |environment| load(&[], environment, "").unwrap().docker_config;
+    assert_eq!(directory(&[]), None);
+    assert_eq!(directory(&[("HOME", "/home/ann")]), Some("/home/ann/.docker".into()));
+    assert_eq!(
+        directory(&[("HOME", "/home/ann"), ("DOCKER_CONFIG", "/etc/ofop/docker")]),
+        Some("/etc/ofop/docker".into())
+    );
+}
+
+#[test]
 fn the_log_backend_is_text_unless_set_and_none_when_set_to_nothing() {
     let backend = |file| load(&[], &[], file).unwrap().settings.log_backend;
     assert_eq!(backend("").as_deref(), Some("text"));

@@ -182,6 +182,14 @@ impl Reader<'_> {
         }
     }
 
+    /// As for Docker's own client.
+    pub(super) fn docker_config(&self) -> Option<PathBuf> {
+        match self.text("DOCKER_CONFIG") {
+            Some(path) => Some(PathBuf::from(path)),
+            None => Some(PathBuf::from(self.text("HOME")?).join(".docker")),
+        }
+    }
+
     pub(super) fn listen(&self) -> Result<SocketAddr, ConfigError> {
         let found = self
             .setting("--listen", "OFOP_LISTEN")

@@ -10,10 +10,8 @@ use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::engine::{Act, CallError, Engine};
-use super::locked;
-
-const RESOLVE: Act = Act::read("ask a registry for a digest");
+use super::engine::Engine;
+use super::{access, locked};
 
 /// Registries asked at the same time.
 const ASKED_AT_ONCE: usize = 4;
@@ -132,32 +130,16 @@ impl Digests {
     }
 
     async fn ask(&self, image: String, follower: &impl Follower) {
-        match resolve(follower.engine(), &image).await {
-            Ok(digest) => follower.resolved(&image, Ok(digest)),
-            Err(error) => {
-                tracing::debug!(image, %error, "cannot resolve a tag; what it last pointed to stays");
-                follower.resolved(&image, Err(error.to_string()));
-            }
+        let answer = access::digest(follower.engine(), &image).await;
+        if let Err(error) = &answer {
+            tracing::debug!(image, error, "cannot resolve a tag; what it last pointed to stays");
         }
+        follower.resolved(&image, answer);
         if let Some(asked) = locked(&self.asked).get_mut(&image) {
             *asked = Some(Instant::now());
         }
         self.moved.send_replace(());
     }
-}
-
-/// The digest that a tag points to now.
-async fn resolve(engine: &Engine, image: &str) -> Result<String, CallError> {
-    let docker = engine.bollard().map_err(|error| CallError::of_bollard(RESOLVE, error))?;
-    let answer = tokio::time::timeout(super::engine::CALL_TIME, docker.inspect_registry_image(image, None))
-        .await
-        .map_err(|_| CallError::Silent { act: RESOLVE })?
-        .map_err(|error| CallError::of_bollard(RESOLVE, error))?;
-    answer
-        .descriptor
-        .digest
-        .filter(|digest| digest.starts_with("sha256:"))
-        .ok_or_else(|| CallError::Answer { act: RESOLVE, message: "it holds no digest".into() })
 }
 
 #[cfg(test)]

@@ -9,11 +9,11 @@
 //!
 //! - Every path carries the negotiated version, `/v1.NN`, those of `bollard` included. Before the first
 //!   negotiation it is the oldest that we support.
-//! - Every call is bounded in time from the first byte to the last, and so is connecting; an answer is bounded
-//!   in size, a list in the size of one element.
+//! - Every call is bounded in time from the first byte to the last, [`Engine::progress`] aside, and so is
+//!   connecting; an answer is bounded in size, a list in the size of one element.
 //! - Lists are read element by element: memory does not grow with the cluster, one odd element harms no other,
 //!   and a list that was cut is an error, never a shorter list.
-//! - No body of a request appears in an error.
+//! - No body of a request and no credential appears in an error.
 
 mod address;
 mod failure;
@@ -32,10 +32,12 @@ use hyper::{Method, Request, Response, StatusCode, Uri};
 use serde::de::DeserializeOwned;
 
 pub use address::Address;
+pub(in crate::platform) use failure::one_line;
 pub use failure::{Act, CallError, without_leader};
 pub use lines::Lines;
 
 use crate::platform::PlatformError;
+use crate::platform::credentials::{Credentials, RegistryAuth};
 
 /// The oldest API that has every field we own (ulimits of services came with 1.41, Engine 20.10).
 pub const OLDEST_API: u32 = 41;
@@ -51,6 +53,7 @@ const MAX_ANSWER: usize = 8 << 20;
 #[derive(Clone)]
 pub struct Engine {
     shared: Arc<Shared>,
+    credentials: Arc<Credentials>,
 }
 
 struct Shared {
@@ -70,7 +73,18 @@ impl Engine {
     pub fn new(host: &str, certificates: Option<&Path>) -> Result<Engine, PlatformError> {
         let address = Address::parse(host, certificates)?;
         let client = wire::client(&address)?;
-        Ok(Engine { shared: Arc::new(Shared { address, client, minor: AtomicU32::new(OLDEST_API) }) })
+        let shared = Arc::new(Shared { address, client, minor: AtomicU32::new(OLDEST_API) });
+        Ok(Engine { shared, credentials: Arc::default() })
+    }
+
+    /// The same engine, with credentials for the registries that it gets images from.
+    pub fn with_credentials(self, credentials: Credentials) -> Engine {
+        Engine { credentials: Arc::new(credentials), ..self }
+    }
+
+    /// Credentials for the registries that it gets images from.
+    pub(in crate::platform) fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
     /// Where the engine is.
@@ -151,8 +165,23 @@ impl Engine {
     /// # Errors
     /// What the engine says, or why it said nothing.
     pub async fn send(&self, act: Act, method: Method, path: &str, body: Bytes) -> Result<Bytes, CallError> {
+        self.send_with(act, method, path, body, None).await
+    }
+
+    /// The same with credentials for a registry.
+    ///
+    /// # Errors
+    /// What the engine says, or why it said nothing.
+    pub async fn send_with(
+        &self,
+        act: Act,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        auth: Option<&RegistryAuth>,
+    ) -> Result<Bytes, CallError> {
         let whole = async {
-            let response = self.begin(act, method, path, body).await?;
+            let response = self.begin(act, method, path, body, auth).await?;
             collect(act, response.into_body(), MAX_ANSWER).await
         };
         tokio::time::timeout(CALL_TIME, whole).await.unwrap_or(Err(CallError::Silent { act }))
@@ -164,7 +193,7 @@ impl Engine {
     /// As for a call, and when the list ends before its end. `each` may have seen some elements then.
     pub async fn list(&self, act: Act, path: &str, mut each: impl FnMut(&[u8]) + Send) -> Result<(), CallError> {
         let whole = async {
-            let mut body = self.begin(act, Method::GET, path, Bytes::new()).await?.into_body();
+            let mut body = self.begin(act, Method::GET, path, Bytes::new(), None).await?.into_body();
             let mut elements = crate::elements::Elements::default();
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(|error| CallError::lost(act, &error))?;
@@ -182,21 +211,39 @@ impl Engine {
     /// # Errors
     /// As for a call.
     pub async fn lines(&self, act: Act, path: &str) -> Result<Lines, CallError> {
-        let begin = self.begin(act, Method::GET, path, Bytes::new());
+        let begin = self.begin(act, Method::GET, path, Bytes::new(), None);
         let response = tokio::time::timeout(CALL_TIME, begin).await.unwrap_or(Err(CallError::Silent { act }))?;
         Ok(Lines::new(act, response.into_body()))
     }
 
+    /// `POST` of something that takes as long as it takes, with its progress in lines. Not bounded in time.
+    ///
+    /// # Errors
+    /// As for a call.
+    pub async fn progress(&self, act: Act, path: &str, auth: Option<&RegistryAuth>) -> Result<Lines, CallError> {
+        let response = self.begin(act, Method::POST, path, Bytes::new(), auth).await?;
+        Ok(Lines::new(act, response.into_body()))
+    }
+
     /// Sends a request and waits for the head of a successful answer.
-    async fn begin(&self, act: Act, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, CallError> {
+    async fn begin(
+        &self,
+        act: Act,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        auth: Option<&RegistryAuth>,
+    ) -> Result<Response<Incoming>, CallError> {
         let uri = format!("http://{}{path}", self.shared.address.authority())
             .parse::<Uri>()
             .and_then(|uri| self.versioned(&uri))
             .map_err(|error| CallError::Answer { act, message: error.to_string() })?;
-        let request = Request::builder()
-            .method(method)
-            .uri(uri)
-            .header(hyper::header::CONTENT_TYPE, "application/json")
+        let mut builder =
+            Request::builder().method(method).uri(uri).header(hyper::header::CONTENT_TYPE, "application/json");
+        if let Some(auth) = auth {
+            builder = builder.header("X-Registry-Auth", auth.header());
+        }
+        let request = builder
             .body(bollard::body_full(body))
             .map_err(|error| CallError::Answer { act, message: error.to_string() })?;
         let response = self.shared.client.request(request).await.map_err(|error| failure::of_client(act, &error))?;

@@ -17,10 +17,19 @@
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use base64::Engine as _;
+
 use crate::engine::TestEngine;
 
 /// Where it listens. The namespace is the engine's alone, and so is the port.
 pub const ADDRESS: &str = "127.0.0.1:5000";
+
+/// Who may use a registry that is protected.
+pub const USER: &str = "ann";
+/// What that user proves it with; its base64 tells the alphabets apart.
+pub const PASSWORD: &str = "~~~?open sesame>>>";
+/// The two as `htpasswd -B` writes them.
+const HTPASSWD: &str = "ann:$2b$04$YLYRAwdMc6TgtIPJUFeol.cEkgQyZajkvCq8hWA2KhgbsMuwP4MK.\n";
 
 /// Enters the network of the process `$1`, serves `$2`, and ends with its input.
 const KEEPER: &str = r#"
@@ -42,15 +51,29 @@ pub struct ImageRegistry<'a> {
 impl<'a> ImageRegistry<'a> {
     /// Starts an empty registry beside an engine.
     pub fn start(engine: &'a TestEngine) -> ImageRegistry<'a> {
+        Self::serving(engine, "")
+    }
+
+    /// Starts an empty registry beside an engine that nobody but [`USER`] may use.
+    pub fn protected(engine: &'a TestEngine) -> ImageRegistry<'a> {
+        let users = engine.dir().join("htpasswd");
+        std::fs::write(&users, HTPASSWD).unwrap();
+        Self::serving(engine, &format!("auth: {{htpasswd: {{realm: tests, path: {}}}}}\n", users.display()))
+    }
+
+    fn serving(engine: &'a TestEngine, more: &str) -> ImageRegistry<'a> {
         let config = engine.dir().join("registry.yml");
         let data = engine.dir().join("registry");
         // `secret` is only named so that the registry does not warn of making one up.
         let text = format!(
             "version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
-             http: {{addr: '{ADDRESS}', secret: tests}}\n",
+             http: {{addr: '{ADDRESS}', secret: tests}}\n{more}",
             data.display()
         );
         std::fs::write(&config, text).unwrap();
+        let docker = engine.dir().join("docker");
+        std::fs::create_dir_all(&docker).unwrap();
+        std::fs::write(docker.join("config.json"), login(PASSWORD)).unwrap();
         let mut registry = ImageRegistry { engine, config, keeper: None };
         registry.resume();
         registry
@@ -71,7 +94,15 @@ impl<'a> ImageRegistry<'a> {
         self.engine.wait("docker-registry answers (package docker-registry)", || {
             let mut ask = Command::new("nsenter");
             ask.args(["--net", "--target", &self.engine.process().to_string()]);
-            ask.args(["curl", "-sf", "-o", "/dev/null", &format!("http://{ADDRESS}/v2/")]);
+            ask.args([
+                "curl",
+                "-sf",
+                "-u",
+                &format!("{USER}:{PASSWORD}"),
+                "-o",
+                "/dev/null",
+                &format!("http://{ADDRESS}/v2/"),
+            ]);
             ask.status().expect("nsenter is installed").success()
         });
     }
@@ -104,6 +135,12 @@ impl<'a> ImageRegistry<'a> {
         assert!(output.status.success(), "docker {arguments:?}: {out}{err}");
         out.into_owned()
     }
+}
+
+/// A `config.json` as `docker login` writes it.
+pub fn login(password: &str) -> String {
+    let auth = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{password}"));
+    serde_json::json!({"auths": {ADDRESS: {"auth": auth}}}).to_string()
 }
 
 impl Drop for ImageRegistry<'_> {

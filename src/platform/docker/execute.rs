@@ -14,7 +14,6 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use hyper::Method;
 use hyper::body::Bytes;
 use serde_json::Value;
@@ -23,7 +22,9 @@ use sha2::{Digest, Sha256};
 use super::watch::Shared;
 use super::{body, convert, raw};
 use crate::model::{FailureKind, Mark, ServiceId, ServiceName, ServiceSpec, Step, StepFailure};
-use crate::platform::engine::{Act, CallError, Engine, encode};
+use crate::platform::access;
+use crate::platform::credentials::{RegistryAuth, denies};
+use crate::platform::engine::{Act, CallError, Engine, encode, one_line};
 use crate::platform::swarm::failure::scrub;
 
 const INSPECT: Act = Act::read("inspect the container");
@@ -184,13 +185,7 @@ async fn make(engine: &Engine, spec: &ServiceSpec, mark: &Mark, name: &str) -> R
     let body = marked_body(spec, mark);
     let id = match create_call(engine, &body, name).await {
         Err(error) if says_no_image(&error) => {
-            pull(engine, &spec.image).await.map_err(|error| {
-                let failure = classify(&error, spec);
-                StepFailure::new(
-                    if failure.kind == FailureKind::Gone { FailureKind::Dependency } else { failure.kind },
-                    failure.message,
-                )
-            })?;
+            fetch(engine, spec).await?;
             create_call(engine, &body, name).await
         }
         answer => answer,
@@ -223,18 +218,44 @@ async fn create_call(engine: &Engine, body: &Value, name: &str) -> Result<String
         .map_err(|_| CallError::Answer { act: CREATE, message: "it holds no id".into() })
 }
 
-/// Pulls an image; the engine reports progress, and failures, line by line.
-async fn pull(engine: &Engine, image: &str) -> Result<(), CallError> {
-    let lost = |error: bollard::errors::Error| CallError::of_bollard(PULL, error);
-    let docker = engine.bollard().map_err(lost)?;
-    let options = bollard::query_parameters::CreateImageOptions {
-        from_image: Some(with_tag(image)),
-        ..bollard::query_parameters::CreateImageOptions::default()
+/// Pulls the image with the credentials that there are for its registry.
+async fn fetch(engine: &Engine, spec: &ServiceSpec) -> Result<(), StepFailure> {
+    let credentials = engine.credentials();
+    let found = credentials.of(&spec.image).await;
+    found.warn();
+    let error = match pull(engine, &spec.image, found.auth()).await {
+        Ok(()) => return Ok(()),
+        Err(error) => error,
     };
+    if denies(&error) {
+        if found.auth().is_some() {
+            credentials.refused(&found);
+            // What everybody may have needs no credentials.
+            if pull(engine, &spec.image, None).await.is_ok() {
+                return Ok(());
+            }
+        }
+        return Err(access::refused(&found, &error));
+    }
+    let failure = classify(&error, spec);
+    let kind = if failure.kind == FailureKind::Gone { FailureKind::Dependency } else { failure.kind };
+    Err(StepFailure::new(kind, failure.message))
+}
+
+/// Pulls an image; the engine reports progress, and failures, line by line.
+async fn pull(engine: &Engine, image: &str, auth: Option<&RegistryAuth>) -> Result<(), CallError> {
+    #[derive(serde::Deserialize)]
+    struct Line {
+        error: Option<String>,
+    }
+    let path = format!("/images/create?fromImage={}", encode(&with_tag(image)));
     let whole = async {
-        let mut progress = docker.create_image(Some(options), None, None);
-        while let Some(line) = progress.next().await {
-            line.map_err(lost)?;
+        let mut progress = engine.progress(PULL, &path, auth).await?;
+        while let Some(line) = progress.next().await? {
+            if let Ok(Line { error: Some(message) }) = serde_json::from_slice(&line) {
+                // The status of an answer is sent before its end is known.
+                return Err(CallError::Refused { act: PULL, status: 200, message: one_line(&message) });
+            }
         }
         Ok(())
     };

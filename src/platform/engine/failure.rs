@@ -239,7 +239,7 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 }
 
 /// A text on one line, without control characters, cut to a sensible length.
-pub(super) fn one_line(text: &str) -> String {
+pub(in crate::platform) fn one_line(text: &str) -> String {
     let mut line: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_TEXT).collect();
     if text.trim().chars().count() > MAX_TEXT {
         line.push('…');

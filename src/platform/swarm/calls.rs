@@ -10,8 +10,10 @@ use serde_json::Value;
 use super::body;
 use super::convert::NetworkNames;
 use super::failure::classify;
-use super::overlay::Found;
+use super::overlay::{self, Found};
 use crate::model::{FailureKind, Mark, ServiceId, ServiceSpec, StepFailure};
+use crate::platform::access;
+use crate::platform::credentials::RegistryAuth;
 use crate::platform::engine::{Act, CallError, Engine};
 
 /// Length of the id of a service. The engine takes a prefix of an id, or a name, for the id itself; a text of
@@ -48,7 +50,11 @@ pub(super) async fn create(engine: &Engine, spec: &ServiceSpec, mark: &Mark) -> 
     }
     let body = body::create_body(spec, Some(mark));
     let failed = |error| Failed::by(error, Some(spec));
-    let answer = engine.send(CREATE, Method::POST, "/services/create", bytes(&body)).await.map_err(failed)?;
+    let auth = credentials(engine, spec).await?;
+    let answer = engine
+        .send_with(CREATE, Method::POST, "/services/create", bytes(&body), auth.as_ref())
+        .await
+        .map_err(failed)?;
     serde_json::from_slice::<Created>(&answer)
         .map(|created| ServiceId(created.id))
         .map_err(|_| failed(CallError::Answer { act: CREATE, message: "it holds no id".into() }))
@@ -82,10 +88,29 @@ pub(super) async fn update(
     let Value::Object(body) = body::create_body(spec, Some(mark)) else {
         return Err(Failed::before(FailureKind::Rejected, "the service has no description".into()));
     };
+    let image_stays = overlay::same_image(&found.service.spec.image, &spec.image);
     let body = found.overlay(spec, container_labels, &body, networks);
     let path = format!("/services/{}/update?version={version}", id.0);
-    engine.send(UPDATE, Method::POST, &path, bytes(&body)).await.map_err(failed)?;
+    let auth = match credentials(engine, spec).await {
+        // Without any, the service keeps those that it has, and nodes the image.
+        Err(failed) if image_stays => {
+            tracing::warn!(
+                service = spec.name.as_str(),
+                reason = failed.failure.message,
+                "no credentials for its image"
+            );
+            None
+        }
+        answer => answer?,
+    };
+    engine.send_with(UPDATE, Method::POST, &path, bytes(&body), auth.as_ref()).await.map_err(failed)?;
     Ok(())
+}
+
+/// What the nodes need to pull the image. The engine shows nobody what a service has of it, so that it is never
+/// compared; and sending others restarts no task that runs.
+async fn credentials(engine: &Engine, spec: &ServiceSpec) -> Result<Option<RegistryAuth>, Failed> {
+    access::for_nodes(engine, &spec.image).await.map_err(|failure| Failed { failure, error: None })
 }
 
 /// Removes a service by its full id.

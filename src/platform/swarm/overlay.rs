@@ -98,7 +98,7 @@ impl Found {
 }
 
 /// Whether the image that runs is the wanted one. A digest that is not asked for does not count.
-fn same_image(found: &str, wanted: &str) -> bool {
+pub(super) fn same_image(found: &str, wanted: &str) -> bool {
     found == wanted || (!wanted.contains('@') && found.split_once('@').is_some_and(|(tag, _)| tag == wanted))
 }
 
