@@ -23,6 +23,8 @@ use ofop::registry::Registry;
 use ofop::registry::openfactory::{
     FindingKind, KafkaSettings, KsqldbSettings, OpenfactoryRegistry, OpenfactorySettings, check, init,
 };
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use serde_json::Value;
@@ -395,6 +397,16 @@ async fn checking_says_what_fits_and_setting_up_may_be_repeated() {
     let findings = check(&world.settings()).await;
     assert!(findings.iter().all(|finding| finding.kind == FindingKind::Good), "{findings:#?}");
 
+    // Credentials in the address are used, and shown nowhere.
+    *world.ksqldb.faults().credentials.lock().unwrap() = Some("Basic dTpwNHNz".into());
+    let mut within = world.settings();
+    within.ksqldb.url = world.ksqldb.url().replace("http://", "http://u:p4ss@");
+    within.ksqldb.insecure_credentials = true;
+    let findings = check(&within).await;
+    assert!(findings.iter().all(|finding| finding.kind == FindingKind::Good), "{findings:#?}");
+    assert!(!format!("{within:?}{findings:?}").contains("p4ss"), "{findings:#?}");
+    *world.ksqldb.faults().credentials.lock().unwrap() = None;
+
     let mut wrong = world.settings();
     wrong.ksqldb.url = "http://127.0.0.1:9".into();
     let findings = check(&wrong).await;
@@ -407,6 +419,44 @@ async fn checking_says_what_fits_and_setting_up_may_be_repeated() {
     secure.ksqldb.certificate_authority = Some(ca.path().to_owned());
     let findings = check(&secure).await;
     assert!(findings.iter().any(|finding| finding.kind == FindingKind::Bad), "{findings:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn setting_up_finds_what_the_topics_hold_already() {
+    let kafka = tokio::task::spawn_blocking(Kafka::start).await.unwrap();
+    // A cluster that was there before, with its own idea of topics.
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", kafka.address()).create().unwrap();
+    let stream = NewTopic::new("ofa_assets", 3, TopicReplication::Fixed(1)).set("retention.ms", "-1");
+    let connectors = NewTopic::new("device_connector_topic", 2, TopicReplication::Fixed(1));
+    let made = admin.create_topics([&stream, &connectors], &AdminOptions::new()).await.unwrap();
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
+    let ksqldb = Ksqldb::start(&kafka.address()).await;
+    let world = World { kafka, ksqldb };
+    for asset in ["PRESS", "LATHE", "MILL"] {
+        world.says(asset, "AssetType", "Device", "AssetType", "OpenFactory").await;
+        world.says(asset, "avail", "AVAILABLE", "Availability", "Events").await;
+    }
+    world.says("MILL", "AssetType", "delete", "AssetType", "OpenFactory").await;
+    init(&world.settings(), |line| assert!(line.ends_with(" made"), "{line}")).await.unwrap();
+
+    let registry = world.registry();
+    eventually(&registry, "the assets that were there before", |snapshot| {
+        let press = found(snapshot, &RecordId::Asset(uuid("PRESS"))).is_some();
+        let lathe = snapshot.availability.get(&uuid("LATHE")) == Some(&Availability::Available);
+        press && lathe && found(snapshot, &RecordId::Asset(uuid("MILL"))).is_none()
+    })
+    .await;
+    // The stream of types writes no row for one that was deleted, so that it is not there for a moment either.
+    let types = world.messages("assets_types_topic").await;
+    assert!(types.iter().all(|(_, payload)| !payload.contains("delete")), "{types:?}");
+    init(&world.settings(), |line| assert!(line.ends_with(" is there"), "{line}")).await.unwrap();
+    let findings = check(&world.settings()).await;
+    let bad: Vec<_> = findings.iter().filter(|finding| finding.kind != FindingKind::Good).collect();
+    // Made by somebody else, with the broker's default policy.
+    assert!(bad.len() == 1 && bad[0].message.contains("device_connector_topic"), "{bad:#?}");
+    let hint = bad[0].hint.as_ref().unwrap();
+    assert!(hint.contains(&format!("--bootstrap-server {}", world.kafka.address())), "{hint}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

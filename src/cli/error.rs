@@ -31,6 +31,9 @@ pub enum CliError {
     /// The registry cannot be observed.
     #[error("cannot see what is registered: {0}")]
     Registry(RegistryError),
+    /// The registry cannot be set up.
+    #[error("cannot set up the registry: {0}")]
+    SetUp(RegistryError),
     /// The running daemon cannot be asked.
     #[error("{what}")]
     Daemon {
@@ -81,7 +84,7 @@ impl CliError {
             CliError::Usage { hint, .. } | CliError::Daemon { hint, .. } => Some(hint.clone()),
             CliError::Source(error) => error.hint.clone(),
             CliError::Platform(error) => error.hint.clone(),
-            CliError::Registry(error) => error.hint.clone(),
+            CliError::Registry(error) | CliError::SetUp(error) => error.hint.clone(),
             CliError::Listen { source, .. } => Some(match source.kind() {
                 std::io::ErrorKind::AddrInUse => {
                     "another program (another ofop?) uses it; choose another one with --listen".into()

@@ -56,7 +56,7 @@ pub(super) async fn run(args: &RegistryArgs, context: &Context) -> Result<Exit, 
             Ok(if bad { Exit::Failure } else { Exit::Success })
         }
         RegistryAct::Init => {
-            openfactory::init(&settings, |line| context.output.note(line)).await.map_err(CliError::Registry)?;
+            openfactory::init(&settings, |line| context.output.note(line)).await.map_err(CliError::SetUp)?;
             Ok(Exit::Success)
         }
     }

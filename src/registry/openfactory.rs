@@ -23,6 +23,7 @@ mod kafka;
 mod ksqldb;
 mod reader;
 mod setup;
+mod sources;
 mod tables;
 
 use std::collections::BTreeMap;

@@ -3,12 +3,14 @@
 //! What it does as the server does: `/ksql` and `/query` with `application/vnd.ksql.v1+json`, `CREATE STREAM`,
 //! `CREATE TABLE`, `CREATE SOURCE TABLE`, `… AS SELECT` in the forms that OpenFactory uses, `DESCRIBE … EXTENDED`,
 //! `SHOW STREAMS`, pull queries with `=`, `!=`, `AND`-free `OR` conditions. Unknown statements, sources, columns
-//! and malformed SQL are errors. Streams made by a query write to their topics through the broker; tables are
-//! built from the topics, tombstones delete rows, and everything follows with a lag.
+//! and malformed SQL are errors. Streams made by a query write to their topics through the broker, from what comes
+//! after they were made unless the request says `earliest`; tables are built from the topics, tombstones delete rows,
+//! and everything follows with a lag. A topic that exists must have the partitions and the retention that a statement
+//! asks for.
 //!
 //! What it cannot prove: that the real server takes our `CREATE` statements (it checks their form, not ksqlDB's
-//! whole grammar and type rules), its timing under load, its behaviour while tables are rebuilt or fail over,
-//! and joins, windows and push queries, which it does not have.
+//! whole grammar and type rules), its timing under load, its behaviour while tables are rebuilt or fail over.
+//! Joins and `COLLECT_LIST` are checked in their form, and have no rows. It has no windows and no push queries.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, reason = "support for tests")]
 
@@ -147,7 +149,7 @@ fn malformed(message: impl Into<String>) -> Refusal {
 }
 
 /// Checks what every request must have and hands out the SQL.
-fn admit(shared: &Shared, headers: &HeaderMap, body: &Bytes) -> Result<String, Refusal> {
+fn admit(shared: &Shared, headers: &HeaderMap, body: &Bytes) -> Result<(String, Value), Refusal> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if let Some(wanted) = &*shared.faults.credentials.lock().unwrap()
         && header("authorization") != wanted
@@ -162,10 +164,11 @@ fn admit(shared: &Shared, headers: &HeaderMap, body: &Bytes) -> Result<String, R
     if header("accept") != "application/vnd.ksql.v1+json" {
         return Err(Refusal(StatusCode::NOT_ACCEPTABLE, 40600, "another Accept is the delimited format".into()));
     }
-    let request: Value = serde_json::from_slice(body).map_err(|error| malformed(error.to_string()))?;
+    let mut request: Value = serde_json::from_slice(body).map_err(|error| malformed(error.to_string()))?;
+    let properties = request["streamsProperties"].take();
     let sql = request["ksql"].as_str().ok_or_else(|| malformed("no ksql in the request"))?.trim().to_owned();
     match sql.strip_suffix(';') {
-        Some(one) if !outside_quotes(one).contains(';') => Ok(one.to_owned()),
+        Some(one) if !outside_quotes(one).contains(';') => Ok((one.to_owned(), properties)),
         _ => Err(malformed("one statement with a semicolon is expected")),
     }
 }
@@ -175,7 +178,7 @@ fn outside_quotes(sql: &str) -> String {
 }
 
 async fn statement(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Result<Response, Refusal> {
-    let sql = admit(&shared, &headers, &body)?;
+    let (sql, properties) = admit(&shared, &headers, &body)?;
     let tokens = tokens(&sql)?;
     let words: Vec<&str> = tokens.iter().map(String::as_str).collect();
     match words.as_slice() {
@@ -207,7 +210,8 @@ async fn statement(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: 
             Ok(answer.to_string().into_response())
         }
         ["CREATE", ..] => {
-            create(&shared, &words).await?;
+            let earliest = properties["ksql.streams.auto.offset.reset"] == "earliest";
+            create(&shared, &words, earliest).await?;
             let status = json!({"status": "SUCCESS", "message": "created", "queryId": null});
             Ok(json!([{"@type": "currentStatus", "commandStatus": status}]).to_string().into_response())
         }
@@ -217,7 +221,7 @@ async fn statement(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: 
 }
 
 async fn query(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Result<Response, Refusal> {
-    let sql = admit(&shared, &headers, &body)?;
+    let (sql, _) = admit(&shared, &headers, &body)?;
     if shared.faults.hang.load(Ordering::SeqCst) {
         std::future::pending::<()>().await;
     }

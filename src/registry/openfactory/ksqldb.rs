@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use reqwest::{Certificate, Client, StatusCode};
+use reqwest::{Certificate, Client, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -34,7 +34,8 @@ const V1_JSON: &str = "application/vnd.ksql.v1+json";
 /// Where ksqlDB is and how to talk to it.
 #[derive(Clone, Default)]
 pub struct KsqldbSettings {
-    /// `http://HOST:PORT` or `https://…`, without a trailing slash and without credentials.
+    /// `http://HOST:PORT` or `https://…`, without a trailing slash. Credentials in it (`https://USER:PASSWORD@HOST`) are
+    /// used, and not shown.
     pub url: String,
     /// User of Basic authentication.
     pub username: Option<String>,
@@ -48,7 +49,7 @@ pub struct KsqldbSettings {
 
 impl std::fmt::Debug for KsqldbSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KsqldbSettings").field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("KsqldbSettings").finish_non_exhaustive()
     }
 }
 
@@ -136,7 +137,16 @@ impl KsqlError {
                 Some("are OpenFactory's streams and tables there? `ofop registry check` tells".to_owned())
             }
             KsqlError::Answer(_) => Some(format!("does KSQLDB_URL={url} name a ksqlDB server?")),
-            KsqlError::Silent | KsqlError::NotReady { .. } | KsqlError::Failed { .. } | KsqlError::Cut => None,
+            KsqlError::Silent => {
+                Some(format!("the server at KSQLDB_URL={url} is overloaded or stuck: look at its log, and restart it"))
+            }
+            KsqlError::NotReady { .. } => Some(format!(
+                "the server at KSQLDB_URL={url} is starting, stopping or overloaded; if it stays so, its log says why"
+            )),
+            KsqlError::Failed { .. } => Some(format!("the log of the server at KSQLDB_URL={url} says more")),
+            KsqlError::Cut => Some(format!(
+                "the server at KSQLDB_URL={url}, or a proxy before it, ended the connection: did it stop just now?"
+            )),
         };
         RegistryError { message: self.to_string(), hint }
     }
@@ -147,15 +157,8 @@ impl KsqlError {
 pub(super) struct Ksqldb {
     client: Client,
     settings: KsqldbSettings,
-}
-
-/// What `DESCRIBE … EXTENDED` says, as far as it matters here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Description {
-    /// `STREAM` or `TABLE`.
-    pub(super) kind: String,
-    /// Its Kafka topic.
-    pub(super) topic: String,
+    /// The address without credentials.
+    address: String,
 }
 
 impl Ksqldb {
@@ -163,8 +166,9 @@ impl Ksqldb {
     pub(super) fn new(settings: KsqldbSettings) -> Result<Ksqldb, RegistryError> {
         // Ends without effect if the program has chosen its provider before.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let https = settings.url.starts_with("https://");
-        if settings.password.is_some() && !https && !settings.insecure_credentials {
+        let (address, has_credentials) = without_credentials(&settings.url)?;
+        let https = address.starts_with("https://");
+        if (settings.password.is_some() || has_credentials) && !https && !settings.insecure_credentials {
             return Err(RegistryError {
                 message: "the credentials of ksqlDB would cross the network unprotected".into(),
                 hint: Some("use an https:// address, or set OFOP_KSQLDB_INSECURE_CREDENTIALS=true".into()),
@@ -192,12 +196,12 @@ impl Ksqldb {
             message: format!("no client for ksqlDB can be made: {}", chain(&error)),
             hint: https.then(|| "install the system's certificate authorities, or set OFOP_KSQLDB_CA_FILE".into()),
         })?;
-        Ok(Ksqldb { client, settings })
+        Ok(Ksqldb { client, settings, address })
     }
 
     /// The address, for people.
     pub(super) fn url(&self) -> &str {
-        &self.settings.url
+        &self.address
     }
 
     /// Asks a pull query, again if the failure is a passing one.
@@ -206,7 +210,7 @@ impl Ksqldb {
     }
 
     async fn pull_once<T: Default, const N: usize>(&self, query: &Query<T, N>) -> Result<Answer<T>, KsqlError> {
-        let mut response = self.send("/query", query.sql).await?;
+        let mut response = self.send("/query", query.sql, json!({})).await?;
         let mut decoder = Decoder::new(query);
         let mut size = 0;
         while let Some(chunk) = response.chunk().await.map_err(|error| of_reqwest(&error))? {
@@ -221,11 +225,21 @@ impl Ksqldb {
 
     /// Sends one statement, again if the failure is a passing one: only for statements that may be repeated.
     pub(super) async fn statement(&self, sql: &str) -> Result<Value, KsqlError> {
-        (|| self.statement_once(sql)).retry(patience()).when(KsqlError::is_passing).await
+        (|| self.statement_once(sql, json!({}))).retry(patience()).when(KsqlError::is_passing).await
     }
 
-    async fn statement_once(&self, sql: &str) -> Result<Value, KsqlError> {
-        let mut response = self.send("/ksql", sql).await?;
+    /// Sends a statement that makes a stream or table `IF NOT EXISTS`; true if that is done, false if it will be.
+    ///
+    /// A query behind it reads what its sources hold already: by default it would begin with whatever comes next.
+    pub(super) async fn make(&self, sql: &str) -> Result<bool, KsqlError> {
+        let properties = json!({"ksql.streams.auto.offset.reset": "earliest"});
+        let answer =
+            (|| self.statement_once(sql, properties.clone())).retry(patience()).when(KsqlError::is_passing).await?;
+        is_made(&answer)
+    }
+
+    async fn statement_once(&self, sql: &str, properties: Value) -> Result<Value, KsqlError> {
+        let mut response = self.send("/ksql", sql, properties).await?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| of_reqwest(&error))? {
             body.extend_from_slice(&chunk);
@@ -236,8 +250,8 @@ impl Ksqldb {
         serde_json::from_slice(&body).map_err(|error| KsqlError::Answer(error.to_string()))
     }
 
-    /// Looks a stream or table up.
-    pub(super) async fn describe(&self, source: &str) -> Result<Description, KsqlError> {
+    /// The topic behind a stream or table.
+    pub(super) async fn topic(&self, source: &str) -> Result<String, KsqlError> {
         #[derive(Deserialize)]
         struct Entity {
             #[serde(rename = "sourceDescription")]
@@ -245,8 +259,6 @@ impl Ksqldb {
         }
         #[derive(Deserialize)]
         struct SourceDescription {
-            #[serde(rename = "type", default)]
-            kind: String,
             topic: String,
         }
         let answer = self.statement(&format!("DESCRIBE {} EXTENDED;", identifier(source))).await?;
@@ -255,16 +267,15 @@ impl Ksqldb {
         if entities.is_empty() {
             return Err(KsqlError::Answer("it describes nothing".into()));
         }
-        let SourceDescription { kind, topic } = entities.swap_remove(0).description;
-        Ok(Description { kind, topic })
+        Ok(entities.swap_remove(0).description.topic)
     }
 
-    /// Looks sources up, and leaves out those that ksqlDB does not know.
-    pub(super) async fn sources(&self, sources: &[Source]) -> Result<BTreeMap<Source, Description>, KsqlError> {
+    /// The topics of sources, without those that ksqlDB does not know.
+    pub(super) async fn topics(&self, sources: &[Source]) -> Result<BTreeMap<Source, String>, KsqlError> {
         let mut found = BTreeMap::new();
         for source in sources {
-            match self.describe(source.as_str()).await {
-                Ok(description) => drop(found.insert(*source, description)),
+            match self.topic(source.as_str()).await {
+                Ok(topic) => drop(found.insert(*source, topic)),
                 Err(KsqlError::Statement { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -272,18 +283,15 @@ impl Ksqldb {
         Ok(found)
     }
 
-    /// The topics of sources, without those that ksqlDB does not know.
-    pub(super) async fn topics(&self, sources: &[Source]) -> Result<BTreeMap<Source, String>, KsqlError> {
-        Ok(self.sources(sources).await?.into_iter().map(|(source, found)| (source, found.topic)).collect())
-    }
-
-    async fn send(&self, path: &str, sql: &str) -> Result<reqwest::Response, KsqlError> {
+    async fn send(&self, path: &str, sql: &str, properties: Value) -> Result<reqwest::Response, KsqlError> {
+        // Credentials in the address count when there are no others.
+        let address = if self.settings.username.is_some() { &self.address } else { &self.settings.url };
         let mut request = self
             .client
-            .post(format!("{}{path}", self.settings.url))
+            .post(format!("{address}{path}"))
             .header(ACCEPT, V1_JSON)
             .header(CONTENT_TYPE, V1_JSON)
-            .body(json!({"ksql": sql, "streamsProperties": {}}).to_string());
+            .body(json!({"ksql": sql, "streamsProperties": properties}).to_string());
         if let Some(username) = &self.settings.username {
             request = request.basic_auth(username, self.settings.password.as_deref());
         }
@@ -296,6 +304,19 @@ impl Ksqldb {
     }
 }
 
+/// What became of a statement, which the server first takes and then carries out: it may answer before that is done,
+/// and then says so.
+fn is_made(answer: &Value) -> Result<bool, KsqlError> {
+    let result = answer.get(0).and_then(|entity| entity.get("commandStatus"));
+    let word = |name: &str| result.and_then(|result| result.get(name)).and_then(Value::as_str).unwrap_or_default();
+    match word("status") {
+        "ERROR" | "TERMINATED" => Err(KsqlError::Statement { code: 0, message: shorten(word("message")) }),
+        "QUEUED" | "PARSING" | "EXECUTING" | "RUNNING" => Ok(false),
+        // A warning that it exists already has no status.
+        _ => Ok(true),
+    }
+}
+
 /// A few tries within a second and a half: longer outages are for the next read.
 fn patience() -> ExponentialBuilder {
     ExponentialBuilder::default()
@@ -303,6 +324,22 @@ fn patience() -> ExponentialBuilder {
         .with_max_delay(Duration::from_secs(1))
         .with_max_times(3)
         .with_jitter()
+}
+
+/// The address without the credentials that may be in it, and whether there were any.
+fn without_credentials(url: &str) -> Result<(String, bool), RegistryError> {
+    // The reason quotes nothing of the address.
+    let mut parsed = Url::parse(url).map_err(|error| RegistryError {
+        message: format!("KSQLDB_URL is no address: {error}"),
+        hint: Some("write it like http://ksqldb-server:8088".into()),
+    })?;
+    let has_credentials = !parsed.username().is_empty() || parsed.password().is_some();
+    if has_credentials {
+        // Refused for addresses that can hold none.
+        let _ = parsed.set_password(None);
+        let _ = parsed.set_username("");
+    }
+    Ok((parsed.as_str().trim_end_matches('/').to_owned(), has_credentials))
 }
 
 fn of_status(status: StatusCode, body: &[u8]) -> KsqlError {
@@ -402,5 +439,24 @@ mod tests {
         };
         assert!(Ksqldb::new(settings.clone()).is_err());
         assert!(!format!("{settings:?}").contains("p4ss"));
+        let within = |url: &str| KsqldbSettings { url: url.into(), ..KsqldbSettings::default() };
+        let settings = within("http://u:p4ss@ksqldb:8088");
+        assert!(Ksqldb::new(settings.clone()).is_err());
+        assert!(!format!("{settings:?}").contains("p4ss"));
+        let allowed = Ksqldb::new(KsqldbSettings { insecure_credentials: true, ..settings }).unwrap();
+        assert_eq!(allowed.url(), "http://ksqldb:8088");
+        assert_eq!(Ksqldb::new(within("http://ksqldb:8088/path")).unwrap().url(), "http://ksqldb:8088/path");
+        let error = Ksqldb::new(within("http://u:p4ss@ksqldb:80880")).err().unwrap();
+        assert!(error.hint.is_some() && !error.message.contains("p4ss"), "{error}");
+    }
+
+    #[test]
+    fn a_statement_is_carried_out_after_it_is_taken() {
+        let answer = |status: &str| json!([{"commandStatus": {"status": status, "message": "no such topic\n  at"}}]);
+        assert_eq!(is_made(&answer("SUCCESS")), Ok(true));
+        assert_eq!(is_made(&answer("QUEUED")), Ok(false));
+        assert_eq!(is_made(&json!([{"@type": "warning_entity", "message": "X exists already"}])), Ok(true));
+        let refused = KsqlError::Statement { code: 0, message: "no such topic".into() };
+        assert_eq!(is_made(&answer("ERROR")), Err(refused));
     }
 }

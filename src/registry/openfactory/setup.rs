@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use backon::{ConstantBuilder, Retryable};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
@@ -11,9 +12,14 @@ use super::OpenfactorySettings;
 use super::kafka::topics::policies;
 use super::kafka::{KafkaSettings, PARTITIONER, Writer};
 use super::ksqldb::{KsqlError, Ksqldb};
+use super::sources::{NEEDED, Needed};
 use super::tables::COUNTS;
 use crate::model::Source;
 use crate::registry::RegistryError;
+
+/// How often, and after what time, it is looked whether a stream or table that was taken is made: half a minute in all.
+const LOOKS: usize = 60;
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How good a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,125 +59,6 @@ impl From<RegistryError> for Finding {
     }
 }
 
-/// A stream or table that OpenFactory works with.
-struct Needed {
-    name: &'static str,
-    /// A topic to make first, so that its state is kept for ever instead of for the broker's default time.
-    compacted_topic: Option<&'static str>,
-    statement: &'static str,
-}
-
-/// In the order in which they depend on each other.
-const NEEDED: [Needed; 15] = [
-    Needed {
-        name: "ASSETS_STREAM",
-        compacted_topic: None,
-        statement: "CREATE STREAM IF NOT EXISTS ASSETS_STREAM (ASSET_UUID VARCHAR KEY, ID VARCHAR, VALUE VARCHAR, \
-                    TAG VARCHAR, TYPE VARCHAR, ATTRIBUTES MAP<VARCHAR, VARCHAR>) \
-                    WITH (KAFKA_TOPIC='ofa_assets', PARTITIONS=1, VALUE_FORMAT='JSON');",
-    },
-    Needed {
-        name: "ENRICHED_ASSETS_STREAM",
-        compacted_topic: None,
-        statement: "CREATE STREAM IF NOT EXISTS ENRICHED_ASSETS_STREAM \
-                    WITH (KAFKA_TOPIC='enriched_assets_stream_topic', PARTITIONS=1, VALUE_FORMAT='JSON') AS \
-                    SELECT CONCAT(ASSET_UUID, '|', ID) AS KEY, ASSET_UUID, ID, VALUE, TYPE, TAG, \
-                    COALESCE(ATTRIBUTES['timestamp'], 'UNAVAILABLE') AS TIMESTAMP \
-                    FROM ASSETS_STREAM PARTITION BY CONCAT(ASSET_UUID, '|', ID) EMIT CHANGES;",
-    },
-    Needed {
-        name: "ASSETS",
-        compacted_topic: None,
-        statement: "CREATE TABLE IF NOT EXISTS ASSETS AS \
-                    SELECT KEY, LATEST_BY_OFFSET(ASSET_UUID) AS ASSET_UUID, LATEST_BY_OFFSET(ID) AS ID, \
-                    LATEST_BY_OFFSET(VALUE) AS VALUE, LATEST_BY_OFFSET(TYPE) AS TYPE, \
-                    LATEST_BY_OFFSET(TAG) AS TAG, LATEST_BY_OFFSET(TIMESTAMP) AS TIMESTAMP \
-                    FROM ENRICHED_ASSETS_STREAM GROUP BY KEY EMIT CHANGES;",
-    },
-    Needed {
-        name: "DOCKER_SERVICES_STREAM",
-        compacted_topic: Some("docker_services_topic"),
-        statement: "CREATE STREAM IF NOT EXISTS DOCKER_SERVICES_STREAM \
-                    WITH (KAFKA_TOPIC='docker_services_topic', PARTITIONS=1, VALUE_FORMAT='JSON') AS \
-                    SELECT ASSET_UUID, VALUE AS DOCKER_SERVICE FROM ASSETS_STREAM \
-                    WHERE ID='DockerService' AND TYPE='OpenFactory' EMIT CHANGES;",
-    },
-    Needed {
-        name: "DOCKER_SERVICES",
-        compacted_topic: None,
-        statement: "CREATE SOURCE TABLE IF NOT EXISTS DOCKER_SERVICES (ASSET_UUID VARCHAR PRIMARY KEY, \
-                    DOCKER_SERVICE VARCHAR) WITH (KAFKA_TOPIC='docker_services_topic', VALUE_FORMAT='JSON');",
-    },
-    Needed {
-        name: "ASSETS_TYPE_STREAM",
-        compacted_topic: Some("assets_types_topic"),
-        statement: "CREATE STREAM IF NOT EXISTS ASSETS_TYPE_STREAM \
-                    WITH (KAFKA_TOPIC='assets_types_topic', PARTITIONS=1, VALUE_FORMAT='JSON') AS \
-                    SELECT ASSET_UUID, VALUE AS TYPE FROM ASSETS_STREAM \
-                    WHERE ID='AssetType' AND TYPE='OpenFactory' EMIT CHANGES;",
-    },
-    Needed {
-        name: "ASSETS_TYPE",
-        compacted_topic: None,
-        statement: "CREATE SOURCE TABLE IF NOT EXISTS ASSETS_TYPE (ASSET_UUID VARCHAR PRIMARY KEY, TYPE VARCHAR) \
-                    WITH (KAFKA_TOPIC='assets_types_topic', VALUE_FORMAT='JSON');",
-    },
-    Needed {
-        name: "ASSETS_AVAIL_STREAM",
-        compacted_topic: Some("assets_avail_topic"),
-        statement: "CREATE STREAM IF NOT EXISTS ASSETS_AVAIL_STREAM \
-                    WITH (KAFKA_TOPIC='assets_avail_topic', PARTITIONS=1, VALUE_FORMAT='JSON') AS \
-                    SELECT ASSET_UUID, VALUE AS AVAILABILITY FROM ASSETS_STREAM \
-                    WHERE (ID='avail' OR ID='agent_avail') AND VALUE!='delete' EMIT CHANGES;",
-    },
-    Needed {
-        name: "ASSETS_AVAIL",
-        compacted_topic: None,
-        statement: "CREATE SOURCE TABLE IF NOT EXISTS ASSETS_AVAIL (ASSET_UUID VARCHAR PRIMARY KEY, \
-                    AVAILABILITY VARCHAR) WITH (KAFKA_TOPIC='assets_avail_topic', VALUE_FORMAT='JSON');",
-    },
-    Needed {
-        name: "ASSET_TO_UNS_MAP_RAW",
-        compacted_topic: Some("asset_to_uns_map_topic"),
-        statement: "CREATE TABLE IF NOT EXISTS ASSET_TO_UNS_MAP_RAW (ASSET_UUID VARCHAR PRIMARY KEY, \
-                    UNS_ID VARCHAR, UNS_LEVELS MAP<VARCHAR, VARCHAR>, UPDATED_AT TIMESTAMP) \
-                    WITH (KAFKA_TOPIC='asset_to_uns_map_topic', KEY_FORMAT='KAFKA', VALUE_FORMAT='JSON', \
-                    PARTITIONS=1);",
-    },
-    Needed {
-        name: "ASSET_TO_UNS_MAP",
-        compacted_topic: None,
-        statement: "CREATE TABLE IF NOT EXISTS ASSET_TO_UNS_MAP AS \
-                    SELECT * FROM ASSET_TO_UNS_MAP_RAW EMIT CHANGES;",
-    },
-    Needed {
-        name: "DEVICE_CONNECTOR_SOURCE",
-        compacted_topic: Some("device_connector_topic"),
-        statement: "CREATE TABLE IF NOT EXISTS DEVICE_CONNECTOR_SOURCE (ASSET_UUID VARCHAR PRIMARY KEY, \
-                    CONNECTOR_CONFIG VARCHAR) \
-                    WITH (KAFKA_TOPIC='device_connector_topic', VALUE_FORMAT='JSON', PARTITIONS=1);",
-    },
-    Needed {
-        name: "DEVICE_CONNECTOR",
-        compacted_topic: None,
-        statement: "CREATE TABLE IF NOT EXISTS DEVICE_CONNECTOR AS \
-                    SELECT * FROM DEVICE_CONNECTOR_SOURCE EMIT CHANGES;",
-    },
-    Needed {
-        name: "METRICS_TARGETS_SOURCE",
-        compacted_topic: Some("metrics_targets_topic"),
-        statement: "CREATE TABLE IF NOT EXISTS METRICS_TARGETS_SOURCE (APPLICATION_UUID VARCHAR PRIMARY KEY, \
-                    HOST VARCHAR, PORT INTEGER, PATH VARCHAR) \
-                    WITH (KAFKA_TOPIC='metrics_targets_topic', VALUE_FORMAT='JSON', PARTITIONS=1);",
-    },
-    Needed {
-        name: "METRICS_TARGETS",
-        compacted_topic: None,
-        statement: "CREATE TABLE IF NOT EXISTS METRICS_TARGETS AS \
-                    SELECT * FROM METRICS_TARGETS_SOURCE EMIT CHANGES;",
-    },
-];
-
 /// Looks at everything and changes nothing.
 pub async fn check(settings: &OpenfactorySettings) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -188,32 +75,21 @@ pub async fn check(settings: &OpenfactorySettings) -> Vec<Finding> {
 
 /// The topics of the sources that we write to, and whether the tables that we read answer.
 async fn check_ksqldb(ksqldb: &Ksqldb, findings: &mut Vec<Finding>) -> BTreeMap<Source, String> {
-    let mut topics = BTreeMap::new();
-    if let Err(error) = ksqldb.statement("SHOW STREAMS;").await {
-        findings.push(error.explain(ksqldb.url()).into());
-        return topics;
-    }
-    findings.push(Finding::good(format!("ksqlDB answers at {}", ksqldb.url())));
-    let found = match ksqldb.sources(&Source::ALL).await {
-        Ok(found) => found,
+    let known = match topics_of_all(ksqldb).await {
+        Ok(known) => known,
         Err(error) => {
             findings.push(error.explain(ksqldb.url()).into());
-            return topics;
+            return BTreeMap::new();
         }
     };
-    for source in Source::ALL {
-        findings.push(match found.get(&source) {
-            Some(found) => Finding::good(format!("{} {} is there", found.kind.to_lowercase(), source.as_str())),
-            None => Finding::bad(
-                format!("{} is missing", source.as_str()),
-                "`ofop registry init` makes OpenFactory's streams and tables",
-            ),
-        });
-    }
-    topics.extend(found.into_iter().map(|(source, found)| (source, found.topic)));
+    findings.push(Finding::good(format!("ksqlDB answers at {}", ksqldb.url())));
+    findings.extend(completeness(|name| known.contains_key(name)));
     for query in &COUNTS {
         let table =
             query.sql.split(" FROM ").nth(1).and_then(|rest| rest.split([' ', ';']).next()).unwrap_or(query.sql);
+        if !known.contains_key(table) {
+            continue;
+        }
         match ksqldb.pull(query).await {
             Ok(answer) => findings.push(Finding::good(format!("table {table} answers with {} rows", answer.rows))),
             Err(KsqlError::Statement { message, .. }) => findings.push(Finding::bad(
@@ -225,14 +101,49 @@ async fn check_ksqldb(ksqldb: &Ksqldb, findings: &mut Vec<Finding>) -> BTreeMap<
                 let RegistryError { message, hint } = error.explain(ksqldb.url());
                 let message = format!("table {table} does not answer: {message}");
                 findings.push(Finding { kind: FindingKind::Bad, message, hint });
-                if matches!(error, KsqlError::Silent) {
-                    // The others would keep a person waiting just as long.
-                    break;
-                }
+                // The others would keep a person waiting just as long, to say the same.
+                break;
             }
         }
     }
-    topics
+    let topic = |source: Source| Some((source, known.get(source.as_str())?.clone()));
+    Source::ALL.into_iter().filter_map(topic).collect()
+}
+
+/// The topic of every stream and table of OpenFactory that ksqlDB knows.
+async fn topics_of_all(ksqldb: &Ksqldb) -> Result<BTreeMap<&'static str, String>, KsqlError> {
+    let mut known = BTreeMap::new();
+    for needed in &NEEDED {
+        match ksqldb.topic(needed.name).await {
+            Ok(topic) => drop(known.insert(needed.name, topic)),
+            Err(KsqlError::Statement { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(known)
+}
+
+/// What is there and what is missing, in a sentence or two. Streams that only feed a table count as well: without them
+/// the table answers, and what it says is never true again.
+fn completeness(is_there: impl Fn(&str) -> bool) -> Vec<Finding> {
+    let missing = |for_others: bool| {
+        let names = NEEDED.iter().filter(|needed| needed.for_others == for_others && !is_there(needed.name));
+        names.map(|needed| needed.name).collect::<Vec<_>>()
+    };
+    let (ours, others) = (missing(false), missing(true));
+    let mut findings = Vec::new();
+    let hint = "`ofop registry init` makes what is missing and leaves the rest as it is";
+    if !ours.is_empty() {
+        findings.push(Finding::bad(format!("ksqlDB has no {}", ours.join(", ")), hint));
+    }
+    if !others.is_empty() {
+        let message = format!("ksqlDB has no {}: other parts of OpenFactory may look for them", others.join(", "));
+        findings.push(Finding { kind: FindingKind::Warning, message, hint: Some(hint.into()) });
+    }
+    if findings.is_empty() {
+        findings.push(Finding::good(format!("OpenFactory's {} streams and tables are there", NEEDED.len())));
+    }
+    findings
 }
 
 async fn check_kafka(settings: &OpenfactorySettings, topics: &BTreeMap<Source, String>, findings: &mut Vec<Finding>) {
@@ -262,8 +173,9 @@ async fn check_kafka(settings: &OpenfactorySettings, topics: &BTreeMap<Source, S
             kind: FindingKind::Warning,
             message: forgetful.sentence(),
             hint: Some(format!(
-                "kafka-configs.sh --alter --entity-type topics --entity-name {} --add-config cleanup.policy=compact",
-                forgetful.topic
+                "kafka-configs.sh --bootstrap-server {} --alter --entity-type topics --entity-name {} \
+                 --add-config cleanup.policy=compact",
+                settings.kafka.brokers, forgetful.topic
             )),
         })),
         Err(error) => findings.push(error.into()),
@@ -322,37 +234,97 @@ impl Forgetful {
 /// When ksqlDB or Kafka refuses; what was made until then stays, and running it again goes on from there.
 pub async fn init(settings: &OpenfactorySettings, mut progress: impl FnMut(&str)) -> Result<(), RegistryError> {
     let ksqldb = Ksqldb::new(settings.ksqldb.clone())?;
-    for needed in NEEDED {
-        match ksqldb.describe(needed.name).await {
-            Ok(_) => {
-                progress(&format!("{} is there", needed.name));
-                continue;
-            }
-            Err(KsqlError::Statement { .. }) => {}
-            Err(error) => return Err(error.explain(ksqldb.url())),
+    let known = topics_of_all(&ksqldb).await.map_err(|error| error.explain(ksqldb.url()))?;
+    let kafka = settings.kafka.clone();
+    let topics = tokio::task::spawn_blocking(move || Writer::new(kafka).partitions())
+        .await
+        .map_err(|error| RegistryError { message: error.to_string(), hint: None })??;
+    // A stream can be joined to a table with as many partitions only.
+    let attributes = known.get(NEEDED[0].name).map(String::as_str).or(NEEDED[0].topic);
+    let partitions = attributes.and_then(|topic| topics.get(topic)).copied().unwrap_or(1);
+    for needed in &NEEDED {
+        if known.contains_key(needed.name) {
+            progress(&format!("{} is there", needed.name));
+            continue;
         }
-        if let Some(topic) = needed.compacted_topic {
-            make_compacted(&settings.kafka, topic).await?;
+        let existing = needed.topic.and_then(|topic| topics.get(topic)).copied();
+        if let (Some(topic), true, None) = (needed.topic, needed.is_state, existing) {
+            make_compacted(&settings.kafka, topic, partitions, attributes).await?;
         }
-        ksqldb.statement(needed.statement).await.map_err(|error| error.explain(ksqldb.url()))?;
+        make(&ksqldb, needed, existing.unwrap_or(partitions)).await.map_err(|error| {
+            let RegistryError { message, hint } = error.explain(ksqldb.url());
+            let hint = match error {
+                KsqlError::Statement { .. } => Some("the log of the ksqlDB server says more".to_owned()),
+                _ => hint,
+            };
+            RegistryError { message: format!("{} cannot be made: {message}", needed.name), hint }
+        })?;
         progress(&format!("{} made", needed.name));
     }
     Ok(())
 }
 
-async fn make_compacted(kafka: &KafkaSettings, topic: &str) -> Result<(), RegistryError> {
+/// Makes a stream or table and waits until it is there, since the next one is made of it.
+async fn make(ksqldb: &Ksqldb, needed: &Needed, partitions: usize) -> Result<(), KsqlError> {
+    if ksqldb.make(&needed.statement(partitions)).await? {
+        return Ok(());
+    }
+    let is_known = || async { ksqldb.topic(needed.name).await.map(|_| ()) };
+    let patience = ConstantBuilder::default().with_delay(LOOK_AGAIN).with_max_times(LOOKS);
+    is_known.retry(patience).when(|error| matches!(error, KsqlError::Statement { .. })).await
+}
+
+async fn make_compacted(
+    kafka: &KafkaSettings,
+    topic: &str,
+    partitions: usize,
+    source: Option<&str>,
+) -> Result<(), RegistryError> {
     let problem = |reason: String| RegistryError {
         message: format!("topic {topic} cannot be made: {reason}"),
         hint: Some("may this user create topics on KAFKA_BROKER?".into()),
     };
     let admin: AdminClient<DefaultClientContext> =
         kafka.client().create().map_err(|error| problem(error.to_string()))?;
+    let partitions = i32::try_from(partitions).map_err(|error| problem(error.to_string()))?;
+    // ksqlDB refuses to write a stream to a topic whose retention is not that of the stream's source, although it does
+    // not matter for a compacted one.
+    let retention = match source {
+        Some(source) => policies(kafka, &[source.to_owned()].into()).await?.remove(source),
+        None => None,
+    };
+    let retention = retention.map(|policy| policy.retention.map_or(-1, |time| time.as_millis().cast_signed()));
+    let retention = retention.map(|milliseconds| milliseconds.to_string());
     // -1: as many replicas as the cluster's default says.
-    let new = NewTopic::new(topic, 1, TopicReplication::Fixed(-1)).set("cleanup.policy", "compact");
+    let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1)).set("cleanup.policy", "compact");
+    if let Some(retention) = &retention {
+        new = new.set("retention.ms", retention);
+    }
     let made = admin.create_topics([&new], &AdminOptions::new()).await.map_err(|error| problem(error.to_string()))?;
     match made.into_iter().next() {
         Some(Ok(_)) | Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
         Some(Err((_, code))) => Err(problem(code.to_string())),
         None => Err(problem("no answer".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_said_once_and_what_only_others_need_is_no_error() {
+        let without = |missing: &'static [&'static str]| completeness(move |name| !missing.contains(&name));
+        let [all] = without(&[]).try_into().unwrap();
+        assert_eq!(
+            (all.kind, all.message.as_str()),
+            (FindingKind::Good, "OpenFactory's 20 streams and tables are there")
+        );
+        // The table ASSETS_TYPE would answer, and never learn of another asset.
+        let [ours] = without(&["ASSETS_TYPE_STREAM", "ASSETS"]).try_into().unwrap();
+        assert_eq!((ours.kind, ours.message.as_str()), (FindingKind::Bad, "ksqlDB has no ASSETS, ASSETS_TYPE_STREAM"));
+        let [others] = without(&["ASSETS_UNS"]).try_into().unwrap();
+        assert_eq!(others.kind, FindingKind::Warning);
+        assert!(others.hint.unwrap().contains("ofop registry init"));
     }
 }

@@ -11,7 +11,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Map, Value, json};
 
-use super::declared::Query;
+use super::declared::{Declared, Query, partitions};
 use super::sql::holds;
 use super::{Row, Shared};
 
@@ -24,7 +24,8 @@ pub(super) fn follow(shared: &Shared) {
         .unwrap();
     let mut assigned = Vec::new();
     let mut consumer: Option<BaseConsumer> = None;
-    let mut done: BTreeMap<String, i64> = BTreeMap::new();
+    let mut done: BTreeMap<(String, i32), i64> = BTreeMap::new();
+    let mut seen = Seen::default();
     while !shared.stop.load(Ordering::SeqCst) {
         let mut topics: Vec<String> = shared
             .declared
@@ -46,8 +47,11 @@ pub(super) fn follow(shared: &Shared) {
                 .unwrap();
             let mut places = TopicPartitionList::new();
             for topic in &topics {
-                let offset = done.get(topic).map_or(Offset::Beginning, |last| Offset::Offset(last + 1));
-                places.add_partition_offset(topic, 0, offset).unwrap();
+                for partition in 0..i32::try_from(partitions(&made, topic).unwrap()).unwrap() {
+                    let last = done.get(&(topic.clone(), partition));
+                    let offset = last.map_or(Offset::Beginning, |last| Offset::Offset(last + 1));
+                    places.add_partition_offset(topic, partition, offset).unwrap();
+                }
             }
             made.assign(&places).unwrap();
             (consumer, assigned) = (Some(made), topics);
@@ -56,33 +60,94 @@ pub(super) fn follow(shared: &Shared) {
             std::thread::park_timeout(Duration::from_millis(20));
             continue;
         };
+        seen.catch_up(shared, &producer);
         let Some(Ok(message)) = consumer.poll(Duration::from_millis(20)) else { continue };
         let lag = shared.faults.lag.load(Ordering::SeqCst);
         if lag > 0 {
             std::thread::park_timeout(Duration::from_millis(lag));
         }
-        done.insert(message.topic().to_owned(), message.offset());
+        let place = (message.partition(), message.offset());
+        done.insert((message.topic().to_owned(), place.0), place.1);
         let key = String::from_utf8(message.key().unwrap_or_default().to_vec()).unwrap();
         let time = message.timestamp().to_millis().unwrap_or_default();
-        take(shared, &producer, message.topic(), &key, message.payload(), time);
+        let row = take(shared, message.topic(), &key, message.payload(), time);
+        if let Some(row) = row.filter(|_| message.topic() == "ofa_assets") {
+            seen.next(&producer, Assertion { place, key, row });
+        }
     }
     let _ = producer.flush(Duration::from_secs(1));
 }
 
-fn take(shared: &Shared, producer: &BaseProducer, topic: &str, key: &str, payload: Option<&[u8]>, time: i64) {
+/// A message of the stream that all others are made of.
+struct Assertion {
+    place: (i32, i64),
+    key: String,
+    row: Row,
+}
+
+/// What queries have been given: a new one reads the stream from where it begins.
+#[derive(Default)]
+struct Seen {
+    all: Vec<Assertion>,
+    queries: BTreeMap<String, Declared>,
+}
+
+impl Seen {
+    fn catch_up(&mut self, shared: &Shared, producer: &BaseProducer) {
+        let declared = shared.declared.lock().unwrap().clone();
+        for (name, made) in declared.into_iter().filter(|(_, declared)| declared.query.is_some()) {
+            if !self.queries.contains_key(&name) {
+                self.all.iter().for_each(|assertion| give(producer, &made, assertion));
+                self.queries.insert(name, made);
+            }
+        }
+    }
+
+    fn next(&mut self, producer: &BaseProducer, assertion: Assertion) {
+        self.queries.values().for_each(|made| give(producer, made, &assertion));
+        self.all.push(assertion);
+    }
+}
+
+fn give(producer: &BaseProducer, stream: &Declared, Assertion { place: (partition, offset), key, row }: &Assertion) {
+    if stream.from.get(partition).is_some_and(|from| offset < from) {
+        return;
+    }
+    match &stream.query {
+        Some(Query::Select { columns, condition }) if holds(condition, row) => {
+            let out: Map<String, Value> = columns
+                .iter()
+                .skip(1)
+                .map(|(column, alias)| (alias.clone(), row.get(column).cloned().unwrap_or(Value::Null)))
+                .collect();
+            produce(producer, &stream.topic, key, Some(&Value::Object(out)));
+        }
+        Some(Query::Tombstones { condition }) if holds(condition, row) => produce(producer, &stream.topic, key, None),
+        Some(Query::Repartition) => {
+            let id = row.get("ID").and_then(Value::as_str).unwrap_or_default();
+            let get = |column: &str| row.get(column).cloned().unwrap_or(Value::Null);
+            let out = json!({
+                "ASSET_UUID": key, "ID": id, "VALUE": get("VALUE"), "TYPE": get("TYPE"), "TAG": get("TAG"),
+                "TIMESTAMP": row.get("ATTRIBUTES").and_then(|found| found.get("timestamp")),
+            });
+            produce(producer, &stream.topic, &format!("{key}|{id}"), Some(&out));
+        }
+        Some(Query::Select { .. } | Query::Tombstones { .. } | Query::Rows { .. } | Query::Unfollowed) | None => {}
+    }
+}
+
+/// Keeps the row of a message, and hands it out.
+fn take(shared: &Shared, topic: &str, key: &str, payload: Option<&[u8]>, time: i64) -> Option<Row> {
     let value: Option<Map<String, Value>> = payload.and_then(|payload| serde_json::from_slice(payload).ok());
     let declared = shared.declared.lock().unwrap().clone();
-    let Some((_, source)) = declared
+    let (_, source) = declared
         .iter()
         .find(|(_, declared)| declared.topic == topic && declared.query.is_none())
-        .or_else(|| declared.iter().find(|(_, declared)| declared.topic == topic))
-    else {
-        return;
-    };
+        .or_else(|| declared.iter().find(|(_, declared)| declared.topic == topic))?;
     let Some(value) = value else {
         // A tombstone deletes a row of a table; a stream passes over it.
         shared.rows.lock().unwrap().entry(topic.to_owned()).or_default().remove(key);
-        return;
+        return None;
     };
     let mut row: Row = value.into_iter().map(|(name, value)| (name.to_uppercase(), value)).collect();
     for (column, kind) in &source.columns {
@@ -101,33 +166,17 @@ fn take(shared: &Shared, producer: &BaseProducer, topic: &str, key: &str, payloa
     }
     row.insert(source.columns[0].0.clone(), json!(key));
     row.insert("ROWTIME".into(), json!(time));
-    for stream in declared.values() {
-        match &stream.query {
-            Some(Query::Select { columns, condition }) if topic == "ofa_assets" && holds(condition, &row) => {
-                let out: Map<String, Value> = columns
-                    .iter()
-                    .skip(1)
-                    .map(|(column, alias)| (alias.clone(), row.get(column).cloned().unwrap_or(Value::Null)))
-                    .collect();
-                produce(producer, &stream.topic, key, &Value::Object(out));
-            }
-            Some(Query::Repartition) if topic == "ofa_assets" => {
-                let id = row.get("ID").and_then(Value::as_str).unwrap_or_default();
-                let get = |column: &str| row.get(column).cloned().unwrap_or(Value::Null);
-                let out = json!({
-                    "ASSET_UUID": key, "ID": id, "VALUE": get("VALUE"), "TYPE": get("TYPE"), "TAG": get("TAG"),
-                    "TIMESTAMP": row.get("ATTRIBUTES").and_then(|found| found.get("timestamp")),
-                });
-                produce(producer, &stream.topic, &format!("{key}|{id}"), &out);
-            }
-            _ => {}
-        }
-    }
-    shared.rows.lock().unwrap().entry(topic.to_owned()).or_default().insert(key.to_owned(), row);
+    shared.rows.lock().unwrap().entry(topic.to_owned()).or_default().insert(key.to_owned(), row.clone());
+    Some(row)
 }
 
-fn produce(producer: &BaseProducer, topic: &str, key: &str, value: &Value) {
-    let text = value.to_string();
-    producer.send(BaseRecord::to(topic).key(key).payload(&text)).map_err(|(error, _)| error).unwrap();
+fn produce(producer: &BaseProducer, topic: &str, key: &str, value: Option<&Value>) {
+    let text = value.map(Value::to_string);
+    let record = BaseRecord::to(topic).key(key);
+    let record = match &text {
+        Some(text) => record.payload(text),
+        None => record,
+    };
+    producer.send(record).map_err(|(error, _)| error).unwrap();
     producer.poll(Duration::ZERO);
 }

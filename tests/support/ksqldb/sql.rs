@@ -34,10 +34,11 @@ pub(super) fn tokens(sql: &str) -> Result<Vec<String>, Refusal> {
                 words.push(word);
             }
             '!' if chars.next_if_eq(&'=').is_some() => words.push("!=".into()),
+            ':' if chars.next_if_eq(&'=').is_some() => words.push(":=".into()),
             ',' | '(' | ')' | '<' | '>' | '=' | '*' | '[' | ']' => words.push(c.into()),
             c if c.is_alphanumeric() || c == '_' => {
                 let mut word = String::from(c);
-                while let Some(more) = chars.next_if(|c| c.is_alphanumeric() || *c == '_') {
+                while let Some(more) = chars.next_if(|c| c.is_alphanumeric() || matches!(c, '_' | '.')) {
                     word.push(more);
                 }
                 words.push(word.to_uppercase());
