@@ -97,6 +97,8 @@ fn an_invalid_setting_is_named_as_the_user_wrote_it() {
         (vec![], vec![], "\nOFOP_LISTEN=x", ":2): `x` is not an address with a port"),
         (vec![], vec![("DEPLOYMENT_PLATFORM", "k8s")], "", "DEPLOYMENT_PLATFORM: `k8s` is not a platform"),
         (vec![], vec![("KSQLDB_URL", "user:pass@host")], "", "KSQLDB_URL: is not an http or https address"),
+        (vec![], vec![("KAFKA_BROKER", ",")], "", "KAFKA_BROKER: is not a list of brokers"),
+        (vec![], vec![("KAFKA_BROKER", "a:1,kafka://b:9092")], "", "KAFKA_BROKER: is not a list of brokers"),
         (vec![("--host", "manager")], vec![], "", "--host: `manager` is not an engine's address"),
         (vec![("--concurrency", "0")], vec![], "", "--concurrency: `0` is not a number from 1 to 256"),
         (vec![], vec![("OFOP_WEBHOOK_SECRET", "too short")], "", "OFOP_WEBHOOK_SECRET: the webhook secret has fewer"),

@@ -81,7 +81,7 @@ impl Reader<'_> {
         let producer = format!("ghcr.io/openfactoryio/kafka-mtc-producer:{version}");
         Ok(Settings {
             platform: self.platform()?,
-            kafka_broker: self.text("KAFKA_BROKER").unwrap_or_default(),
+            kafka_broker: self.kafka_broker()?,
             ksqldb_url: self.ksqldb_url()?,
             asset_router_url: self.text("ASSET_ROUTER_URL").unwrap_or_default(),
             base_domain: self.text("OPENFACTORY_BASE_DOMAIN").unwrap_or_default(),
@@ -99,6 +99,22 @@ impl Reader<'_> {
             mtconnect_agent_config: self.agent_config()?,
             uns_schema: self.text("OPENFACTORY_UNS_SCHEMA"),
         })
+    }
+
+    fn kafka_broker(&self) -> Result<String, ConfigError> {
+        let Some(found) = self.variable("KAFKA_BROKER") else { return Ok(String::new()) };
+        let brokers = found.text.trim();
+        let mut hosts = brokers.split(',').map(str::trim).filter(|broker| !broker.is_empty()).peekable();
+        let is_address = |broker: &str| {
+            // librdkafka takes the protocol here as well.
+            let protocols = ["PLAINTEXT://", "SSL://", "SASL_PLAINTEXT://", "SASL_SSL://"];
+            let host = protocols.iter().find_map(|protocol| broker.strip_prefix(protocol)).unwrap_or(broker);
+            !host.is_empty() && !host.contains(['/', '@', ' '])
+        };
+        if hosts.peek().is_some() && hosts.all(is_address) {
+            return Ok(brokers.to_owned());
+        }
+        Err(invalid(found.from, "is not a list of brokers", "write it like broker-1:9092,broker-2:9092"))
     }
 
     fn ksqldb_url(&self) -> Result<String, ConfigError> {

@@ -97,7 +97,7 @@ impl Heard {
                 .to_owned(),
             TroubleKind::Protocol => format!(
                 "one side speaks TLS or SASL and the other does not: KAFKA_SECURITY_PROTOCOL (PLAINTEXT, SSL, \
-                 SASL_PLAINTEXT or SASL_SSL) must be what the listener at {brokers} speaks"
+                 SASL_PLAINTEXT or SASL_SSL) must be what the listener at {brokers} speaks, and that must be a broker's"
             ),
             TroubleKind::Tls => format!(
                 "does the listener at {brokers} speak TLS, and does it want a certificate from its clients \
@@ -164,6 +164,8 @@ fn understand(code: RDKafkaErrorCode, reason: &str) -> Option<Trouble> {
         | RDKafkaErrorCode::SaslAuthenticationFailed
         | RDKafkaErrorCode::UnsupportedSASLMechanism => TroubleKind::Credentials,
         _ if reason.contains("PLAINTEXT broker") => TroubleKind::Protocol,
+        // The beginning of an answer in TLS or HTTP, read as its length.
+        _ if reason.contains("Invalid response size") => TroubleKind::Protocol,
         RDKafkaErrorCode::SSL if reason.contains("certificate verify failed") => TroubleKind::Certificate,
         RDKafkaErrorCode::SSL => TroubleKind::Tls,
         RDKafkaErrorCode::Resolve => TroubleKind::Name,
@@ -193,7 +195,7 @@ fn understand_closed(message: &str) -> Option<Trouble> {
 
 /// Without what differs from one time to the next, and without the codes and the advice of libraries.
 fn tidy(reason: &str) -> String {
-    let ends = [" (after ", " (connection ", " (_TRANSPORT)", ", verify that ssl.ca.location"];
+    let ends = [" (after ", " (connection ", " (_TRANSPORT)", ", verify that ssl.ca.location", ": increase"];
     let end = ends.iter().filter_map(|mark| reason.find(mark)).min().unwrap_or(reason.len());
     let text = reason.get(..end).unwrap_or(reason);
     // `error:0A000086:SSL routines::certificate verify failed`
@@ -225,6 +227,13 @@ mod tests {
                 "b:1: SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener? (after 1ms)",
                 TroubleKind::Protocol,
                 "b:1: SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener?",
+            ),
+            (
+                Code::BadMessage,
+                "b:1: Receive failed: Invalid response size 1213486160 (0..100000000): increase \
+                 receive.message.max.bytes (after 1ms)",
+                TroubleKind::Protocol,
+                "b:1: Receive failed: Invalid response size 1213486160 (0..100000000)",
             ),
             (Code::Resolve, "b:1: Failed to resolve 'b:1'", TroubleKind::Name, "b:1: Failed to resolve 'b:1'"),
             (
