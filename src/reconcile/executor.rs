@@ -50,7 +50,7 @@ pub(super) struct Job {
 
 /// Tasks at a time that write nothing but records. A few hundred assets are as many messages as one request to a
 /// broker holds; each waits for little more than its acknowledgement.
-const RECORDS_AT_ONCE: usize = 256;
+const RECORDS_AT_ONCE: usize = 1024;
 
 impl Job {
     /// Whether it has services to write.

@@ -15,7 +15,7 @@ use super::look::{self, RegistryReader, Sighting};
 use super::manifests::Manifests;
 use super::noting::Noting;
 use super::retries::{Retries, Selection, same_meaning};
-use super::trigger::{Pending, Trigger, describe};
+use super::trigger::{COMPANY, DEBOUNCE, Pending, Trigger, describe};
 use super::waits::{Soon, is_on_its_way};
 use super::{Options, Parts};
 use crate::clock::{Clock, rfc3339};
@@ -392,7 +392,8 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
                     }
                     (End::Done | End::Failed | End::Stopped, _) => {}
                 }
-                self.pending.add(Trigger::StepDone, now);
+                let patience = if self.executor.is_idle() { DEBOUNCE } else { COMPANY };
+                self.pending.add_within(Trigger::StepDone, now, patience);
                 Turn::Quiet
             }
         }

@@ -49,6 +49,9 @@ impl Trigger {
 /// How long the first trigger waits for company: an engine reports one change as several events within a
 /// millisecond or two.
 pub const DEBOUNCE: Duration = Duration::from_millis(2);
+/// How long the end of one task waits for that of others that are under way: what it makes possible is only what
+/// comes after it, and a pass for each of a thousand would cost more than the tasks.
+pub const COMPANY: Duration = Duration::from_millis(20);
 /// Passes rest this many times as long as the last one took to plan, so that planning for a large cluster never
 /// takes more than a fifth of one processor while events pour in.
 pub const REST: u32 = 4;
@@ -64,8 +67,14 @@ pub struct Pending {
 impl Pending {
     /// Takes a trigger that came at `now`.
     pub fn add(&mut self, trigger: Trigger, now: Duration) {
+        self.add_within(trigger, now, DEBOUNCE);
+    }
+
+    /// Takes one that may wait this long for company.
+    pub fn add_within(&mut self, trigger: Trigger, now: Duration, patience: Duration) {
         self.reasons.insert(trigger);
-        self.due.get_or_insert(now + DEBOUNCE);
+        let due = now + patience;
+        self.due = Some(self.due.map_or(due, |before| before.min(due)));
     }
 
     /// Takes note of a pass that ended at `now` and whose planning took `took`; waiting for answers is no work.
@@ -108,6 +117,17 @@ mod tests {
         assert_eq!(pending.due(), Some(ms(100) + DEBOUNCE));
         assert_eq!(describe(&pending.take()), "platform event, step done");
         assert_eq!(pending.due(), None);
+    }
+
+    #[test]
+    fn a_trigger_that_may_wait_is_overtaken_by_one_that_may_not() {
+        let mut pending = Pending::default();
+        pending.add_within(Trigger::StepDone, ms(100), COMPANY);
+        assert_eq!(pending.due(), Some(ms(100) + COMPANY));
+        pending.add(Trigger::PlatformEvent, ms(105));
+        assert_eq!(pending.due(), Some(ms(105) + DEBOUNCE));
+        pending.add_within(Trigger::StepDone, ms(106), COMPANY);
+        assert_eq!(pending.due(), Some(ms(105) + DEBOUNCE), "and does not hold it up");
     }
 
     #[test]
