@@ -164,7 +164,7 @@ impl EmbeddedRegistry {
         let now = self.shared.clock.wall();
         let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Stamp {
-            timestamp: rfc3339(now),
+            timestamp: rfc3339(now).into(),
             epoch_millis: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
             // Only commands to coordinators have one, and they are not served here.
             correlation_id: String::new(),

@@ -2,6 +2,10 @@
 //!
 //! Every message is absolute state under its key and may be sent again; the last one counts.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::model::record::{AssetRecord, CoordinatorProtocol, RecordOwner, Scalar, Uns};
@@ -15,6 +19,8 @@ pub const MANAGED_RESOURCE: &str = "managed_resource";
 pub const MANAGED_PRUNE: &str = "managed_prune";
 /// `TAG` of these.
 const MANAGED_TAG: &str = "ManagedBy";
+/// `TAG` of references between assets.
+const REFERENCES_TAG: &str = "AssetsReferences";
 /// `TYPE` of everything that OpenFactory itself says about an asset.
 const OPENFACTORY: &str = "OpenFactory";
 
@@ -26,7 +32,98 @@ pub struct Message {
     /// What it is about.
     pub key: Key,
     /// What it says; none is a tombstone.
-    pub value: Option<Value>,
+    pub value: Option<Said>,
+}
+
+/// What a message says. As JSON it is what OpenFactory's own writers say, down to the case of the names.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Said {
+    /// On `ASSETS_STREAM`: an attribute of an asset, or a command to it.
+    Attribute(SaidAttribute),
+    /// On `ASSET_TO_UNS_MAP_RAW`: where an asset stands in the namespace.
+    Place(SaidPlace),
+    /// The same: that it stands nowhere.
+    Nowhere(SaidNowhere),
+    /// On `DEVICE_CONNECTOR_SOURCE`.
+    #[serde(rename_all = "UPPERCASE")]
+    Connector {
+        /// The connector's configuration, JSON as text.
+        connector_config: String,
+    },
+    /// On `METRICS_TARGETS_SOURCE`: where to scrape metrics.
+    #[serde(rename_all = "UPPERCASE")]
+    Target {
+        /// Host name.
+        host: String,
+        /// Port, as text.
+        port: String,
+        /// URL path.
+        path: String,
+    },
+}
+
+/// See [`Said::Attribute`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub struct SaidAttribute {
+    /// Which attribute.
+    pub id: Cow<'static, str>,
+    /// Its value, with its type kept; what JSON has no number for becomes null.
+    pub value: Scalar,
+    /// What sort of attribute it is.
+    pub tag: Cow<'static, str>,
+    /// What sort of writer says so.
+    #[serde(rename = "TYPE")]
+    pub kind: Cow<'static, str>,
+    /// When it was said.
+    #[serde(rename = "attributes")]
+    pub time: SaidAt,
+}
+
+/// When an attribute was said.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SaidAt {
+    /// RFC 3339 in UTC.
+    pub timestamp: Option<Arc<str>>,
+}
+
+/// See [`Said::Place`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub struct SaidPlace {
+    /// The asset.
+    pub asset_uuid: AssetUuid,
+    /// Values of all levels, joined.
+    pub uns_id: String,
+    /// Level and value, in the order of the namespace.
+    pub uns_levels: SaidLevels,
+    /// Milliseconds since 1970.
+    pub updated_at: Option<u64>,
+}
+
+/// See [`Said::Nowhere`]. The names are in lower case as OpenFactory writes them: ksqlDB reads them without regard to
+/// case.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SaidNowhere {
+    /// The asset.
+    pub asset_uuid: AssetUuid,
+    /// Always null.
+    pub uns_id: (),
+    /// Always null.
+    pub uns_levels: (),
+    /// Milliseconds since 1970.
+    pub updated_at: Option<u64>,
+}
+
+/// Levels of the namespace, written as a map in their order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SaidLevels(pub Vec<(String, Scalar)>);
+
+impl Serialize for SaidLevels {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(level, value)| (level, value)))
+    }
 }
 
 /// The key of a message.
@@ -62,10 +159,10 @@ pub fn addressed(mut messages: Vec<Message>, coordinator: &AssetUuid) -> Vec<Mes
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp {
     /// Wall time, RFC 3339 in UTC.
-    pub timestamp: String,
+    pub timestamp: Arc<str>,
     /// The same in milliseconds since 1970.
     pub epoch_millis: u64,
-    /// A fresh uuid by which the answer to a command can be told.
+    /// A fresh uuid by which the answer to a command can be told; empty where no command is sent.
     pub correlation_id: String,
 }
 
@@ -74,11 +171,12 @@ pub fn register(record: &Record, owner: Option<&RecordOwner>, stamp: Option<&Sta
     match record {
         Record::Asset(asset) => register_asset(asset, owner, stamp),
         Record::Connector { device, config } => {
-            vec![says(Source::DeviceConnectorSource, device, json!({"CONNECTOR_CONFIG": config}))]
+            let said = Said::Connector { connector_config: config.clone() };
+            vec![says(Source::DeviceConnectorSource, device, said)]
         }
         Record::MetricsTarget { asset, host, port, path } => {
-            let target = json!({"HOST": host, "PORT": port.to_string(), "PATH": path});
-            vec![says(Source::MetricsTargetsSource, asset, target)]
+            let said = Said::Target { host: host.clone(), port: port.to_string(), path: path.clone() };
+            vec![says(Source::MetricsTargetsSource, asset, said)]
         }
         Record::CoordinatorDevice { device: _, protocol, config } => {
             let sender = match protocol {
@@ -112,63 +210,73 @@ pub fn deregister(record: &Record, stamp: Option<&Stamp>) -> Vec<Message> {
 /// gets, can be found and taken back.
 pub fn mark(asset: &AssetUuid, owner: &RecordOwner, stamp: Option<&Stamp>) -> Vec<Message> {
     let prune = if owner.kept { "false" } else { "" };
-    [(MANAGED_BY, json!(owner.instance)), (MANAGED_RESOURCE, json!(owner.resource)), (MANAGED_PRUNE, json!(prune))]
-        .into_iter()
-        .map(|(id, value)| attribute(asset, id, value, MANAGED_TAG, OPENFACTORY, stamp))
-        .collect()
+    vec![
+        managed(asset, MANAGED_BY, owner.instance.to_string(), stamp),
+        managed(asset, MANAGED_RESOURCE, owner.resource.to_string(), stamp),
+        managed(asset, MANAGED_PRUNE, prune.to_owned(), stamp),
+    ]
 }
 
 /// The messages that clear our mark from an asset: the end of taking it back.
 pub fn forget(asset: &AssetUuid, stamp: Option<&Stamp>) -> Vec<Message> {
-    [MANAGED_BY, MANAGED_RESOURCE, MANAGED_PRUNE]
-        .into_iter()
-        .map(|id| attribute(asset, id, json!(""), MANAGED_TAG, OPENFACTORY, stamp))
-        .collect()
+    [MANAGED_BY, MANAGED_RESOURCE, MANAGED_PRUNE].map(|id| managed(asset, id, String::new(), stamp)).into()
+}
+
+/// A note of ours on an asset.
+pub fn managed(asset: &AssetUuid, id: &'static str, value: String, stamp: Option<&Stamp>) -> Message {
+    ours(asset, id.into(), Scalar::Text(value), MANAGED_TAG, stamp)
 }
 
 /// The message that takes an asset's place in the namespace away.
 pub fn nowhere(asset: &AssetUuid, stamp: Option<&Stamp>) -> Message {
-    // Lower-case keys, as OpenFactory writes them: ksqlDB reads them without regard to case.
-    let nothing = json!({
-        "asset_uuid": asset,
-        "uns_id": null,
-        "uns_levels": null,
-        "updated_at": stamp.map(|stamp| stamp.epoch_millis),
-    });
-    says(Source::AssetToUnsMapRaw, asset, nothing)
+    let nowhere = SaidNowhere {
+        asset_uuid: asset.clone(),
+        uns_id: (),
+        uns_levels: (),
+        updated_at: stamp.map(|stamp| stamp.epoch_millis),
+    };
+    says(Source::AssetToUnsMapRaw, asset, Said::Nowhere(nowhere))
 }
 
 fn register_asset(asset: &AssetRecord, owner: Option<&RecordOwner>, stamp: Option<&Stamp>) -> Vec<Message> {
     let uuid = &asset.uuid;
-    let ours = |id: &str, value: Value, tag: &str| attribute(uuid, id, value, tag, OPENFACTORY, stamp);
+    let says_text = |id: &'static str, value: String, tag| ours(uuid, id.into(), Scalar::Text(value), tag, stamp);
     let mut messages = owner.map(|owner| mark(uuid, owner, stamp)).unwrap_or_default();
-    messages.push(ours("AssetType", json!(asset.asset_type), "AssetType"));
-    messages.push(ours("DockerService", json!(asset.docker_service), "DockerService"));
-    messages.push(ours("references_below", json!(asset.references_below.join(", ")), "AssetsReferences"));
-    messages.push(ours("references_above", json!(asset.references_above.join(", ")), "AssetsReferences"));
+    messages.extend([
+        says_text("AssetType", asset.asset_type.clone(), "AssetType"),
+        says_text("DockerService", asset.docker_service.clone(), "DockerService"),
+        says_text("references_below", asset.references_below.join(", "), REFERENCES_TAG),
+        says_text("references_above", asset.references_above.join(", "), REFERENCES_TAG),
+    ]);
     if let Some(Uns { levels, uns_id }) = &asset.uns {
-        messages.extend(levels.iter().map(|(level, value)| ours(level, scalar(value), "UNSLevel")));
-        messages.push(ours("uns_id", json!(uns_id), "UNSId"));
-        let levels: serde_json::Map<String, Value> =
-            levels.iter().map(|(level, value)| (level.clone(), scalar(value))).collect();
-        let place = json!({
-            "ASSET_UUID": uuid,
-            "UNS_ID": uns_id,
-            "UNS_LEVELS": levels,
-            "UPDATED_AT": stamp.map(|stamp| stamp.epoch_millis),
-        });
-        messages.push(says(Source::AssetToUnsMapRaw, uuid, place));
+        let said =
+            |(level, value): &(String, Scalar)| ours(uuid, level.clone().into(), value.clone(), "UNSLevel", stamp);
+        messages.extend(levels.iter().map(said));
+        messages.push(says_text("uns_id", uns_id.clone(), "UNSId"));
+        let place = SaidPlace {
+            asset_uuid: uuid.clone(),
+            uns_id: uns_id.clone(),
+            uns_levels: SaidLevels(levels.clone()),
+            updated_at: stamp.map(|stamp| stamp.epoch_millis),
+        };
+        messages.push(says(Source::AssetToUnsMapRaw, uuid, Said::Place(place)));
     }
     for further in &asset.attributes {
-        let value = scalar(&further.value);
-        messages.push(attribute(uuid, &further.id, value, &further.tag, &further.kind, stamp));
+        messages.push(attribute(
+            uuid,
+            further.id.clone().into(),
+            further.value.clone(),
+            further.tag.clone().into(),
+            further.kind.clone().into(),
+            stamp,
+        ));
     }
     messages
 }
 
 fn deregister_asset(asset: &AssetRecord, stamp: Option<&Stamp>) -> Vec<Message> {
     let uuid = &asset.uuid;
-    let empty = |id: &str| attribute(uuid, id, json!(""), "AssetsReferences", OPENFACTORY, stamp);
+    let empty = |id: &'static str| ours(uuid, id.into(), Scalar::Text(String::new()), REFERENCES_TAG, stamp);
     let mut messages = vec![
         empty("references_below"),
         empty("references_above"),
@@ -202,38 +310,45 @@ fn command(
         },
         "arguments": arguments,
     });
-    let value =
-        attribute_value(&format!("{name}_CMD"), json!(envelope.to_string()), "Method.Command", OPENFACTORY, stamp);
-    Message { source: Source::AssetsStream, key: Key::Coordinator(protocol), value: Some(value) }
+    let said = said_attribute(
+        format!("{name}_CMD").into(),
+        Scalar::Text(envelope.to_string()),
+        "Method.Command".into(),
+        OPENFACTORY.into(),
+        stamp,
+    );
+    Message { source: Source::AssetsStream, key: Key::Coordinator(protocol), value: Some(said) }
 }
 
-fn attribute(asset: &AssetUuid, id: &str, value: Value, tag: &str, kind: &str, stamp: Option<&Stamp>) -> Message {
-    says(Source::AssetsStream, asset, attribute_value(id, value, tag, kind, stamp))
+/// An attribute that OpenFactory itself speaks of.
+fn ours(asset: &AssetUuid, id: Cow<'static, str>, value: Scalar, tag: &'static str, stamp: Option<&Stamp>) -> Message {
+    attribute(asset, id, value, tag.into(), OPENFACTORY.into(), stamp)
 }
 
-fn attribute_value(id: &str, value: Value, tag: &str, kind: &str, stamp: Option<&Stamp>) -> Value {
-    json!({
-        "ID": id,
-        "VALUE": value,
-        "TAG": tag,
-        "TYPE": kind,
-        "attributes": {"timestamp": stamp.map(|stamp| &stamp.timestamp)},
-    })
+fn attribute(
+    asset: &AssetUuid,
+    id: Cow<'static, str>,
+    value: Scalar,
+    tag: Cow<'static, str>,
+    kind: Cow<'static, str>,
+    stamp: Option<&Stamp>,
+) -> Message {
+    says(Source::AssetsStream, asset, said_attribute(id, value, tag, kind, stamp))
 }
 
-/// With its type kept; what JSON has no number for becomes null.
-fn scalar(value: &Scalar) -> Value {
-    match value {
-        Scalar::Null => Value::Null,
-        Scalar::Bool(flag) => json!(flag),
-        Scalar::Int(number) => json!(number),
-        Scalar::Float(number) => json!(number),
-        Scalar::Text(text) => json!(text),
-    }
+fn said_attribute(
+    id: Cow<'static, str>,
+    value: Scalar,
+    tag: Cow<'static, str>,
+    kind: Cow<'static, str>,
+    stamp: Option<&Stamp>,
+) -> Said {
+    let time = SaidAt { timestamp: stamp.map(|stamp| Arc::clone(&stamp.timestamp)) };
+    Said::Attribute(SaidAttribute { id, value, tag, kind, time })
 }
 
-fn says(source: Source, asset: &AssetUuid, value: Value) -> Message {
-    Message { source, key: Key::Asset(asset.clone()), value: Some(value) }
+fn says(source: Source, asset: &AssetUuid, said: Said) -> Message {
+    Message { source, key: Key::Asset(asset.clone()), value: Some(said) }
 }
 
 fn tombstone(source: Source, asset: &AssetUuid) -> Message {
@@ -272,10 +387,18 @@ mod tests {
         }
     }
 
+    fn json(message: &Message) -> Option<Value> {
+        message.value.as_ref().map(|said| serde_json::to_value(said).unwrap())
+    }
+
+    fn text(message: &Message) -> String {
+        serde_json::to_string(message.value.as_ref().unwrap()).unwrap()
+    }
+
     fn short(messages: &[Message]) -> Vec<String> {
         messages
             .iter()
-            .map(|message| match &message.value {
+            .map(|message| match json(message) {
                 Some(value) => format!("{} {} {}", message.source.as_str(), value["ID"], value["VALUE"]),
                 None => format!("{} gone", message.source.as_str()),
             })
@@ -299,11 +422,11 @@ mod tests {
             ]
         );
         assert_eq!(
-            messages[0].value.as_ref().map(Value::to_string).unwrap(),
+            text(&messages[0]),
             r#"{"ID":"AssetType","VALUE":"OpenFactoryApp","TAG":"AssetType","TYPE":"OpenFactory","attributes":{"timestamp":"2026-01-02T03:04:05.678Z"}}"#
         );
         assert_eq!(
-            messages[7].value.as_ref().map(Value::to_string).unwrap(),
+            text(&messages[7]),
             r#"{"ASSET_UUID":"APP-1","UNS_ID":"7/True","UNS_LEVELS":{"line":7,"dry":true},"UPDATED_AT":1767323045678}"#
         );
     }
@@ -324,7 +447,7 @@ mod tests {
         owner.kept = true;
         let kept = register(&Record::Asset(asset()), Some(&owner), None);
         assert_eq!(short(&kept)[2], r#"ASSETS_STREAM "managed_prune" "false""#);
-        assert_eq!(messages[0].value.as_ref().unwrap()["attributes"]["timestamp"], Value::Null);
+        assert_eq!(json(&messages[0]).unwrap()["attributes"]["timestamp"], Value::Null);
         assert_eq!(
             short(&forget(&uuid("APP-1"), None)),
             [
@@ -364,13 +487,13 @@ mod tests {
         };
         let message = register(&record, None, Some(&stamp())).remove(0);
         assert_eq!(message.key, Key::Coordinator(CoordinatorProtocol::Shdr));
-        let value = message.value.unwrap();
+        let value = json(&message).unwrap();
         assert_eq!(value["ID"], "register_device_CMD");
         assert_eq!(
             value["VALUE"],
             r#"{"header":{"correlation_id":"00000000-0000-4000-8000-000000000001","sender_uuid":"ofa-cli","timestamp":"2026-01-02T03:04:05.678Z","signature":null},"arguments":{"device_config":"{\"uuid\":\"SHDR-1\"}"}}"#
         );
-        let value = deregister(&record, None).remove(0).value.unwrap();
+        let value = json(&deregister(&record, None)[0]).unwrap();
         assert_eq!(value["ID"], "deregister_device_CMD");
         assert!(value["VALUE"].as_str().unwrap().ends_with(r#""arguments":{"device_uuid":"SHDR-1"}}"#));
     }

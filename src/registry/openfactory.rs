@@ -38,7 +38,7 @@ use self::ksqldb::Ksqldb;
 use self::reader::Reader;
 use crate::clock::{Clock, rfc3339};
 use crate::model::record::RecordOwner;
-use crate::model::{FailureKind, Record, RecordId, RegistrySnapshot, Source, Step, StepFailure};
+use crate::model::{AssetUuid, FailureKind, Record, RecordId, RegistrySnapshot, Source, Step, StepFailure};
 use crate::registry::messages::{self, Message, Stamp};
 use crate::registry::{Registry, RegistryError};
 
@@ -100,8 +100,10 @@ impl OpenfactoryRegistry {
                 let source = message.source.as_str();
                 return Err(StepFailure::new(FailureKind::Rejected, format!("a message for {source} has no address")));
             };
-            let payload = message.value.as_ref().map(ToString::to_string);
-            outgoing.push(Outgoing { topic: topic.clone(), key: key.to_string(), payload });
+            let payload = message.value.as_ref().map(serde_json::to_vec).transpose().map_err(|error| {
+                StepFailure::new(FailureKind::Rejected, format!("a message about {key} has no form in JSON: {error}"))
+            })?;
+            outgoing.push(Outgoing { topic, key: key.as_str(), payload });
         }
         let sent = self.writer.send(&outgoing).await;
         if sent.as_ref().is_err_and(|failure| failure.kind == FailureKind::Dependency) {
@@ -143,24 +145,31 @@ impl OpenfactoryRegistry {
         self.reader.latest().ok_or_else(|| StepFailure::new(FailureKind::Unavailable, "the registry was not read yet"))
     }
 
-    fn stamp(&self, object: &str) -> Stamp {
+    fn stamp(&self) -> Stamp {
         let wall = self.clock.wall();
         let since = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
         Stamp {
-            timestamp: rfc3339(wall),
+            timestamp: rfc3339(wall).into(),
             epoch_millis: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
-            correlation_id: coordinator::correlation_id(object, since),
+            correlation_id: String::new(),
         }
     }
 
+    /// The stamp of a command, whose answer can be told by it.
+    fn command_stamp(&self, device: &AssetUuid) -> Stamp {
+        let since = self.clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Stamp { correlation_id: coordinator::correlation_id(device.as_str(), since), ..self.stamp() }
+    }
+
     async fn register(&self, record: &Record, owner: &RecordOwner) -> Result<(), StepFailure> {
-        let stamp = self.stamp(record.id().asset().as_str());
         if let Record::CoordinatorDevice { device, protocol, .. } = record {
+            let stamp = self.command_stamp(device);
             let snapshot = self.latest()?;
             let chosen = coordinator::choose(&snapshot, device, *protocol)?;
             let before = snapshot.coordinators.get(device);
             return self.send_in_order(&coordinator::tell(record, owner, &chosen, before, &stamp)).await;
         }
+        let stamp = self.stamp();
         let mut messages = messages::register(record, Some(owner), Some(&stamp));
         if let Record::Asset(asset) = record
             && asset.uns.is_none()
@@ -172,12 +181,12 @@ impl OpenfactoryRegistry {
     }
 
     async fn deregister(&self, record: &Record) -> Result<(), StepFailure> {
-        let stamp = self.stamp(record.id().asset().as_str());
         if let Record::CoordinatorDevice { device, protocol, .. } = record {
+            let stamp = self.command_stamp(device);
             let snapshot = self.latest()?;
             return self.send_in_order(&coordinator::take_back(&snapshot, device, *protocol, &stamp)?).await;
         }
-        self.send(&messages::deregister(record, Some(&stamp))).await
+        self.send(&messages::deregister(record, Some(&self.stamp()))).await
     }
 }
 
@@ -200,8 +209,7 @@ impl Registry for OpenfactoryRegistry {
             Step::Register { record, owner } => self.register(record, owner).await,
             Step::Deregister { record } => self.deregister(record).await,
             Step::ForgetRecord { record: RecordId::Asset(asset) } => {
-                let stamp = self.stamp(asset.as_str());
-                self.send(&messages::forget(asset, Some(&stamp))).await
+                self.send(&messages::forget(asset, Some(&self.stamp()))).await
             }
             // Connectors, targets and devices of a coordinator carry their asset's mark.
             Step::ForgetRecord { record: _ } => Ok(()),

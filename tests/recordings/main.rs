@@ -157,7 +157,7 @@ impl Case {
         let records = desired.resources.values().flat_map(|resource| &resource.records);
         for message in records.flat_map(|record| messages::deregister(record, None)) {
             let key = message.key.known().map(|uuid| uuid.as_str());
-            said.add(message.source.as_str(), key, &message.value.unwrap_or(Value::Null));
+            said.add(message.source.as_str(), key, &json!(message.value));
         }
         let theirs = Messages::recorded(self.slice(step, "kafka"), self.slice(step, "ksql"));
         for (key, value) in &theirs.0 {

@@ -1,11 +1,14 @@
 //! The tables in SQLite, named as in ksqlDB, and what a message does to them.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, Transaction, params};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::Trouble;
-use crate::model::{AssetUuid, Availability, Source};
-use crate::registry::messages::{Key, Message};
+use crate::model::{AssetUuid, Availability, Scalar, Source};
+use crate::registry::messages::{Key, Message, Said, SaidAttribute, SaidPlace};
 use crate::registry::rows::{Tables, place, scalar};
 
 /// Written into the file's header, so that no other database is mistaken for ours: "ofop".
@@ -63,90 +66,56 @@ pub(super) fn apply(transaction: &Transaction<'_>, message: &Message) -> Result<
     let Key::Asset(uuid) = &message.key else {
         return Ok(());
     };
-    let table = match message.source {
-        Source::AssetsStream => {
-            return match &message.value {
-                Some(value) => attribute(transaction, uuid, value),
-                None => Ok(()),
-            };
-        }
-        Source::AssetsType => "ASSETS_TYPE",
-        Source::AssetsAvail => "ASSETS_AVAIL",
-        Source::DockerServices => "DOCKER_SERVICES",
-        Source::AssetToUnsMapRaw => "ASSET_TO_UNS_MAP",
-        Source::DeviceConnectorSource => "DEVICE_CONNECTOR",
-        Source::MetricsTargetsSource => "METRICS_TARGETS",
-    };
-    let Some(value) = &message.value else { return remove(transaction, table, uuid) };
-    match message.source {
-        Source::AssetToUnsMapRaw => match field(value, "UNS_ID") {
-            Some(Value::String(uns_id)) => transaction.execute(
+    match &message.value {
+        Some(Said::Attribute(said)) => attribute(transaction, uuid, said),
+        Some(Said::Place(SaidPlace { uns_id, uns_levels, updated_at, asset_uuid: _ })) => {
+            let updated_at = updated_at.and_then(|at| i64::try_from(at).ok());
+            write(
+                transaction,
                 "INSERT OR REPLACE INTO ASSET_TO_UNS_MAP VALUES (?1, ?2, ?3, ?4)",
-                params![
-                    uuid.as_str(),
-                    uns_id,
-                    field(value, "UNS_LEVELS").unwrap_or(&Value::Null).to_string(),
-                    field(value, "UPDATED_AT").and_then(Value::as_i64)
-                ],
-            )?,
-            Some(_) | None => return remove(transaction, table, uuid),
-        },
-        Source::DeviceConnectorSource => transaction.execute(
+                params![uuid.as_str(), uns_id, json(uns_levels), updated_at],
+            )
+        }
+        Some(Said::Nowhere(_)) => displace(transaction, uuid),
+        Some(Said::Connector { connector_config }) => write(
+            transaction,
             "INSERT OR REPLACE INTO DEVICE_CONNECTOR VALUES (?1, ?2)",
-            params![uuid.as_str(), shown(field(value, "CONNECTOR_CONFIG"))],
-        )?,
-        Source::MetricsTargetsSource => transaction.execute(
+            params![uuid.as_str(), connector_config],
+        ),
+        Some(Said::Target { host, port, path }) => write(
+            transaction,
             "INSERT OR REPLACE INTO METRICS_TARGETS VALUES (?1, ?2, ?3, ?4)",
-            params![
-                uuid.as_str(),
-                shown(field(value, "HOST")),
-                shown(field(value, "PORT")),
-                shown(field(value, "PATH"))
-            ],
-        )?,
-        Source::AssetsType => {
-            transaction.execute("INSERT OR REPLACE INTO ASSETS_TYPE VALUES (?1, ?2)", derived(uuid, value))?
-        }
-        Source::AssetsAvail => {
-            transaction.execute("INSERT OR REPLACE INTO ASSETS_AVAIL VALUES (?1, ?2)", derived(uuid, value))?
-        }
-        Source::DockerServices => {
-            transaction.execute("INSERT OR REPLACE INTO DOCKER_SERVICES VALUES (?1, ?2)", derived(uuid, value))?
-        }
-        Source::AssetsStream => 0,
-    };
-    Ok(())
+            params![uuid.as_str(), host, port, path],
+        ),
+        None => match message.source {
+            // A stream has no rows that a tombstone could remove.
+            Source::AssetsStream => Ok(()),
+            Source::AssetsType => remove(transaction, "ASSETS_TYPE", uuid),
+            Source::AssetsAvail => remove(transaction, "ASSETS_AVAIL", uuid),
+            Source::DockerServices => remove(transaction, "DOCKER_SERVICES", uuid),
+            Source::AssetToUnsMapRaw => displace(transaction, uuid),
+            Source::DeviceConnectorSource => remove(transaction, "DEVICE_CONNECTOR", uuid),
+            Source::MetricsTargetsSource => remove(transaction, "METRICS_TARGETS", uuid),
+        },
+    }
 }
 
 /// An attribute, and what ksqlDB's queries derive from it.
-fn attribute(transaction: &Transaction<'_>, uuid: &AssetUuid, message: &Value) -> Result<(), Trouble> {
-    let value = field(message, "VALUE").unwrap_or(&Value::Null);
-    let id = shown(field(message, "ID")).unwrap_or_default();
-    let time = message.pointer("/attributes/timestamp").and_then(Value::as_str);
-    transaction.execute(
+fn attribute(transaction: &Transaction<'_>, uuid: &AssetUuid, said: &SaidAttribute) -> Result<(), Trouble> {
+    let SaidAttribute { id, value, tag, kind, time } = said;
+    let shown = shown(value);
+    write(
+        transaction,
         "INSERT OR REPLACE INTO ASSETS VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        params![
-            format!("{uuid}|{id}"),
-            uuid.as_str(),
-            id,
-            shown(Some(value)),
-            shown(field(message, "TAG")).unwrap_or_default(),
-            shown(field(message, "TYPE")).unwrap_or_default(),
-            time,
-            value.to_string()
-        ],
+        params![format!("{uuid}|{id}"), uuid.as_str(), id, shown, tag, kind, time.timestamp.as_deref(), json(value)],
     )?;
-    let derive = |table: &str| -> Result<(), Trouble> {
-        let row = params![uuid.as_str(), shown(Some(value)).unwrap_or_default()];
-        transaction.execute(&format!("INSERT OR REPLACE INTO {table} VALUES (?1, ?2)"), row)?;
-        Ok(())
+    let derived = match &**id {
+        "AssetType" => "INSERT OR REPLACE INTO ASSETS_TYPE VALUES (?1, ?2)",
+        "DockerService" => "INSERT OR REPLACE INTO DOCKER_SERVICES VALUES (?1, ?2)",
+        "avail" => "INSERT OR REPLACE INTO ASSETS_AVAIL VALUES (?1, ?2)",
+        _ => return Ok(()),
     };
-    match id.as_str() {
-        "AssetType" => derive("ASSETS_TYPE"),
-        "DockerService" => derive("DOCKER_SERVICES"),
-        "avail" => derive("ASSETS_AVAIL"),
-        _ => Ok(()),
-    }
+    write(transaction, derived, params![uuid.as_str(), shown.unwrap_or_default()])
 }
 
 /// Forgets everything that was said about an asset on `ASSETS_STREAM`.
@@ -160,34 +129,31 @@ pub(super) fn displace(transaction: &Transaction<'_>, uuid: &AssetUuid) -> Resul
 }
 
 fn remove(transaction: &Transaction<'_>, table: &str, uuid: &AssetUuid) -> Result<(), Trouble> {
-    transaction.execute(&format!("DELETE FROM {table} WHERE ASSET_UUID = ?1"), [uuid.as_str()])?;
+    write(transaction, &format!("DELETE FROM {table} WHERE ASSET_UUID = ?1"), [uuid.as_str()])
+}
+
+/// Runs a statement, which is parsed the first time only.
+fn write(transaction: &Transaction<'_>, sql: &str, row: impl rusqlite::Params) -> Result<(), Trouble> {
+    transaction.prepare_cached(sql)?.execute(row)?;
     Ok(())
 }
 
-/// A field of a message; ksqlDB reads names without regard to case.
-fn field<'a>(message: &'a Value, name: &str) -> Option<&'a Value> {
-    message.as_object()?.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
-}
-
 /// A value as text, as ksqlDB shows it.
-fn shown(value: Option<&Value>) -> Option<String> {
-    match value? {
-        Value::Null => None,
-        Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
+fn shown(value: &Scalar) -> Option<String> {
+    match value {
+        Scalar::Null => None,
+        Scalar::Text(text) => Some(text.clone()),
+        Scalar::Bool(_) | Scalar::Int(_) | Scalar::Float(_) => Some(json(value)),
     }
 }
 
-/// A row of one of the tables that ksqlDB derives, when somebody writes to its topic.
-fn derived(uuid: &AssetUuid, value: &Value) -> (String, String) {
-    let text = field(value, "VALUE").or_else(|| field(value, "TYPE")).unwrap_or(value);
-    (uuid.to_string(), shown(Some(text)).unwrap_or_default())
+fn json(value: &impl Serialize) -> String {
+    // Texts, numbers and maps of them always have a form in JSON.
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
 }
 
 /// Everything that is there.
-pub(super) fn read(
-    connection: &Connection,
-) -> Result<(Tables, std::collections::BTreeMap<AssetUuid, Availability>), Trouble> {
+pub(super) fn read(connection: &Connection) -> Result<(Tables, BTreeMap<AssetUuid, Availability>), Trouble> {
     let mut tables = Tables::default();
     let mut rows = connection.prepare("SELECT ASSET_UUID, ID, VALUE_JSON, TAG, TYPE FROM ASSETS ORDER BY rowid")?;
     let mut rows = rows.query([])?;
@@ -207,7 +173,7 @@ pub(super) fn read(
     pairs(connection, "SELECT ASSET_UUID, CONNECTOR_CONFIG FROM DEVICE_CONNECTOR", |uuid, config| {
         tables.connectors.insert(uuid, config);
     })?;
-    let mut availability = std::collections::BTreeMap::new();
+    let mut availability = BTreeMap::new();
     pairs(connection, "SELECT ASSET_UUID, AVAILABILITY FROM ASSETS_AVAIL", |uuid, text| {
         let said = if text == "AVAILABLE" { Availability::Available } else { Availability::Unavailable };
         availability.insert(uuid, said);

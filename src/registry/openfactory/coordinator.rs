@@ -22,8 +22,8 @@ use sha2::{Digest, Sha256};
 
 use super::tables::{MANAGED_COORDINATOR, Told};
 use crate::model::record::{CoordinatorProtocol, DeviceCoordinator, RecordOwner};
-use crate::model::{AssetUuid, Availability, FailureKind, Record, RecordId, RegistrySnapshot, Source, StepFailure};
-use crate::registry::messages::{self, Key, Message, Stamp};
+use crate::model::{AssetUuid, Availability, FailureKind, Record, RecordId, RegistrySnapshot, StepFailure};
+use crate::registry::messages::{self, Message, Stamp};
 
 /// Messages that are sent one group after the other, each when the brokers have the one before it.
 pub(super) type Stages = Vec<Vec<Message>>;
@@ -161,17 +161,7 @@ fn note(device: &AssetUuid, told: Option<(&DeviceCoordinator, Option<&str>)>, st
         .to_string(),
         None => String::new(),
     };
-    Message {
-        source: Source::AssetsStream,
-        key: Key::Asset(device.clone()),
-        value: Some(json!({
-            "ID": MANAGED_COORDINATOR,
-            "VALUE": value,
-            "TAG": "ManagedBy",
-            "TYPE": "OpenFactory",
-            "attributes": {"timestamp": stamp.timestamp},
-        })),
-    }
+    messages::managed(device, MANAGED_COORDINATOR, value, Some(stamp))
 }
 
 /// A fresh uuid (version 4 in form) for a command: nobody else uses the same object, time, process and count.
@@ -254,15 +244,19 @@ mod tests {
     const UP: Option<Availability> = Some(Availability::Available);
     const DOWN: Option<Availability> = Some(Availability::Unavailable);
 
+    fn json(message: &Message) -> serde_json::Value {
+        serde_json::to_value(message.value.as_ref().unwrap()).unwrap()
+    }
+
     /// Who is told what, in order.
     fn commands(stages: &[Vec<Message>]) -> Vec<(String, String)> {
-        let is_command = |message: &&Message| message.value.as_ref().unwrap()["TAG"] == "Method.Command";
+        let is_command = |message: &&Message| json(message)["TAG"] == "Method.Command";
         stages
             .iter()
             .flatten()
             .filter(is_command)
             .map(|message| {
-                let id = message.value.as_ref().unwrap()["ID"].as_str().unwrap().to_owned();
+                let id = json(message)["ID"].as_str().unwrap().to_owned();
                 (message.key.known().unwrap().to_string(), id)
             })
             .collect()
@@ -296,7 +290,7 @@ mod tests {
     fn the_coordinator_that_was_told_is_the_one_that_lets_the_device_go() {
         let told = |snapshot: RegistrySnapshot| {
             take_back(&snapshot, &uuid("PLC-1"), CoordinatorProtocol::Opcua, &stamp()).map(|stages| {
-                assert_eq!(stages.last().unwrap()[0].value.as_ref().unwrap()["VALUE"], "", "the note goes last");
+                assert_eq!(json(&stages.last().unwrap()[0])["VALUE"], "", "the note goes last");
                 commands(&stages).into_iter().map(|(coordinator, _)| coordinator).collect::<Vec<_>>()
             })
         };
@@ -312,17 +306,13 @@ mod tests {
 
     /// What can be read after the first `sent` messages, with the coordinators still registered.
     fn after(messages: &[Message], sent: usize) -> RegistrySnapshot {
-        let attributes: Vec<_> = messages[..sent]
-            .iter()
-            .map(|message| (message.key.known().unwrap().as_str(), message.value.as_ref().unwrap()))
-            .collect();
+        let attributes: Vec<_> =
+            messages[..sent].iter().map(|message| (message.key.known().unwrap().as_str(), json(message))).collect();
         tables::tests::snapshot(&[("COORD", "OPCUA.Coordinator"), ("OLD", "SHDR.Coordinator")], &attributes)
     }
 
     fn has(messages: &[Message], sent: usize, key: &str, id: &str) -> bool {
-        messages[..sent]
-            .iter()
-            .any(|message| message.key.known().unwrap().as_str() == key && message.value.as_ref().unwrap()["ID"] == id)
+        messages[..sent].iter().any(|message| message.key.known().unwrap().as_str() == key && json(message)["ID"] == id)
     }
 
     #[test]

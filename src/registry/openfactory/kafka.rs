@@ -1,5 +1,6 @@
 //! Writing to Kafka.
 
+mod batch;
 mod heard;
 #[cfg(test)]
 mod tests;
@@ -9,12 +10,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 
+use self::batch::Batch;
 use self::heard::{Heard, reason};
 use crate::model::{FailureKind, StepFailure};
 use crate::registry::RegistryError;
@@ -70,13 +71,13 @@ impl KafkaSettings {
 
 /// A message whose topic is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Outgoing {
+pub(super) struct Outgoing<'a> {
     /// Kafka topic.
-    pub(super) topic: String,
+    pub(super) topic: &'a str,
     /// The bare uuid.
-    pub(super) key: String,
+    pub(super) key: &'a str,
     /// JSON; none is a tombstone, a message whose payload is null.
-    pub(super) payload: Option<String>,
+    pub(super) payload: Option<Vec<u8>>,
 }
 
 /// A producer that is made anew after a fatal error.
@@ -89,7 +90,7 @@ pub(super) struct Writer {
 /// A producer, and what it hears of its connections.
 #[derive(Clone)]
 struct Made {
-    producer: Arc<FutureProducer<Heard>>,
+    producer: Arc<ThreadedProducer<Heard>>,
     heard: Heard,
 }
 
@@ -100,48 +101,31 @@ impl Writer {
 
     /// Sends all messages at once and waits until the brokers have every one of them. Messages of one key keep
     /// their order. All are absolute state: after any failure the whole may be sent again.
-    pub(super) async fn send(&self, messages: &[Outgoing]) -> Result<(), StepFailure> {
+    pub(super) async fn send(&self, messages: &[Outgoing<'_>]) -> Result<(), StepFailure> {
         let Made { producer, heard } = self.producer().map_err(|error| {
             StepFailure::new(FailureKind::Rejected, heard::unmakeable(&error, &self.settings).message)
         })?;
-        let sent: Vec<_> = messages
-            .iter()
-            .map(|message| {
-                let mut record = FutureRecord::<String, String>::to(&message.topic).key(&message.key);
-                if let Some(payload) = &message.payload {
-                    record = record.payload(payload);
-                }
-                producer.send_result(record).map_err(|(error, _)| error)
-            })
-            .collect();
-        let mut first = None;
-        for (delivery, message) in join_all(sent.into_iter().map(|sent| async {
-            match sent {
-                Ok(delivery) => match delivery.await {
-                    Ok(result) => result.map(|_| ()).map_err(|(error, _)| error),
-                    Err(_) => Err(KafkaError::Canceled),
-                },
-                Err(error) => Err(error),
+        let batch = Arc::new(Batch::new(messages.len()));
+        for message in messages {
+            let mut record = BaseRecord::with_opaque_to(message.topic, Arc::clone(&batch)).key(message.key);
+            if let Some(payload) = &message.payload {
+                record = record.payload(payload);
             }
-        }))
-        .await
-        .into_iter()
-        .zip(messages)
-        {
-            if let Err(error) = delivery {
-                first.get_or_insert((error, &message.topic));
+            if let Err((error, _)) = producer.send(record) {
+                batch.ended(Err((error, message.topic)));
             }
         }
+        let first = batch.all().await;
         let Some((error, topic)) = first else {
             heard.forget();
             return Ok(());
         };
         self.replace_if_dead(&producer).await;
-        Err(failure(&error, topic, &heard))
+        Err(failure(&error, &topic, &heard))
     }
 
     /// A producer that has met a fatal error takes no further message, ever.
-    async fn replace_if_dead(&self, producer: &Arc<FutureProducer<Heard>>) {
+    async fn replace_if_dead(&self, producer: &Arc<ThreadedProducer<Heard>>) {
         let Some((_, reason)) = producer.client().fatal_error() else { return };
         let dead = {
             let mut held = self.lock();

@@ -279,7 +279,7 @@ pub(super) mod tests {
     }
 
     /// What is read when these assets have these types, and these messages were written to `ASSETS_STREAM`.
-    pub(in super::super) fn snapshot(types: &[(&str, &str)], messages: &[(&str, &Value)]) -> RegistrySnapshot {
+    pub(in super::super) fn snapshot(types: &[(&str, &str)], messages: &[(&str, Value)]) -> RegistrySnapshot {
         let types: Vec<Value> = types.iter().map(|(uuid, kind)| json!([uuid, kind])).collect();
         let latest: BTreeMap<String, Value> = messages
             .iter()
@@ -320,9 +320,9 @@ pub(super) mod tests {
         let there = [("COORD", "OPCUA.Coordinator")];
         for (at, expected) in [("2026-01-01T00:00:00Z", "{}"), ("2026-01-03T00:00:00Z", "")] {
             let up = said("avail", "AVAILABLE", at);
-            assert_eq!(config(snapshot(&there, &[("PLC-1", &note), ("COORD", &up)])), expected);
+            assert_eq!(config(snapshot(&there, &[("PLC-1", note.clone()), ("COORD", up)])), expected);
         }
-        assert_eq!(config(snapshot(&[], &[("PLC-1", &note)])), "", "it is not registered any more");
-        assert_eq!(config(snapshot(&[("COORD", "OpenFactoryApp")], &[("PLC-1", &note)])), "", "it is another thing");
+        assert_eq!(config(snapshot(&[], &[("PLC-1", note.clone())])), "", "it is not registered any more");
+        assert_eq!(config(snapshot(&[("COORD", "OpenFactoryApp")], &[("PLC-1", note.clone())])), "", "it is another thing");
     }
 }

@@ -26,7 +26,7 @@ fn world() -> World {
 
 impl World {
     async fn send(&self, payload: &str) -> Result<(), StepFailure> {
-        let message = |key: &str| Outgoing { topic: TOPIC.into(), key: key.into(), payload: Some(payload.into()) };
+        let message = |key| Outgoing { topic: TOPIC, key, payload: Some(payload.into()) };
         self.writer.send(&[message("A"), message("B")]).await
     }
 
@@ -40,7 +40,7 @@ impl World {
         consumer.fetch_watermarks(TOPIC, 0, Duration::from_secs(10)).unwrap().1
     }
 
-    fn producer(&self) -> Arc<FutureProducer<Heard>> {
+    fn producer(&self) -> Arc<ThreadedProducer<Heard>> {
         self.writer.producer().unwrap().producer
     }
 }
