@@ -39,7 +39,18 @@ impl Elements {
     /// Takes the next chunk and hands on every element that it completes.
     pub(crate) fn feed(&mut self, chunk: &[u8], each: &mut impl FnMut(&[u8])) -> Result<(), String> {
         let mut start = 0;
-        for (at, &byte) in chunk.iter().enumerate() {
+        let mut next = 0;
+        while let Some(&byte) = chunk.get(next) {
+            if self.in_string && !self.escaped {
+                // Most of a list is texts, of which only these two bytes matter.
+                let Some(ahead) = memchr::memchr2(b'"', b'\\', &chunk[next..]) else { break };
+                next += ahead;
+                self.step(chunk[next]);
+                next += 1;
+                continue;
+            }
+            let at = next;
+            next += 1;
             match self.place {
                 Place::Before => match byte {
                     b'[' => self.place = Place::Between,

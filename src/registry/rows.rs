@@ -1,6 +1,6 @@
 //! From the rows of the registry's tables to records. Pure; the same for every registry that has these tables.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -22,7 +22,7 @@ const LEVEL_TAG: &str = "UNSLevel";
 #[derive(Debug, Clone, Default)]
 pub struct Tables {
     /// `ASSETS`.
-    pub attributes: BTreeMap<AssetUuid, Attributes>,
+    pub attributes: HashMap<AssetUuid, Attributes>,
     /// `ASSETS_TYPE`.
     pub types: BTreeMap<AssetUuid, String>,
     /// `DOCKER_SERVICES`.
@@ -47,6 +47,11 @@ pub struct Attributes {
 }
 
 impl Attributes {
+    /// Whether an attribute says something that nothing else says.
+    pub fn matters(id: &str, tag: &str) -> bool {
+        !IN_OTHER_TABLES.contains(&id) && tag != LEVEL_TAG
+    }
+
     /// Takes one in, in the order in which they were written.
     pub fn take(&mut self, id: &str, value: Scalar, tag: &str, kind: &str) {
         let text = match &value {
@@ -59,7 +64,7 @@ impl Attributes {
             MANAGED_PRUNE => self.kept = text == Some("false"),
             "references_above" => self.references_above = text.map(references).unwrap_or_default(),
             "references_below" => self.references_below = text.map(references).unwrap_or_default(),
-            _ if IN_OTHER_TABLES.contains(&id) || tag == LEVEL_TAG => {}
+            _ if !Attributes::matters(id, tag) => {}
             _ => self.further.push(Attribute { id: id.to_owned(), value, tag: tag.to_owned(), kind: kind.to_owned() }),
         }
     }

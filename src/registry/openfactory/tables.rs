@@ -1,6 +1,6 @@
 //! From the answers of ksqlDB to records. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -156,7 +156,7 @@ pub(super) struct Told {
 /// What the attributes of all assets say.
 #[derive(Default)]
 pub(super) struct Said {
-    attributes: Of<Attributes>,
+    attributes: HashMap<AssetUuid, Attributes>,
     /// When each asset last said that it is available.
     came_up: Of<String>,
     /// What was noted of each device's coordinator, and when.
@@ -179,6 +179,7 @@ impl Said {
                     self.came_up.extend(AssetUuid::new(uuid).ok().map(|uuid| (uuid, timestamp.to_owned())));
                 }
             }
+            _ if !Attributes::matters(id, tag) => {}
             _ => {
                 let value = Scalar::Text(value.into_owned());
                 // Without a copy of the uuid for each of its attributes.
@@ -323,6 +324,10 @@ pub(super) mod tests {
             assert_eq!(config(snapshot(&there, &[("PLC-1", note.clone()), ("COORD", up)])), expected);
         }
         assert_eq!(config(snapshot(&[], &[("PLC-1", note.clone())])), "", "it is not registered any more");
-        assert_eq!(config(snapshot(&[("COORD", "OpenFactoryApp")], &[("PLC-1", note.clone())])), "", "it is another thing");
+        assert_eq!(
+            config(snapshot(&[("COORD", "OpenFactoryApp")], &[("PLC-1", note.clone())])),
+            "",
+            "it is another thing"
+        );
     }
 }
