@@ -52,3 +52,11 @@ pub struct RegistryError {
     /// What to do about it.
     pub hint: Option<String>,
 }
+
+impl RegistryError {
+    /// With the hint within the message, for where there is one line only.
+    pub fn in_full(self) -> Self {
+        let RegistryError { message, hint } = self;
+        RegistryError { message: hint.map_or(message.clone(), |hint| format!("{message}; {hint}")), hint: None }
+    }
+}

@@ -53,6 +53,19 @@ async fn a_service_removed_by_hand_is_created_within_milliseconds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn converging_once_ends_when_what_it_wrote_can_be_seen_and_waits_for_that_no_longer_than_a_while() {
+    for (lag, least, most) in [(0, 0, 2), (4, 4, 6), (3600, 15, 20)] {
+        let world = world_of(7, &["ONE"]);
+        world.registry.lag(seconds(lag));
+        let began = Instant::now();
+        let (report, _) = once(&world, world.options.clone(), ConvergeOptions::default()).await;
+        assert!(report.is_success(), "{report:?}");
+        let took = began.elapsed();
+        assert!(took >= seconds(least) && took <= seconds(most), "{lag}: {took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_edit_that_no_event_told_of_is_found_by_the_timer() {
     let world = world_of(2, &["ONE", "TWO"]);
     let _operator = world.start();

@@ -277,6 +277,16 @@ impl Memory {
         }
     }
 
+    /// Whether the registry does not show yet what was written to it a moment ago.
+    pub fn awaits_rows(&self, observed: &Observed) -> bool {
+        let Some(registry) = &observed.registry else { return false };
+        let shows = |id: &RecordId| registry.records.get(id).is_some_and(|found| !is_taken_back(&found.record));
+        let awaits = |(id, (written, until)): (&RecordId, &(Option<Written>, Duration))| {
+            *until > observed.at && written.is_some() != shows(id)
+        };
+        self.expected.iter().any(awaits)
+    }
+
     fn learn_records(&mut self, observed: &Observed) {
         self.expected.retain(|_, (_, until)| *until > observed.at);
         let Some(registry) = observed.registry.as_ref().filter(|registry| registry.complete) else { return };

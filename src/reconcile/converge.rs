@@ -96,6 +96,10 @@ impl ConvergeReport {
 /// How often in a row a side may fail to answer before converging gives up.
 const BLIND_LOOKS: u32 = 3;
 
+/// How long the end waits for what was written to show in the registry: whoever asks next, this command told to take it
+/// all down for one, knows only what can be seen.
+const ROWS_WITHIN: Duration = Duration::from_secs(15);
+
 /// Converges once: makes passes until nothing remains to be done and nothing is under way, then says how each
 /// resource ended. Second sightings are obtained by full reads in between, not by waiting for a timer.
 pub async fn converge<S: Source, P: Platform, R: Registry, C: Clock>(
@@ -108,7 +112,7 @@ pub async fn converge<S: Source, P: Platform, R: Registry, C: Clock>(
     let grace = options.grace;
     let mut runner = Runner::new(parts, options, stop);
     let give_up = runner.now() + until.timeout;
-    let mut course = Course { failures: BTreeMap::new(), events: Vec::new(), blind: 0 };
+    let mut course = Course { failures: BTreeMap::new(), events: Vec::new(), blind: 0, rows_by: None };
     let mut last: Option<Passed> = None;
     let mut timed_out = false;
     let mut interrupted = false;
@@ -167,6 +171,8 @@ struct Course {
     events: Vec<Arc<Event>>,
     /// Looks in a row at which one side did not answer.
     blind: u32,
+    /// When the end waits for rows no longer.
+    rows_by: Option<Duration>,
 }
 
 impl Course {
@@ -205,10 +211,12 @@ impl Course {
         self.blind = 0;
         let Some(plan) = &passed.plan else { return false };
         let open = plan.resources.iter().any(|(id, planned)| self.ending(id, planned, runner, until).is_none());
-        if open {
-            runner.look_by(runner.now() + SOON);
+        let now = runner.now();
+        let waits = open || (passed.awaits_rows && now < *self.rows_by.get_or_insert(now + ROWS_WITHIN));
+        if waits {
+            runner.look_by(now + SOON);
         }
-        !open
+        !waits
     }
 
     fn endings<S: Source, P: Platform, R: Registry, C: Clock>(

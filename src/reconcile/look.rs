@@ -108,7 +108,8 @@ impl<R: Registry> RegistryReader<R> {
         if self.ready.is_none() {
             if self.reading.is_none() {
                 let registry = Arc::clone(&self.registry);
-                self.reading = Some((async move { registry.observe().await }.boxed(), now));
+                self.reading =
+                    Some((async move { registry.observe().await.map_err(RegistryError::in_full) }.boxed(), now));
             }
             // Running out of time leaves the read as it is, to be waited for between passes.
             let _ = tokio::time::timeout(GRACE, self.finished()).await;
@@ -152,6 +153,14 @@ mod tests {
         fn new(answers: Vec<(Duration, RegistryAnswer)>) -> RegistryReader<Slow> {
             RegistryReader::new(Arc::new(Slow { asked: AtomicUsize::new(0), answers }))
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_is_told_with_what_to_do_about_it() {
+        let error = RegistryError { message: "away".into(), hint: Some("is it running?".into()) };
+        let mut reader = Slow::new(vec![(Duration::ZERO, Err(error))]);
+        let seen = reader.read(Duration::ZERO).await;
+        assert_eq!(seen.answer.unwrap().unwrap_err().to_string(), "away; is it running?");
     }
 
     fn seen(generation: u64) -> RegistryAnswer {

@@ -42,6 +42,8 @@ pub(super) struct Passed {
     pub(super) registry_error: Option<String>,
     /// The first read of the registry has not ended yet.
     pub(super) awaits_registry: bool,
+    /// The registry does not show yet what was written to it.
+    pub(super) awaits_rows: bool,
 }
 
 /// What came of waiting.
@@ -276,7 +278,7 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         });
         self.report.answered(self.answered);
         debug!(reasons = describe(&reasons), ?took, jobs, waiting = selection.waiting.len(), "pass");
-        Turn::Passed(Passed { plan, ..self.blank() })
+        Turn::Passed(Passed { plan, awaits_rows: self.memory.awaits_rows(&observed), ..self.blank() })
     }
 
     /// Reads both sides while tasks go on; none when told to stop.
@@ -466,6 +468,7 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
             platform_error: self.platform_error.clone(),
             registry_error: self.registry_error.clone(),
             awaits_registry: self.registry_reader.awaits_first() && self.registry_error.is_none(),
+            awaits_rows: false,
         }
     }
 
