@@ -100,7 +100,7 @@ async fn a_repository_behind_https_is_followed_commit_by_commit() {
     assert_eq!(texts(&tree), [("factory/app_a.yml", "one".into()), ("factory/line1/app_b.yaml", "b".into())]);
     assert_eq!(tree.revision.0, first);
     let commit = tree.commit.clone().unwrap();
-    assert_eq!((commit.author.as_str(), commit.subject.as_str()), ("Ann", "First light"));
+    assert_eq!((commit.author.as_str(), commit.subject.as_str()), ("Line Team", "First light"));
     assert!(errors(&tree).is_empty());
     plant.write("factory/app_a.yml", "two");
     let second = plant.push("Second");
@@ -344,7 +344,7 @@ async fn only_commits_that_an_allowed_signer_signed_come_into_force() {
     let (ann, eve) = (plant.key("ann"), plant.key("eve"));
     let signers = plant.dir.path().join("allowed_signers");
     let public = fs::read_to_string(ann.with_extension("pub")).unwrap();
-    fs::write(&signers, format!("ann@plant.example namespaces=\"git\" {public}")).unwrap();
+    fs::write(&signers, format!("line@plant.example namespaces=\"git\" {public}")).unwrap();
     plant.sign_with(&ann);
     plant.write("app.yml", "signed");
     let good = plant.push_with("Signed", &["-S"]);

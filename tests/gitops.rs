@@ -121,8 +121,8 @@ fn a_repository_is_followed_from_its_first_commit_on() {
     let told = ofop.run(&["events"]).out;
     assert_eq!(ofop.signal("TERM"), Some(0));
     for line in [
-        format!("source commit {} \"The press and another\" by Ann: in force", &first[..12]),
-        format!("source commit {} \"A better press\" by Ann: in force", &second[..12]),
+        format!("source commit {} \"The press and another\" by Line Team: in force", &first[..12]),
+        format!("source commit {} \"A better press\" by Line Team: in force", &second[..12]),
         "source (denied): the server refuses our credentials, or wants some".into(),
         "source: the newest manifests are in force again".into(),
     ] {
@@ -136,7 +136,7 @@ fn a_repository_is_followed_from_its_first_commit_on() {
     let ann = plant.key("ann");
     let signers = plant.dir.path().join("signers");
     let public = std::fs::read_to_string(ann.with_extension("pub")).unwrap();
-    std::fs::write(&signers, format!("ann@plant.example {public}")).unwrap();
+    std::fs::write(&signers, format!("line@plant.example {public}")).unwrap();
     plant.sign_with(&ann);
     let trusted = ["--interval", "1h", "--verify-signatures", signers.to_str().unwrap()];
     ofop.start_with(&[&repository[..], &trusted].concat());
@@ -145,7 +145,7 @@ fn a_repository_is_followed_from_its_first_commit_on() {
     assert_eq!(image(&engine, "press"), IDLE_2);
 
     // Signed, the same is taken; told to look, the daemon looks before the interval is over.
-    let signed = plant.push_with("Signed by Ann", &["-S"]);
+    let signed = plant.push_with("Signed by Line Team", &["-S"]);
     assert_eq!(ofop.run(&["reconcile"]).code, Some(0));
     ofop.wait("the press has the old image", || image(&engine, "press") == IDLE);
     ofop.wait("the trouble is over", || ofop.metric("ofop_source_up") == Some(1.0));
@@ -160,9 +160,12 @@ fn a_repository_is_followed_from_its_first_commit_on() {
     assert_eq!(status["source"]["trouble"]["refused"]["subject"], "Nobody signed this");
     assert_eq!((&status["revision"], &status["prune"]["state"]), (&signed.clone().into(), &"nothing".into()));
     let page = ofop.try_get("/").unwrap();
-    assert!(page.contains("Signed by Ann") && page.contains("is not signed"), "{page}");
+    assert!(page.contains("Signed by Line Team") && page.contains("is not signed"), "{page}");
     let described = run(&ofop, &["describe", "app/PRESS", "--verify-signatures", signers.to_str().unwrap()]).out;
-    assert!(described.contains("Signed by Ann") && described.contains("not the newest (unverified"), "{described}");
+    assert!(
+        described.contains("Signed by Line Team") && described.contains("not the newest (unverified"),
+        "{described}"
+    );
 
     // A signed one that takes one of two away does.
     plant.git(&plant.work, &["reset", "-q", "--hard", &signed]);

@@ -233,7 +233,7 @@ fn a_commit_in_force_is_shown_everywhere_and_told_once() {
     assert_eq!((source.location.as_str(), source.path.as_str()), ("https://git.plant/plant.git", "factory"));
     let commit = source.commit.as_ref().unwrap();
     assert_eq!((commit.id.as_str(), commit.short.as_str()), (id, "1a2b3c4d5e6f"));
-    assert_eq!((commit.author.as_str(), commit.subject.as_str()), ("Ann", "A faster press"));
+    assert_eq!((commit.author.as_str(), commit.subject.as_str()), ("Line Team", "A faster press"));
     assert_eq!(commit.time, "2026-01-02T03:03:05.000Z");
     assert_eq!(source.last_read.as_deref(), Some("2026-01-02T03:04:36.000Z"));
     assert_eq!(metric(&report, "ofop_source_up"), Some(1.0));

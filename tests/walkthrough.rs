@@ -71,7 +71,7 @@ fn every_step_of_the_page_does_what_it_says() {
     let folder = plant.dir.path();
     let hub = plant.hub();
     web.serve_git(hub.parent().unwrap(), Some(AUTHORIZATION));
-    // The site: it knows Ann, and takes deploy keys.
+    // The site: it knows the line team, and takes deploy keys.
     let home = folder.join("home");
     fs::create_dir_all(home.join(".ssh")).unwrap();
     let (host_key, ann) = (plant.key("host"), plant.key("home/.ssh/id_ed25519"));

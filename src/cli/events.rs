@@ -143,12 +143,12 @@ mod tests {
     fn an_event_of_the_source_reads_as_a_sentence() {
         let event = json!({
             "type": "source", "sequence": 1, "time": "2026-01-02T03:04:05.678Z", "change": "refused",
-            "commit": {"short": "1a2b3c4d5e6f", "subject": "Faster", "author": "Ann"}, "reason": "unverified",
+            "commit": {"short": "1a2b3c4d5e6f", "subject": "Faster", "author": "Line Team"}, "reason": "unverified",
             "message": "commit 1a2b3c4d5e6f is not signed",
         });
         assert_eq!(
             line(&event, Paint { on: false }),
-            "03:04:05 source commit 1a2b3c4d5e6f \"Faster\" by Ann (unverified): commit 1a2b3c4d5e6f is not signed"
+            "03:04:05 source commit 1a2b3c4d5e6f \"Faster\" by Line Team (unverified): commit 1a2b3c4d5e6f is not signed"
         );
     }
 

@@ -227,10 +227,10 @@ impl Factory {
     }
 }
 
-/// A commit of Ann's, made a minute before [`EPOCH`].
+/// A commit of the line team's, made a minute before [`EPOCH`].
 pub(crate) fn commit(id: &str, subject: &str) -> CommitInfo {
     let time = EPOCH - Duration::from_secs(60);
-    CommitInfo { id: id.into(), author: "Ann".into(), subject: subject.into(), time, replaced: None }
+    CommitInfo { id: id.into(), author: "Line Team".into(), subject: subject.into(), time, replaced: None }
 }
 
 pub(crate) fn task(state: TaskState, error: &str) -> TaskView {

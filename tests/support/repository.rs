@@ -30,8 +30,8 @@ impl Plant {
             .current_dir(folder)
             .env("HOME", self.dir.path())
             .env("GIT_CONFIG_NOSYSTEM", "1")
-            .envs([("GIT_AUTHOR_NAME", "Ann"), ("GIT_AUTHOR_EMAIL", "ann@plant.example")])
-            .envs([("GIT_COMMITTER_NAME", "Ann"), ("GIT_COMMITTER_EMAIL", "ann@plant.example")])
+            .envs([("GIT_AUTHOR_NAME", "Line Team"), ("GIT_AUTHOR_EMAIL", "line@plant.example")])
+            .envs([("GIT_COMMITTER_NAME", "Line Team"), ("GIT_COMMITTER_EMAIL", "line@plant.example")])
             .output()
             .unwrap();
         assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
