@@ -422,6 +422,22 @@ async fn checking_says_what_fits_and_setting_up_may_be_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn changes_are_reported_of_a_registry_that_is_set_up_while_it_is_watched() {
+    let kafka = tokio::task::spawn_blocking(Kafka::start).await.unwrap();
+    let ksqldb = Ksqldb::start(&kafka.address()).await;
+    let world = World { kafka, ksqldb };
+    let registry = world.registry();
+    assert!(registry.observe().await.is_err());
+    init(&world.settings(), |_| {}).await.unwrap();
+    // No timer within the hour, and nobody asks.
+    let mut events = std::pin::pin!(registry.events());
+    tokio::time::timeout(LONG, events.next()).await.expect("that it can be read").unwrap();
+    world.says("PRESS", "AssetType", "Device", "AssetType", "OpenFactory").await;
+    tokio::time::timeout(LONG, events.next()).await.expect("the change").unwrap();
+    assert!(registry.observe().await.unwrap().records.contains_key(&RecordId::Asset(uuid("PRESS"))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn setting_up_finds_what_the_topics_hold_already() {
     let kafka = tokio::task::spawn_blocking(Kafka::start).await.unwrap();
     // A cluster that was there before, with its own idea of topics.
@@ -437,19 +453,26 @@ async fn setting_up_finds_what_the_topics_hold_already() {
         world.says(asset, "AssetType", "Device", "AssetType", "OpenFactory").await;
         world.says(asset, "avail", "AVAILABLE", "Availability", "Events").await;
     }
+    // One that was deleted, and one that is back since.
     world.says("MILL", "AssetType", "delete", "AssetType", "OpenFactory").await;
+    world.says("LATHE", "AssetType", "delete", "AssetType", "OpenFactory").await;
+    world.says("LATHE", "AssetType", "Device", "AssetType", "OpenFactory").await;
     init(&world.settings(), |line| assert!(line.ends_with(" made"), "{line}")).await.unwrap();
 
     let registry = world.registry();
     eventually(&registry, "the assets that were there before", |snapshot| {
-        let press = found(snapshot, &RecordId::Asset(uuid("PRESS"))).is_some();
-        let lathe = snapshot.availability.get(&uuid("LATHE")) == Some(&Availability::Available);
-        press && lathe && found(snapshot, &RecordId::Asset(uuid("MILL"))).is_none()
+        let is_there = |name: &str| found(snapshot, &RecordId::Asset(uuid(name))).is_some();
+        let available = snapshot.availability.get(&uuid("LATHE")) == Some(&Availability::Available);
+        is_there("PRESS") && is_there("LATHE") && !is_there("MILL") && available
     })
     .await;
-    // The stream of types writes no row for one that was deleted, so that it is not there for a moment either.
     let types = world.messages("assets_types_topic").await;
-    assert!(types.iter().all(|(_, payload)| !payload.contains("delete")), "{types:?}");
+    assert!(types.iter().all(|(_, payload)| !payload.is_empty()), "no tombstone of long ago: {types:?}");
+    // From now on one is written.
+    world.says("PRESS", "AssetType", "delete", "AssetType", "OpenFactory").await;
+    eventually(&registry, "that it is gone", |found| !found.records.contains_key(&RecordId::Asset(uuid("PRESS"))))
+        .await;
+    assert!(world.messages("assets_types_topic").await.contains(&("PRESS".to_owned(), String::new())));
     init(&world.settings(), |line| assert!(line.ends_with(" is there"), "{line}")).await.unwrap();
     let findings = check(&world.settings()).await;
     let bad: Vec<_> = findings.iter().filter(|finding| finding.kind != FindingKind::Good).collect();

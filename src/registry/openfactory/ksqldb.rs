@@ -230,9 +230,10 @@ impl Ksqldb {
 
     /// Sends a statement that makes a stream or table `IF NOT EXISTS`; true if that is done, false if it will be.
     ///
-    /// A query behind it reads what its sources hold already: by default it would begin with whatever comes next.
-    pub(super) async fn make(&self, sql: &str) -> Result<bool, KsqlError> {
-        let properties = json!({"ksql.streams.auto.offset.reset": "earliest"});
+    /// A query behind it reads what its sources hold already, or begins with whatever comes next.
+    pub(super) async fn make(&self, sql: &str, from_beginning: bool) -> Result<bool, KsqlError> {
+        let begin = if from_beginning { "earliest" } else { "latest" };
+        let properties = json!({"ksql.streams.auto.offset.reset": begin});
         let answer =
             (|| self.statement_once(sql, properties.clone())).retry(patience()).when(KsqlError::is_passing).await?;
         is_made(&answer)

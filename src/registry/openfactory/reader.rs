@@ -260,8 +260,8 @@ async fn hint_forever(ksqldb: Ksqldb, kafka: KafkaSettings, shared: Arc<Shared>)
     loop {
         if let Err(reason) = follow(&ksqldb, &kafka, &shared).await {
             tracing::debug!(reason, "no hints from Kafka for a while; the registry is read on a timer");
+            tokio::time::sleep(HINTS_AGAIN).await;
         }
-        tokio::time::sleep(HINTS_AGAIN).await;
     }
 }
 
@@ -269,6 +269,19 @@ async fn follow(ksqldb: &Ksqldb, kafka: &KafkaSettings, shared: &Shared) -> Resu
     let topics = ksqldb.topics(&FOLLOWED).await.map_err(|error| error.to_string())?;
     let topics: BTreeSet<String> = topics.into_values().collect();
     let hints = Hints::new(kafka, &topics).await.map_err(|error| error.to_string())?;
+    // What was written since the last reading and before this moment.
+    shared.wake.notify_one();
+    if hints.topics() < FOLLOWED.len() {
+        // They may be made any time.
+        return match tokio::time::timeout(HINTS_AGAIN, pass_on(&hints, shared)).await {
+            Ok(ended) => ended,
+            Err(_) => Ok(()),
+        };
+    }
+    pass_on(&hints, shared).await
+}
+
+async fn pass_on(hints: &Hints, shared: &Shared) -> Result<(), String> {
     loop {
         hints.next().await.map_err(|error| error.to_string())?;
         let _ = tokio::time::timeout(GATHER, async { while hints.next().await.is_ok() {} }).await;

@@ -266,7 +266,7 @@ pub async fn init(settings: &OpenfactorySettings, mut progress: impl FnMut(&str)
 
 /// Makes a stream or table and waits until it is there, since the next one is made of it.
 async fn make(ksqldb: &Ksqldb, needed: &Needed, partitions: usize) -> Result<(), KsqlError> {
-    if ksqldb.make(&needed.statement(partitions)).await? {
+    if ksqldb.make(&needed.statement(partitions), needed.reads_history()).await? {
         return Ok(());
     }
     let is_known = || async { ksqldb.topic(needed.name).await.map(|_| ()) };

@@ -13,6 +13,12 @@ pub(super) struct Needed {
 }
 
 impl Needed {
+    /// Whether its query reads what its source holds already. What was taken back long ago may be there again: a tombstone
+    /// that comes late would take it back once more.
+    pub(super) fn reads_history(&self) -> bool {
+        !self.name.ends_with("_TOMBSTONES")
+    }
+
     /// The statement that makes it, over a topic with so many partitions: ksqlDB refuses any other number than that of
     /// a topic that exists.
     pub(super) fn statement(&self, partitions: usize) -> String {
@@ -79,7 +85,7 @@ pub(super) const NEEDED: [Needed; 20] = [
         statement: "CREATE STREAM IF NOT EXISTS ASSETS_TYPE_STREAM \
                     WITH (KAFKA_TOPIC='assets_types_topic', PARTITIONS=1, VALUE_FORMAT='JSON') AS \
                     SELECT ASSET_UUID, VALUE AS TYPE FROM ASSETS_STREAM \
-                    WHERE ID='AssetType' AND TYPE='OpenFactory' AND VALUE!='delete' EMIT CHANGES;",
+                    WHERE ID='AssetType' AND TYPE='OpenFactory' EMIT CHANGES;",
     },
     Needed {
         name: "ASSETS_TYPE",

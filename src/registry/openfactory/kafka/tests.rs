@@ -116,6 +116,16 @@ async fn a_topic_that_is_gone_is_something_to_wait_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_does_not_exist_is_not_made_by_writing_to_it() {
+    let world = world();
+    let message = Outgoing { topic: "nowhere", key: "A", payload: Some("x".into()) };
+    let failure = world.writer.send(&[message]).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Dependency, "{failure}");
+    let topics = world.writer.partitions().unwrap();
+    assert!(!topics.contains_key("nowhere"), "{topics:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_goes_away_in_the_middle_is_a_failure_in_time_and_none_when_it_is_back() {
     let world = world();
     world.send("1").await.unwrap();

@@ -86,6 +86,7 @@ pub(in super::super) async fn policies(
 /// Follows topics from their end; [`Hints::next`] says that something was written to one of them.
 pub(in super::super) struct Hints {
     consumer: Arc<StreamConsumer>,
+    topics: usize,
 }
 
 impl Hints {
@@ -106,13 +107,19 @@ impl Hints {
             .await
             .map_err(|_| KafkaError::Canceled)??;
         let mut places = TopicPartitionList::new();
-        for (topic, partitions) in existing.iter().filter(|(topic, _)| topics.contains(*topic)) {
-            for partition in 0..*partitions {
+        let found: Vec<_> = existing.iter().filter(|(topic, _)| topics.contains(*topic)).collect();
+        for (topic, partitions) in &found {
+            for partition in 0..**partitions {
                 places.add_partition_offset(topic, i32::try_from(partition).unwrap_or(i32::MAX), Offset::End)?;
             }
         }
         consumer.assign(&places)?;
-        Ok(Hints { consumer })
+        Ok(Hints { consumer, topics: found.len() })
+    }
+
+    /// How many topics are followed.
+    pub(in super::super) fn topics(&self) -> usize {
+        self.topics
     }
 
     /// Waits for the next message. The message itself does not matter.
