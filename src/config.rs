@@ -79,6 +79,9 @@ pub struct Config {
     pub listen: SocketAddr,
     /// `--address`: where the commands that talk to the daemon look for it, `host:port`.
     pub address: String,
+    /// The daemon is named on the command line and manifests are not, whatever the environment says: what is looked at
+    /// is what the daemon sees.
+    pub asks_daemon: bool,
     /// `--resync`.
     pub resync: Duration,
     /// `OFOP_FOLLOW_INTERVAL`: how often a followed image tag is looked up.
@@ -303,6 +306,7 @@ impl Config {
             docker_config: read.docker_config(),
             listen: read.listen()?,
             address: read.address()?,
+            asks_daemon: read.asks_daemon(),
             resync: read.duration("--resync", "OFOP_RESYNC", DEFAULT_RESYNC)?,
             follow: read.duration("OFOP_FOLLOW_INTERVAL", "OFOP_FOLLOW_INTERVAL", DEFAULT_FOLLOW)?,
             concurrency: read.concurrency()?,

@@ -97,11 +97,13 @@ fn an_engine_behind_ssh_is_refused_by_the_commands_that_need_it_and_by_no_other(
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     write("app.yml", "apps:\n  press:\n    uuid: PRESS\n    image: press:1\n");
     write(".ofaenv", "OPENFACTORY_MANAGER_NODE_DOCKER_URL=ssh://openfactory@manager\n");
+    // What the command line names goes before what the environment does.
     let ofop = |arguments: &[&str]| {
         Command::new(env!("CARGO_BIN_EXE_ofop"))
             .args(arguments)
             .current_dir(folder.path())
             .env_clear()
+            .env("OFOP_DESIRED", ".")
             .output()
             .unwrap()
     };

@@ -226,7 +226,7 @@ Examples:
   ofop describe device/CNC-1 -o json
 
 Conditions, services, tasks, records; and the last events when a daemon answers at --address. Where no manifests
-are named, all of it is as that daemon sees it.")]
+are named, or --address is and they are not beside it, all of it is as that daemon sees it.")]
     Describe(DescribeArgs),
     /// Print what the running daemon did
     #[command(after_help = "\

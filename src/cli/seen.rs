@@ -6,13 +6,13 @@ use super::context::Context;
 use super::oneshot::OneShot;
 use crate::report::Status;
 
-/// How everything is. Where manifests are named, they and the cluster are looked at now; else the daemon is asked,
-/// which knows the same and has looked a moment ago.
+/// How everything is. Where manifests are named, they and the cluster are looked at now; else, and where the daemon
+/// alone is named on the command line, the daemon is asked, which knows the same and has looked a moment ago.
 ///
 /// # Errors
 /// When the manifests or the cluster cannot be read, and when neither manifests nor a daemon are there.
 pub(super) async fn status(context: &Context) -> Result<Status, CliError> {
-    if context.config.manifests.is_some() {
+    if context.config.manifests.is_some() && !context.config.asks_daemon {
         return OneShot::open(context, &[]).await?.status().await;
     }
     let address = &context.config.address;

@@ -155,6 +155,19 @@ fn git(flags: &[(&'static str, &str)], environment: &[(&str, &str)]) -> Result<G
 }
 
 #[test]
+fn a_daemon_that_is_named_on_the_command_line_is_asked_unless_manifests_are_too() {
+    let asks = |flags: &[(&'static str, &str)], environment: &[(&str, &str)]| {
+        load(flags, environment, "").unwrap().asks_daemon
+    };
+    let address = ("--address", "127.0.0.1:8421");
+    assert!(asks(&[address], &[("OFOP_DESIRED", "dir")]));
+    assert!(!asks(&[address, ("--desired", "dir")], &[]));
+    assert!(!asks(&[address, ("--git", "https://git.plant/a.git")], &[]));
+    assert!(!asks(&[("--desired", "dir")], &[("OFOP_ADDRESS", "127.0.0.1:8421")]));
+    assert!(!asks(&[], &[("OFOP_DESIRED", "dir"), ("OFOP_ADDRESS", "127.0.0.1:8421")]));
+}
+
+#[test]
 fn manifests_come_from_a_directory_or_a_repository_and_the_stronger_word_wins() {
     let place = |flags: &[(&'static str, &str)], environment: &[(&str, &str)], file: &str| {
         load(flags, environment, file).map(|config| match config.manifests {

@@ -245,6 +245,12 @@ impl Reader<'_> {
         }
     }
 
+    /// See [`super::Config::asks_daemon`].
+    pub(super) fn asks_daemon(&self) -> bool {
+        let named = |flag| self.flags.contains_key(flag);
+        named("--address") && !named("--desired") && !named("--git")
+    }
+
     pub(super) fn concurrency(&self) -> Result<NonZeroUsize, ConfigError> {
         const MOST: usize = 256;
         let Some(found) = self.setting("--concurrency", "OFOP_CONCURRENCY") else {
