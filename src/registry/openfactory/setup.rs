@@ -9,7 +9,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::OpenfactorySettings;
-use super::kafka::topics::policies;
+use super::kafka::topics::{TopicPolicy, policies};
 use super::kafka::{KafkaSettings, PARTITIONER, Writer};
 use super::ksqldb::{KsqlError, Ksqldb};
 use super::sources::{NEEDED, Needed};
@@ -168,30 +168,51 @@ async fn check_kafka(settings: &OpenfactorySettings, topics: &BTreeMap<Source, S
             )),
         }
     }
-    match forgetful(&settings.kafka, topics).await {
-        Ok(forgetful) => findings.extend(forgetful.into_iter().map(|forgetful| Finding {
-            kind: FindingKind::Warning,
-            message: forgetful.sentence(),
-            hint: Some(format!(
-                "kafka-configs.sh --bootstrap-server {} --alter --entity-type topics --entity-name {} \
-                 --add-config cleanup.policy=compact",
-                settings.kafka.brokers, forgetful.topic
-            )),
-        })),
+    let names = topics.values().filter(|topic| partitions.contains_key(*topic)).cloned().collect();
+    match policies(&settings.kafka, &names).await {
+        Ok(policies) => findings.extend(check_policies(&settings.kafka.brokers, topics, &names, &policies)),
         Err(error) => findings.push(error.into()),
     }
+}
+
+/// Which topics forget, which of these `names` may, and how to mend it.
+fn check_policies(
+    brokers: &str,
+    topics: &BTreeMap<Source, String>,
+    names: &BTreeSet<String>,
+    policies: &BTreeMap<String, TopicPolicy>,
+) -> Vec<Finding> {
+    let warning = |message, hint| Finding { kind: FindingKind::Warning, message, hint: Some(hint) };
+    let mut findings = Vec::new();
+    for forgetful in forgetful(topics, policies) {
+        let hint = format!(
+            "kafka-configs.sh --bootstrap-server {brokers} --alter --entity-type topics --entity-name {} \
+             --add-config cleanup.policy=compact",
+            forgetful.topic
+        );
+        findings.push(warning(forgetful.sentence(), hint));
+    }
+    let unknown: Vec<&str> = names.iter().filter(|name| !policies.contains_key(*name)).map(String::as_str).collect();
+    if !unknown.is_empty() {
+        let message =
+            format!("whether {} forget cannot be told: their configuration may not be read", unknown.join(", "));
+        findings.push(warning(message, "allow DescribeConfigs on these topics".to_owned()));
+    }
+    if findings.is_empty() && !names.is_empty() {
+        findings.push(Finding::good("no topic of state forgets"));
+    }
+    findings
 }
 
 /// Topics of state whose policy forgets it.
 pub(super) async fn forgetful_topics(ksqldb: &Ksqldb, kafka: &KafkaSettings) -> Result<Vec<Forgetful>, RegistryError> {
     let topics = ksqldb.topics(&Source::ALL).await.map_err(|error| error.explain(ksqldb.url()))?;
-    forgetful(kafka, &topics).await
+    let names = topics.values().cloned().collect();
+    Ok(forgetful(&topics, &policies(kafka, &names).await?))
 }
 
-async fn forgetful(kafka: &KafkaSettings, topics: &BTreeMap<Source, String>) -> Result<Vec<Forgetful>, RegistryError> {
-    let names: BTreeSet<String> = topics.values().cloned().collect();
-    let policies = policies(kafka, &names).await?;
-    Ok(topics
+fn forgetful(topics: &BTreeMap<Source, String>, policies: &BTreeMap<String, TopicPolicy>) -> Vec<Forgetful> {
+    topics
         .iter()
         // Attributes are a stream of events, kept for as long as people want to look back; the table ASSETS has
         // its own compacted changelog.
@@ -200,7 +221,7 @@ async fn forgetful(kafka: &KafkaSettings, topics: &BTreeMap<Source, String>) -> 
             let expiry = policies.get(topic)?.expiry()?;
             Some(Forgetful { source: *source, topic: topic.clone(), expiry })
         })
-        .collect())
+        .collect()
 }
 
 /// A topic of state whose policy forgets it.
@@ -217,12 +238,15 @@ pub(super) struct Forgetful {
 impl Forgetful {
     /// For people.
     pub(super) fn sentence(&self) -> String {
+        let time = match self.expiry.as_secs() {
+            seconds if seconds < 7200 => format!("{} min", seconds / 60),
+            seconds => format!("{} h", seconds / 3600),
+        };
         format!(
-            "topic {} of {} has cleanup.policy=delete: what it says is lost after {} h, and written again before \
+            "topic {} of {} has a cleanup.policy with delete: what it says is lost after {time}, and written again before \
              that as long as ofop runs",
             self.topic,
             self.source.as_str(),
-            self.expiry.as_secs() / 3600
         )
     }
 }
@@ -311,6 +335,28 @@ async fn make_compacted(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn topics_that_forget_or_may_are_told_with_what_to_do() {
+        let policy = |cleanup: &str, minutes: u64| TopicPolicy {
+            cleanup: cleanup.into(),
+            retention: Some(Duration::from_secs(minutes * 60)),
+        };
+        let topics: BTreeMap<Source, String> =
+            [(Source::AssetsType, "types".to_owned()), (Source::AssetsAvail, "avail".to_owned())].into();
+        let names: BTreeSet<String> = topics.values().cloned().collect();
+        let look = |policies: &[(&str, TopicPolicy)]| {
+            let policies = policies.iter().map(|(topic, policy)| ((*topic).to_owned(), policy.clone())).collect();
+            check_policies("b:1", &topics, &names, &policies)
+        };
+        let fine = look(&[("types", policy("compact", 1)), ("avail", policy("compact", 1))]);
+        assert!(fine.len() == 1 && fine[0].kind == FindingKind::Good, "{fine:?}");
+        let [forgets, unknown] = look(&[("types", policy("compact,delete", 90))]).try_into().unwrap();
+        assert!(forgets.message.contains("topic types of ASSETS_TYPE") && forgets.message.contains("90 min"));
+        assert!(forgets.hint.unwrap().starts_with("kafka-configs.sh --bootstrap-server b:1 "));
+        assert!(unknown.message.contains("whether avail forget"), "{unknown:?}");
+        assert!(unknown.hint.unwrap().contains("DescribeConfigs"));
+    }
 
     #[test]
     fn what_is_missing_is_said_once_and_what_only_others_need_is_no_error() {
