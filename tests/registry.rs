@@ -488,6 +488,7 @@ async fn a_topic_that_forgets_is_told() {
     let ksqldb = Ksqldb::start(&kafka.address()).await;
     let world = World { kafka, ksqldb };
     // As OpenFactory's own script does it: the topic is made by a stream, with the broker's default policy.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::new();
     for sql in [
         "CREATE STREAM ASSETS_STREAM (ASSET_UUID VARCHAR KEY, ID VARCHAR, VALUE VARCHAR, TAG VARCHAR, TYPE VARCHAR, \
