@@ -19,6 +19,10 @@ use ksqldb::Ksqldb;
 use operator::Operator;
 use serde_json::Value;
 
+/// The password of ksqlDB, and how it goes over the wire with its user.
+const PASSWORD: &str = "pw-sentinel-3141";
+const CREDENTIALS: &str = "b2ZvcDpwdy1zZW50aW5lbC0zMTQx";
+
 struct Plant {
     engine: TestEngine,
     kafka: Kafka,
@@ -36,8 +40,10 @@ impl Plant {
         let kafka = Kafka::start();
         let ksqldb = runtime.block_on(Ksqldb::start(&kafka.address()));
         let ofop = Operator::new(&engine.host());
+        *ksqldb.faults().credentials.lock().unwrap() = Some(format!("Basic {CREDENTIALS}"));
         let settings = format!(
-            "KAFKA_BROKER={}\nKSQLDB_URL={}/\nMTCONNECT_PRODUCER_IMAGE={IDLE}\n",
+            "KAFKA_BROKER={}\nKSQLDB_URL={}/\nMTCONNECT_PRODUCER_IMAGE={IDLE}\nOFOP_KSQLDB_USERNAME=ofop\n\
+             OFOP_KSQLDB_PASSWORD={PASSWORD}\nOFOP_KSQLDB_INSECURE_CREDENTIALS=true\n",
             kafka.address(),
             ksqldb.url()
         );
@@ -74,6 +80,17 @@ impl Plant {
                 && self.row("DOCKER_SERVICES", asset, "DOCKER_SERVICE").is_none()
                 && self.row("ASSETS", &format!("{asset}|managed_by"), "VALUE").as_deref() == Some("")
         });
+    }
+
+    /// Neither the log nor anything that is served holds the password.
+    fn keeps_secrets(&self) {
+        let served = ["/", "/metrics", "/api/v1/resources", "/api/v1/plan", "/healthz", "/readyz"];
+        let mut texts: Vec<String> = served.iter().map(|path| self.ofop.try_get(path).unwrap()).collect();
+        texts.push(self.ofop.log());
+        texts.push(self.ofop.run(&["events", "-o", "json"]).out);
+        for text in texts {
+            assert!(!text.is_empty() && !text.contains(PASSWORD) && !text.contains(CREDENTIALS), "{text}");
+        }
     }
 
     fn events(&self, resource: &str, word: &str) -> usize {
@@ -215,7 +232,7 @@ fn outages_lag_and_a_death_between_service_and_record_cost_nothing() {
     // It dies there, between the service and its record; its successor finishes when ksqlDB is back.
     plant.ofop.kill();
     assert!(plant.row("ASSETS_TYPE", "PRESS", "TYPE").is_none());
-    plant.ofop.start();
+    plant.ofop.start_with(&["-vv"]);
     faults(&plant, 0);
     plant.ofop.settles("app/PRESS");
     plant.registered("PRESS", "OpenFactoryApp");
@@ -248,6 +265,16 @@ fn outages_lag_and_a_death_between_service_and_record_cost_nothing() {
     assert_eq!(plant.events("app/", "register"), before);
     plant.ksqldb.faults().empty.store(false, Ordering::SeqCst);
     plant.ofop.settles("app/PRESS");
+
+    // The password is changed under it: it says so, and what to do.
+    let before = plant.ksqldb.faults().credentials.lock().unwrap().replace("Basic other".into());
+    plant.ofop.wait("it says so", || {
+        let log = plant.ofop.log();
+        log.contains("refuses the credentials") && log.contains("OFOP_KSQLDB_PASSWORD_FILE")
+    });
+    *plant.ksqldb.faults().credentials.lock().unwrap() = before;
+    plant.ofop.settles("app/PRESS");
+    plant.keeps_secrets();
     assert_eq!(plant.ofop.signal("TERM"), Some(0));
 }
 
