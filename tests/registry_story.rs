@@ -43,11 +43,14 @@ impl Plant {
         *ksqldb.faults().credentials.lock().unwrap() = Some(format!("Basic {CREDENTIALS}"));
         let settings = format!(
             "KAFKA_BROKER={}\nKSQLDB_URL={}/\nMTCONNECT_PRODUCER_IMAGE={IDLE}\nOFOP_KSQLDB_USERNAME=ofop\n\
-             OFOP_KSQLDB_PASSWORD={PASSWORD}\nOFOP_KSQLDB_INSECURE_CREDENTIALS=true\n",
+             OFOP_KSQLDB_PASSWORD={PASSWORD}\nOFOP_KSQLDB_INSECURE_CREDENTIALS=true\nOPENFACTORY_UNS_SCHEMA=uns.yml\n",
             kafka.address(),
             ksqldb.url()
         );
         std::fs::write(ofop.folder().join(".ofaenv"), settings).unwrap();
+        let schema = "namespace_structure:\n  - line: ANY\n  - dry: ANY\n  - asset: ANY\n  - attribute: ANY\n\
+                      uns_template: line/dry/asset/attribute\n";
+        std::fs::write(ofop.folder().join("uns.yml"), schema).unwrap();
         let made = ofop.run(&["registry", "init"]);
         assert_eq!(made.code, Some(0), "{}", made.err);
         let checked = ofop.run(&["registry", "check"]);
@@ -100,10 +103,11 @@ impl Plant {
     }
 }
 
+/// Its levels are no texts, although the registry keeps them as such.
 fn app(uuid: &str, image: &str, replicas: u32) -> String {
     format!(
         "apps:\n  a:\n    uuid: {uuid}\n    image: {image}\n    networks: [factory-net]\n    \
-         deploy: {{replicas: {replicas}}}\n"
+         uns: {{line: 7, dry: true}}\n    deploy: {{replicas: {replicas}}}\n"
     )
 }
 
@@ -155,6 +159,7 @@ fn assets_are_adopted_registered_scaled_put_back_and_taken_back() {
     plant.ofop.start();
     plant.ofop.settles("app/SCHEDULER");
     plant.registered("SCHEDULER", "OpenFactoryApp");
+    assert_eq!(plant.row("ASSET_TO_UNS_MAP", "SCHEDULER", "UNS_ID").unwrap(), "7/True/SCHEDULER");
     assert_eq!(plant.service("scheduler")["ID"], before["ID"]);
     assert_eq!(task(&plant), tasks, "adopting restarts no task");
     kafka::says(&brokers, "SCHEDULER", "avail", "AVAILABLE", "Availability", "Events");

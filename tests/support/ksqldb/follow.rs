@@ -158,6 +158,12 @@ fn take(shared: &Shared, topic: &str, key: &str, payload: Option<&[u8]>, time: i
         {
             *value = Value::String(value.to_string());
         }
+        // So do the values of a map of texts.
+        if let (true, Some(Value::Object(map))) = (kind == "MAP", row.get_mut(column)) {
+            for value in map.values_mut().filter(|value| !matches!(value, Value::String(_) | Value::Null)) {
+                *value = Value::String(value.to_string());
+            }
+        }
         if kind == "INTEGER"
             && let Some(number) = row.get(column).and_then(Value::as_str).and_then(|text| text.parse::<i64>().ok())
         {
