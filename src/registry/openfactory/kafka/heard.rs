@@ -151,9 +151,16 @@ pub(super) fn reason(error: &KafkaError) -> String {
     match (error, error.rdkafka_error_code()) {
         // With the name of the option and without its value.
         (KafkaError::ClientConfig(_, problem, option, _), _) => format!("{problem} ({option})"),
-        (_, Some(code)) => code.to_string(),
+        (_, Some(code)) => words_of(code),
         (_, None) => error.to_string(),
     }
+}
+
+/// `MessageTimedOut (Local: Message timed out)` in its words alone.
+fn words_of(code: RDKafkaErrorCode) -> String {
+    let text = code.to_string();
+    let words = text.split_once(" (").and_then(|(_, words)| words.strip_suffix(')'));
+    words.and_then(|words| words.split_once(": ")).map_or(text.clone(), |(_, words)| words.to_owned())
 }
 
 /// None for what says nothing new: that all brokers are down is the sum of what was said of each.
@@ -255,6 +262,12 @@ mod tests {
         assert_eq!(closed("1ms in state APIVERSION_QUERY"), Some((TroubleKind::Protocol, words.clone())));
         assert_eq!(closed("3ms in state UP, 1 identical error(s) suppressed"), Some((TroubleKind::Protocol, words)));
         assert_eq!(closed("360000ms in state UP"), None, "a broker that is stopped");
+    }
+
+    #[test]
+    fn codes_are_told_in_words() {
+        assert_eq!(words_of(RDKafkaErrorCode::MessageTimedOut), "Message timed out");
+        assert_eq!(words_of(RDKafkaErrorCode::TopicAuthorizationFailed), "Topic authorization failed");
     }
 
     #[test]
