@@ -219,6 +219,12 @@ impl<P: Platform, R: Registry, C: Clock> Executor<P, R, C> {
         self.running.is_empty() && self.waiting.is_empty() && self.waiting_records.is_empty()
     }
 
+    /// Whether so much is under way that another pass could start nothing.
+    pub(super) fn is_full(&self) -> bool {
+        let places = self.taken == self.places && !self.waiting.is_empty();
+        places || self.running.len() - self.taken >= RECORDS_AT_ONCE && !self.waiting_records.is_empty()
+    }
+
     /// Takes note that the task of a resource ended, and starts what waits.
     pub(super) fn ended(&mut self, resource: &ResourceId) -> Option<Running> {
         let ended = self.running.remove(resource);

@@ -192,11 +192,11 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
                 Turn::Quiet
             }
             Some(()) = self.platform_events.next() => {
-                self.pending.add(Trigger::PlatformEvent, self.clock.now());
+                self.heard(Trigger::PlatformEvent);
                 Turn::Quiet
             }
             Some(()) = self.registry_events.next() => {
-                self.pending.add(Trigger::RegistryEvent, self.clock.now());
+                self.heard(Trigger::RegistryEvent);
                 Turn::Quiet
             }
             sound = self.registry_reader.finished() => {
@@ -208,6 +208,13 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
             }
             () = until => Turn::Quiet,
         }
+    }
+
+    /// Something changed on one side. While a rollout takes all places most of it is its own echo, and a pass could
+    /// start nothing that is not waiting already.
+    fn heard(&mut self, trigger: Trigger) {
+        let patience = if self.executor.is_full() { COMPANY } else { DEBOUNCE };
+        self.pending.add_within(trigger, self.clock.now(), patience);
     }
 
     /// Turns times that have come into triggers.

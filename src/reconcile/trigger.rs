@@ -49,8 +49,8 @@ impl Trigger {
 /// How long the first trigger waits for company: an engine reports one change as several events within a
 /// millisecond or two.
 pub const DEBOUNCE: Duration = Duration::from_millis(2);
-/// How long the end of one task waits for that of others that are under way: what it makes possible is only what
-/// comes after it, and a pass for each of a thousand would cost more than the tasks.
+/// How long the end of one task waits for that of others that are under way, and an event for its like while no further
+/// task could be started: a pass for each of a thousand would cost more than the tasks.
 pub const COMPANY: Duration = Duration::from_millis(20);
 /// Passes rest this many times as long as the last one took to plan, so that planning for a large cluster never
 /// takes more than a fifth of one processor while events pour in.
