@@ -112,8 +112,9 @@ pub const DEFAULT_RESYNC: Duration = Duration::from_secs(30);
 /// other; this many keep it busy across a network, and leave room for one or two that hang.
 pub const DEFAULT_CONCURRENCY: usize = 10;
 
-/// `docker stop` kills ten seconds after it asked; this leaves one to report.
-pub const DEFAULT_GRACE: Duration = Duration::from_secs(9);
+/// `docker stop` kills ten seconds after it asked; this leaves three to report, and to let go of brokers that are away,
+/// which has been seen to take nearly two.
+pub const DEFAULT_GRACE: Duration = Duration::from_secs(7);
 
 impl Options {
     /// The defaults, for a policy.
