@@ -159,7 +159,8 @@ impl Writer {
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("partitioner", PARTITIONER)
-            .set("linger.ms", "5")
+            // A step waits for its acknowledgement, and messages of many steps meet in one request anyway.
+            .set("linger.ms", "1")
             .set("message.timeout.ms", self.message_time.as_millis().to_string())
             // Before the message itself is given up, so that a topic that is gone is called so.
             .set("topic.metadata.propagation.max.ms", (self.message_time / 3).as_millis().to_string())
