@@ -345,7 +345,8 @@ impl<P: Platform, R: Registry, C: Clock> Walk<P, R, C> {
     async fn execute(&self, step: &Step) -> Result<(), StepFailure> {
         match step {
             Step::CreateService { .. } | Step::UpdateService { .. } | Step::RemoveService { .. } => {
-                self.platform.execute(step).await
+                // Boxed, so that the many tasks that write records only are not as large as a rollout.
+                Box::pin(self.platform.execute(step)).await
             }
             Step::Register { .. } | Step::Deregister { .. } | Step::ForgetRecord { .. } => {
                 self.registry.execute(step).await

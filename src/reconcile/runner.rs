@@ -161,6 +161,12 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         if due.is_some_and(|due| due <= now) && !self.stop.is_cancelled() {
             return self.pass().await;
         }
+        // When thousands of tasks end at once, waiting for everything else each time is most of the work.
+        if !self.stop.is_cancelled()
+            && let Ok(progress) = self.progress.try_recv()
+        {
+            return self.progressed(progress);
+        }
         self.noting.begin(&mut self.memory.notebook, now);
         let note = self.noting.due(&self.memory.notebook);
         let wake =

@@ -33,13 +33,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use futures_util::Stream;
 use tokio::sync::Mutex;
 
-use self::kafka::{Outgoing, Writer};
+use self::kafka::{Outgoing, UnderWay, Writer};
 use self::ksqldb::Ksqldb;
 use self::reader::Reader;
 use crate::clock::{Clock, rfc3339};
 use crate::model::record::RecordOwner;
 use crate::model::{AssetUuid, FailureKind, Record, RecordId, RegistrySnapshot, Source, Step, StepFailure};
-use crate::registry::messages::{self, Message, Stamp};
+use crate::registry::messages::{self, Message, Said, Stamp};
 use crate::registry::{Registry, RegistryError};
 
 pub use self::kafka::KafkaSettings;
@@ -84,33 +84,32 @@ impl OpenfactoryRegistry {
         Ok(OpenfactoryRegistry { ksqldb, writer: Writer::new(settings.kafka), reader, clock, topics: Mutex::default() })
     }
 
-    /// Sends each group of messages when the brokers have the one before it.
-    async fn send_in_order(&self, stages: &[Vec<Message>]) -> Result<(), StepFailure> {
-        for messages in stages {
-            self.send(messages).await?;
+    async fn send(&self, messages: Vec<Message>) -> Result<(), StepFailure> {
+        let topics = self.topics(&messages).await?;
+        let under_way = self.hand_over(&messages, &topics)?;
+        // A thousand steps may wait at once, and need not hold what they said.
+        drop(messages);
+        let sent = self.writer.ended(under_way).await;
+        if sent.as_ref().is_err_and(|failure| failure.kind == FailureKind::Dependency) {
+            // The topic is gone: ksqlDB may know another one by now.
+            *self.topics.lock().await = None;
         }
-        Ok(())
+        sent
     }
 
-    async fn send(&self, messages: &[Message]) -> Result<(), StepFailure> {
-        let topics = self.topics(messages).await?;
+    fn hand_over(&self, messages: &[Message], topics: &BTreeMap<Source, String>) -> Result<UnderWay, StepFailure> {
         let mut outgoing = Vec::with_capacity(messages.len());
         for message in messages {
             let (Some(key), Some(topic)) = (message.key.known(), topics.get(&message.source)) else {
                 let source = message.source.as_str();
                 return Err(StepFailure::new(FailureKind::Rejected, format!("a message for {source} has no address")));
             };
-            let payload = message.value.as_ref().map(serde_json::to_vec).transpose().map_err(|error| {
+            let payload = message.value.as_ref().map(json).transpose().map_err(|error| {
                 StepFailure::new(FailureKind::Rejected, format!("a message about {key} has no form in JSON: {error}"))
             })?;
             outgoing.push(Outgoing { topic, key: key.as_str(), payload });
         }
-        let sent = self.writer.send(&outgoing).await;
-        if sent.as_ref().is_err_and(|failure| failure.kind == FailureKind::Dependency) {
-            // The topic is gone: ksqlDB may know another one by now.
-            *self.topics.lock().await = None;
-        }
-        sent
+        self.writer.send(&outgoing)
     }
 
     /// The topics that these messages are for.
@@ -161,13 +160,29 @@ impl OpenfactoryRegistry {
         Stamp { correlation_id: coordinator::correlation_id(device.as_str(), since), ..self.stamp() }
     }
 
-    async fn register(&self, record: &Record, owner: &RecordOwner) -> Result<(), StepFailure> {
+    /// What a step says, in groups, of which each is sent when the brokers have the one before it.
+    fn said(&self, step: &Step) -> Result<Vec<Vec<Message>>, StepFailure> {
+        match step {
+            Step::Register { record, owner } => self.register(record, owner),
+            Step::Deregister { record } => self.deregister(record),
+            Step::ForgetRecord { record: RecordId::Asset(asset) } => {
+                Ok(vec![messages::forget(asset, Some(&self.stamp()))])
+            }
+            // Connectors, targets and devices of a coordinator carry their asset's mark.
+            Step::ForgetRecord { record: _ } => Ok(Vec::new()),
+            Step::CreateService { .. } | Step::UpdateService { .. } | Step::RemoveService { .. } => {
+                Err(StepFailure::new(FailureKind::Rejected, format!("{} is no record", step.object())))
+            }
+        }
+    }
+
+    fn register(&self, record: &Record, owner: &RecordOwner) -> Result<Vec<Vec<Message>>, StepFailure> {
         if let Record::CoordinatorDevice { device, protocol, .. } = record {
             let stamp = self.command_stamp(device);
             let snapshot = self.latest()?;
             let chosen = coordinator::choose(&snapshot, device, *protocol)?;
             let before = snapshot.coordinators.get(device);
-            return self.send_in_order(&coordinator::tell(record, owner, &chosen, before, &stamp)).await;
+            return Ok(coordinator::tell(record, owner, &chosen, before, &stamp));
         }
         let stamp = self.stamp();
         let mut messages = messages::register(record, Some(owner), Some(&stamp));
@@ -177,17 +192,23 @@ impl OpenfactoryRegistry {
         {
             messages.push(messages::nowhere(&asset.uuid, Some(&stamp)));
         }
-        self.send(&messages).await
+        Ok(vec![messages])
     }
 
-    async fn deregister(&self, record: &Record) -> Result<(), StepFailure> {
+    fn deregister(&self, record: &Record) -> Result<Vec<Vec<Message>>, StepFailure> {
         if let Record::CoordinatorDevice { device, protocol, .. } = record {
             let stamp = self.command_stamp(device);
-            let snapshot = self.latest()?;
-            return self.send_in_order(&coordinator::take_back(&snapshot, device, *protocol, &stamp)?).await;
+            return coordinator::take_back(&*self.latest()?, device, *protocol, &stamp);
         }
-        self.send(&messages::deregister(record, Some(&self.stamp()))).await
+        Ok(vec![messages::deregister(record, Some(&self.stamp()))])
     }
+}
+
+fn json(said: &Said) -> Result<Vec<u8>, serde_json::Error> {
+    // Room for nearly every message, so that it is written in one piece.
+    let mut text = Vec::with_capacity(256);
+    serde_json::to_writer(&mut text, said)?;
+    Ok(text)
 }
 
 /// Whether an asset stands somewhere in the namespace.
@@ -205,18 +226,13 @@ impl Registry for OpenfactoryRegistry {
     }
 
     async fn execute(&self, step: &Step) -> Result<(), StepFailure> {
-        let done = match step {
-            Step::Register { record, owner } => self.register(record, owner).await,
-            Step::Deregister { record } => self.deregister(record).await,
-            Step::ForgetRecord { record: RecordId::Asset(asset) } => {
-                self.send(&messages::forget(asset, Some(&self.stamp()))).await
+        let done = async {
+            for messages in self.said(step)? {
+                self.send(messages).await?;
             }
-            // Connectors, targets and devices of a coordinator carry their asset's mark.
-            Step::ForgetRecord { record: _ } => Ok(()),
-            Step::CreateService { .. } | Step::UpdateService { .. } | Step::RemoveService { .. } => {
-                Err(StepFailure::new(FailureKind::Rejected, format!("{} is no record", step.object())))
-            }
+            Ok(())
         };
+        let done = done.await;
         self.reader.look_soon();
         done
     }

@@ -94,15 +94,20 @@ struct Made {
     heard: Heard,
 }
 
+/// Messages that were handed over and have not all ended.
+pub(super) struct UnderWay {
+    batch: Arc<Batch>,
+    made: Made,
+}
+
 impl Writer {
     pub(super) fn new(settings: KafkaSettings) -> Writer {
         Writer { settings, message_time: MESSAGE_TIME, producer: Mutex::new(None) }
     }
 
-    /// Sends all messages at once and waits until the brokers have every one of them. Messages of one key keep
-    /// their order. All are absolute state: after any failure the whole may be sent again.
-    pub(super) async fn send(&self, messages: &[Outgoing<'_>]) -> Result<(), StepFailure> {
-        let Made { producer, heard } = self.producer().map_err(|error| {
+    /// Hands all messages over to be sent at once. Messages of one key keep their order.
+    pub(super) fn send(&self, messages: &[Outgoing<'_>]) -> Result<UnderWay, StepFailure> {
+        let made = self.producer().map_err(|error| {
             StepFailure::new(FailureKind::Rejected, heard::unmakeable(&error, &self.settings).message)
         })?;
         let batch = Arc::new(Batch::new(messages.len()));
@@ -111,10 +116,17 @@ impl Writer {
             if let Some(payload) = &message.payload {
                 record = record.payload(payload);
             }
-            if let Err((error, _)) = producer.send(record) {
+            if let Err((error, _)) = made.producer.send(record) {
                 batch.ended(Err((error, message.topic)));
             }
         }
+        Ok(UnderWay { batch, made })
+    }
+
+    /// Waits until the brokers have every one of them. All are absolute state: after any failure the whole may be
+    /// sent again.
+    pub(super) async fn ended(&self, under_way: UnderWay) -> Result<(), StepFailure> {
+        let UnderWay { batch, made: Made { producer, heard } } = under_way;
         let first = batch.all().await;
         let Some((error, topic)) = first else {
             heard.forget();

@@ -27,7 +27,7 @@ fn world() -> World {
 impl World {
     async fn send(&self, payload: &str) -> Result<(), StepFailure> {
         let message = |key| Outgoing { topic: TOPIC, key, payload: Some(payload.into()) };
-        self.writer.send(&[message("A"), message("B")]).await
+        self.writer.ended(self.writer.send(&[message("A"), message("B")])?).await
     }
 
     /// How many messages the topic holds.
@@ -119,7 +119,7 @@ async fn a_topic_that_is_gone_is_something_to_wait_for() {
 async fn a_topic_that_does_not_exist_is_not_made_by_writing_to_it() {
     let world = world();
     let message = Outgoing { topic: "nowhere", key: "A", payload: Some("x".into()) };
-    let failure = world.writer.send(&[message]).await.unwrap_err();
+    let failure = world.writer.ended(world.writer.send(&[message]).unwrap()).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Dependency, "{failure}");
     let topics = world.writer.partitions().unwrap();
     assert!(!topics.contains_key("nowhere"), "{topics:?}");
