@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use kafka::{Kafka, SASL_PASSWORD, SASL_USER};
+use kafka::{Kafka, LIMITED_USER, SASL_PASSWORD, SASL_USER};
 use ksqldb::Ksqldb;
 use ofop::clock::SystemClock;
 use ofop::model::record::{AssetRecord, RecordOwner};
@@ -79,11 +79,15 @@ impl World {
     }
 
     fn registry(&self, password: &str) -> OpenfactoryRegistry {
+        self.registry_as("SCRAM-SHA-256", SASL_USER, password)
+    }
+
+    fn registry_as(&self, mechanism: &str, user: &str, password: &str) -> OpenfactoryRegistry {
         let ca = self.authority.ca();
         let options = [
             ("security.protocol", "SASL_SSL"),
-            ("sasl.mechanism", "SCRAM-SHA-256"),
-            ("sasl.username", SASL_USER),
+            ("sasl.mechanism", mechanism),
+            ("sasl.username", user),
             ("sasl.password", password),
             ("ssl.ca.location", ca.to_str().unwrap()),
         ];
@@ -159,6 +163,25 @@ impl World {
     }
 }
 
+/// An asset, and whose it is.
+fn press() -> (Arc<Record>, RecordOwner) {
+    let record = Record::Asset(AssetRecord {
+        uuid: AssetUuid::new("PRESS").unwrap(),
+        asset_type: "OpenFactoryApp".into(),
+        docker_service: "press".into(),
+        references_above: Vec::new(),
+        references_below: Vec::new(),
+        uns: None,
+        attributes: Vec::new(),
+    });
+    let owner = RecordOwner {
+        instance: InstanceName::new("test").unwrap(),
+        resource: "app/PRESS".parse().unwrap(),
+        kept: false,
+    };
+    (Arc::new(record), owner)
+}
+
 #[test]
 fn kafka_and_ksqldb_behind_tls_and_credentials() {
     let world = World::start();
@@ -178,20 +201,7 @@ fn kafka_and_ksqldb_behind_tls_and_credentials() {
     world.works(&[("KAFKA_SASL_PASSWORD", ""), ("KAFKA_SASL_PASSWORD_FILE", file.to_str().unwrap())]);
 
     // What is written arrives, and what is refused says why.
-    let record = Arc::new(Record::Asset(AssetRecord {
-        uuid: AssetUuid::new("PRESS").unwrap(),
-        asset_type: "OpenFactoryApp".into(),
-        docker_service: "press".into(),
-        references_above: Vec::new(),
-        references_below: Vec::new(),
-        uns: None,
-        attributes: Vec::new(),
-    }));
-    let owner = RecordOwner {
-        instance: InstanceName::new("test").unwrap(),
-        resource: "app/PRESS".parse().unwrap(),
-        kept: false,
-    };
+    let (record, owner) = press();
     let step = Step::Register { record: Arc::clone(&record), owner: owner.clone() };
     world.runtime.block_on(async {
         let registry = world.registry(SASL_PASSWORD);
@@ -251,4 +261,49 @@ fn kafka_and_ksqldb_behind_tls_and_credentials() {
     // A server that hangs.
     world.ksqldb.faults().hang.store(true, Ordering::SeqCst);
     world.complains(&[], &["did not answer within 10 s"]);
+}
+
+/// The rights in `docs/registry.md` are enough, and what is missing is said.
+#[test]
+fn what_kafka_must_allow() {
+    let world = World::start();
+    let made = world.ofop(&["registry", "init"], &[]);
+    assert_eq!(made.code, Some(0), "{}", made.text);
+    let limited = [("KAFKA_SASL_USERNAME", LIMITED_USER)];
+    let (record, owner) = press();
+    let step = Step::Register { record, owner };
+    let registry = || world.registry_as("PLAIN", LIMITED_USER, SASL_PASSWORD);
+
+    world.complains(&limited, &["topic ofa_assets of ASSETS_STREAM"]);
+    world.kafka.allow(&["Describe"]);
+    let failure = world.runtime.block_on(async { registry().execute(&step).await.unwrap_err() });
+    assert!(failure.message.contains("authorization failed"), "{failure}");
+
+    world.kafka.allow(&["Write"]);
+    let said = world.ofop(&["registry", "check"], &limited);
+    assert_eq!(said.code, Some(0), "{}", said.text);
+    for warning in ["allow DescribeConfigs", "ofop may not Read its topics", "allow Read"] {
+        assert!(said.text.contains(warning), "{warning:?} is not said:\n{}", said.text);
+    }
+    world.runtime.block_on(async {
+        let registry = registry();
+        registry.execute(&step).await.unwrap();
+        let told = async {
+            loop {
+                registry.refresh();
+                let snapshot = registry.observe().await.unwrap();
+                if snapshot.warnings.iter().any(|warning| warning.contains("may not Read")) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), told).await.expect("people are told");
+    });
+
+    world.kafka.allow(&["DescribeConfigs", "Read"]);
+    let said = world.ofop(&["registry", "check"], &limited);
+    assert_eq!(said.code, Some(0), "{}", said.text);
+    assert!(said.text.contains("Kafka tells of changes"), "{}", said.text);
+    assert!(!said.text.contains("allow "), "{}", said.text);
 }

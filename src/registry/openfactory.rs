@@ -19,6 +19,7 @@
 
 mod answer;
 mod coordinator;
+mod hints;
 mod kafka;
 mod ksqldb;
 mod reader;

@@ -42,6 +42,8 @@ pub(crate) struct Secure {
 pub(crate) const SASL_USER: &str = "ofop-user";
 /// With this password.
 pub(crate) const SASL_PASSWORD: &str = "correct-horse-7";
+/// Who may come in by PLAIN, with the same password, and do nothing but what [`Kafka::allow`] allows.
+pub(crate) const LIMITED_USER: &str = "ofop-limited";
 
 impl Kafka {
     /// Starts a broker and waits until it answers.
@@ -85,8 +87,11 @@ impl Kafka {
             let module = |name: &str| format!("org.apache.kafka.common.security.{name} required");
             settings.push_str(&format!(
                 "ssl.keystore.type=PEM\nssl.keystore.location={}\nsasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256\n\
-                 listener.name.sasl_ssl.plain.sasl.jaas.config={} user_{SASL_USER}=\"{SASL_PASSWORD}\";\n\
-                 listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config={};\n",
+                 listener.name.sasl_ssl.plain.sasl.jaas.config={} user_{SASL_USER}=\"{SASL_PASSWORD}\" \
+                 user_{LIMITED_USER}=\"{SASL_PASSWORD}\";\n\
+                 listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config={};\n\
+                 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+                 super.users=User:ANONYMOUS;User:{SASL_USER}\n",
                 file.display(),
                 module("plain.PlainLoginModule"),
                 module("scram.ScramLoginModule"),
@@ -137,6 +142,15 @@ impl Kafka {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Lets [`LIMITED_USER`] do this to all topics.
+    pub(crate) fn allow(&self, operations: &[&str]) {
+        let mut command = java(&jars(), self.directory.path());
+        command.args(["org.apache.kafka.tools.AclCommand", "--bootstrap-server", &self.address()]);
+        command.args(["--add", "--topic", "*", "--allow-principal"]).arg(format!("User:{LIMITED_USER}"));
+        let output = command.args(operations.iter().flat_map(|operation| ["--operation", operation])).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// Ends the process at once, data kept.
     pub(crate) fn stop(&mut self) {
         let _ = self.child.kill();
@@ -170,17 +184,19 @@ fn jars() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let jars = root.join("target/kafka/jars");
     let done = root.join("target/kafka/complete");
-    if !done.exists() {
-        let output = Command::new("mvn")
-            .args(["-q", "-B", "dependency:copy-dependencies"])
-            .arg(format!("-DoutputDirectory={}", jars.display()))
-            .arg("-f")
-            .arg(root.join("tests/support/kafka/pom.xml"))
-            .output()
-            .expect("mvn runs (apt package maven)");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-        fs::write(done, "").unwrap();
+    let pom = include_str!("kafka/pom.xml");
+    if fs::read_to_string(&done).is_ok_and(|fetched| fetched == pom) {
+        return jars;
     }
+    let output = Command::new("mvn")
+        .args(["-q", "-B", "dependency:copy-dependencies"])
+        .arg(format!("-DoutputDirectory={}", jars.display()))
+        .arg("-f")
+        .arg(root.join("tests/support/kafka/pom.xml"))
+        .output()
+        .expect("mvn runs (apt package maven)");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    fs::write(done, pom).unwrap();
     jars
 }
 

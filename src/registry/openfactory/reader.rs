@@ -1,6 +1,5 @@
 //! Reads the registry in the background, so that a pass never waits for seven queries.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -9,24 +8,22 @@ use futures_util::{Stream, stream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use super::hints::{self, Listener};
 use super::kafka::KafkaSettings;
-use super::kafka::topics::Hints;
 use super::ksqldb::{KsqlError, Ksqldb};
 use super::setup::Forgetful;
 use super::tables::{self, Answers};
 use crate::clock::Clock;
-use crate::model::{RecordId, RegistrySnapshot, Source};
+use crate::model::{RecordId, RegistrySnapshot};
 use crate::registry::RegistryError;
 
 /// How long `observe` waits for a reading that it needs: longer than one query may take, so that a server that hangs
 /// is called so, and long enough for a slow one.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// After a message, how long to wait for its companions before reading: registering an asset is ten messages.
-const GATHER: Duration = Duration::from_millis(150);
 /// After writing, how long ksqlDB is given to follow before looking, if no derived topic tells earlier.
 const LAG: Duration = Duration::from_millis(500);
-/// How long to wait before Kafka is asked again for hints after a failure.
-const HINTS_AGAIN: Duration = Duration::from_secs(10);
+/// How long to wait before the policies are asked for again after a failure.
+const POLICIES_AGAIN: Duration = Duration::from_secs(10);
 /// How often the policies of the topics are looked at.
 const POLICIES: Duration = Duration::from_secs(600);
 /// A reading that lost more assets than this, and more than half of them, is not believed at once.
@@ -48,7 +45,7 @@ struct State {
 
 struct Shared {
     requested: AtomicU64,
-    wake: Notify,
+    wake: Arc<Notify>,
     soon: Notify,
 }
 
@@ -69,12 +66,15 @@ impl Drop for Reader {
 
 impl Reader {
     pub(super) fn start(ksqldb: Ksqldb, kafka: KafkaSettings, interval: Duration, clock: Arc<dyn Clock>) -> Reader {
-        let shared = Arc::new(Shared { requested: AtomicU64::new(0), wake: Notify::new(), soon: Notify::new() });
+        let shared = Arc::new(Shared { requested: AtomicU64::new(0), wake: Arc::default(), soon: Notify::new() });
         let (sender, state) = watch::channel(State::default());
         let (found, forgetful) = watch::channel(Vec::new());
+        let (told, silence) = watch::channel(None);
+        let troubles = Troubles { forgetful, silence };
+        let listener = Listener::new(kafka.clone(), Arc::clone(&shared.wake), told);
         let tasks = vec![
-            tokio::spawn(read_forever(ksqldb.clone(), Arc::clone(&shared), sender, forgetful, interval, clock)),
-            tokio::spawn(hint_forever(ksqldb.clone(), kafka.clone(), Arc::clone(&shared))),
+            tokio::spawn(read_forever(ksqldb.clone(), Arc::clone(&shared), sender, troubles, interval, clock)),
+            tokio::spawn(listener.listen(ksqldb.clone())),
             tokio::spawn(look_at_policies(ksqldb, kafka, found, Arc::clone(&shared))),
         ];
         Reader { shared, state, tasks }
@@ -120,11 +120,28 @@ fn waiting() -> RegistryError {
     RegistryError { message: format!("the registry has not answered for {} s", PATIENCE.as_secs()), hint: None }
 }
 
+/// What others find out about Kafka.
+struct Troubles {
+    /// Topics that lose what they are told.
+    forgetful: watch::Receiver<Vec<Forgetful>>,
+    /// Why it gives no hints.
+    silence: watch::Receiver<Option<String>>,
+}
+
+impl Troubles {
+    /// For people.
+    fn sentences(&self, topics: &[Forgetful], interval: Duration) -> Vec<String> {
+        let silence = self.silence.borrow();
+        let silence = silence.as_ref().map(|silence| hints::sentence(silence, interval));
+        topics.iter().map(Forgetful::sentence).chain(silence).collect()
+    }
+}
+
 async fn read_forever(
     ksqldb: Ksqldb,
     shared: Arc<Shared>,
     sender: watch::Sender<State>,
-    forgetful: watch::Receiver<Vec<Forgetful>>,
+    troubles: Troubles,
     interval: Duration,
     clock: Arc<dyn Clock>,
 ) {
@@ -132,7 +149,7 @@ async fn read_forever(
     let mut doubt = Doubt::default();
     loop {
         let covers = shared.requested.load(Ordering::SeqCst);
-        let topics = forgetful.borrow().clone();
+        let topics = troubles.forgetful.borrow().clone();
         let result = match read(&ksqldb, &topics, clock.wall()).await {
             Ok(mut snapshot) => {
                 if let Some(before) = &sender.borrow().latest {
@@ -141,7 +158,7 @@ async fn read_forever(
                 generation += 1;
                 snapshot.generation = generation;
                 snapshot.complete = doubt.believes(assets(&snapshot), clock.now());
-                snapshot.warnings = topics.iter().map(Forgetful::sentence).collect();
+                snapshot.warnings = troubles.sentences(&topics, interval);
                 Ok(Arc::new(snapshot))
             }
             Err(error) => Err(error.explain(ksqldb.url())),
@@ -246,49 +263,6 @@ impl Doubt {
     }
 }
 
-/// The sources whose topics are followed: all but the stream of every attribute of every machine.
-const FOLLOWED: [Source; 6] = [
-    Source::AssetsType,
-    Source::AssetsAvail,
-    Source::DockerServices,
-    Source::AssetToUnsMapRaw,
-    Source::DeviceConnectorSource,
-    Source::MetricsTargetsSource,
-];
-
-async fn hint_forever(ksqldb: Ksqldb, kafka: KafkaSettings, shared: Arc<Shared>) {
-    loop {
-        if let Err(reason) = follow(&ksqldb, &kafka, &shared).await {
-            tracing::debug!(reason, "no hints from Kafka for a while; the registry is read on a timer");
-            tokio::time::sleep(HINTS_AGAIN).await;
-        }
-    }
-}
-
-async fn follow(ksqldb: &Ksqldb, kafka: &KafkaSettings, shared: &Shared) -> Result<(), String> {
-    let topics = ksqldb.topics(&FOLLOWED).await.map_err(|error| error.to_string())?;
-    let topics: BTreeSet<String> = topics.into_values().collect();
-    let hints = Hints::new(kafka, &topics).await.map_err(|error| error.to_string())?;
-    // What was written since the last reading and before this moment.
-    shared.wake.notify_one();
-    if hints.topics() < FOLLOWED.len() {
-        // They may be made any time.
-        return match tokio::time::timeout(HINTS_AGAIN, pass_on(&hints, shared)).await {
-            Ok(ended) => ended,
-            Err(_) => Ok(()),
-        };
-    }
-    pass_on(&hints, shared).await
-}
-
-async fn pass_on(hints: &Hints, shared: &Shared) -> Result<(), String> {
-    loop {
-        hints.next().await.map_err(|error| error.to_string())?;
-        let _ = tokio::time::timeout(GATHER, async { while hints.next().await.is_ok() {} }).await;
-        shared.wake.notify_one();
-    }
-}
-
 /// Topics that forget are told to people, and what they hold is written again in time.
 async fn look_at_policies(
     ksqldb: Ksqldb,
@@ -304,7 +278,7 @@ async fn look_at_policies(
                 }
                 POLICIES
             }
-            Err(_) => HINTS_AGAIN,
+            Err(_) => POLICIES_AGAIN,
         };
         tokio::time::sleep(wait).await;
     }

@@ -9,7 +9,8 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::OpenfactorySettings;
-use super::kafka::topics::{TopicPolicy, policies};
+use super::hints::{self, FOLLOWED};
+use super::kafka::topics::{Hints, TopicPolicy, policies};
 use super::kafka::{KafkaSettings, PARTITIONER, Writer};
 use super::ksqldb::{KsqlError, Ksqldb};
 use super::sources::{NEEDED, Needed};
@@ -20,6 +21,8 @@ use crate::registry::RegistryError;
 /// How often, and after what time, it is looked whether a stream or table that was taken is made: half a minute in all.
 const LOOKS: usize = 60;
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How long a broker may take to refuse to be listened to.
+const REFUSED_WITHIN: Duration = Duration::from_secs(2);
 
 /// How good a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -168,11 +171,30 @@ async fn check_kafka(settings: &OpenfactorySettings, topics: &BTreeMap<Source, S
             )),
         }
     }
+    findings.extend(check_hints(settings, topics).await);
     let names = topics.values().filter(|topic| partitions.contains_key(*topic)).cloned().collect();
     match policies(&settings.kafka, &names).await {
         Ok(policies) => findings.extend(check_policies(&settings.kafka.brokers, topics, &names, &policies)),
         Err(error) => findings.push(error.into()),
     }
+}
+
+/// Whether changes are heard of. What the broker refuses it refuses at once.
+async fn check_hints(settings: &OpenfactorySettings, topics: &BTreeMap<Source, String>) -> Option<Finding> {
+    let followed = FOLLOWED.iter().filter_map(|source| topics.get(source)).cloned().collect();
+    let refused = match Hints::new(&settings.kafka, &followed).await {
+        Ok(hints) if hints.topics() == 0 => return None,
+        Ok(hints) => match tokio::time::timeout(REFUSED_WITHIN, hints.next()).await {
+            Ok(Err(reason)) => reason,
+            Ok(Ok(())) | Err(_) => return Some(Finding::good("Kafka tells of changes in the registry")),
+        },
+        Err(reason) => reason,
+    };
+    Some(Finding {
+        kind: FindingKind::Warning,
+        message: hints::sentence(&refused, settings.interval),
+        hint: Some("allow Read on the topics of state".into()),
+    })
 }
 
 /// Which topics forget, which of these `names` may, and how to mend it.

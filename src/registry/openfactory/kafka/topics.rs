@@ -8,9 +8,10 @@ use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::{Client, ClientContext, DefaultClientContext};
 use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::heard::{Heard, unmakeable};
+use super::heard::{Heard, reason, unmakeable};
 use super::{KafkaSettings, METADATA_TIME};
 use crate::registry::RegistryError;
 
@@ -77,43 +78,47 @@ pub(in super::super) async fn policies(
         let Ok(answer) = answer else { continue };
         let get = |name: &str| answer.get(name).and_then(|entry| entry.value.clone());
         let retention = get("retention.ms").and_then(|text| text.parse::<u64>().ok()).map(Duration::from_millis);
-        let cleanup = get("cleanup.policy").unwrap_or_default();
-        policies.insert(topic.clone(), TopicPolicy { cleanup, retention });
+        // Who may not see a configuration gets an empty one.
+        if let Some(cleanup) = get("cleanup.policy") {
+            policies.insert(topic.clone(), TopicPolicy { cleanup, retention });
+        }
     }
     Ok(policies)
 }
 
 /// Follows topics from their end; [`Hints::next`] says that something was written to one of them.
 pub(in super::super) struct Hints {
-    consumer: Arc<StreamConsumer>,
+    consumer: Arc<StreamConsumer<Heard>>,
     topics: usize,
 }
 
 impl Hints {
-    /// Begins to follow those of the topics that exist.
-    pub(in super::super) async fn new(
-        settings: &KafkaSettings,
-        topics: &BTreeSet<String>,
-    ) -> Result<Hints, KafkaError> {
-        let consumer: StreamConsumer = settings
+    /// Begins to follow those of the topics that exist; or why that cannot be.
+    pub(in super::super) async fn new(settings: &KafkaSettings, topics: &BTreeSet<String>) -> Result<Hints, String> {
+        let heard = Heard::default();
+        let consumer: StreamConsumer<Heard> = settings
             .client()
             .set("group.id", "ofop")
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "latest")
-            .create()?;
+            .create_with_context(heard.clone())
+            .map_err(|error| unmakeable(&error, settings).message)?;
         let consumer = Arc::new(consumer);
         let asked = Arc::clone(&consumer);
-        let existing = tokio::task::spawn_blocking(move || partitions(asked.client(), || false))
+        let existing = tokio::task::spawn_blocking(move || partitions(asked.client(), || heard.is_decided()))
             .await
-            .map_err(|_| KafkaError::Canceled)??;
+            .unwrap_or(Err(KafkaError::Canceled))
+            .map_err(|error| why_deaf(&consumer, &error))?;
         let mut places = TopicPartitionList::new();
         let found: Vec<_> = existing.iter().filter(|(topic, _)| topics.contains(*topic)).collect();
-        for (topic, partitions) in &found {
-            for partition in 0..**partitions {
-                places.add_partition_offset(topic, i32::try_from(partition).unwrap_or(i32::MAX), Offset::End)?;
-            }
-        }
-        consumer.assign(&places)?;
+        let assigned = found
+            .iter()
+            .flat_map(|(topic, partitions)| (0..**partitions).map(move |partition| (topic, partition)))
+            .try_for_each(|(topic, partition)| {
+                places.add_partition_offset(topic, i32::try_from(partition).unwrap_or(i32::MAX), Offset::End)
+            })
+            .and_then(|()| consumer.assign(&places));
+        assigned.map_err(|error| why_deaf(&consumer, &error))?;
         Ok(Hints { consumer, topics: found.len() })
     }
 
@@ -122,8 +127,22 @@ impl Hints {
         self.topics
     }
 
-    /// Waits for the next message. The message itself does not matter.
-    pub(in super::super) async fn next(&self) -> Result<(), KafkaError> {
-        self.consumer.recv().await.map(|_| ())
+    /// Waits for the next message, which itself does not matter; or why none will come.
+    pub(in super::super) async fn next(&self) -> Result<(), String> {
+        loop {
+            match self.consumer.recv().await {
+                Ok(_) => return Ok(()),
+                // The client looks for its group's coordinator although nothing is committed: no right that is needed.
+                Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {}
+                Err(error) => return Err(why_deaf(&self.consumer, &error)),
+            }
+        }
+    }
+}
+
+fn why_deaf(consumer: &StreamConsumer<Heard>, error: &KafkaError) -> String {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => "ofop may not Read its topics".to_owned(),
+        _ => consumer.context().words().unwrap_or_else(|| reason(error)),
     }
 }
