@@ -66,6 +66,8 @@ impl Listener {
             self.failures += 1;
             if self.failures == TOLD {
                 tracing::warn!(reason, "Kafka does not tell of changes in the registry; they are seen on the timer");
+            }
+            if self.failures >= TOLD && self.silence.borrow().as_ref() != Some(&reason) {
                 self.tell(Some(reason));
             }
         })
