@@ -75,7 +75,7 @@ by_ofop() {
         --concurrency $connections > /dev/null
 }
 by_stack() { docker stack deploy --resolve-image never --compose-file "$work/stack.yml" bench > "$work/stack.log" 2>&1; }
-by_calls() { curl --parallel --parallel-immediate --parallel-max $connections --config "$work/curl.conf"; }
+by_calls() { curl --silent --show-error --parallel --parallel-immediate --parallel-max $connections --config "$work/curl.conf"; }
 
 empty() {
     docker service ls -q | xargs -r -n 50 docker service rm > /dev/null
