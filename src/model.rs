@@ -17,6 +17,7 @@
 //! | [`status`] | sync, health, drift, conditions |
 //! | [`outcome`] | what became of a step |
 //! | [`plan`] | what a pass decided |
+//! | [`run`] | which run of which operator process |
 //! | [`plan_json`] | the same as JSON, for programs |
 //! | [`command`] | what a person tells a running operator |
 //! | [`source`] | where manifests come from, and what can be wrong with that |
@@ -32,6 +33,7 @@ pub mod outcome;
 pub mod plan;
 pub mod plan_json;
 pub mod record;
+pub mod run;
 pub mod service;
 pub mod settings;
 pub mod source;
@@ -50,6 +52,7 @@ pub use observed::{
 pub use outcome::{FailureKind, StepFailure};
 pub use plan::{Compared, HeldStep, Ignored, Plan, PruneBlock, PruneVerdict, ResourcePlan, Suspension, Wait};
 pub use record::{Availability, Record, RecordId, Scalar, Source};
+pub use run::RunId;
 pub use service::{Mark, ServiceSpec, SpecHash};
 pub use settings::{PlatformKind, Settings};
 pub use source::{CommitInfo, SourceKind, SourcePlace, SourceTrouble, TroubleReason};
