@@ -18,6 +18,7 @@
 pub mod dotenv;
 mod git;
 mod servers;
+mod tokens;
 mod values;
 mod variables;
 
@@ -31,6 +32,7 @@ use std::time::Duration;
 use crate::model::{InstanceName, Settings};
 pub use git::{DEFAULT_FETCH_TIMEOUT, DEFAULT_INTERVAL, Git, Manifests, Rewritten};
 pub use servers::Servers;
+pub use tokens::ApiToken;
 use values::Reader;
 pub use values::parse_duration;
 pub use variables::{DEFAULT_FILE, From, Variables};
@@ -100,8 +102,8 @@ pub struct Config {
     pub progress_deadline: Duration,
     /// How long a record may stay invisible after it was written.
     pub expectation: Duration,
-    /// The API's bearer token.
-    pub token: Option<Secret>,
+    /// The API's bearer tokens, at most one of each name. A client sends the first.
+    pub tokens: Vec<ApiToken>,
     /// The secret that webhooks prove to know.
     pub webhook_secret: Option<Secret>,
     /// How files that manifests refer to are fetched.
@@ -320,7 +322,7 @@ impl Config {
                 DEFAULT_PROGRESS_DEADLINE,
             )?,
             expectation: read.duration("--expectation", "OFOP_EXPECTATION", DEFAULT_EXPECTATION)?,
-            token: read.token()?,
+            tokens: read.tokens()?,
             webhook_secret: read.webhook_secret()?,
             remote: read.remote(),
             servers: read.servers()?,

@@ -55,9 +55,9 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub use self::auth::{InvalidToken, MIN_TOKEN, Token};
+pub use self::auth::{InvalidToken, MIN_TOKEN, Token, Tokens};
 use self::problem::Problem;
-use crate::model::Command;
+use crate::model::Request;
 use crate::report::Report;
 
 /// The largest request body, in bytes: commands are a line of JSON.
@@ -86,26 +86,26 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
 #[derive(Debug, Clone)]
 struct Shared {
     report: Report,
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<Request>,
     /// How often people asked for a look so far: the loop counts them as well.
     asked: Arc<Mutex<u64>>,
-    token: Option<Token>,
+    tokens: Tokens,
     /// Cancelled when the server goes down: endless answers end.
     closing: CancellationToken,
 }
 
-/// Answers until `shutdown` is done, then lets answers in flight end.
+/// Answers until `shutdown` is done, then lets answers in flight end. Commands need one of the `tokens`.
 ///
 /// # Errors
 /// When the listener's own address cannot be read. Errors of single connections concern nobody else.
 pub async fn serve(
     listener: TcpListener,
     report: Report,
-    commands: mpsc::Sender<Command>,
-    token: Option<Token>,
+    commands: mpsc::Sender<Request>,
+    tokens: Tokens,
     shutdown: impl Future<Output = ()> + Send,
 ) -> std::io::Result<()> {
-    serve_with(listener, report, commands, token, Router::new(), shutdown).await
+    serve_with(listener, report, commands, tokens, Router::new(), shutdown).await
 }
 
 /// The same with further routes, which get the same limits and headers: those of a
@@ -116,13 +116,13 @@ pub async fn serve(
 pub async fn serve_with(
     listener: TcpListener,
     report: Report,
-    commands: mpsc::Sender<Command>,
-    token: Option<Token>,
+    commands: mpsc::Sender<Request>,
+    tokens: Tokens,
     further: Router,
     shutdown: impl Future<Output = ()> + Send,
 ) -> std::io::Result<()> {
     let closing = CancellationToken::new();
-    let shared = Shared { report, commands, asked: Arc::default(), token, closing: closing.clone() };
+    let shared = Shared { report, commands, asked: Arc::default(), tokens, closing: closing.clone() };
     let router = router(shared, further, listener.local_addr()?);
     serve::run(listener, router, closing, shutdown).await;
     Ok(())

@@ -19,7 +19,7 @@
 //! | [`plan`] | what a pass decided |
 //! | [`run`] | which run of which operator process |
 //! | [`plan_json`] | the same as JSON, for programs |
-//! | [`command`] | what a person tells a running operator |
+//! | [`command`] | what a person asks of a running operator, and who asks |
 //! | [`source`] | where manifests come from, and what can be wrong with that |
 //! | [`settings`] | OpenFactory's settings that shape services |
 
@@ -40,7 +40,7 @@ pub mod source;
 pub mod status;
 pub mod step;
 
-pub use command::Command;
+pub use command::{Actor, Command, CommandVerb, Request};
 pub use desired::{Desired, DesiredResource, DesiredService, Origin, Problem, Severity};
 pub use handling::{Field, Handling, IgnoredField};
 pub use names::{AssetUuid, InstanceName, InvalidName, Kind, ResourceId, Revision, ServiceName};

@@ -63,7 +63,7 @@ use self::runner::{Runner, Turn};
 use crate::clock::Clock;
 use crate::compile::Compiler;
 use crate::desired::{Loader, Source};
-use crate::model::Command;
+use crate::model::Request;
 use crate::plan::Policy;
 use crate::platform::Platform;
 use crate::registry::Registry;
@@ -84,7 +84,7 @@ pub struct Parts<S, P, R, C> {
     /// Is told everything.
     pub report: Report,
     /// What people ask for; none when nobody can.
-    pub commands: Option<mpsc::Receiver<Command>>,
+    pub commands: Option<mpsc::Receiver<Request>>,
     /// Asked before each destructive call.
     pub permission: Permission,
 }

@@ -30,7 +30,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::broadcast;
 
-pub use self::events::{Entry, Event, EventOutcome, StepReport};
+pub use self::events::{CommandEvent, Entry, Event, EventOutcome, StepReport};
 pub use self::metrics::WebhookResult;
 pub use self::source::{SourceEvent, SourceStatus, SourceView};
 pub use self::status::{ResourceStatus, Status};
@@ -39,7 +39,7 @@ use self::metrics::Metrics;
 use self::state::{Last, Noted, State};
 use self::status::{History, View};
 use crate::model::plan_json::{SecretValues, plan_json};
-use crate::model::{Desired, InstanceName, Observed, Plan, ResourceId, SourceTrouble};
+use crate::model::{Desired, InstanceName, Observed, Plan, Request, ResourceId, SourceTrouble};
 
 /// How many events a reader may lag behind before it skips some. An event is a pointer here.
 const BROADCAST_EVENTS: usize = 256;
@@ -164,6 +164,16 @@ impl Report {
         event
     }
 
+    /// Takes note of a command at this wall time.
+    pub fn command(&self, request: &Request, wall: SystemTime) {
+        let mut state = self.state();
+        let State { events, tracker, .. } = &mut *state;
+        let event = events.push_command(&request.command, &request.actor, wall, |resource| tracker.knows(resource));
+        state.changed();
+        // No receiver is no error: nobody is listening.
+        let _ = self.inner.events.send(Entry::Command(event));
+    }
+
     /// Counts a call of the webhook.
     pub fn webhook(&self, result: WebhookResult) {
         self.inner.metrics.webhook(result);
@@ -212,7 +222,7 @@ impl Report {
     /// One resource, with its last events.
     pub fn resource(&self, id: &ResourceId) -> Option<ResourceStatus> {
         let mut resource = self.status().get(id)?.clone();
-        resource.events = self.state().events.of(id);
+        resource.events = Some(self.state().events.of(id));
         Some(resource)
     }
 

@@ -15,10 +15,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use factory::{Factory, SECRET, app, device, instance};
-use ofop::http::{self, Token};
+use ofop::http::{self, Token, Tokens};
 use ofop::model::{
-    Command, ConditionKind, FailureKind, Health, Problem, PruneBlock, PruneVerdict, Revision, SourceTrouble,
-    StepFailure, Suspension, Sync, TroubleReason,
+    Actor, Command, ConditionKind, FailureKind, Health, Problem, PruneBlock, PruneVerdict, Request, Revision,
+    SourceTrouble, StepFailure, Suspension, Sync, TroubleReason,
 };
 use ofop::report::{Report, StepReport};
 use serde_json::{Value, json};
@@ -34,7 +34,7 @@ const SECOND: Duration = Duration::from_secs(1);
 struct Server {
     address: SocketAddr,
     report: Report,
-    commands: mpsc::Receiver<Command>,
+    commands: mpsc::Receiver<Request>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<std::io::Result<()>>,
 }
@@ -59,13 +59,16 @@ impl Answer {
 
 impl Server {
     async fn start(token: Option<&str>) -> Server {
+        Server::start_with(token.map(|token| Token::new(token).unwrap()).into()).await
+    }
+
+    async fn start_with(tokens: Tokens) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let report = Report::new(instance());
         let (sender, commands) = mpsc::channel(1);
         let (stop, stopped) = oneshot::channel::<()>();
-        let token = token.map(|token| Token::new(token).unwrap());
-        let serving = http::serve(listener, report.clone(), sender, token, async {
+        let serving = http::serve(listener, report.clone(), sender, tokens, async {
             let _ = stopped.await;
         });
         let task = tokio::spawn(serving);
@@ -182,8 +185,29 @@ async fn commands_need_the_token() {
             asked += 1;
             assert_eq!(answer.json(), json!({ "accepted": true, "request": asked }));
         }
-        assert_eq!(server.commands.try_recv().unwrap(), command);
+        let actor = Actor { name: "token".into(), address: Some("127.0.0.1".into()) };
+        assert_eq!(server.commands.try_recv().unwrap(), Request { command, actor });
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_command_carries_the_name_of_its_token_whatever_the_client_calls_itself() {
+    let tokens = [("anna", "token-of-anna"), ("pipeline", "token-of-pipeline")];
+    let tokens = tokens.into_iter().map(|(name, token)| Token::named(name, token).unwrap()).collect();
+    let mut server = Server::start_with(tokens).await;
+    for (token, name) in [("token-of-anna", "anna"), ("token-of-pipeline", "pipeline")] {
+        let headers =
+            format!("Bearer {token}\r\nX-User: boss\r\nX-Forwarded-For: 192.0.2.1\r\nForwarded: for=192.0.2.1");
+        assert_eq!(server.post("/api/v1/suspend", Some(&headers), "").await.status, 202);
+        let actor = Actor { name: name.into(), address: Some("127.0.0.1".into()) };
+        assert_eq!(server.commands.try_recv().unwrap(), Request { command: Command::Suspend(None), actor });
+    }
+    for wrong in ["token-of-nobody", "anna", "anna token-of-anna"] {
+        let answer = server.post("/api/v1/suspend", Some(&format!("Bearer {wrong}")), "").await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "unauthorized"), "{wrong}");
+    }
+    assert!(server.commands.try_recv().is_err());
     server.stop().await;
 }
 

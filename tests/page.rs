@@ -25,9 +25,10 @@ async fn the_page_follows_what_happens_and_fits_a_phone() {
     let report = Report::new(instance());
     let (commands, _heard) = mpsc::channel(1);
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(ofop::http::serve(listener, report.clone(), commands, None, async {
-        let _ = stopped.await;
-    }));
+    let serving =
+        tokio::spawn(ofop::http::serve(listener, report.clone(), commands, ofop::http::Tokens::default(), async {
+            let _ = stopped.await;
+        }));
     let long = "LINE-MONITOR-OF-THE-THIRD-HALL-WITH-A-NAME-THAT-HARDLY-FITS";
     let mut factory = Factory::empty().with_app("PRESS-7").with_app(long);
     let lengthy = format!("no suitable node ({})", "node.labels.gpu==true,".repeat(20));

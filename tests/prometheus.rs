@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use factory::{Factory, app, instance};
-use ofop::model::Command as Word;
+use ofop::model::Request as Word;
 use ofop::report::Report;
 use prometheus::{AlertState, Prometheus};
 use tokio::net::TcpListener;
@@ -107,9 +107,10 @@ async fn prometheus_raises_the_drift_alert_and_takes_it_back() {
     let report = Report::new(instance());
     let (words, _heard) = mpsc::channel::<Word>(1);
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(ofop::http::serve(listener, report.clone(), words, None, async {
-        let _ = stopped.await;
-    }));
+    let serving =
+        tokio::spawn(ofop::http::serve(listener, report.clone(), words, ofop::http::Tokens::default(), async {
+            let _ = stopped.await;
+        }));
     let mut factory = Factory::empty().with_app("PRESS-7");
     factory.tell(&report, Duration::from_secs(1));
 

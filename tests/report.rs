@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use factory::{Factory, app, commit, instance};
 use ofop::model::{
-    AssetUuid, Availability, ConditionKind, FailureKind, Health, InstanceName, Observed, ObservedRecord, Problem,
-    PruneBlock, PruneVerdict, Record, RecordId, Revision, Severity, SourceKind, SourceTrouble, StepFailure, StepVerb,
-    Sync, TroubleReason,
+    Actor, AssetUuid, Availability, Command, ConditionKind, FailureKind, Health, InstanceName, Observed,
+    ObservedRecord, Problem, PruneBlock, PruneVerdict, Record, RecordId, Request, Revision, Severity, SourceKind,
+    SourceTrouble, StepFailure, StepVerb, Sync, TroubleReason,
 };
 use ofop::report::source::SourceChange;
 use ofop::report::status::{Ownership, PartState, PruneState, ServicePresence};
@@ -213,7 +213,7 @@ fn told(report: &Report) -> Vec<(SourceChange, Option<String>)> {
     let entries = report.events(0).0;
     let of_source = entries.into_iter().filter_map(|entry| match entry {
         Entry::Source(event) => Some((event.change, event.commit.as_ref().map(|commit| commit.short.clone()))),
-        Entry::Change(_) => None,
+        Entry::Change(_) | Entry::Command(_) => None,
     });
     of_source.collect()
 }
@@ -348,6 +348,28 @@ fn a_lost_race_is_no_condition() {
 }
 
 #[test]
+fn a_command_is_an_event_with_who_gave_it_and_from_where() {
+    let report = Report::new(instance());
+    let mut factory = Factory::empty().with_app("PRESS-7");
+    factory.tell(&report, MINUTE);
+    assert_eq!(report.resource(&app("PRESS-7")).unwrap().events, Some(vec![]), "nothing happened to it yet");
+    let actor = Actor { name: "anna".into(), address: Some("10.0.0.7".into()) };
+    for command in [Command::Suspend(Some(app("PRESS-7"))), Command::Reconcile { confirm_prune: true }] {
+        report.command(&Request { command, actor: actor.clone() }, factory.wall());
+    }
+    let entries = report.events(0).0;
+    let json: Vec<_> = entries.iter().map(|entry| serde_json::to_value(entry).unwrap()).collect();
+    assert_eq!(json[0]["type"], "command");
+    assert_eq!(json[0]["command"], "suspend");
+    assert_eq!(json[0]["resource"], "app/PRESS-7");
+    assert_eq!(json[0]["message"], "suspend app/PRESS-7");
+    assert_eq!(json[0]["actor"], serde_json::json!({"name": "anna", "address": "10.0.0.7"}));
+    assert_eq!(json[1]["message"], "reconcile, removals beyond the guard confirmed");
+    assert!(json[1].get("resource").is_none());
+    assert_eq!(report.resource(&app("PRESS-7")).unwrap().events.unwrap(), entries[..1], "it is about this resource");
+}
+
+#[test]
 fn events_are_numbered_bounded_and_kept_per_resource() {
     let report = Report::new(instance());
     let mut factory = Factory::empty().with_app("QUIET").with_app("BUSY");
@@ -361,8 +383,8 @@ fn events_are_numbered_bounded_and_kept_per_resource() {
     let (kept, _) = report.events(0);
     assert_eq!(kept.len(), events::GLOBAL_EVENTS);
     assert_eq!(kept[0].sequence(), 2);
-    assert_eq!(report.resource(&app("QUIET")).unwrap().events, [quiet]);
-    assert_eq!(report.resource(&app("BUSY")).unwrap().events.len(), events::RESOURCE_EVENTS);
+    assert_eq!(report.resource(&app("QUIET")).unwrap().events.unwrap(), [Entry::Change(quiet)]);
+    assert_eq!(report.resource(&app("BUSY")).unwrap().events.unwrap().len(), events::RESOURCE_EVENTS);
     let (after, _) = report.events(events::GLOBAL_EVENTS as u64 - 1);
     assert_eq!(after.iter().map(Entry::sequence).collect::<Vec<_>>(), [1000, 1001]);
     let (earlier_life, _) = report.events(5_000_000);

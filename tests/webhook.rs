@@ -74,7 +74,7 @@ impl Server {
         };
         let secret = secret.map(|secret| Secret::new(secret).unwrap());
         let webhook = Webhook::new(report.clone(), tell).secret(secret).reference(reference);
-        let token = Some(Token::new("the-token-of-the-api").unwrap());
+        let token = Some(Token::new("the-token-of-the-api").unwrap()).into();
         let serving = http::serve_with(listener, report.clone(), commands, token, webhook.routes(), async {
             let _ = stopped.await;
         });

@@ -20,7 +20,7 @@ pub struct DaemonArgs {
     /// Where the daemon serves HTTP [env: OFOP_ADDRESS, then OFOP_LISTEN] [default: 127.0.0.1:8420]
     #[arg(long, value_name = "ADDRESS", help_heading = DAEMON)]
     pub address: Option<String>,
-    /// File with the daemon's token [env: OFOP_TOKEN_FILE, or OFOP_TOKEN for the token itself]
+    /// File with a token of the daemon; of several the first counts [env: OFOP_TOKEN_FILE, or OFOP_TOKEN for the token itself]
     #[arg(long, value_name = "FILE", help_heading = DAEMON)]
     pub token_file: Option<std::path::PathBuf>,
 }
@@ -81,8 +81,8 @@ impl<'a> Client<'a> {
     /// When nobody answers, or refuses.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, CliError> {
         let mut request = self.request(Method::POST, path).timeout(TIMEOUT).json(body);
-        match &self.config.token {
-            Some(token) => request = request.bearer_auth(token.expose()),
+        match self.config.tokens.first() {
+            Some(token) => request = request.bearer_auth(token.secret.expose()),
             None => {
                 return Err(CliError::Daemon {
                     what: "the daemon takes orders only from who has its token".into(),

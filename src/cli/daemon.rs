@@ -12,7 +12,7 @@ use super::{CliError, Exit, parts, signals};
 use crate::clock::SystemClock;
 use crate::compile::Compiler;
 use crate::desired::Source as _;
-use crate::http::{self, Token};
+use crate::http::{self, Token, Tokens};
 use crate::reconcile;
 use crate::report::Report;
 
@@ -31,13 +31,11 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
     let listener =
         TcpListener::bind(config.listen).await.map_err(|source| CliError::Listen { address: config.listen, source })?;
     let address = listener.local_addr().unwrap_or(config.listen);
-    let token =
-        match &config.token {
-            Some(token) => Some(Token::new(token.expose()).map_err(|error| {
-                CliError::usage(error.to_string(), "make one with: head -c 32 /dev/urandom | base64")
-            })?),
-            None => None,
-        };
+    let tokens = config.tokens.iter().map(|token| {
+        Token::named(&token.name, token.secret.expose())
+            .map_err(|error| CliError::usage(error.to_string(), "make one with: head -c 32 /dev/urandom | base64"))
+    });
+    let tokens = tokens.collect::<Result<Tokens, CliError>>()?;
 
     let report = Report::new(config.instance.clone());
     let webhook = parts::webhook(context, report.clone(), loader.nudge())?;
@@ -64,12 +62,12 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
         instance = %config.instance,
         engine = parts::host(config),
         http = %format_args!("http://{address}/"),
-        api_token = config.token.is_some(),
+        api_tokens = config.tokens.len(),
         webhook = config.webhook_secret.is_some(),
         "ofop keeps the cluster in the desired state"
     );
     let closing = stop.clone();
-    let server = tokio::spawn(http::serve_with(listener, report, sender, token, webhook.routes(), async move {
+    let server = tokio::spawn(http::serve_with(listener, report, sender, tokens, webhook.routes(), async move {
         closing.cancelled().await;
     }));
     let finished = reconcile::run(parts, options, stop.clone()).await;

@@ -64,8 +64,10 @@ pub(super) fn line(event: &Value, paint: Paint) -> String {
     }
     let time = text("time");
     let time = time.get(11..19).unwrap_or(&time);
-    if event["type"] == "source" {
-        return source_line(event, time, paint);
+    match event["type"].as_str() {
+        Some("source") => return source_line(event, time, paint),
+        Some("command") => return command_line(event, time, paint),
+        Some(_) | None => {}
     }
     let fields: Vec<&str> = event["fields"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let fields = if fields.is_empty() { String::new() } else { format!(" [{}]", fields.join(", ")) };
@@ -80,6 +82,19 @@ pub(super) fn line(event: &Value, paint: Paint) -> String {
         paint.bold(&text("resource")),
         text("verb"),
         text("object"),
+    )
+}
+
+/// A command: what, and who gave it.
+fn command_line(event: &Value, time: &str, paint: Paint) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let from = event["actor"]["address"].as_str().map(|address| format!(" from {address}")).unwrap_or_default();
+    format!(
+        "{} {} {}: by {}{from}",
+        paint.dim(time),
+        paint.bold("command"),
+        text(&event["message"]),
+        text(&event["actor"]["name"])
     )
 }
 
@@ -150,6 +165,16 @@ mod tests {
             line(&event, Paint { on: false }),
             "03:04:05 source commit 1a2b3c4d5e6f \"Faster\" by Line Team (unverified): commit 1a2b3c4d5e6f is not signed"
         );
+    }
+
+    #[test]
+    fn a_command_reads_as_a_sentence() {
+        let event = json!({
+            "type": "command", "sequence": 1, "time": "2026-01-02T03:04:05.678Z", "command": "suspend",
+            "resource": "app/A", "actor": {"name": "anna", "address": "10.0.0.7"}, "message": "suspend app/A",
+        });
+        let paint = Paint { on: false };
+        assert_eq!(line(&event, paint), "03:04:05 command suspend app/A: by anna from 10.0.0.7");
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub struct RunArgs {
     /// How often to fetch from the --git repository [env: OFOP_GIT_INTERVAL] [default: 60s]
     #[arg(long, value_name = "TIME", help_heading = DAEMON)]
     pub interval: Option<String>,
-    /// File with the token that POST requests must bear [env: OFOP_TOKEN_FILE, or OFOP_TOKEN for the token itself]
+    /// File with the tokens that commands must carry, one or lines `NAME TOKEN` [env: OFOP_TOKEN_FILE, or OFOP_TOKEN for the token itself]
     #[arg(long, value_name = "FILE", help_heading = DAEMON)]
     pub token_file: Option<PathBuf>,
     /// File with the secret of POST /webhook [env: OFOP_WEBHOOK_SECRET_FILE, or OFOP_WEBHOOK_SECRET for the secret itself]

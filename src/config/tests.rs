@@ -116,7 +116,7 @@ fn an_invalid_setting_is_named_as_the_user_wrote_it() {
 fn no_variable_shows_in_debug_output_or_errors() {
     let environment = [("OFOP_TOKEN", "t0ken-sentinel-long"), ("PASSWORD", "p4ss-sentinel")];
     let config = load(&[], &environment, "OTHER=f1le-sentinel").unwrap();
-    assert_eq!(config.token.as_ref().map(Secret::expose), Some("t0ken-sentinel-long"));
+    assert_eq!(config.tokens.first().map(|token| token.secret.expose()), Some("t0ken-sentinel-long"));
     assert!(!format!("{config:?}").contains("sentinel"));
     let error = load(&[], &[("OFOP_TOKEN", "two sentinel words")], "").unwrap_err();
     assert!(!format!("{error} {error:?}").contains("sentinel"));

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use super::variables::{Found, From, Variables};
 use super::{
-    ConfigError, DEFAULT_CONCURRENCY, DEFAULT_INSTANCE, DEFAULT_LISTEN, Flags, Host, LogFormat, RegistryKind, Remote,
-    Secret,
+    ApiToken, ConfigError, DEFAULT_CONCURRENCY, DEFAULT_INSTANCE, DEFAULT_LISTEN, Flags, Host, LogFormat, RegistryKind,
+    Remote, Secret, tokens,
 };
 use crate::model::{InstanceName, PlatformKind, Settings};
 
 /// The most a time setting may say; longer is a slip of the unit.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// The API takes no shorter token: shorter ones can be guessed.
-const SHORTEST_TOKEN: usize = 16;
+/// No shorter secret of a webhook is taken: shorter ones can be guessed.
+const SHORTEST_SECRET: usize = 16;
 
 pub(super) struct Reader<'a> {
     pub(super) flags: &'a Flags,
@@ -326,19 +326,18 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn token(&self) -> Result<Option<Secret>, ConfigError> {
+    pub(super) fn tokens(&self) -> Result<Vec<ApiToken>, ConfigError> {
         let Some(Found { text, from }) = self.secret_text("--token-file", "OFOP_TOKEN_FILE", "OFOP_TOKEN")? else {
-            return Ok(None);
+            return Ok(Vec::new());
         };
-        let token = text.trim();
-        if token.len() < SHORTEST_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(invalid(
+        tokens::parse(&text).map_err(|problem| {
+            invalid(
                 from,
-                format!("the token has fewer than {SHORTEST_TOKEN} characters, or holds odd ones"),
-                "make one with: head -c 32 /dev/urandom | base64",
-            ));
-        }
-        Ok(Some(Secret::new(token)))
+                problem,
+                "write one token, or one line `NAME TOKEN` for each person and program; make a token with: \
+                 head -c 32 /dev/urandom | base64",
+            )
+        })
     }
 
     pub(super) fn webhook_secret(&self) -> Result<Option<Secret>, ConfigError> {
@@ -346,10 +345,10 @@ impl Reader<'_> {
         let Some(Found { text, from }) = found else { return Ok(None) };
         let secret = text.trim();
         // Blanks are fine: most hosts take any phrase, and send its HMAC.
-        if secret.len() < SHORTEST_TOKEN || secret.chars().any(char::is_control) {
+        if secret.len() < SHORTEST_SECRET || secret.chars().any(char::is_control) {
             return Err(invalid(
                 from,
-                format!("the webhook secret has fewer than {SHORTEST_TOKEN} characters, or several lines"),
+                format!("the webhook secret has fewer than {SHORTEST_SECRET} characters, or several lines"),
                 "make one with: head -c 32 /dev/urandom | base64",
             ));
         }

@@ -2,19 +2,19 @@
 
 use std::sync::{Arc, PoisonError};
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::Shared;
 use super::problem::Problem;
-use crate::model::{Command, ConditionKind, Health, Kind, ResourceId, Suspension, Sync};
+use crate::model::{Actor, Command, ConditionKind, Health, Kind, Request, ResourceId, Suspension, Sync};
 use crate::report::{ResourceStatus, Status, metrics};
 
 pub(super) async fn healthz() -> &'static str {
@@ -133,13 +133,14 @@ struct Asked {
 
 pub(super) async fn reconcile(
     State(shared): State<Shared>,
+    Extension(actor): Extension<Actor>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let body = whole(body)?;
     let wanted: ReconcileBody = if body.is_empty() { ReconcileBody::default() } else { json(&body)? };
     // Sent and counted as one, so that the numbers are in the order in which the loop takes the requests.
     let mut asked = shared.asked.lock().unwrap_or_else(PoisonError::into_inner);
-    try_send(&shared, Command::Reconcile { confirm_prune: wanted.confirm_prune })?;
+    try_send(&shared, Command::Reconcile { confirm_prune: wanted.confirm_prune }, actor)?;
     *asked += 1;
     Ok((StatusCode::ACCEPTED, Json(Asked { accepted: true, request: *asked })).into_response())
 }
@@ -155,19 +156,21 @@ struct Said {
 
 pub(super) async fn suspend(
     State(shared): State<Shared>,
+    Extension(actor): Extension<Actor>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let (id, _) = named(&shared, body)?;
-    say(&shared, Command::Suspend(id), None)
+    say(&shared, Command::Suspend(id), actor, None)
 }
 
 pub(super) async fn resume(
     State(shared): State<Shared>,
+    Extension(actor): Extension<Actor>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let (id, status) = named(&shared, body)?;
     let note = still_suspended(&status, id.as_ref());
-    say(&shared, Command::Resume(id), note)
+    say(&shared, Command::Resume(id), actor, note)
 }
 
 /// The resource that a command names, none for everything, and what is known. It must exist: a typo shall not look
@@ -223,8 +226,8 @@ fn still_suspended(status: &Status, resumed: Option<&ResourceId>) -> Option<Stri
     (!notes.is_empty()).then(|| notes.join("; "))
 }
 
-fn say(shared: &Shared, command: Command, note: Option<String>) -> Result<Response, Problem> {
-    try_send(shared, command)?;
+fn say(shared: &Shared, command: Command, actor: Actor, note: Option<String>) -> Result<Response, Problem> {
+    try_send(shared, command, actor)?;
     Ok((StatusCode::ACCEPTED, Json(Said { accepted: true, note })).into_response())
 }
 
@@ -242,8 +245,8 @@ fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| Problem::bad_request(format!("the body is not as expected: {error}")))
 }
 
-fn try_send(shared: &Shared, command: Command) -> Result<(), Problem> {
-    shared.commands.try_send(command).map_err(|error| match error {
+fn try_send(shared: &Shared, command: Command, actor: Actor) -> Result<(), Problem> {
+    shared.commands.try_send(Request { command, actor }).map_err(|error| match error {
         TrySendError::Full(_) => Problem::busy(),
         TrySendError::Closed(_) => Problem::stopping(),
     })

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header;
@@ -11,52 +12,97 @@ use sha2::{Digest, Sha256};
 
 use super::Shared;
 use super::problem::Problem;
+use crate::model::Actor;
+use crate::model::command::UNNAMED;
 
 /// The shortest token that is taken, in bytes: shorter ones can be guessed.
 pub const MIN_TOKEN: usize = 8;
 
-/// The secret that commands must carry. Only its hash is kept.
+/// A secret that commands must carry, and the name of who carries it. Only the secret's hash is kept.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Token([u8; 32]);
+pub struct Token {
+    name: String,
+    hash: [u8; 32],
+}
 
 /// A text that cannot be a token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the API token must have at least {MIN_TOKEN} characters, all of them printable ASCII without spaces")]
+#[error("an API token must have at least {MIN_TOKEN} characters, all of them printable ASCII without spaces")]
 pub struct InvalidToken;
 
 impl Token {
-    /// Checks a token; white space around it is not part of it, since files end with a line feed.
+    /// Checks a token that has no name; white space around it is not part of it, since files end with a line feed.
     ///
     /// # Errors
     /// When it is shorter than [`MIN_TOKEN`], or could not be sent in a header.
     pub fn new(text: &str) -> Result<Self, InvalidToken> {
+        Token::named(UNNAMED, text)
+    }
+
+    /// The same for a token that only `name` knows.
+    ///
+    /// # Errors
+    /// As for [`Token::new`].
+    pub fn named(name: &str, text: &str) -> Result<Self, InvalidToken> {
         let text = text.trim();
         if text.len() < MIN_TOKEN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(InvalidToken);
         }
-        Ok(Token(Sha256::digest(text).into()))
+        Ok(Token { name: name.to_owned(), hash: Sha256::digest(text).into() })
     }
 
-    /// Whether `text` is the token. Takes the same time wherever it differs: hashes are compared, all of them.
-    fn is(&self, text: &[u8]) -> bool {
-        let other: [u8; 32] = Sha256::digest(text).into();
-        self.0.iter().zip(other).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+    /// Whether this is the token with that hash. Takes the same time wherever they differ.
+    fn is(&self, hash: &[u8; 32]) -> bool {
+        self.hash.iter().zip(hash).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
     }
 }
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(…)")
+        write!(f, "Token({}, …)", self.name)
     }
 }
 
-/// Lets a request pass that carries the token.
-pub(super) async fn require_token(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    let Some(token) = &shared.token else { return Problem::no_token().into_response() };
-    match bearer(&request) {
-        Some(given) if token.is(given) => next.run(request).await,
-        Some(_) | None => Problem::unauthorized().into_response(),
+/// The tokens that commands may carry. Without any, nobody may give commands.
+#[derive(Debug, Clone, Default)]
+pub struct Tokens(Arc<[Token]>);
+
+impl Tokens {
+    /// Whose token `text` is. Takes the same time whichever it is, if any: hashes are compared, all of them.
+    fn holder(&self, text: &[u8]) -> Option<&str> {
+        let hash = Sha256::digest(text).into();
+        self.0.iter().fold(None, |found, token| if token.is(&hash) { Some(token.name.as_str()) } else { found })
     }
+}
+
+impl FromIterator<Token> for Tokens {
+    fn from_iter<T: IntoIterator<Item = Token>>(tokens: T) -> Self {
+        Tokens(tokens.into_iter().collect())
+    }
+}
+
+impl From<Option<Token>> for Tokens {
+    fn from(token: Option<Token>) -> Self {
+        token.into_iter().collect()
+    }
+}
+
+/// The IP address that a connection came from, with every request of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) IpAddr);
+
+/// Lets a request pass that carries a token, together with who that is.
+pub(super) async fn require_token(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
+    if shared.tokens.0.is_empty() {
+        return Problem::no_token().into_response();
+    }
+    let Some(name) = bearer(&request).and_then(|given| shared.tokens.holder(given)) else {
+        return Problem::unauthorized().into_response();
+    };
+    // An address of IPv4 that came through a socket of IPv6 is still one of IPv4.
+    let address = request.extensions().get::<Peer>().map(|Peer(address)| address.to_canonical().to_string());
+    request.extensions_mut().insert(Actor { name: name.to_owned(), address });
+    next.run(request).await
 }
 
 fn bearer(request: &Request) -> Option<&[u8]> {
@@ -111,6 +157,20 @@ mod tests {
 
     #[test]
     fn debug_never_shows_a_token() {
-        assert_eq!(format!("{:?}", Token::new("0123456789abcdef").unwrap()), "Token(…)");
+        assert_eq!(format!("{:?}", Token::new("0123456789abcdef").unwrap()), "Token(token, …)");
+    }
+
+    #[test]
+    fn a_token_is_known_by_its_name_and_by_nothing_else() {
+        let tokens: Tokens = [("anna", "0123456789abcdef"), ("ci", "fedcba9876543210")]
+            .map(|(n, t)| Token::named(n, t).unwrap())
+            .into_iter()
+            .collect();
+        assert_eq!(tokens.holder(b"0123456789abcdef"), Some("anna"));
+        assert_eq!(tokens.holder(b"fedcba9876543210"), Some("ci"));
+        for other in ["", "anna", "0123456789abcdeF", "0123456789abcdef0", "anna 0123456789abcdef"] {
+            assert_eq!(tokens.holder(other.as_bytes()), None, "{other}");
+        }
+        assert_eq!(Tokens::default().holder(b""), None);
     }
 }

@@ -61,9 +61,7 @@ pub(super) async fn events(
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
     let after = last.or(wanted.after).unwrap_or(0);
     let (mut past, coming) = shared.report.events(after);
-    let concerns = move |entry: &Entry| {
-        resource.as_ref().is_none_or(|resource| entry.change().is_some_and(|event| event.resource == *resource))
-    };
+    let concerns = move |entry: &Entry| resource.as_ref().is_none_or(|resource| entry.resource() == Some(resource));
     past.retain(|event| concerns(event));
 
     let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
@@ -100,6 +98,7 @@ fn new(coming: Receiver<Entry>, concerns: impl Fn(&Entry) -> bool + Send) -> imp
 fn message(entry: &Entry) -> Message {
     let kind = match entry {
         Entry::Change(_) => "change",
+        Entry::Command(_) => "command",
         Entry::Source(_) => "source",
     };
     data(Message::default().event(kind).id(entry.sequence().to_string()), entry)

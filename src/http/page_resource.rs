@@ -10,8 +10,8 @@ use super::html::Html;
 use super::page::{fields, foot, head, health_badge, page, running, sync_badge, time};
 use super::page_source::event_table;
 use crate::model::UpdateState;
+use crate::report::ResourceStatus;
 use crate::report::status::{RecordStatus, ServicePresence, ServiceStatus};
-use crate::report::{Entry, ResourceStatus};
 
 pub(super) async fn resource(State(shared): State<Shared>, Path((kind, uuid)): Path<(String, String)>) -> Response {
     let status = shared.report.status();
@@ -29,8 +29,8 @@ pub(super) async fn resource(State(shared): State<Shared>, Path((kind, uuid)): P
     known(&mut html, &resource);
     services(&mut html, &resource.services);
     records(&mut html, &resource.records);
-    let events: Vec<Entry> = resource.events.iter().rev().cloned().map(Entry::Change).collect();
-    event_table(&mut html, "What was done last", events.iter(), false);
+    let events = resource.events.as_deref().unwrap_or_default();
+    event_table(&mut html, "What was done last", events.iter().rev(), false);
     foot(&mut html);
     page(html)
 }

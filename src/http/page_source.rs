@@ -3,7 +3,7 @@
 use super::html::Html;
 use super::page::{fields, link, time};
 use crate::report::source::{CommitStatus, SourceChange, TroubleStatus};
-use crate::report::{Entry, Event, EventOutcome, SourceEvent, SourceStatus};
+use crate::report::{CommandEvent, Entry, Event, EventOutcome, SourceEvent, SourceStatus};
 
 /// Where the source is, and the commit in force.
 pub(super) fn place(html: &mut Html, source: &SourceStatus) {
@@ -67,6 +67,7 @@ pub(super) fn event_table<'a>(
     for event in events {
         match event {
             Entry::Change(event) => change_row(html, event, with_resource),
+            Entry::Command(event) => command_row(html, event, with_resource),
             Entry::Source(event) => source_row(html, event, with_resource),
         }
     }
@@ -98,6 +99,22 @@ fn change_row(html: &mut Html, event: &Event, with_resource: bool) {
         }
     };
     html.raw(" <span class=\"soft\">").text(event.milliseconds).raw(" ms</span></td></tr>");
+}
+
+fn command_row(html: &mut Html, event: &CommandEvent, with_resource: bool) {
+    html.raw("<tr><td>");
+    time(html, &event.time);
+    html.raw("</td>");
+    if with_resource {
+        html.raw("<td class=\"name\">");
+        match &event.resource {
+            Some(resource) => link(html, resource.kind.as_str(), resource.uuid.as_str()),
+            None => _ = html.raw("everything"),
+        }
+        html.raw("</td>");
+    }
+    html.raw("<td class=\"what\">").text(&event.message).raw("</td><td data-label=\"because:\">command</td>");
+    html.raw("<td>by ").text(&event.actor).raw("</td></tr>");
 }
 
 fn source_row(html: &mut Html, event: &SourceEvent, with_resource: bool) {

@@ -10,13 +10,16 @@ use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tower_service::Service as _;
 use tracing::{debug, warn};
+
+use super::auth::Peer;
 
 /// How many connections may be open: browsers' tabs, scrapers and followers of events, with room to spare
 /// under the usual limit of 1,024 descriptors.
@@ -44,10 +47,10 @@ pub(super) async fn run(
             let slot = Arc::clone(&slots).acquire_owned().await;
             (listener.accept().await, slot)
         };
-        let (stream, slot) = tokio::select! {
+        let ((stream, peer), slot) = tokio::select! {
             () = &mut shutdown => break,
             (accepted, slot) = accepted => match accepted {
-                Ok((stream, _)) => (stream, slot),
+                Ok(accepted) => (accepted, slot),
                 Err(error) => {
                     warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -55,7 +58,11 @@ pub(super) async fn run(
                 }
             },
         };
-        let service = TowerToHyperService::new(router.clone());
+        let router = router.clone();
+        let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(Peer(peer.ip()));
+            router.clone().call(request)
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)

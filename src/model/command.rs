@@ -1,6 +1,13 @@
-//! What a person tells a running operator.
+//! What a person asks of a running operator, and who asks.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 use super::names::ResourceId;
+
+/// The name of whoever uses the one API token that has no name of its own.
+pub const UNNAMED: &str = "token";
 
 /// A word from a person, through the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,4 +22,114 @@ pub enum Command {
     /// Take care of a resource again; a rolled-back update may be tried again. None: end the suspension of everything,
     /// which is apart from those of single resources.
     Resume(Option<ResourceId>),
+}
+
+/// The kind of a command: one word for logs, events and filters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CommandVerb {
+    /// [`Command::Reconcile`].
+    Reconcile,
+    /// [`Command::Suspend`].
+    Suspend,
+    /// [`Command::Resume`].
+    Resume,
+}
+
+impl CommandVerb {
+    /// The word, as the command line has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CommandVerb::Reconcile => "reconcile",
+            CommandVerb::Suspend => "suspend",
+            CommandVerb::Resume => "resume",
+        }
+    }
+}
+
+impl Command {
+    /// Its kind.
+    pub fn verb(&self) -> CommandVerb {
+        match self {
+            Command::Reconcile { .. } => CommandVerb::Reconcile,
+            Command::Suspend(_) => CommandVerb::Suspend,
+            Command::Resume(_) => CommandVerb::Resume,
+        }
+    }
+
+    /// The resource that it is about; none when it is about everything.
+    pub fn resource(&self) -> Option<&ResourceId> {
+        match self {
+            Command::Reconcile { .. } => None,
+            Command::Suspend(resource) | Command::Resume(resource) => resource.as_ref(),
+        }
+    }
+}
+
+/// As people read it: `suspend app/PRESS-7`.
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.verb().as_str())?;
+        match self {
+            Command::Reconcile { confirm_prune: true } => f.write_str(", removals beyond the guard confirmed"),
+            Command::Reconcile { confirm_prune: false } => Ok(()),
+            Command::Suspend(Some(resource)) | Command::Resume(Some(resource)) => write!(f, " {resource}"),
+            Command::Suspend(None) | Command::Resume(None) => f.write_str(" everything"),
+        }
+    }
+}
+
+/// Who gave a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// The name of the token that came with it, [`UNNAMED`] where that has none. Nothing that a client says of
+    /// itself is taken for its name.
+    pub name: String,
+    /// The IP address that the connection came from, which is that of the proxy where one is in between; none when
+    /// the command did not come over the network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+}
+
+/// As people read it: `anna from 10.0.0.7`.
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        match &self.address {
+            Some(address) => write!(f, " from {address}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A command and who gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// What is to be done.
+    pub command: Command,
+    /// Who wants it.
+    pub actor: Actor,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_and_actors_read_as_words() {
+        let app: ResourceId = "app/PRESS-7".parse().unwrap();
+        for (command, text) in [
+            (Command::Reconcile { confirm_prune: false }, "reconcile"),
+            (Command::Reconcile { confirm_prune: true }, "reconcile, removals beyond the guard confirmed"),
+            (Command::Suspend(Some(app.clone())), "suspend app/PRESS-7"),
+            (Command::Suspend(None), "suspend everything"),
+            (Command::Resume(Some(app)), "resume app/PRESS-7"),
+            (Command::Resume(None), "resume everything"),
+        ] {
+            assert_eq!(command.to_string(), text);
+        }
+        let actor = |address: Option<&str>| Actor { name: "anna".into(), address: address.map(str::to_owned) };
+        assert_eq!(actor(Some("10.0.0.7")).to_string(), "anna from 10.0.0.7");
+        assert_eq!(actor(None).to_string(), "anna");
+    }
 }

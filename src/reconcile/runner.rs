@@ -20,7 +20,9 @@ use super::waits::{Soon, is_on_its_way};
 use super::{Options, Parts};
 use crate::clock::{Clock, rfc3339};
 use crate::desired::Source;
-use crate::model::{Command, Desired, FailureKind, Observed, Plan, PlannedStep, ResourceId, SourcePlace, StepFailure};
+use crate::model::{
+    Command, Desired, FailureKind, Observed, Plan, PlannedStep, Request, ResourceId, SourcePlace, StepFailure,
+};
 use crate::plan::{self, Memory, Policy};
 use crate::platform::Platform;
 use crate::registry::Registry;
@@ -71,7 +73,7 @@ pub(super) struct Runner<S, P, R, C> {
     registry_events: BoxStream<'static, ()>,
     clock: Arc<C>,
     report: Report,
-    commands: Option<mpsc::Receiver<Command>>,
+    commands: Option<mpsc::Receiver<Request>>,
     stop: CancellationToken,
     executor: Executor<P, R, C>,
     progress: mpsc::UnboundedReceiver<Progress>,
@@ -176,8 +178,8 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
             biased;
             () = self.stop.cancelled() => Turn::Stopped,
             Some(progress) = self.progress.recv() => self.progressed(progress),
-            command = receive(&mut self.commands) => {
-                self.command(command);
+            request = receive(&mut self.commands) => {
+                self.command(request);
                 Turn::Quiet
             }
             () = self.noting.ended() => {
@@ -422,9 +424,13 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         self.registry.refresh();
     }
 
-    fn command(&mut self, command: Command) {
-        info!(?command, "command");
-        self.memory.command(&command, &rfc3339(self.clock.wall()));
+    fn command(&mut self, request: Request) {
+        let wall = self.clock.wall();
+        let (name, address) = (&request.actor.name, request.actor.address.as_deref());
+        info!(by = name, address, "command: {}", request.command);
+        self.report.command(&request, wall);
+        let Request { command, .. } = request;
+        self.memory.command(&command, &rfc3339(wall));
         match command {
             Command::Reconcile { .. } => {
                 self.asked += 1;
@@ -536,10 +542,10 @@ fn log(
 }
 
 /// The next command; never when nobody can send one any more.
-async fn receive(commands: &mut Option<mpsc::Receiver<Command>>) -> Command {
+async fn receive(commands: &mut Option<mpsc::Receiver<Request>>) -> Request {
     if let Some(receiver) = commands {
-        if let Some(command) = receiver.recv().await {
-            return command;
+        if let Some(request) = receiver.recv().await {
+            return request;
         }
         *commands = None;
     }

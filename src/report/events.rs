@@ -1,4 +1,4 @@
-//! One event for every change to the cluster, and for what changes where manifests come from.
+//! One event for every change to the cluster, for every command, and for what changes where manifests come from.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -8,7 +8,9 @@ use serde::Serialize;
 
 use super::source::{SourceEvent, SourceNews};
 use crate::clock::rfc3339;
-use crate::model::{FailureKind, Origin, PlannedStep, Reason, ResourceId, Revision, StepFailure, StepVerb};
+use crate::model::{
+    Actor, Command, CommandVerb, FailureKind, Origin, PlannedStep, Reason, ResourceId, Revision, StepFailure, StepVerb,
+};
 
 /// How many events are kept over all resources: an hour of a busy factory, under a megabyte.
 pub const GLOBAL_EVENTS: usize = 1_000;
@@ -109,12 +111,32 @@ pub enum EventOutcome {
     },
 }
 
+/// A command that a person or a program gave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CommandEvent {
+    /// Counts events since the operator started, from 1, with those of the cluster.
+    pub sequence: u64,
+    /// Wall time, RFC 3339.
+    pub time: String,
+    /// What kind of command.
+    pub command: CommandVerb,
+    /// The resource that it is about; none when it is about everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource: Option<ResourceId>,
+    /// Who gave it.
+    pub actor: Actor,
+    /// The command as people read it: `suspend app/PRESS-7`.
+    pub message: String,
+}
+
 /// One entry of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase", tag = "type")]
 pub enum Entry {
     /// A change to the cluster.
     Change(Arc<Event>),
+    /// A command.
+    Command(Arc<CommandEvent>),
     /// A change of where manifests come from.
     Source(Arc<SourceEvent>),
 }
@@ -124,6 +146,7 @@ impl Entry {
     pub fn sequence(&self) -> u64 {
         match self {
             Entry::Change(event) => event.sequence,
+            Entry::Command(event) => event.sequence,
             Entry::Source(event) => event.sequence,
         }
     }
@@ -132,6 +155,15 @@ impl Entry {
     pub fn change(&self) -> Option<&Arc<Event>> {
         match self {
             Entry::Change(event) => Some(event),
+            Entry::Command(_) | Entry::Source(_) => None,
+        }
+    }
+
+    /// The resource that it is about, if it is about one.
+    pub fn resource(&self) -> Option<&ResourceId> {
+        match self {
+            Entry::Change(event) => Some(&event.resource),
+            Entry::Command(event) => event.resource.as_ref(),
             Entry::Source(_) => None,
         }
     }
@@ -142,7 +174,7 @@ impl Entry {
 pub(super) struct EventLog {
     sequence: u64,
     all: VecDeque<Entry>,
-    by_resource: BTreeMap<ResourceId, VecDeque<Arc<Event>>>,
+    by_resource: BTreeMap<ResourceId, VecDeque<Entry>>,
 }
 
 impl EventLog {
@@ -166,12 +198,28 @@ impl EventLog {
             },
             milliseconds: u64::try_from(step.took.as_millis()).unwrap_or(u64::MAX),
         });
-        let own = self.by_resource.entry(event.resource.clone()).or_default();
-        if own.len() == RESOURCE_EVENTS {
-            own.pop_front();
-        }
-        own.push_back(Arc::clone(&event));
         self.keep(Entry::Change(Arc::clone(&event)), alive);
+        event
+    }
+
+    /// Numbers and keeps a command.
+    pub(super) fn push_command(
+        &mut self,
+        command: &Command,
+        actor: &Actor,
+        wall: SystemTime,
+        alive: impl Fn(&ResourceId) -> bool,
+    ) -> Arc<CommandEvent> {
+        self.sequence += 1;
+        let event = Arc::new(CommandEvent {
+            sequence: self.sequence,
+            time: rfc3339(wall),
+            command: command.verb(),
+            resource: command.resource().cloned(),
+            actor: actor.clone(),
+            message: command.to_string(),
+        });
+        self.keep(Entry::Command(Arc::clone(&event)), alive);
         event
     }
 
@@ -189,12 +237,19 @@ impl EventLog {
     }
 
     fn keep(&mut self, entry: Entry, alive: impl Fn(&ResourceId) -> bool) {
+        if let Some(resource) = entry.resource() {
+            let own = self.by_resource.entry(resource.clone()).or_default();
+            if own.len() == RESOURCE_EVENTS {
+                own.pop_front();
+            }
+            own.push_back(entry.clone());
+        }
         self.all.push_back(entry);
         if self.all.len() > GLOBAL_EVENTS
-            && let Some(Entry::Change(oldest)) = self.all.pop_front()
-            && !alive(&oldest.resource)
+            && let Some(oldest) = self.all.pop_front()
+            && let Some(resource) = oldest.resource().filter(|resource| !alive(resource))
         {
-            self.forget(std::slice::from_ref(&oldest.resource));
+            self.forget(std::slice::from_ref(resource));
         }
     }
 
@@ -202,7 +257,7 @@ impl EventLog {
     pub(super) fn forget(&mut self, vanished: &[ResourceId]) {
         let first_kept = self.all.front().map_or(u64::MAX, Entry::sequence);
         for resource in vanished {
-            let last = self.by_resource.get(resource).and_then(VecDeque::back).map(|event| event.sequence);
+            let last = self.by_resource.get(resource).and_then(VecDeque::back).map(Entry::sequence);
             if last.is_some_and(|last| last < first_kept) {
                 self.by_resource.remove(resource);
             }
@@ -217,7 +272,7 @@ impl EventLog {
     }
 
     /// The last events of one resource, oldest first.
-    pub(super) fn of(&self, resource: &ResourceId) -> Vec<Arc<Event>> {
+    pub(super) fn of(&self, resource: &ResourceId) -> Vec<Entry> {
         self.by_resource.get(resource).map(|own| own.iter().cloned().collect()).unwrap_or_default()
     }
 }

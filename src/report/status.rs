@@ -5,7 +5,6 @@ mod record;
 mod service;
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +13,7 @@ pub(super) use self::build::{History, Row, View, build, rows};
 pub use self::record::{Ownership, RecordStatus};
 pub use self::service::{Running, ServicePresence, ServiceStatus};
 
-use super::events::Event;
+use super::events::Entry;
 use super::source::{SourceStatus, SourceView};
 use crate::model::{
     ConditionKind, Desired, DriftType, Handling, Health, InstanceName, Kind, Observed, Origin, Plan, Problem,
@@ -258,9 +257,9 @@ pub struct ResourceStatus {
     /// When it is tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryStatus>,
-    /// Its last events, oldest first; only filled by [`crate::report::Report::resource`].
-    #[serde(skip_serializing_if = "Vec::is_empty", skip_deserializing)]
-    pub events: Vec<Arc<Event>>,
+    /// Its last events, oldest first; none in a list of resources, see [`crate::report::Report::resource`].
+    #[serde(skip_serializing_if = "Option::is_none", skip_deserializing)]
+    pub events: Option<Vec<Entry>>,
 }
 
 /// One piece of drift.

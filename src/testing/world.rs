@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::{FakeRegistry, FakeSource, FakeSwarm, TestClock};
 use crate::compile::Compiler;
 use crate::desired::{Loader, LoaderOptions};
-use crate::model::{Command, Desired, Field, Handling, InstanceName, PlatformKind, Record, ResourceId, Settings};
+use crate::model::{
+    Actor, Command, Desired, Field, Handling, InstanceName, PlatformKind, Record, Request, ResourceId, Settings,
+};
 use crate::plan::Policy;
 use crate::reconcile::{self, Options, Parts};
 use crate::report::Report;
@@ -39,7 +41,7 @@ pub struct Operator {
     /// What it says of itself.
     pub report: Report,
     /// Its ears.
-    pub commands: mpsc::Sender<Command>,
+    pub commands: mpsc::Sender<Request>,
     /// Its clock.
     pub clock: Arc<TestClock>,
     stop: CancellationToken,
@@ -72,7 +74,7 @@ impl World {
     }
 
     /// A fresh operator's parts, which remember nothing, and the other end of its commands.
-    pub fn parts(&self) -> (FakeParts, mpsc::Sender<Command>) {
+    pub fn parts(&self) -> (FakeParts, mpsc::Sender<Request>) {
         let (commands, receiver) = mpsc::channel(8);
         let parts = Parts {
             loader: loader(&self.source),
@@ -266,7 +268,8 @@ impl Operator {
     /// Tells it something.
     pub async fn tell(&self, command: Command) {
         // Fails only when the operator is gone, which the test is about to notice.
-        let _ = self.commands.send(command).await;
+        let actor = Actor { name: "tester".into(), address: None };
+        let _ = self.commands.send(Request { command, actor }).await;
     }
 }
 

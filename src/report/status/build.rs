@@ -244,7 +244,7 @@ fn resource(view: &View<'_>, marked: &Marked<'_>, row: &Row<'_>) -> ResourceStat
             .as_ref()
             .and_then(|history| history.retries.get(row.id))
             .map(|retry| RetryStatus { failures: retry.failures, at: rfc3339(moment(view, retry.at)) }),
-        events: Vec::new(),
+        events: None,
     }
 }
 
