@@ -13,8 +13,8 @@ use ofop::model::record::{AssetRecord, RecordOwner};
 use ofop::model::service::EnvVar;
 use ofop::model::{
     AssetUuid, Desired, DesiredResource, DesiredService, InstanceName, Mark, Observed, ObservedRecord, ObservedService,
-    Origin, PlatformSnapshot, Record, RegistrySnapshot, ResourceId, Revision, ServiceId, ServiceName, ServiceSpec,
-    SpecHash, TaskState, TaskView, UpdateState,
+    Origin, PlatformSnapshot, Record, RegistrySnapshot, ResourceId, Revision, Rollout, ServiceId, ServiceName,
+    ServiceSpec, SpecHash, TaskState, TaskView, UpdateState,
 };
 use ofop::plan::{Guard, Memory, Policy, plan};
 
@@ -119,6 +119,7 @@ fn observed() -> Observed {
             revision: Revision::default(),
             origin: String::new(),
             kept: Some(false),
+            run: None,
         };
         let service = ObservedService {
             id: service_id,
@@ -127,6 +128,7 @@ fn observed() -> Observed {
             foreign_mode: None,
             mark: Some(mark),
             update: UpdateState::None,
+            rollout: Rollout::default(),
             created_at: String::new(),
             spec,
         };
@@ -146,6 +148,7 @@ fn observed() -> Observed {
 fn policy() -> Policy {
     Policy {
         instance: InstanceName::new("default").unwrap(),
+        run: None,
         prune: true,
         guard: Guard::default(),
         prune_confirmed: false,

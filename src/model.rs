@@ -46,8 +46,8 @@ pub use handling::{Field, Handling, IgnoredField};
 pub use names::{AssetUuid, InstanceName, InvalidName, Kind, ResourceId, Revision, ServiceName};
 pub use notes::{Note, NoteEdits, Notes, NotesView};
 pub use observed::{
-    Observed, ObservedRecord, ObservedService, PlatformSnapshot, RegistrySnapshot, ServiceId, TaskState, TaskView,
-    UpdateState,
+    Observed, ObservedRecord, ObservedService, PlatformSnapshot, RegistrySnapshot, Rollout, ServiceId, TaskState,
+    TaskView, UpdateState,
 };
 pub use outcome::{FailureKind, StepFailure};
 pub use plan::{Compared, HeldStep, Ignored, Plan, PruneBlock, PruneVerdict, ResourcePlan, Suspension, Wait};

@@ -49,13 +49,15 @@ pub use self::memory::{Attempt, Memory, Written};
 pub use self::notebook::Notebook;
 use self::removal::Pruning;
 pub use self::text::{ShowSecrets, TextOptions, to_text};
-use crate::model::{Compared, Desired, InstanceName, Observed, Plan, ResourceId, ResourcePlan};
+use crate::model::{Compared, Desired, InstanceName, Observed, Plan, ResourceId, ResourcePlan, RunId};
 
 /// What an operator may do, and its limits. Values, not behaviour.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
     /// Whose objects are ours.
     pub instance: InstanceName,
+    /// Which run of the operator this is; it is written into every mark. None where nothing is written, or nobody asks.
+    pub run: Option<RunId>,
     /// Remove what the manifests no longer describe.
     pub prune: bool,
     /// How many resources one plan may remove without a person's word.
@@ -87,6 +89,7 @@ impl Policy {
     pub fn new(instance: InstanceName) -> Self {
         Policy {
             instance,
+            run: None,
             prune: true,
             guard: Guard::default(),
             prune_confirmed: false,

@@ -71,6 +71,7 @@ impl Operator {
             compiler: Compiler::new(settings),
             policy: Policy {
                 instance: name,
+                run: None,
                 prune: true,
                 guard: Guard::default(),
                 prune_confirmed: true,

@@ -168,6 +168,7 @@ async fn promise_4_only_what_is_ours() {
         revision: ofop::model::Revision("x".into()),
         origin: "x:1".into(),
         kept: Some(false),
+        run: None,
     };
     world.swarm.deploy(FakeSwarm::stranger("bystander"), None);
     world.swarm.deploy(FakeSwarm::stranger("wanted"), None);

@@ -273,6 +273,7 @@ impl Schedule {
             revision: ofop::model::Revision("x".into()),
             origin: "x:1".into(),
             kept: Some(false),
+            run: None,
         };
         self.world.swarm.deploy(FakeSwarm::stranger("bystander"), None);
         self.world.swarm.deploy(FakeSwarm::stranger("bystander-2"), Some(theirs));

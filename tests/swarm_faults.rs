@@ -86,6 +86,7 @@ fn create(name: &str) -> Step {
         revision: Revision("r1".into()),
         origin: "a.yml:1".into(),
         kept: Some(false),
+        run: None,
     };
     Step::CreateService { spec: Arc::new(spec), mark }
 }

@@ -1,8 +1,11 @@
 //! What every command gets: the validated configuration and where to write.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
+
 use super::output::Output;
 use super::{CliError, args::Cli};
 use crate::config::{Config, Variables};
+use crate::model::RunId;
 
 /// What every command gets.
 #[derive(Debug, Clone)]
@@ -11,6 +14,8 @@ pub(super) struct Context {
     pub(super) config: Config,
     /// Where to write.
     pub(super) output: Output,
+    /// Which run of `ofop` this is.
+    pub(super) run: RunId,
 }
 
 impl Context {
@@ -22,6 +27,14 @@ impl Context {
         let environment =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let variables = Variables::load(environment, cli.global.env_file.as_deref())?;
-        Ok(Context { config: Config::load(&cli.flags(), variables)?, output })
+        Ok(Context { config: Config::load(&cli.flags(), variables)?, output, run: this_run() })
     }
+}
+
+/// The id of this process: where it runs, and a number that no other one draws.
+fn this_run() -> RunId {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    // the operating system seeds every `RandomState`
+    let random = RandomState::new().build_hasher().finish();
+    RunId::new(host.trim(), std::process::id(), random)
 }

@@ -36,6 +36,7 @@ pub(super) fn policy(context: &Context) -> Policy {
     let config = &context.config;
     Policy {
         instance: config.instance.clone(),
+        run: Some(context.run.clone()),
         prune: config.prune,
         guard: Guard { count: config.prune_guard_count, fraction: config.prune_guard_fraction },
         prune_confirmed: false,

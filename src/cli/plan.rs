@@ -73,7 +73,7 @@ pub(super) async fn run(args: &PlanArgs, context: &Context) -> Result<Exit, CliE
     let troubled = source_text::show_trouble(&look.desired, &context.output);
     Ok(if troubled || look.desired.errors() > 0 {
         Exit::Failure
-    } else if look.plan.is_empty() {
+    } else if look.plan.is_empty() && look.plan.conflicts() == 0 {
         Exit::Success
     } else {
         Exit::Changes

@@ -73,6 +73,8 @@ pub struct ObservedService {
     pub container_labels: BTreeMap<String, String>,
     /// What the engine says of its last update.
     pub update: UpdateState,
+    /// What else the engine says about updates of it.
+    pub rollout: Rollout,
     /// Wall time of creation as the engine writes it (RFC 3339), for people.
     pub created_at: String,
 }
@@ -96,6 +98,19 @@ pub enum UpdateState {
     RollbackPaused(String),
     /// The engine went back to the previous spec, whose labels are the old ones too.
     RollbackCompleted(String),
+}
+
+/// What the engine says about updates of a service beside the state of the last one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rollout {
+    /// The engine goes back to the previous spec by itself when an update fails (`FailureAction: rollback`).
+    pub rolls_back: bool,
+    /// When the last update or rollback that replaced tasks began, as the engine writes it (RFC 3339); empty when it
+    /// reports on none. Another value means that an update was carried out in between.
+    pub started: String,
+    /// The last rollback was ordered by a person (`docker service rollback`). Swarm keeps the spec that it left as the
+    /// previous one then, and none after a rollback of its own.
+    pub by_hand: bool,
 }
 
 /// One task (or container) as far as it matters.

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::desired::{DesiredResource, Origin};
 use super::names::{InstanceName, ResourceId, Revision};
 use super::observed::{ObservedRecord, ObservedService, ServiceId};
-use super::status::{Condition, Drift, Health, Sync};
+use super::status::{Condition, ConditionKind, Drift, Health, Sync};
 use super::step::{FieldChange, PlannedStep};
 
 /// What a pass will do and what it found.
@@ -56,6 +56,12 @@ impl Plan {
         self.resources.values().all(|resource| resource.steps.is_empty() && resource.held.is_empty())
     }
 
+    /// Number of resources of which something belongs to somebody else. While there is one, the cluster is not as
+    /// described, whether or not anything is to be done.
+    pub fn conflicts(&self) -> usize {
+        self.resources.values().filter(|resource| resource.is_in_conflict()).count()
+    }
+
     /// Number of steps that can be taken now.
     pub fn steps(&self) -> usize {
         self.resources.values().map(|resource| resource.steps.len()).sum()
@@ -81,6 +87,13 @@ pub struct ResourcePlan {
     pub health: Health,
     /// What else is known.
     pub conditions: Vec<Condition>,
+}
+
+impl ResourcePlan {
+    /// Whether something of it belongs to somebody else, or cannot be understood.
+    pub fn is_in_conflict(&self) -> bool {
+        self.conditions.iter().any(|condition| condition.kind == ConditionKind::Conflict)
+    }
 }
 
 /// Differences of one object that are left alone, because the manifest's `x-ofop` says so.
@@ -145,6 +158,8 @@ pub enum Wait {
     RowsStayAway,
     /// Something that it builds on is not there; a condition says what.
     Dependency,
+    /// Something of the resource belongs to somebody else; a condition says what, and what to do about it.
+    Conflict,
     /// The engine undid the same update before.
     RolledBack,
     /// It may be suspended, or what the engine undid: what was noted of it has not been read yet.
@@ -164,6 +179,7 @@ impl Wait {
             Wait::TasksEnding(_) => "its last tasks to end",
             Wait::RowsStayAway => "its rows to stay away",
             Wait::Dependency => "what it builds on",
+            Wait::Conflict => "its conflict to be resolved",
             Wait::RolledBack => "another manifest, or `resume`",
             Wait::Notes => "its notes to be read",
             Wait::Suspended(suspension) => suspension.until(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::names::{InstanceName, ResourceId, Revision, ServiceName};
+use super::run::RunId;
 
 /// Every field that we own, and nothing else. Two equal specs mean the same service.
 ///
@@ -219,6 +220,8 @@ pub const LABEL_REVISION: &str = "io.openfactory.operator/revision";
 pub const LABEL_ORIGIN: &str = "io.openfactory.operator/origin";
 /// Label: `false` when the service stays although the manifests no longer describe its resource; absent otherwise.
 pub const LABEL_PRUNE: &str = "io.openfactory.operator/prune";
+/// Label: which run of the operator wrote the service last.
+pub const LABEL_RUN: &str = "io.openfactory.operator/run";
 
 /// Our mark on a service. It is kept in labels of the service alone, never of its containers, since a
 /// changed container label restarts every task.
@@ -237,6 +240,9 @@ pub struct Mark {
     /// Whether the service stays when the manifests no longer describe its resource. None where a mark cannot
     /// say so: a label of a container cannot change without its container.
     pub kept: Option<bool>,
+    /// The run that wrote the mark; none where it cannot be told. It travels with every write that happens anyway. It
+    /// is never compared: another run is no difference and no reason to write.
+    pub run: Option<RunId>,
 }
 
 impl Mark {
@@ -252,12 +258,18 @@ impl Mark {
         if self.kept == Some(true) {
             labels.push((LABEL_PRUNE, "false".into()));
         }
+        if let Some(run) = &self.run {
+            labels.push((LABEL_RUN, run.to_string()));
+        }
         labels
     }
 
     /// Whether a label of a service may be part of a mark.
     pub fn owns_label(key: &str) -> bool {
-        matches!(key, LABEL_INSTANCE | LABEL_RESOURCE | LABEL_SPEC | LABEL_REVISION | LABEL_ORIGIN | LABEL_PRUNE)
+        matches!(
+            key,
+            LABEL_INSTANCE | LABEL_RESOURCE | LABEL_SPEC | LABEL_REVISION | LABEL_ORIGIN | LABEL_PRUNE | LABEL_RUN
+        )
     }
 
     /// Reads a mark back. A service without a readable instance and resource carries no mark.
@@ -269,6 +281,7 @@ impl Mark {
             revision: Revision(get(LABEL_REVISION).unwrap_or_default().to_owned()),
             origin: get(LABEL_ORIGIN).unwrap_or_default().to_owned(),
             kept: Some(get(LABEL_PRUNE) == Some("false")),
+            run: get(LABEL_RUN).and_then(RunId::found),
         })
     }
 }
@@ -300,6 +313,25 @@ mod tests {
         }
         let agent = ServiceName::new("cnc-1-agent").unwrap();
         assert!(ServiceSpec::owns_label(&agent, "traefik.http.routers.cnc-1-agent.rule"));
+    }
+
+    #[test]
+    fn a_mark_reads_back_with_the_run_that_wrote_it_and_one_without_a_run_is_still_a_mark() {
+        let mark = |run| Mark {
+            instance: InstanceName::new("plant").unwrap(),
+            resource: "app/A".parse().unwrap(),
+            spec: SpecHash("h".into()),
+            revision: Revision("r".into()),
+            origin: "a.yml:1".into(),
+            kept: Some(true),
+            run,
+        };
+        for mark in [mark(None), mark(Some(RunId::new("host", 7, 9)))] {
+            let labels = mark.labels();
+            assert!(labels.iter().all(|(key, _)| Mark::owns_label(key)));
+            let get = |key: &str| labels.iter().find(|(name, _)| *name == key).map(|(_, value)| value.as_str());
+            assert_eq!(Mark::from_labels(get), Some(mark));
+        }
     }
 
     #[test]

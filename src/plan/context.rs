@@ -133,6 +133,7 @@ impl Recheck {
                 }
                 Wait::Services
                 | Wait::Dependency
+                | Wait::Conflict
                 | Wait::RolledBack
                 | Wait::Notes
                 | Wait::Suspended(_)

@@ -29,6 +29,8 @@ pub(super) struct Draft {
     pub(super) waiting: bool,
     /// A stranger is in the way.
     pub(super) conflict: bool,
+    /// A record of it belongs to somebody else: no service is made or changed that this record should name.
+    pub(super) foreign_record: bool,
 }
 
 /// A condition without its time.

@@ -250,6 +250,7 @@ impl Memory {
                 | Wait::Services
                 | Wait::RowsStayAway
                 | Wait::Dependency
+                | Wait::Conflict
                 | Wait::RolledBack
                 | Wait::Notes
                 | Wait::Suspended(_)

@@ -1,8 +1,16 @@
-//! Whose an existing service is, and whether we may take it over.
+//! Whose an existing service or record is, whether we may take it over, and what to tell people when we may not.
+//!
+//! A service and its records have one owner. Nothing is made or changed on one side while the other belongs to somebody
+//! else, so that no resource is ever split between two operators by us; one that is split already is reported on both
+//! sides, each with the command that ends it.
 
 use std::sync::Arc;
 
-use crate::model::{DesiredResource, InstanceName, ObservedRecord, ObservedService, Record, ServiceName};
+use super::context::Context;
+use super::draft::Draft;
+use super::join::Found;
+use super::records::is_taken_back;
+use crate::model::{DesiredResource, InstanceName, ObservedRecord, ObservedService, Record, ResourceId, ServiceName};
 
 /// Whose a service is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +32,41 @@ pub(super) fn claim<'a>(service: &'a ObservedService, us: &InstanceName) -> Clai
     }
 }
 
+/// Whose a record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RecordClaim<'a> {
+    /// Ours, or nobody's that we could not take over.
+    Free,
+    /// Another operator owns it.
+    Theirs(&'a InstanceName),
+    /// Nobody's, and of a type that the manifest does not describe.
+    Strangers(&'a str),
+}
+
+impl RecordClaim<'_> {
+    /// Whether somebody else has it.
+    pub(super) fn is_foreign(self) -> bool {
+        match self {
+            RecordClaim::Free => false,
+            RecordClaim::Theirs(_) | RecordClaim::Strangers(_) => true,
+        }
+    }
+}
+
+/// Reads the owner of a record that is found where `wanted` shall be.
+pub(super) fn record_claim<'a>(wanted: &Record, found: &'a ObservedRecord, us: &InstanceName) -> RecordClaim<'a> {
+    match (&found.owner, wanted, &found.record) {
+        (Some(owner), ..) if owner.instance == *us => RecordClaim::Free,
+        (Some(owner), ..) => RecordClaim::Theirs(&owner.instance),
+        (None, Record::Asset(wanted), Record::Asset(asset))
+            if !is_taken_back(&found.record) && wanted.asset_type != asset.asset_type =>
+        {
+            RecordClaim::Strangers(&asset.asset_type)
+        }
+        (None, ..) => RecordClaim::Free,
+    }
+}
+
 /// Whether the registry says that this service embodies one of the resource's assets. It does so for what
 /// OpenFactory's command line deployed, and for what we deployed and somebody took the labels off.
 pub(super) fn registry_names(
@@ -40,4 +83,118 @@ pub(super) fn registry_names(
             && !asset.asset_type.is_empty()
             && found.owner.as_ref().is_none_or(|owner| owner.instance == *us)
     })
+}
+
+/// Notes every record of a resource that somebody else has, before anything is planned for its services.
+pub(super) fn check_records(
+    context: &Context<'_>,
+    draft: &mut Draft,
+    resource: &DesiredResource,
+    services: &[Found<'_>],
+    found: &[Option<&Arc<ObservedRecord>>],
+) {
+    let us = &context.policy.instance;
+    for (wanted, found) in resource.records.iter().zip(found) {
+        let Some(found) = found else { continue };
+        let (reason, message) = match record_claim(wanted, found, us) {
+            RecordClaim::Free => continue,
+            RecordClaim::Theirs(other) => {
+                let ours = services.iter().filter_map(|found| found.service).find(|service| is_ours(service, us));
+                ("OtherInstance", their_record(resource, wanted, other, us, ours.map(|service| &service.spec.name)))
+            }
+            RecordClaim::Strangers(kind) => {
+                let id = &resource.id;
+                let described = match &**wanted {
+                    Record::Asset(asset) => asset.asset_type.as_str(),
+                    Record::Connector { .. } | Record::CoordinatorDevice { .. } | Record::MetricsTarget { .. } => "",
+                };
+                let message = format!(
+                    "{} is registered by somebody else as {kind}, not as {described}, so that nothing is deployed for {id}; \
+                     choose another uuid, or take it over with `ofop adopt {id}`",
+                    wanted.id()
+                );
+                ("StrangersAsset", message)
+            }
+        };
+        draft.blocked = true;
+        draft.foreign_record = true;
+        draft.conflict(reason, message);
+    }
+}
+
+fn is_ours(service: &ObservedService, us: &InstanceName) -> bool {
+    claim(service, us) == Claim::Ours
+}
+
+/// What to tell of a record that another instance owns. `service`: one of the same resource that is ours.
+fn their_record(
+    resource: &DesiredResource,
+    record: &Record,
+    other: &InstanceName,
+    us: &InstanceName,
+    service: Option<&ServiceName>,
+) -> String {
+    let (id, record) = (&resource.id, record.id());
+    match service {
+        Some(service) => format!(
+            "{id} is split: service {service} belongs to this operator (instance {us}), and {record} to instance {other}; \
+             end it with `ofop adopt {id} --from {other} --instance {us}`, or with \
+             `ofop adopt {id} --from {us} --instance {other}` where the manifests of {other} are"
+        ),
+        None => format!(
+            "{record} belongs to operator instance {other}, so that nothing is deployed for {id}; \
+             choose another uuid, or take it over with `ofop adopt {id} --from {other}`"
+        ),
+    }
+}
+
+/// What to tell of a service that another instance owns. `fields` are those in which it differs from the manifest.
+pub(super) fn their_service(
+    context: &Context<'_>,
+    resource: &DesiredResource,
+    records: &[Option<&Arc<ObservedRecord>>],
+    service: &ServiceName,
+    other: &InstanceName,
+    fields: &[String],
+) -> String {
+    let (id, us) = (&resource.id, &context.policy.instance);
+    let ours = records
+        .iter()
+        .flatten()
+        .find(|found| !is_taken_back(&found.record) && found.owner.as_ref().is_some_and(|owner| owner.instance == *us));
+    match ours {
+        Some(record) => format!(
+            "{id} is split: {} belongs to this operator (instance {us}), and service {service} to instance {other}, \
+             which {}; end it with `ofop adopt {id} --from {other} --instance {us}`, or with \
+             `ofop adopt {id} --from {us} --instance {other}` where the manifests of {other} are",
+            record.record.id(),
+            compared(fields)
+        ),
+        None => format!(
+            "service {service} belongs to operator instance {other} and {}; \
+             rename one of the two, or take it over with `ofop adopt {id} --from {other}`",
+            compared(fields)
+        ),
+    }
+}
+
+/// What to tell of a service without a mark that may not be adopted.
+pub(super) fn strangers_service(id: &ResourceId, service: &ServiceName, fields: &[String]) -> String {
+    format!(
+        "service {service} exists, carries no mark of an operator, and {}; \
+         remove or rename it, or take it over with `ofop adopt {id}`",
+        compared(fields)
+    )
+}
+
+/// How many fields a message names.
+const NAMED: usize = 8;
+
+fn compared(fields: &[String]) -> String {
+    if fields.is_empty() {
+        return "is as the manifest describes it".into();
+    }
+    let more = if fields.len() > NAMED { format!(" and {} more", fields.len() - NAMED) } else { String::new() };
+    let named: Vec<&str> = fields.iter().take(NAMED).map(String::as_str).collect();
+    format!("differs from the manifest in {}{more}", named.join(", "))
 }

@@ -13,6 +13,7 @@ use super::Written;
 use super::context::Context;
 use super::draft::Draft;
 use super::join::Found;
+use super::ownership;
 
 /// The attribute that says that a resource is kept, in the words of a difference.
 const MANAGED_PRUNE: &str = "managed_prune";
@@ -101,11 +102,9 @@ struct Planner<'a> {
 impl Planner<'_> {
     fn record(&self, draft: &mut Draft, wanted: &Arc<Record>, found: Option<&ObservedRecord>) {
         let us = &self.context.policy.instance;
-        if let Some(owner) = found.and_then(|found| found.owner.as_ref())
-            && owner.instance != *us
-        {
+        if found.is_some_and(|found| ownership::record_claim(wanted, found, us).is_foreign()) {
+            // a conflict, which was told before anything was planned for a service
             draft.blocked = true;
-            draft.conflict("OtherInstance", format!("{} belongs to operator instance {}", wanted.id(), owner.instance));
             return;
         }
         if let Some(found) = found {
@@ -154,16 +153,6 @@ impl Planner<'_> {
     fn present(&self, draft: &mut Draft, wanted: &Arc<Record>, found: &ObservedRecord) {
         let changes = describe(wanted, &found.record, found.owner.as_ref(), &self.owner());
         if found.owner.is_none() {
-            if let (Record::Asset(wanted), Record::Asset(asset)) = (&**wanted, &found.record)
-                && wanted.asset_type != asset.asset_type
-            {
-                draft.blocked = true;
-                draft.conflict(
-                    "StrangersAsset",
-                    format!("asset {} is registered by somebody else as {}", wanted.uuid, asset.asset_type),
-                );
-                return;
-            }
             if draft.conflict {
                 return;
             }

@@ -6,7 +6,7 @@ use super::context::Context;
 use super::draft::Draft;
 use super::join::{Found, Joined, Orphans, Wanted};
 use super::removal::Pruning;
-use super::{health, records, removal, services};
+use super::{health, ownership, records, removal, services};
 use crate::model::{
     Compared, ConditionKind, DesiredResource, Health, ObservedRecord, Record, ResourceId, ResourcePlan, ServiceId,
     Suspension, Sync,
@@ -26,6 +26,7 @@ pub(super) fn plan_wanted<'a>(
     let (found, records) = (joined.services(wanted), joined.records(wanted));
     let mut draft = Draft::default();
     if !known.is_some_and(|known| is_unchanged(known, wanted.resource, found, records)) {
+        ownership::check_records(context, &mut draft, resource, found, records);
         services::plan_services(context, &mut draft, resource, found, records);
         records::plan_records(context, &mut draft, resource, records, found);
         if draft.is_clean() && !depends_on_more(resource) {

@@ -60,6 +60,12 @@ pub(super) fn is_attempt_at(attempt: &SpecHash, hash: &SpecHash) -> bool {
     attempt.0.strip_prefix(&hash.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
 }
 
+/// The names of the fields in which a service differs from what is wanted, for a message.
+fn changed_fields(changes: &[FieldChange], found: &ObservedService) -> Vec<String> {
+    let mode = found.foreign_mode.as_ref().map(|mode| format!("mode ({mode})"));
+    mode.into_iter().chain(changes.iter().map(|change| change.field.clone())).collect()
+}
+
 struct Planner<'a> {
     context: &'a Context<'a>,
     platform: &'a PlatformSnapshot,
@@ -94,6 +100,7 @@ impl Planner<'_> {
             revision: self.context.desired.revision.clone(),
             origin: self.resource.origin.to_string(),
             kept: Some(!self.resource.handling.prune),
+            run: self.context.policy.run.clone(),
         }
     }
 
@@ -143,6 +150,9 @@ impl Planner<'_> {
             );
             draft.blocked = true;
         }
+        if draft.foreign_record {
+            return Some(Wait::Conflict);
+        }
         draft.blocked.then_some(Wait::Dependency)
     }
 
@@ -181,7 +191,9 @@ impl Planner<'_> {
             Claim::Ours => false,
             Claim::Theirs(other) => {
                 draft.blocked = true;
-                draft.conflict("OtherInstance", format!("service {name} belongs to operator instance {other}"));
+                let fields = changed_fields(&diff::describe(&wanted, found, differences), found);
+                let message = ownership::their_service(self.context, self.resource, self.records, name, other, &fields);
+                draft.conflict("OtherInstance", message);
                 return;
             }
             Claim::Unmarked => {
@@ -189,10 +201,8 @@ impl Planner<'_> {
                     || ownership::registry_names(self.resource, self.records, name, &self.context.policy.instance);
                 if found.foreign_mode.is_some() || !(differences.none() || named()) {
                     draft.blocked = true;
-                    draft.conflict(
-                        "StrangersService",
-                        format!("service {name} exists, is not ours, and is not what the manifest describes"),
-                    );
+                    let fields = changed_fields(&diff::describe(&wanted, found, differences), found);
+                    draft.conflict("StrangersService", ownership::strangers_service(&self.resource.id, name, &fields));
                     return;
                 }
                 true
@@ -286,6 +296,9 @@ impl Planner<'_> {
         mark: &Mark,
         differences: Differences,
     ) -> Option<Wait> {
+        if draft.foreign_record {
+            return Some(Wait::Conflict);
+        }
         // changed labels alone restart no task: there is nothing that could fail again
         if !differences.none() && self.is_rolled_back(found, &attempt(mark, spec)) {
             draft.rolled_back = true;

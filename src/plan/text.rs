@@ -264,7 +264,7 @@ impl Text {
         }
         let line = format!("{}; {}.", parts.join(", "), in_sync(plan));
         let line = self.paint(Paint::Bold, &line);
-        self.line(&line);
+        self.wrapped("", 0, &line);
     }
 
     fn suspended(&mut self, since: Option<&str>) {

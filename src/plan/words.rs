@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use crate::model::{Plan, PruneBlock, ResourcePlan, StepVerb, Sync};
 
-/// How many steps of each verb, and how many wait: `2 to create`, `1 held`; empty when nothing is to be done.
+/// How many steps of each verb, how many wait, and how many resources are in conflict: `2 to create`, `1 held`,
+/// `1 conflict`; empty when nothing is to be done.
 pub(super) fn counts<'a>(resources: impl Iterator<Item = &'a ResourcePlan> + Clone) -> Vec<String> {
     let mut parts: Vec<String> = StepVerb::ALL
         .into_iter()
@@ -14,9 +15,13 @@ pub(super) fn counts<'a>(resources: impl Iterator<Item = &'a ResourcePlan> + Clo
             (count > 0).then(|| format!("{count} to {verb}"))
         })
         .collect();
-    let held: usize = resources.map(|resource| resource.held.len()).sum();
+    let held: usize = resources.clone().map(|resource| resource.held.len()).sum();
     if held > 0 {
         parts.push(format!("{held} held"));
+    }
+    let conflicts = resources.filter(|resource| resource.is_in_conflict()).count();
+    if conflicts > 0 {
+        parts.push(count_of(conflicts, "conflict"));
     }
     parts
 }

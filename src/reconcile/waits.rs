@@ -49,6 +49,7 @@ pub(super) fn ripens(wait: &Wait) -> bool {
         | Wait::Notes
         | Wait::Prune(PruneBlock::IncompleteObservation) => true,
         Wait::Dependency
+        | Wait::Conflict
         | Wait::RolledBack
         | Wait::Suspended(_)
         | Wait::Prune(

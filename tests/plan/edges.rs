@@ -122,6 +122,7 @@ fn what_another_instance_owns_is_a_conflict_service_or_record() {
         revision: Revision::default(),
         origin: String::new(),
         kept: Some(false),
+        run: None,
     };
     world.insert((*a.services[0].spec).clone(), Some(mark));
     let owner = ofop::model::record::RecordOwner { instance: other, resource: b.id.clone(), kept: false };

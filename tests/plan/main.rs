@@ -4,9 +4,11 @@
 
 mod cases;
 mod edges;
+mod evidence;
 mod ignore;
 mod kept;
 mod notes;
+mod ownership;
 mod properties;
 mod rendering;
 mod world;

@@ -141,6 +141,7 @@ fn meddle(world: &mut World, memory: &mut Memory, act: &Meddling) {
                     revision: ofop::model::Revision::default(),
                     origin: String::new(),
                     kept: Some(false),
+                    run: None,
                 };
                 world.insert(spec, Some(mark));
             }

@@ -212,7 +212,7 @@ fn nothing_in_a_comment_becomes_markup_a_link_or_a_mention() {
             };
             let (name, words) = summary.split_once("</code>").unwrap();
             assert!(!name.contains(['<', '>', '"']), "{line}");
-            assert_eq!(words, " 1 to update</summary>");
+            assert_eq!(words, " 1 to update, 1 conflict</summary>");
         }
         assert_eq!(outside.matches("<summary>").count(), 1, "{text}");
     }

@@ -10,8 +10,8 @@ use ofop::model::service::EnvVar;
 use ofop::model::{
     AssetUuid, Availability, Desired, DesiredResource, DesiredService, FailureKind, Handling, InstanceName, Mark,
     Notes, NotesView, Observed, ObservedRecord, ObservedService, Origin, Plan, PlatformSnapshot, Reason, Record,
-    RecordId, RegistrySnapshot, ResourceId, ResourcePlan, Revision, ServiceId, ServiceName, ServiceSpec, SpecHash,
-    Step, StepFailure, StepVerb, TaskState, TaskView, UpdateState,
+    RecordId, RegistrySnapshot, ResourceId, ResourcePlan, Revision, Rollout, ServiceId, ServiceName, ServiceSpec,
+    SpecHash, Step, StepFailure, StepVerb, TaskState, TaskView, UpdateState,
 };
 use ofop::plan::{Guard, Memory, Policy, plan};
 
@@ -21,6 +21,7 @@ const TICK: Duration = Duration::from_secs(5);
 pub(crate) fn policy() -> Policy {
     Policy {
         instance: InstanceName::new("test").unwrap(),
+        run: None,
         prune: true,
         guard: Guard::default(),
         prune_confirmed: false,
@@ -382,6 +383,7 @@ impl World {
             foreign_mode: None,
             mark,
             update: UpdateState::None,
+            rollout: Rollout::default(),
             created_at: "2026-01-02T03:04:05Z".into(),
             spec,
         };

@@ -12,8 +12,9 @@ use ofop::model::service::{EnvVar, Mark, SpecHash};
 use ofop::model::{
     AssetUuid, CommitInfo, Condition, ConditionKind, Desired, DesiredResource, DesiredService, Drift, DriftType,
     FieldChange, Health, InstanceName, Observed, ObservedRecord, ObservedService, Origin, Plan, PlannedStep,
-    PlatformSnapshot, Reason, Record, RegistrySnapshot, ResourceId, ResourcePlan, Revision, ServiceId, ServiceName,
-    ServiceSpec, SourceKind, SourcePlace, SourceTrouble, Step, Suspension, Sync, TaskState, TaskView, UpdateState,
+    PlatformSnapshot, Reason, Record, RegistrySnapshot, ResourceId, ResourcePlan, Revision, Rollout, ServiceId,
+    ServiceName, ServiceSpec, SourceKind, SourcePlace, SourceTrouble, Step, Suspension, Sync, TaskState, TaskView,
+    UpdateState,
 };
 use ofop::report::{Pass, Report, Retry, SourceView};
 
@@ -109,9 +110,11 @@ impl Factory {
                     revision: Revision("0123456789abcdef".into()),
                     origin: origin.to_string(),
                     kept: Some(false),
+                    run: None,
                 }),
                 container_labels: BTreeMap::new(),
                 update: UpdateState::Completed,
+                rollout: Rollout::default(),
                 created_at: "2026-01-01T00:00:00Z".into(),
             }),
         );
@@ -277,6 +280,7 @@ pub(crate) fn update_step(spec: &Arc<ServiceSpec>, id: &ResourceId) -> PlannedSt
                 revision: Revision("0123456789abcdef".into()),
                 origin: "desired/app_press.yml:3".into(),
                 kept: Some(false),
+                run: None,
             },
         },
         reason: Reason::Modified,

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::raw;
 use crate::model::service::{EnvVar, Mount, Port, Resources, Ulimit};
-use crate::model::{Mark, ObservedService, ServiceId, ServiceName, ServiceSpec, TaskState, TaskView, UpdateState};
+use crate::model::{
+    Mark, ObservedService, Rollout, ServiceId, ServiceName, ServiceSpec, TaskState, TaskView, UpdateState,
+};
 
 /// Label of a container: what was asked for, as far as the engine's answer cannot tell it from what the image
 /// brought along.
@@ -114,6 +116,7 @@ pub(super) fn container(
         foreign_mode: None,
         container_labels: spec.labels.clone(),
         update: UpdateState::None,
+        rollout: Rollout::default(),
         created_at: container.created.clone(),
         spec,
     };

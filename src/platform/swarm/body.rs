@@ -155,6 +155,7 @@ mod tests {
             revision: Revision("r".into()),
             origin: "a.yml:3".into(),
             kept: Some(false),
+            run: None,
         };
         let body = create_body(&spec, Some(&mark));
         assert_eq!(body["Labels"]["io.openfactory.operator/instance"], "plant");

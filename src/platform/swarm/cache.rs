@@ -36,7 +36,9 @@ use super::convert::Hint;
 use super::notes::Place;
 use super::state::{Known, State};
 use super::{convert, reads};
-use crate::model::{InstanceName, Mark, ObservedService, PlatformSnapshot, ServiceId, ServiceSpec, UpdateState};
+use crate::model::{
+    InstanceName, Mark, ObservedService, PlatformSnapshot, Rollout, ServiceId, ServiceSpec, UpdateState,
+};
 use crate::platform::PlatformError;
 use crate::platform::engine::{Act, CallError, Engine, encode};
 use crate::platform::locked;
@@ -174,6 +176,7 @@ impl Cache {
             mark: Some(mark.clone()),
             container_labels: spec.labels.clone(),
             update: UpdateState::None,
+            rollout: Rollout::default(),
             created_at: String::new(),
         };
         locked(&self.pending).created(&id);

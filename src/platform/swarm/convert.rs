@@ -17,7 +17,9 @@ use serde_json::{Map, Value};
 
 use super::raw;
 use crate::model::service::{EnvVar, Mount, Port, Resources, Ulimit};
-use crate::model::{Mark, ObservedService, ServiceId, ServiceName, ServiceSpec, TaskState, TaskView, UpdateState};
+use crate::model::{
+    Mark, ObservedService, Rollout, ServiceId, ServiceName, ServiceSpec, TaskState, TaskView, UpdateState,
+};
 
 /// Names of networks by their ids.
 pub type NetworkNames = BTreeMap<String, String>;
@@ -80,6 +82,7 @@ pub fn service(text: &[u8], networks: &NetworkNames) -> Converted {
     let owned = |labels: BTreeMap<String, String>| -> BTreeMap<String, String> {
         labels.into_iter().filter(|(key, _)| ServiceSpec::owns_label(&name, key)).collect()
     };
+    let rollout = rollout(&raw);
     let mut unknown_networks = Vec::new();
     let (foreign_mode, replicas) = mode(&raw.spec);
     let template = raw.spec.task_template;
@@ -119,6 +122,7 @@ pub fn service(text: &[u8], networks: &NetworkNames) -> Converted {
         mark,
         container_labels: owned(container.labels),
         update: update(raw.update_status),
+        rollout,
         created_at: raw.created_at,
     };
     Converted::Service { service: Arc::new(service), unknown_networks }
@@ -255,6 +259,21 @@ fn update(raw: raw::UpdateStatus) -> UpdateState {
         "rollback_paused" => UpdateState::RollbackPaused(raw.message),
         "rollback_completed" => UpdateState::RollbackCompleted(raw.message),
         _ => UpdateState::None,
+    }
+}
+
+/// What swarmkit says in `UpdateStatus` while a rollback that a person ordered is under way
+/// (`manager/controlapi/service.go`).
+const ORDERED: &str = "manually requested rollback";
+
+fn rollout(raw: &raw::Service) -> Rollout {
+    let went_back = raw.update_status.state.starts_with("rollback_");
+    // A rollback of Swarm's own leaves no previous spec; one that is ordered exchanges the two.
+    let by_hand = went_back && (raw.previous_spec.is_some() || raw.update_status.message.contains(ORDERED));
+    Rollout {
+        rolls_back: raw.spec.update_config.failure_action == "rollback",
+        started: raw.update_status.started_at.clone(),
+        by_hand,
     }
 }
 

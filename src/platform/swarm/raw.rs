@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -36,7 +37,14 @@ raw!(
 );
 raw!(HeaderSpec { name: String });
 
-raw!(Service { id: String = "ID", version: Version, created_at: String, spec: Spec, update_status: UpdateStatus });
+raw!(Service {
+    id: String = "ID",
+    version: Version,
+    created_at: String,
+    spec: Spec,
+    previous_spec: Option<IgnoredAny>,
+    update_status: UpdateStatus,
+});
 
 raw!(Spec {
     name: String,
@@ -45,7 +53,10 @@ raw!(Spec {
     mode: Mode,
     endpoint_spec: EndpointSpec,
     networks: Vec<Attachment>,
+    update_config: UpdateConfig,
 });
+
+raw!(UpdateConfig { failure_action: String });
 
 raw!(TaskTemplate {
     container_spec: Option<ContainerSpec>,
@@ -81,7 +92,7 @@ raw!(Replicated { replicas: Option<u64> });
 raw!(EndpointSpec { ports: Vec<Port> });
 raw!(Port { protocol: String, target_port: u16, published_port: u16, publish_mode: String });
 
-raw!(UpdateStatus { state: String, message: String });
+raw!(UpdateStatus { state: String, started_at: String, message: String });
 
 raw!(Task {
     id: String = "ID",

@@ -315,7 +315,7 @@ pub(super) struct Changed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ServiceName, ServiceSpec};
+    use crate::model::{Rollout, ServiceName, ServiceSpec};
 
     fn id(name: &str) -> ServiceId {
         ServiceId(format!("id-{name}"))
@@ -330,6 +330,7 @@ mod tests {
             mark: None,
             container_labels: BTreeMap::new(),
             update: UpdateState::None,
+            rollout: Rollout::default(),
             created_at: String::new(),
         };
         Known::Service { service: Arc::new(service), unknown_networks: Vec::new() }

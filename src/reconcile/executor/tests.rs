@@ -49,6 +49,7 @@ fn create(name: &str) -> PlannedStep {
         revision: Revision("1".into()),
         origin: "a.yml:1".into(),
         kept: Some(false),
+        run: None,
     };
     let spec = Arc::new(ServiceSpec::new(ServiceName::new(name).unwrap(), "image:1"));
     PlannedStep { step: Step::CreateService { spec, mark }, reason: Reason::New, changes: Vec::new() }

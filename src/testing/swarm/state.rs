@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    FailureKind, Mark, NoteEdits, Notes, ObservedService, ServiceId, ServiceSpec, SpecHash, Step, StepFailure,
+    FailureKind, Mark, NoteEdits, Notes, ObservedService, Rollout, ServiceId, ServiceSpec, SpecHash, Step, StepFailure,
     TaskState, TaskView, UpdateState,
 };
 
@@ -289,6 +289,7 @@ impl FakeService {
             mark: self.mark.clone(),
             container_labels: self.spec.labels.clone(),
             update: self.update.clone(),
+            rollout: Rollout::default(),
             created_at: "2026-01-02T03:04:05Z".into(),
         }
     }
