@@ -31,6 +31,7 @@ mod file;
 mod hash;
 mod mtconnect;
 mod routing;
+mod template;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

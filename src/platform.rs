@@ -19,6 +19,7 @@ pub mod credentials;
 mod digests;
 pub mod docker;
 pub mod engine;
+mod scrub;
 pub mod swarm;
 
 use std::collections::BTreeSet;

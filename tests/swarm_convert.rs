@@ -207,6 +207,22 @@ fn tasks_are_read_and_unknown_words_stay_unknown() {
 }
 
 #[test]
+fn texts_of_the_engine_lose_the_values_of_the_spec_that_they_speak_of() {
+    let env = json!(["DOCKER_SERVICE=press_7", "OPENFACTORY_LOG_BACKEND=text", "TOKEN=s3cret-value", "PIN=42"]);
+    let said = "cannot start press_7 with s3cret-value and PIN=42: context deadline exceeded";
+    let shown = "cannot start press_7 with <hidden> and PIN=<hidden>: context deadline exceeded";
+    let task = json!({
+        "ID": "t1", "ServiceID": "s1", "Status": {"State": "failed", "Err": said}, "DesiredState": "shutdown",
+        "Spec": {"ContainerSpec": {"Image": "i", "Env": env}}
+    });
+    assert_eq!(convert::task(task.to_string().as_bytes()).unwrap().view.error, shown);
+    let mut service = minimal();
+    service["Spec"]["TaskTemplate"]["ContainerSpec"]["Env"] = env;
+    service["UpdateStatus"] = json!({"State": "paused", "Message": said});
+    assert_eq!(read(&service).update, UpdateState::Paused(shown.into()));
+}
+
+#[test]
 fn only_networks_of_the_swarm_can_be_attached_to() {
     let attachable = |network: Value| convert::network(network.to_string().as_bytes()).unwrap().attachable;
     assert!(attachable(json!({"Name": "factory-net", "Id": "a", "Scope": "swarm"})));

@@ -6,7 +6,7 @@ use super::claims::Claim;
 use super::environment::{self, UuidPosition};
 use super::file::{Context, Entry};
 use super::hash::hash_and_size;
-use super::{MAX_ENV_BYTES, MAX_SPEC_BYTES, routing};
+use super::{MAX_ENV_BYTES, MAX_SPEC_BYTES, routing, template};
 use crate::desired::manifest::{App, Deploy, Place, PullPolicy};
 use crate::model::record::AssetRecord;
 use crate::model::service::{Resources, Ulimit};
@@ -165,6 +165,7 @@ pub(super) fn finish(
     for (spec, pull) in parts.services {
         let (hash, size) = hash_and_size(&spec);
         valid &= fits(&spec, size, place, &path, context);
+        valid &= template::fits(&spec, place, &path, context);
         let spec = Arc::new(spec);
         services.push(DesiredService { spec, hash, follow_digest: pull == PullPolicy::Always });
     }

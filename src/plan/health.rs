@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{
-    Availability, ConditionKind, DesiredResource, Health, ObservedService, Record, ServiceSpec, TaskState, TaskView,
-    UpdateState,
+    Availability, ConditionKind, DesiredResource, Health, ObservedService, Record, TaskState, TaskView, UpdateState,
 };
 
 use super::context::Context;
@@ -169,7 +168,6 @@ fn pulse(draft: &mut Draft, service: &ObservedService, replicas: u64, tasks: &[T
         | UpdateState::RollbackCompleted(_) => None,
     };
     if let Some(why) = paused {
-        let why = scrub(why, &service.spec);
         draft.note(ConditionKind::Degraded, "UpdatePaused", format!("the engine stopped updating {name}: {why}"));
         return Pulse::Fails;
     }
@@ -182,7 +180,7 @@ fn pulse(draft: &mut Draft, service: &ObservedService, replicas: u64, tasks: &[T
     }
     let (pulse, reason, error) = trouble(tasks);
     let kind = if pulse == Pulse::Fails { ConditionKind::Degraded } else { ConditionKind::Progressing };
-    let error = if error.is_empty() { String::new() } else { format!(": {}", scrub(error, &service.spec)) };
+    let error = if error.is_empty() { String::new() } else { format!(": {error}") };
     draft.note(kind, reason, format!("{running} of {replicas} tasks of {name} run{error}"));
     pulse
 }
@@ -213,13 +211,18 @@ fn trouble(tasks: &[TaskView]) -> (Pulse, &'static str, &str) {
     }
 }
 
-/// One word for what the engine says in a sentence.
+/// What nodes say when they cannot get an image: those whose engine keeps images itself (the default up to Engine 28),
+/// and those where containerd does (the default from Engine 29 on), whatever the cause behind it is.
+const IMAGE_MISSING: [&str; 4] =
+    ["no such image", "manifest unknown", "pull access denied", "failed to resolve reference"];
+
+/// One word for what the engine says in a sentence. An image is looked for first: its name may hold any other word.
 fn word(error: &str, state: TaskState) -> &'static str {
     let says = |part: &str| error.to_ascii_lowercase().contains(part);
-    if says("no suitable node") {
-        "NoSuitableNode"
-    } else if says("no such image") || says("manifest unknown") || says("pull access denied") {
+    if IMAGE_MISSING.iter().any(|part| says(part)) {
         "ImageMissing"
+    } else if says("no suitable node") {
+        "NoSuitableNode"
     } else if says("network") && says("not found") {
         "NetworkMissing"
     } else if state == TaskState::Rejected {
@@ -227,19 +230,6 @@ fn word(error: &str, state: TaskState) -> &'static str {
     } else {
         "TaskFailed"
     }
-}
-
-/// An engine's error text without the values of variables, should it quote one.
-fn scrub(error: &str, spec: &ServiceSpec) -> String {
-    /// Shorter values are words such as `1` or `on`, which say nothing and would leave holes everywhere.
-    const TELLING: usize = 4;
-    let mut text = error.to_owned();
-    for var in spec.env.iter().filter(|var| var.value.len() >= TELLING) {
-        if text.contains(&var.value) {
-            text = text.replace(&var.value, &format!("<{}>", var.name));
-        }
-    }
-    text
 }
 
 /// An app whose tasks run and that says of itself that it is not available is on its way.

@@ -35,6 +35,7 @@ use tokio::time::Instant;
 use self::file::{Login, Place};
 use super::engine::CallError;
 use super::locked;
+use super::scrub::Scrubber;
 
 /// How long the answer of a helper is used, and a registry's that credentials are good for an image: short enough for
 /// tokens that live for minutes, long enough that a hundred services of one image do not ask a hundred times.
@@ -136,6 +137,8 @@ impl Found {
 
     /// A failed call that sent what was found, with what to do about it if the registry wants other credentials.
     pub(super) fn explain(&self, error: &CallError) -> String {
+        // A registry may repeat what it was sent.
+        let error = &error.clean(&Scrubber::of_values(self.auth().into_iter().flat_map(RegistryAuth::values)));
         if !denies(error) {
             return error.to_string();
         }
@@ -201,6 +204,13 @@ impl Registry {
 pub struct RegistryAuth(HeaderValue);
 
 impl RegistryAuth {
+    /// What is secret in it.
+    fn values(&self) -> Vec<String> {
+        let text = base64::engine::general_purpose::URL_SAFE.decode(self.0.as_bytes()).unwrap_or_default();
+        let fields: BTreeMap<String, String> = serde_json::from_slice(&text).unwrap_or_default();
+        fields.into_iter().filter(|(name, _)| name != "serveraddress").map(|(_, value)| value).collect()
+    }
+
     /// The alphabet is the one for URLs, which is what engines read; `bollard` writes the other one, and an engine
     /// then goes on without credentials.
     fn new(login: &Login) -> Result<RegistryAuth, String> {

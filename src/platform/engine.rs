@@ -32,6 +32,7 @@ use hyper::{Method, Request, Response, StatusCode, Uri};
 use serde::de::DeserializeOwned;
 
 pub use address::Address;
+#[cfg(test)]
 pub(in crate::platform) use failure::one_line;
 pub use failure::{Act, CallError, without_leader};
 pub use lines::Lines;
@@ -41,8 +42,10 @@ use crate::platform::credentials::{Credentials, RegistryAuth};
 
 /// The oldest API that has every field we own (ulimits of services came with 1.41, Engine 20.10).
 pub const OLDEST_API: u32 = 41;
-/// The newest API whose changes we have read (Engine 29.3); newer engines are spoken to in this version.
-pub const NEWEST_API: u32 = 53;
+/// The newest API whose changes we have read (Engine 29, moby v2.0.0-beta.24); newer engines are spoken to in this
+/// version. An update in an older version than the engine's own drops the fields that came later, where somebody else
+/// set them: so this follows the engine.
+pub const NEWEST_API: u32 = 56;
 /// How long a call may take. The engine itself gives up on its own managers after 20 s, and a leader that died
 /// blocks calls for up to 14 s.
 pub const CALL_TIME: Duration = Duration::from_secs(30);
@@ -280,7 +283,7 @@ fn refused(act: Act, status: StatusCode, text: &[u8]) -> CallError {
     }
     let message = serde_json::from_slice::<Said>(text)
         .map_or_else(|_| String::from_utf8_lossy(text).into_owned(), |said| said.message);
-    CallError::Refused { act, status: status.as_u16(), message: failure::one_line(&message) }
+    CallError::Refused { act, status: status.as_u16(), message }
 }
 
 /// Reads a body of at most `limit` bytes.

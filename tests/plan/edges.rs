@@ -214,13 +214,25 @@ fn a_restart_loop_is_degraded_and_not_healthy_in_between() {
 }
 
 #[test]
-fn an_error_of_the_engine_never_shows_an_environment_value() {
-    let (mut world, mut memory) = (World::default(), Memory::default());
-    let wanted = desired([app("A", |_| {})]);
-    world.converge(&wanted, &policy(), &mut memory);
-    set_tasks(&mut world, "a", vec![task(1, 1, TaskState::Failed, "cannot start with s3cret-value here")]);
-    let plan = world.pass(&wanted, &policy(), &mut memory);
-    assert!(one(&plan, "A").conditions[0].message.ends_with("cannot start with <TOKEN> here"));
+fn what_a_node_says_of_an_image_it_cannot_get_is_a_missing_image_on_every_engine() {
+    let unresolved = "failed to resolve reference \"r:5000/plant/";
+    for (error, reason) in [
+        ("No such image: r:5000/plant/monitor:1".to_owned(), "ImageMissing"),
+        (format!("{unresolved}monitor:1\": r:5000/plant/monitor:1: not found"), "ImageMissing"),
+        (format!("{unresolved}network-monitor:1\": r:5000/plant/network-monitor:1: not found"), "ImageMissing"),
+        (format!("{unresolved}monitor:1\": dial tcp 10.0.0.1:5000: connect: connection refused"), "ImageMissing"),
+        (format!("{unresolved}m:1\": pull access denied, repository does not exist"), "ImageMissing"),
+        ("network factory-net not found".to_owned(), "NetworkMissing"),
+        ("no suitable node (scheduling constraints not satisfied on 1 node)".to_owned(), "NoSuitableNode"),
+        ("invalid mount config".to_owned(), "TaskRejected"),
+    ] {
+        let (mut world, mut memory) = (World::default(), Memory::default());
+        let wanted = desired([app("A", |_| {})]);
+        world.converge(&wanted, &policy(), &mut memory);
+        set_tasks(&mut world, "a", vec![task(1, 1, TaskState::Rejected, &error)]);
+        let plan = world.pass(&wanted, &policy(), &mut memory);
+        assert_eq!(one(&plan, "A").conditions[0].reason, reason, "{error}");
+    }
 }
 
 #[test]

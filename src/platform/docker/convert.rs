@@ -9,6 +9,7 @@ use crate::model::service::{EnvVar, Mount, Port, Resources, Ulimit};
 use crate::model::{
     Mark, ObservedService, Rollout, ServiceId, ServiceName, ServiceSpec, TaskState, TaskView, UpdateState,
 };
+use crate::platform::scrub::Scrubber;
 
 /// Label of a container: what was asked for, as far as the engine's answer cannot tell it from what the image
 /// brought along.
@@ -94,7 +95,7 @@ pub(super) fn container(
     let (config, host) = (&container.config, &container.host_config);
     let asked = asked(container).unwrap_or_else(|| Asked::guessed(&name, container, image));
     let given = |yes: bool, words: &Vec<String>| if yes { words.clone() } else { Vec::new() };
-    let task = task(container);
+    let mut task = task(container);
     let mut spec = ServiceSpec::new(name, config.image.clone());
     spec.command = given(asked.entrypoint, &config.entrypoint);
     spec.args = given(asked.cmd, &config.cmd);
@@ -108,6 +109,9 @@ pub(super) fn container(
     spec.networks = attached(container, &asked, networks);
     spec.ports = ports(host);
     spec.replicas = u64::from(task.state == TaskState::Running);
+    if !task.error.is_empty() {
+        task.error = Scrubber::of(&spec).clean(&task.error);
+    }
     let observed = ObservedService {
         id: ServiceId(container.id.clone()),
         version: 0,

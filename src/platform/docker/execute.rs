@@ -24,8 +24,8 @@ use super::{body, convert, raw};
 use crate::model::{FailureKind, Mark, ServiceId, ServiceName, ServiceSpec, Step, StepFailure};
 use crate::platform::access;
 use crate::platform::credentials::{RegistryAuth, denies};
-use crate::platform::engine::{Act, CallError, Engine, encode, one_line};
-use crate::platform::swarm::failure::scrub;
+use crate::platform::engine::{Act, CallError, Engine, encode};
+use crate::platform::scrub::Scrubber;
 
 const INSPECT: Act = Act::read("inspect the container");
 const PULL: Act = Act::write("pull the image");
@@ -235,7 +235,7 @@ async fn fetch(engine: &Engine, spec: &ServiceSpec) -> Result<(), StepFailure> {
                 return Ok(());
             }
         }
-        return Err(access::refused(&found, &error));
+        return Err(access::refused(&found, &error.clean(&Scrubber::of(spec))));
     }
     let failure = classify(&error, spec);
     let kind = if failure.kind == FailureKind::Gone { FailureKind::Dependency } else { failure.kind };
@@ -254,7 +254,7 @@ async fn pull(engine: &Engine, image: &str, auth: Option<&RegistryAuth>) -> Resu
         while let Some(line) = progress.next().await? {
             if let Ok(Line { error: Some(message) }) = serde_json::from_slice(&line) {
                 // The status of an answer is sent before its end is known.
-                return Err(CallError::Refused { act: PULL, status: 200, message: one_line(&message) });
+                return Err(CallError::Refused { act: PULL, status: 200, message });
             }
         }
         Ok(())
@@ -354,7 +354,7 @@ fn outcome_unknown(error: &CallError) -> bool {
 }
 
 fn classify(error: &CallError, spec: &ServiceSpec) -> StepFailure {
-    StepFailure::new(kind(error), scrub(&error.to_string(), Some(spec)))
+    StepFailure::new(kind(error), error.clean(&Scrubber::of(spec)).to_string())
 }
 
 fn kind(error: &CallError) -> FailureKind {

@@ -6,6 +6,7 @@ use std::fmt;
 use super::address::Address;
 use crate::model::FailureKind;
 use crate::platform::PlatformError;
+use crate::platform::scrub::{Scrubber, without_quotes};
 
 /// The longest text of the engine that we pass on, in characters.
 const MAX_TEXT: usize = 500;
@@ -65,13 +66,13 @@ pub enum CallError {
         act: Act,
     },
     /// The engine answered with an error.
-    #[error("{act}: {message} (HTTP {status})")]
+    #[error("{act}: {} (HTTP {status})", one_line(&without_quotes(message)))]
     Refused {
         /// What was tried.
         act: Act,
         /// HTTP status.
         status: u16,
-        /// The engine's words, on one line.
+        /// The engine's words as they are: they may quote what was sent. [`CallError::clean`] before they are shown.
         message: String,
     },
     /// The answer makes no sense.
@@ -95,11 +96,27 @@ impl CallError {
         match error {
             bollard::errors::Error::HyperLegacyError { err } => of_client(act, &err),
             bollard::errors::Error::DockerResponseServerError { status_code, message } => {
-                CallError::Refused { act, status: status_code, message: one_line(&message) }
+                CallError::Refused { act, status: status_code, message }
             }
             bollard::errors::Error::RequestTimeoutError => CallError::Silent { act },
             bollard::errors::Error::JsonSerdeError { err } => CallError::answer(act, &err),
             other => CallError::Lost { act, message: other.to_string() },
+        }
+    }
+
+    /// The error as it may be shown: without the values that the scrubber knows.
+    pub(in crate::platform) fn clean(&self, scrubber: &Scrubber) -> CallError {
+        let clean = |message: &String| one_line(&scrubber.clean(message));
+        match self {
+            CallError::Connect { act, message, class } => {
+                CallError::Connect { act: *act, message: clean(message), class: *class }
+            }
+            CallError::Lost { act, message } => CallError::Lost { act: *act, message: clean(message) },
+            CallError::Silent { act } => CallError::Silent { act: *act },
+            CallError::Refused { act, status, message } => {
+                CallError::Refused { act: *act, status: *status, message: clean(message) }
+            }
+            CallError::Answer { act, message } => CallError::Answer { act: *act, message: clean(message) },
         }
     }
 

@@ -20,6 +20,7 @@ use crate::model::service::{EnvVar, Mount, Port, Resources, Ulimit};
 use crate::model::{
     Mark, ObservedService, Rollout, ServiceId, ServiceName, ServiceSpec, TaskState, TaskView, UpdateState,
 };
+use crate::platform::scrub::Scrubber;
 
 /// Names of networks by their ids.
 pub type NetworkNames = BTreeMap<String, String>;
@@ -114,6 +115,10 @@ pub fn service(text: &[u8], networks: &NetworkNames) -> Converted {
         ports: ports(raw.spec.endpoint_spec.ports),
         name: name.clone(),
     };
+    let update = match raw.update_status {
+        said if said.message.is_empty() => update(said),
+        said => update(raw::UpdateStatus { message: Scrubber::of(&spec).clean(&said.message), ..said }),
+    };
     let service = ObservedService {
         id: ServiceId(raw.id),
         version: raw.version.index,
@@ -121,7 +126,7 @@ pub fn service(text: &[u8], networks: &NetworkNames) -> Converted {
         foreign_mode,
         mark,
         container_labels: owned(container.labels),
-        update: update(raw.update_status),
+        update,
         rollout,
         created_at: raw.created_at,
     };
@@ -299,13 +304,25 @@ pub fn task(text: &[u8]) -> Option<ListedTask> {
         slot: raw.slot,
         state: task_state(&raw.status.state),
         wanted: !matches!(raw.desired_state.as_str(), "shutdown" | "remove"),
-        error: raw.status.err,
+        error: error(raw.status.err, text),
         node: raw.node_id,
         since: raw.status.timestamp,
     };
     // The engine leaves out zeros at the end of a fraction: without the `Z`, texts sort like times.
     let created = raw.created_at.trim_end_matches('Z').to_owned();
     Some(ListedTask { service: ServiceId(raw.service_id), created, view })
+}
+
+/// Why a task does not run, without the values of the spec that it was made from, which the text of the task holds.
+fn error(said: String, text: &[u8]) -> String {
+    if said.is_empty() {
+        return said;
+    }
+    let spec = serde_json::from_slice::<raw::TaskWithSpec>(text).unwrap_or_default().spec;
+    let container = spec.container_spec.unwrap_or_default();
+    let env: Vec<EnvVar> = container.env.iter().map(|variable| EnvVar::split(variable)).collect();
+    let mounts: Vec<Mount> = container.mounts.into_iter().map(mount).collect();
+    Scrubber::new(None, &env, &mounts).clean(&said)
 }
 
 fn task_state(word: &str) -> TaskState {

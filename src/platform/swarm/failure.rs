@@ -2,17 +2,14 @@
 //!
 //! The status alone does not tell: an old version, a missing network and a lost leader are all 500.
 
-use crate::model::service::Mount;
 use crate::model::{FailureKind, ServiceSpec, StepFailure};
 use crate::platform::engine::{Act, CallError, without_leader};
+use crate::platform::scrub::Scrubber;
 
-/// Values shorter than this are not searched for in the engine's words: they would be found everywhere, and
-/// `NAME=value` is hidden whatever its length.
-const SHORTEST_SECRET: usize = 4;
-
-/// Classifies a failed call about one service. `hidden` is what must not be repeated.
+/// Classifies a failed call about one service, whose values must not be repeated.
 pub fn classify(error: &CallError, spec: Option<&ServiceSpec>) -> StepFailure {
-    StepFailure::new(error.kind(refusal), scrub(&error.to_string(), spec))
+    let scrubber = spec.map(Scrubber::of).unwrap_or_default();
+    StepFailure::new(error.kind(refusal), error.clean(&scrubber).to_string())
 }
 
 fn refusal(act: Act, status: u16, message: &str) -> FailureKind {
@@ -20,7 +17,7 @@ fn refusal(act: Act, status: u16, message: &str) -> FailureKind {
     if says("update out of sequence") {
         return FailureKind::Conflict;
     }
-    if says("network") && says("not found") {
+    if names_missing_network(message) {
         return FailureKind::Dependency;
     }
     // Nothing was begun: there is nobody to begin it.
@@ -40,6 +37,13 @@ fn refusal(act: Act, status: u16, message: &str) -> FailureKind {
     }
 }
 
+/// Whether these words are `network NAME not found`. Both words may stand anywhere else, such as in an image's name or
+/// in a value that is quoted.
+fn names_missing_network(message: &str) -> bool {
+    let words: Vec<&str> = message.split_whitespace().collect();
+    words.windows(4).any(|words| words[0] == "network" && words[2] == "not" && words[3].starts_with("found"))
+}
+
 /// Whether the managers failed one another with the change in flight: another leader may still carry it out.
 fn in_flight(message: &str) -> bool {
     ["leader", "raft", "transport", "connection", "deadline", "cancel", "EOF", "stopped"]
@@ -55,31 +59,6 @@ pub fn casts_doubt(error: &CallError) -> bool {
         }
         CallError::Refused { status, message, .. } => *status == 503 || without_leader(message),
     }
-}
-
-/// Takes values of the environment and of volume options out of a text of the engine's.
-pub(in crate::platform) fn scrub(text: &str, spec: Option<&ServiceSpec>) -> String {
-    const HIDDEN: &str = "<hidden>";
-    let Some(spec) = spec else { return text.to_owned() };
-    let mut clean = text.to_owned();
-    for variable in spec.env.iter().filter(|variable| !variable.value.is_empty()) {
-        clean = clean.replace(&variable.joined(), &format!("{}={HIDDEN}", variable.name));
-    }
-    let mut secrets: Vec<&str> = spec.env.iter().map(|variable| variable.value.as_str()).collect();
-    for mount in &spec.mounts {
-        match mount {
-            Mount::Volume { options, .. } => secrets.extend(options.values().map(String::as_str)),
-            Mount::Bind { .. } | Mount::Other { .. } => {}
-        }
-    }
-    // Longest first, so that a value inside another one leaves no rest of it.
-    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-    for secret in secrets.into_iter().filter(|secret| secret.len() >= SHORTEST_SECRET) {
-        // As it is, and as Go and JSON quote it.
-        let quoted = serde_json::to_string(secret).unwrap_or_default();
-        clean = clean.replace(quoted.trim_matches('"'), HIDDEN).replace(secret, HIDDEN);
-    }
-    clean
 }
 
 #[cfg(test)]
@@ -106,6 +85,7 @@ mod tests {
             (501, "service mode change is not allowed".into(), FailureKind::Rejected),
             (500, "network nonet not found".into(), FailureKind::Dependency),
             (404, "network nonet not found".into(), FailureKind::Dependency),
+            (400, format!("{rpc}expanding env \"A=network is not found\""), FailureKind::Rejected),
             (503, "This node is not a swarm manager.".into(), FailureKind::Unavailable),
             (500, format!("{rpc}The swarm does not have a leader."), FailureKind::Unavailable),
             (500, format!("{rpc}constraint expected one operator from ==, !="), FailureKind::Rejected),

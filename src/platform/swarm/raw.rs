@@ -104,6 +104,10 @@ raw!(Task {
     desired_state: String,
     created_at: String,
 });
+raw!(
+    /// The spec that a task was made from.
+    TaskWithSpec { spec: TaskTemplate }
+);
 raw!(TaskStatus { timestamp: String, state: String, err: String });
 
 raw!(
