@@ -148,7 +148,8 @@ fn a_service_that_was_made_before_the_login_is_given_credentials_once_by_hand() 
     // That nobody logged in may be meant: nodes may have the image already.
     let ran = ofop.run(&["apply"]);
     assert_eq!(ran.code, Some(0), "{}", said(&ran));
-    ofop.wait("no image is what is said", || said(&ofop.run(&["plan"])).contains("No such image"));
+    // Engines up to 28 say `No such image`, those from 29 on `failed to resolve reference`, or what the registry says.
+    ofop.wait("no image is what is said", || said(&ofop.run(&["describe", "app/PRESS"])).contains("ImageMissing"));
 
     write_config(&ofop, &login(PASSWORD));
     let update = ["-H", &engine.host(), "service", "update", "--detach", "--with-registry-auth", "press"];

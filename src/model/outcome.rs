@@ -1,6 +1,7 @@
 //! What became of a step.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -74,11 +75,13 @@ pub struct StepFailure {
     pub kind: FailureKind,
     /// A sentence for people. Never holds an environment value or a credential.
     pub message: String,
+    /// How long before the failure the call was sent whose outcome is open; zero where nobody measured it.
+    pub since_sent: Duration,
 }
 
 impl StepFailure {
     /// A failure.
     pub fn new(kind: FailureKind, message: impl fmt::Display) -> Self {
-        StepFailure { kind, message: message.to_string() }
+        StepFailure { kind, message: message.to_string(), since_sent: Duration::ZERO }
     }
 }

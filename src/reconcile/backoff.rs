@@ -7,7 +7,7 @@
 //! | everything worked | nothing waits; doing the same thing over and over is slowed down like a failure |
 //! | a race (somebody else was faster) | look again at once, [`FREE_RACES`] times; then as a failure |
 //! | refused as it is | only after [`REJECTED_RETRY`], or when the manifest says something else |
-//! | the answer was lost | not before [`AMBIGUITY_WINDOW`] has passed: what was sent may still be carried out |
+//! | the answer was lost | not before [`AMBIGUITY_WINDOW`] has passed since it was sent: it may still be carried out |
 //! | anything else | exponential with jitter, from [`FIRST`] to [`LONGEST`] (or [`LONGEST_OUTAGE`]) |
 //!
 //! A changed manifest forgets everything but a lost answer, since that is about the engine and not about us.
@@ -31,6 +31,8 @@ pub const REJECTED_RETRY: Duration = Duration::from_secs(30 * 60);
 /// A Swarm manager gives a write up after 20 s (swarmkit's raft proposal and forwarding deadline); a request whose answer
 /// was lost may come true until then.
 pub const AMBIGUITY_WINDOW: Duration = Duration::from_secs(20);
+/// How much later than the sending of a write a manager may begin to count: the way there, and a queue before it.
+pub const AMBIGUITY_SLACK: Duration = Duration::from_secs(2);
 /// How often the same steps may succeed within [`REPEAT_WINDOW`] before they are slowed down: somebody undoes
 /// them, and a fight at full speed helps nobody.
 pub const FREE_REPEATS: u32 = 5;
@@ -108,6 +110,14 @@ impl Backoff {
         };
         self.attempts += 1;
         self.not_before = now + delay(self.attempts, longest, seed);
+    }
+
+    /// The write whose answer was lost was sent so long before the failure that was just noted: a manager that took its
+    /// whole time to answer is done with it.
+    pub fn sent_before(&mut self, ago: Duration) {
+        if let Some(until) = &mut self.ambiguous_until {
+            *until = until.saturating_sub(ago.saturating_sub(AMBIGUITY_SLACK));
+        }
     }
 
     /// Takes note that all of a resource's steps worked; `steps` is a hash of them.
@@ -219,6 +229,22 @@ mod tests {
         assert_eq!(backoff.due(), NOW + AMBIGUITY_WINDOW);
         backoff.answered();
         assert_eq!(backoff.due(), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_window_of_a_lost_answer_counts_from_the_sending() {
+        // (seconds from the sending to the failure, seconds from the failure to the end of the window)
+        for (ago, left) in [(0, 20), (1, 20), (2, 20), (12, 10), (20, 2), (22, 0), (30, 0)] {
+            let mut backoff = Backoff::default();
+            backoff.failed(FailureKind::Ambiguous, NOW, 3);
+            backoff.sent_before(Duration::from_secs(ago));
+            let until = backoff.ambiguous_until.unwrap();
+            assert_eq!(until.saturating_sub(NOW), Duration::from_secs(left), "{ago}");
+        }
+        let mut backoff = Backoff::default();
+        backoff.failed(FailureKind::Conflict, NOW, 3);
+        backoff.sent_before(Duration::from_secs(5));
+        assert_eq!(backoff.ambiguous_until, None);
     }
 
     #[test]

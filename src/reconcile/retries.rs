@@ -76,6 +76,13 @@ impl Retries {
         };
     }
 
+    /// The step that failed just now was sent so long before; zero where nobody measured it.
+    pub(super) fn sent_before(&mut self, resource: &ResourceId, ago: Duration) {
+        if let Some(tried) = self.tries.get_mut(resource) {
+            tried.backoff.sent_before(ago);
+        }
+    }
+
     /// All steps of a resource worked.
     pub(super) fn succeeded(&mut self, resource: &ResourceId, fingerprint: u64, now: Duration) {
         let seed = self.seed_of(resource);

@@ -419,6 +419,7 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
     fn failed(&mut self, resource: &ResourceId, step: &PlannedStep, failure: &StepFailure, now: Duration) {
         let desired = self.executor.running().get(resource).and_then(|running| running.desired.clone());
         self.retries.failed(resource, desired, failure.kind, Some(step), self.generations, now);
+        self.retries.sent_before(resource, failure.since_sent);
         // What the last look saw is not what there is: the next one must be a new one.
         self.platform.refresh();
         self.registry.refresh();

@@ -6,6 +6,7 @@ use hyper::Method;
 use hyper::body::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::body;
 use super::convert::NetworkNames;
@@ -36,8 +37,15 @@ impl Failed {
         Failed { failure: classify(&error, spec), error: Some(error) }
     }
 
+    /// A write that failed after it was sent at `sent`.
+    pub(super) fn after(sent: Instant, error: CallError, spec: Option<&ServiceSpec>) -> Failed {
+        let mut failed = Failed::by(error, spec);
+        failed.failure.since_sent = sent.elapsed();
+        failed
+    }
+
     pub(super) fn before(kind: FailureKind, message: String) -> Failed {
-        Failed { failure: StepFailure { kind, message }, error: None }
+        Failed { failure: StepFailure::new(kind, message), error: None }
     }
 }
 
@@ -49,8 +57,9 @@ pub(super) async fn create(engine: &Engine, spec: &ServiceSpec, mark: &Mark) -> 
         id: String,
     }
     let body = body::create_body(spec, Some(mark));
-    let failed = |error| Failed::by(error, Some(spec));
     let auth = credentials(engine, spec).await?;
+    let sent = Instant::now();
+    let failed = |error| Failed::after(sent, error, Some(spec));
     let answer = engine
         .send_with(CREATE, Method::POST, "/services/create", bytes(&body), auth.as_ref())
         .await
@@ -103,7 +112,9 @@ pub(super) async fn update(
         }
         answer => answer?,
     };
-    engine.send_with(UPDATE, Method::POST, &path, bytes(&body), auth.as_ref()).await.map_err(failed)?;
+    let sent = Instant::now();
+    let answer = engine.send_with(UPDATE, Method::POST, &path, bytes(&body), auth.as_ref()).await;
+    answer.map_err(|error| Failed::after(sent, error, Some(spec)))?;
     Ok(())
 }
 
@@ -117,7 +128,9 @@ async fn credentials(engine: &Engine, spec: &ServiceSpec) -> Result<Option<Regis
 pub(super) async fn remove(engine: &Engine, id: &ServiceId) -> Result<(), Failed> {
     full(id)?;
     let path = format!("/services/{}", id.0);
-    engine.send(REMOVE, Method::DELETE, &path, Bytes::new()).await.map_err(|error| Failed::by(error, None))?;
+    let sent = Instant::now();
+    let answer = engine.send(REMOVE, Method::DELETE, &path, Bytes::new()).await;
+    answer.map_err(|error| Failed::after(sent, error, None))?;
     Ok(())
 }
 
