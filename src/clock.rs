@@ -67,6 +67,30 @@ pub fn rfc3339(time: SystemTime) -> String {
     text
 }
 
+/// The time that [`rfc3339`] wrote as this text; none for any other text.
+pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let days = days_from_civil(year, month, day)?;
+    let seconds = days * 86_400 + number(11, 13)? * 3600 + number(14, 16)? * 60 + number(17, 19)?;
+    let time = UNIX_EPOCH.checked_add(Duration::from_millis(seconds.checked_mul(1000)? + number(20, 23)?))?;
+    // What is odd about the text, a 30th of February included, is not written back.
+    (rfc3339(time) == text).then_some(time)
+}
+
+/// The inverse of [`civil_from_days`]; none for days before 1970 and months that there are not.
+fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
+    if !(1..=12).contains(&month) {
+        return None;
+    }
+    let year = if month <= 2 { year.checked_sub(1)? } else { year };
+    let (era, year_of_era) = (year / 400, year % 400);
+    let shifted_month = (month + 9) % 12;
+    let day_of_year = (153 * shifted_month + 2) / 5 + day.checked_sub(1)?;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    (era * 146_097 + day_of_era).checked_sub(719_468)
+}
+
 /// Appends the last digits of a number, with zeros in front.
 fn push_digits(text: &mut String, number: u64, digits: u32) {
     for place in (0..digits).rev() {
@@ -99,5 +123,27 @@ mod tests {
         assert_eq!(at(1_767_323_045_678), "2026-01-02T03:04:05.678Z");
         assert_eq!(at(1_709_164_800_000), "2024-02-29T00:00:00.000Z");
         assert_eq!(at(253_402_300_799_999), "9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn what_was_written_can_be_read_and_nothing_else() {
+        for millis in
+            (0..4_000_000_000_000).step_by(86_399_123_456 / 17).chain([0, 1, 1_709_164_800_000, 253_402_300_799_999])
+        {
+            let time = UNIX_EPOCH + Duration::from_millis(millis);
+            assert_eq!(parse_rfc3339(&rfc3339(time)), Some(time), "{millis}");
+        }
+        for odd in [
+            "",
+            "2026",
+            "2026-01-02T03:04:05Z",
+            "2026-02-30T03:04:05.678Z",
+            "2026-01-02T03:04:05.678+01:00",
+            "1969-12-31T23:59:59.000Z",
+            "2026-13-02T03:04:05.678Z",
+            "ä026-01-02T03:04:05.678Z",
+        ] {
+            assert_eq!(parse_rfc3339(odd), None, "{odd}");
+        }
     }
 }

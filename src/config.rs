@@ -58,6 +58,11 @@ pub const DEFAULT_PROGRESS_DEADLINE: Duration = Duration::from_secs(300);
 /// seconds, and of minutes while it fails over.
 pub const DEFAULT_EXPECTATION: Duration = Duration::from_secs(60);
 
+/// For how long events are kept: a quarter of a year, as reviews of incidents ask for.
+pub const DEFAULT_EVENTS_KEEP: Duration = Duration::from_secs(90 * 24 * 3600);
+/// How many bytes of events are kept: some 200,000 of them.
+pub const DEFAULT_EVENTS_MAX: u64 = 64 << 20;
+
 /// Everything that can be set, validated.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -104,6 +109,10 @@ pub struct Config {
     pub expectation: Duration,
     /// The API's bearer tokens, at most one of each name. A client sends the first.
     pub tokens: Vec<ApiToken>,
+    /// `OFOP_EVENTS_KEEP`: for how long events are kept in the state directory.
+    pub events_keep: Duration,
+    /// `OFOP_EVENTS_MAX`: how many bytes of events are kept there; 0: none at all.
+    pub events_max: u64,
     /// The secret that webhooks prove to know.
     pub webhook_secret: Option<Secret>,
     /// How files that manifests refer to are fetched.
@@ -323,6 +332,8 @@ impl Config {
             )?,
             expectation: read.duration("--expectation", "OFOP_EXPECTATION", DEFAULT_EXPECTATION)?,
             tokens: read.tokens()?,
+            events_keep: read.events_keep()?,
+            events_max: read.events_max()?,
             webhook_secret: read.webhook_secret()?,
             remote: read.remote(),
             servers: read.servers()?,

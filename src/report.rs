@@ -17,6 +17,8 @@
 //! - Memory is bounded by the resources that exist and by [`events::GLOBAL_EVENTS`]; what vanished is forgotten.
 //! - A slow reader of events never holds anybody up; it skips, and is told how many it missed.
 
+pub mod archive;
+mod event_log;
 pub mod events;
 pub mod metrics;
 pub mod source;
@@ -30,11 +32,13 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::broadcast;
 
-pub use self::events::{CommandEvent, Entry, Event, EventOutcome, StepReport};
+use self::archive::{Archive, Restored};
+pub use self::events::{CommandEvent, ConditionEvent, Entry, Event, EventOutcome, EventQuery, EventType, StepReport};
 pub use self::metrics::WebhookResult;
 pub use self::source::{SourceEvent, SourceStatus, SourceView};
 pub use self::status::{ResourceStatus, Status};
 
+use self::events::RESOURCE_EVENTS;
 use self::metrics::Metrics;
 use self::state::{Last, Noted, State};
 use self::status::{History, View};
@@ -95,19 +99,64 @@ struct Inner {
     building: Mutex<()>,
     metrics: Metrics,
     events: broadcast::Sender<Entry>,
+    /// Where events outlive the operator, if anywhere.
+    archive: Option<Archive>,
 }
 
 impl Report {
     /// An account that knows nothing yet, of the operator that owns objects marked with `instance`.
     pub fn new(instance: InstanceName) -> Self {
+        Report::with(State::new(instance, Restored::default()), None)
+    }
+
+    /// The same for an operator whose events outlive it, with those of earlier runs.
+    pub fn archived(instance: InstanceName, archive: Archive, restored: Restored) -> Self {
+        let report = Report::with(State::new(instance, restored), Some(archive));
+        if let Some(archive) = &report.inner.archive {
+            let inner = Arc::downgrade(&report.inner);
+            archive.on_change(move || {
+                if let Some(inner) = inner.upgrade() {
+                    // The next status has the new warnings.
+                    Report { inner }.state().changed();
+                }
+            });
+        }
+        report
+    }
+
+    fn with(state: State, archive: Option<Archive>) -> Self {
         Report {
             inner: Arc::new(Inner {
-                state: Mutex::new(State::new(instance)),
+                state: Mutex::new(state),
                 building: Mutex::default(),
                 metrics: Metrics::new(),
                 events: broadcast::Sender::new(BROADCAST_EVENTS),
+                archive,
             }),
         }
+    }
+
+    /// Writes the events that wait to be written, and lets go of their file. Blocks.
+    pub fn close(&self) {
+        if let Some(archive) = &self.inner.archive {
+            archive.close();
+        }
+    }
+
+    /// Waits until all events so far are written, or could not be. Blocks.
+    pub fn flush(&self) {
+        if let Some(archive) = &self.inner.archive {
+            archive.flush();
+        }
+    }
+
+    /// Hands an event to whoever follows, and to the archive.
+    fn publish(&self, entry: Entry) {
+        if let Some(archive) = &self.inner.archive {
+            archive.write(&entry);
+        }
+        // No receiver is no error: nobody is listening.
+        let _ = self.inner.events.send(entry);
     }
 
     /// Takes in what a pass saw and decided.
@@ -119,12 +168,15 @@ impl Report {
         let blind = pass.plan.is_none();
         let result = state.parts.pass(pass);
         let rows = status::rows(pass.desired, plan.as_deref(), blind);
-        let changes = Arc::make_mut(&mut state.tracker).pass(&rows, blind, pass.wall, pass.observed.at);
+        let mut changes = Arc::make_mut(&mut state.tracker).pass(&rows, blind, pass.wall, pass.observed.at);
         state.events.forget(&changes.vanished);
         for news in state.parts.news.drain(..) {
             let event = state.events.push_source(news, pass.wall, |resource| state.tracker.knows(resource));
-            // No receiver is no error: nobody is listening.
-            let _ = self.inner.events.send(Entry::Source(event));
+            self.publish(Entry::Source(event));
+        }
+        for news in changes.conditions.drain(..) {
+            let event = state.events.push_condition(news, pass.wall, |resource| state.tracker.knows(resource));
+            self.publish(Entry::Condition(event));
         }
         self.inner.metrics.pass(pass, result, &state.parts, &rows, blind, &changes, plan.as_deref());
         state.last = Some(Arc::new(Last {
@@ -159,8 +211,7 @@ impl Report {
         Arc::make_mut(tracker).step(&step);
         let event = events.push(step, |resource| tracker.knows(resource));
         state.changed();
-        // No receiver is no error: nobody is listening.
-        let _ = self.inner.events.send(Entry::Change(Arc::clone(&event)));
+        self.publish(Entry::Change(Arc::clone(&event)));
         event
     }
 
@@ -170,8 +221,7 @@ impl Report {
         let State { events, tracker, .. } = &mut *state;
         let event = events.push_command(&request.command, &request.actor, wall, |resource| tracker.knows(resource));
         state.changed();
-        // No receiver is no error: nobody is listening.
-        let _ = self.inner.events.send(Entry::Command(event));
+        self.publish(Entry::Command(event));
     }
 
     /// Counts a call of the webhook.
@@ -192,7 +242,8 @@ impl Report {
         let (parts, tracker) = (state.parts.clone(), Arc::clone(&state.tracker));
         // Building takes a while with thousands of resources, and no pass shall wait for it.
         drop(state);
-        let status = Arc::new(match last {
+        let warnings = self.inner.archive.as_ref().map(Archive::warnings).unwrap_or_default();
+        let mut status = match last {
             None => Status::unknown(),
             Some(last) => status::build(&View {
                 instance: &instance,
@@ -210,7 +261,9 @@ impl Report {
                     notes: &last.notes,
                 }),
             }),
-        });
+        };
+        status.warnings.extend(warnings);
+        let status = Arc::new(status);
         drop(tracker);
         let mut state = self.state();
         if state.generation == generation {
@@ -219,10 +272,19 @@ impl Report {
         status
     }
 
-    /// One resource, with its last events.
+    /// One resource, with its last events. Blocks while events of earlier runs are read.
     pub fn resource(&self, id: &ResourceId) -> Option<ResourceStatus> {
         let mut resource = self.status().get(id)?.clone();
-        resource.events = Some(self.state().events.of(id));
+        let state = self.state();
+        let (recent, newest) = (state.events.of(id), state.events.sequence());
+        drop(state);
+        resource.events = Some(match &self.inner.archive {
+            Some(archive) if recent.len() < RESOURCE_EVENTS => {
+                let query = EventQuery { resource: Some(id.clone()), limit: RESOURCE_EVENTS, ..EventQuery::default() };
+                archive.read(&query, recent, newest)
+            }
+            Some(_) | None => recent,
+        });
         Some(resource)
     }
 
@@ -241,6 +303,24 @@ impl Report {
     pub fn events(&self, sequence: u64) -> (Vec<Entry>, broadcast::Receiver<Entry>) {
         let state = self.state();
         (state.events.after(sequence), self.inner.events.subscribe())
+    }
+
+    /// The last events that a query asks for, oldest first, those of earlier runs included, and all that come.
+    /// Nothing is lost or doubled between the two. Blocks while the archive is read.
+    pub fn history(&self, query: &EventQuery) -> (Vec<Entry>, broadcast::Receiver<Entry>) {
+        let state = self.state();
+        // A number that was never given counts as 0.
+        let after = if query.after > state.events.sequence() { 0 } else { query.after };
+        let newest = state.events.sequence();
+        let (mut recent, coming) = (state.events.after(after), self.inner.events.subscribe());
+        drop(state);
+        recent.retain(|entry| query.wants(entry));
+        recent.drain(..recent.len().saturating_sub(query.limit));
+        let past = match &self.inner.archive {
+            Some(archive) => archive.read(&EventQuery { after, ..query.clone() }, recent, newest),
+            None => recent,
+        };
+        (past, coming)
     }
 
     /// The metrics in Prometheus's text format.

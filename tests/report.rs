@@ -213,7 +213,7 @@ fn told(report: &Report) -> Vec<(SourceChange, Option<String>)> {
     let entries = report.events(0).0;
     let of_source = entries.into_iter().filter_map(|entry| match entry {
         Entry::Source(event) => Some((event.change, event.commit.as_ref().map(|commit| commit.short.clone()))),
-        Entry::Change(_) | Entry::Command(_) => None,
+        Entry::Change(_) | Entry::Command(_) | Entry::Condition(_) => None,
     });
     of_source.collect()
 }

@@ -232,7 +232,12 @@ are named, or --address is and they are not beside it, all of it is as that daem
     #[command(after_help = "\
 Examples:
   ofop events
-  ofop events --watch -o json")]
+  ofop events --since 2h --for app/PRESS-7
+  ofop events --type command              who gave which command, from where
+  ofop events --watch -o json
+
+They are kept in the daemon's state directory, for OFOP_EVENTS_KEEP (90d) and up to OFOP_EVENTS_MAX (64MiB), and shown
+in local time.")]
     Events(EventsArgs),
     /// Tell the running daemon to look again now
     #[command(after_help = "\

@@ -137,12 +137,17 @@ impl<'a> Client<'a> {
 /// A resource's path in the API, its uuid escaped.
 pub(super) fn resource_path(id: &crate::model::ResourceId) -> String {
     let mut path = format!("/api/v1/resources/{}/", id.kind);
-    for byte in id.uuid.as_str().bytes() {
+    escape(id.uuid.as_str(), &mut path);
+    path
+}
+
+/// Appends a text with everything escaped that could mean something in a path or a query.
+pub(super) fn escape(text: &str, to: &mut String) {
+    for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
-            path.push(char::from(byte));
+            to.push(char::from(byte));
         } else {
-            path.push_str(&format!("%{byte:02X}"));
+            to.push_str(&format!("%{byte:02X}"));
         }
     }
-    path
 }

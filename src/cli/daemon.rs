@@ -14,7 +14,6 @@ use crate::compile::Compiler;
 use crate::desired::Source as _;
 use crate::http::{self, Token, Tokens};
 use crate::reconcile;
-use crate::report::Report;
 
 /// How many words of people may wait for the loop, which takes them within milliseconds.
 const COMMANDS: usize = 64;
@@ -37,7 +36,7 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
     });
     let tokens = tokens.collect::<Result<Tokens, CliError>>()?;
 
-    let report = Report::new(config.instance.clone());
+    let report = parts::report(context).await;
     let webhook = parts::webhook(context, report.clone(), loader.nudge())?;
     let (sender, commands) = mpsc::channel(COMMANDS);
     let parts = reconcile::Parts {
@@ -67,13 +66,16 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
         "ofop keeps the cluster in the desired state"
     );
     let closing = stop.clone();
-    let server = tokio::spawn(http::serve_with(listener, report, sender, tokens, webhook.routes(), async move {
-        closing.cancelled().await;
-    }));
+    let server =
+        tokio::spawn(http::serve_with(listener, report.clone(), sender, tokens, webhook.routes(), async move {
+            closing.cancelled().await;
+        }));
     let finished = reconcile::run(parts, options, stop.clone()).await;
     stop.cancel();
     // What the server says at its end is of no use to anybody any more.
     let _ = server.await;
+    // It waits for a file.
+    let _ = tokio::task::spawn_blocking(move || report.close()).await;
     info!(finished, "stopped");
     Ok(Exit::Success)
 }

@@ -40,18 +40,20 @@ pub(super) async fn run(args: &DescribeArgs, context: &Context) -> Result<Exit, 
         ));
     };
     let events = match Client::new(context)?.get(&resource_path(&args.resource)).await {
-        Ok(answer) => answer["events"].as_array().cloned(),
-        Err(_) => None,
+        Ok(answer) => Events::Known(answer["events"].as_array().cloned().unwrap_or_default()),
+        Err(error) => Events::Unknown(error.to_string()),
     };
     match args.output {
         TextOrJson::Text => {
-            context.output.data(&text(resource, &status.source, events.as_deref(), context.output.paint))?;
+            context.output.data(&text(resource, &status.source, &events, context.output.paint))?;
         }
         TextOrJson::Json => {
             let mut value = serde_json::to_value(resource).map_err(std::io::Error::from)?;
             if let Some(map) = value.as_object_mut() {
                 map.insert("source".into(), serde_json::to_value(&status.source).map_err(std::io::Error::from)?);
-                map.extend(events.map(|events| ("events".to_owned(), Value::Array(events))));
+                if let Events::Known(events) = events {
+                    map.insert("events".into(), Value::Array(events));
+                }
             }
             context.output.json(&value)?;
         }
@@ -59,8 +61,17 @@ pub(super) async fn run(args: &DescribeArgs, context: &Context) -> Result<Exit, 
     Ok(Exit::Success)
 }
 
-/// The text for people. `events` is none when no daemon answered.
-pub fn text(resource: &ResourceStatus, source: &SourceStatus, events: Option<&[Value]>, paint: Paint) -> String {
+/// The last events of a resource.
+#[derive(Debug)]
+pub enum Events {
+    /// As the daemon answered, oldest first.
+    Known(Vec<Value>),
+    /// No daemon could be asked, or it refused; why.
+    Unknown(String),
+}
+
+/// The text for people.
+pub fn text(resource: &ResourceStatus, source: &SourceStatus, events: &Events, paint: Paint) -> String {
     let mut out = String::new();
     head(&mut out, resource, source, paint);
     conditions(&mut out, resource, paint);
@@ -69,9 +80,11 @@ pub fn text(resource: &ResourceStatus, source: &SourceStatus, events: Option<&[V
     records(&mut out, resource, paint);
     heading(&mut out, "Events", paint);
     match events {
-        None => out.push_str("  no daemon answered; `ofop events` says where it is looked for\n"),
-        Some([]) => out.push_str("  none\n"),
-        Some(list) => {
+        Events::Unknown(why) => {
+            let _ = writeln!(out, "  unknown: {why}");
+        }
+        Events::Known(list) if list.is_empty() => out.push_str("  none\n"),
+        Events::Known(list) => {
             for event in list {
                 let _ = writeln!(out, "  {}", events::line(event, paint));
             }

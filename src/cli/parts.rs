@@ -7,7 +7,7 @@ use super::CliError;
 use super::adapters::{AnyPlatform, AnyRegistry};
 use super::context::Context;
 use super::sources::{AnySource, Use};
-use crate::clock::SystemClock;
+use crate::clock::{Clock as _, SystemClock, rfc3339};
 use crate::config::{Config, Host, Manifests, RegistryKind};
 use crate::desired::remote::RemoteOptions;
 use crate::desired::{Loader, LoaderOptions};
@@ -22,6 +22,7 @@ use crate::reconcile;
 use crate::registry::embedded::EmbeddedRegistry;
 use crate::registry::openfactory::{KafkaSettings, KsqldbSettings, OpenfactoryRegistry, OpenfactorySettings};
 use crate::report::Report;
+use crate::report::archive::{Archive, Limits};
 
 /// The engine's socket when nothing names another address.
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
@@ -44,6 +45,26 @@ pub(super) fn policy(context: &Context) -> Policy {
         remove: std::collections::BTreeSet::new(),
         progress_deadline: config.progress_deadline,
         expectation: config.expectation,
+    }
+}
+
+/// The daemon's account of itself, with the events of earlier runs where they are kept.
+pub(super) async fn report(context: &Context) -> Report {
+    let config = &context.config;
+    let instance = config.instance.clone();
+    if config.events_max == 0 {
+        return Report::new(instance);
+    }
+    let limits = Limits { keep: config.events_keep, bytes: config.events_max };
+    let clock = SystemClock::new();
+    // Two runs that write to one file differ in one or the other.
+    let run = format!("{}/{}", std::process::id(), rfc3339(clock.wall()));
+    let directory = config.state_dir.clone();
+    let opened = tokio::task::spawn_blocking(move || Archive::open(&directory, limits, run, Arc::new(clock))).await;
+    match opened {
+        Ok((archive, restored)) => Report::archived(instance, archive, restored),
+        // It never panics; and without it the daemon works all the same.
+        Err(_) => Report::new(instance),
     }
 }
 

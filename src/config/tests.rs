@@ -259,3 +259,22 @@ fn a_repository_that_cannot_be_meant_is_refused() {
     assert_eq!(git(&[("--git", "git@git.plant:a.git")], &[]).unwrap().url, "git@git.plant:a.git");
     assert!(git(&[("--git", "hub/a.git")], &[]).unwrap().url.starts_with('/'));
 }
+
+#[test]
+fn events_are_kept_for_days_and_up_to_a_size() {
+    let kept = |name: &str, text: &str| load(&[], &[(name, text)], "");
+    let config = load(&[], &[], "").unwrap();
+    assert_eq!((config.events_keep, config.events_max), (DEFAULT_EVENTS_KEEP, DEFAULT_EVENTS_MAX));
+    for (text, hours) in [("30d", 720), ("36h", 36), ("1h", 1), ("3650d", 87_600)] {
+        assert_eq!(kept("OFOP_EVENTS_KEEP", text).unwrap().events_keep, Duration::from_secs(hours * 3600), "{text}");
+    }
+    for (text, bytes) in [("0", 0), ("1048576", 1 << 20), ("2MiB", 2 << 20), ("1 GiB", 1 << 30), ("2048K", 2 << 20)] {
+        assert_eq!(kept("OFOP_EVENTS_MAX", text).unwrap().events_max, bytes, "{text}");
+    }
+    for wrong in ["0", "59m", "3651d", "x", "-1d", "4294967296d"] {
+        assert!(kept("OFOP_EVENTS_KEEP", wrong).is_err(), "{wrong}");
+    }
+    for wrong in ["1000", "-1", "17GiB", "1.5MiB", "many", "99999999999999999999", "18446744073709551615G"] {
+        assert!(kept("OFOP_EVENTS_MAX", wrong).is_err(), "{wrong}");
+    }
+}

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::variables::{Found, From, Variables};
 use super::{
-    ApiToken, ConfigError, DEFAULT_CONCURRENCY, DEFAULT_INSTANCE, DEFAULT_LISTEN, Flags, Host, LogFormat, RegistryKind,
-    Remote, Secret, tokens,
+    ApiToken, ConfigError, DEFAULT_CONCURRENCY, DEFAULT_EVENTS_KEEP, DEFAULT_EVENTS_MAX, DEFAULT_INSTANCE,
+    DEFAULT_LISTEN, Flags, Host, LogFormat, RegistryKind, Remote, Secret, tokens,
 };
 use crate::model::{InstanceName, PlatformKind, Settings};
 
@@ -17,6 +17,13 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// No shorter secret of a webhook is taken: shorter ones can be guessed.
 const SHORTEST_SECRET: usize = 16;
+
+/// Bounds of the time for which events are kept: less would lose a shift's, more is a slip.
+const SHORTEST_KEPT: Duration = Duration::from_secs(3600);
+const LONGEST_KEPT: Duration = Duration::from_secs(3650 * 24 * 3600);
+/// Bounds of the size of the kept events: less would hold a few hundred, more is a slip of the unit.
+const SMALLEST_KEPT: u64 = 1 << 20;
+const LARGEST_KEPT: u64 = 16 << 30;
 
 pub(super) struct Reader<'a> {
     pub(super) flags: &'a Flags,
@@ -340,6 +347,30 @@ impl Reader<'_> {
         })
     }
 
+    pub(super) fn events_keep(&self) -> Result<Duration, ConfigError> {
+        let name = "OFOP_EVENTS_KEEP";
+        let Some(Found { text, from }) = self.variable(name) else { return Ok(DEFAULT_EVENTS_KEEP) };
+        let days = text.trim().strip_suffix('d').and_then(|days| days.trim().parse::<u32>().ok());
+        let keep = match days {
+            Some(days) => Some(Duration::from_secs(u64::from(days) * 24 * 3600)),
+            None => parse_duration(&text),
+        };
+        keep.filter(|keep| (SHORTEST_KEPT..=LONGEST_KEPT).contains(keep)).ok_or_else(|| {
+            let reason = format!("`{text}` is not a time from 1h to 3650d");
+            invalid(from, reason, "write for example 30d or 36h")
+        })
+    }
+
+    pub(super) fn events_max(&self) -> Result<u64, ConfigError> {
+        let Some(Found { text, from }) = self.variable("OFOP_EVENTS_MAX") else { return Ok(DEFAULT_EVENTS_MAX) };
+        parse_size(&text).filter(|bytes| *bytes == 0 || (SMALLEST_KEPT..=LARGEST_KEPT).contains(bytes)).ok_or_else(
+            || {
+                let reason = format!("`{text}` is neither 0 nor a size from 1MiB to 16GiB");
+                invalid(from, reason, "write for example 256MiB, or 0 to keep no events on disk")
+            },
+        )
+    }
+
     pub(super) fn webhook_secret(&self) -> Result<Option<Secret>, ConfigError> {
         let found = self.secret_text("--webhook-secret-file", "OFOP_WEBHOOK_SECRET_FILE", "OFOP_WEBHOOK_SECRET")?;
         let Some(Found { text, from }) = found else { return Ok(None) };
@@ -369,6 +400,21 @@ impl Reader<'_> {
             Err(source) => Err(ConfigError::File { from, path, source }),
         }
     }
+}
+
+/// `1048576`, `1024KiB`, `64MiB`, `2GiB`, in bytes.
+fn parse_size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim() {
+        "" => 1,
+        "KiB" | "K" | "k" => 1 << 10,
+        "MiB" | "M" => 1 << 20,
+        "GiB" | "G" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// `500ms`, `30s`, `5m`, `1h`; a bare number is seconds.

@@ -48,7 +48,7 @@ pub(super) struct Filter {
 }
 
 /// The text of a query that must be one of a few words.
-fn one_of<T: Copy>(
+pub(super) fn one_of<T: Copy>(
     name: &str,
     text: Option<&str>,
     all: &[T],
@@ -93,7 +93,13 @@ pub(super) async fn resource(
     Path((kind, uuid)): Path<(String, String)>,
 ) -> Result<Json<ResourceStatus>, Problem> {
     let id = resource_id(&kind, &uuid)?;
-    shared.report.resource(&id).map(Json).ok_or_else(|| unknown(&id))
+    with_events(&shared, &id).await?.map(Json).ok_or_else(|| unknown(&id))
+}
+
+/// A resource with its last events, of which some may have to be read from a file.
+pub(super) async fn with_events(shared: &Shared, id: &ResourceId) -> Result<Option<ResourceStatus>, Problem> {
+    let (report, id) = (shared.report.clone(), id.clone());
+    tokio::task::spawn_blocking(move || report.resource(&id)).await.map_err(|_| Problem::stopping())
 }
 
 fn unknown(id: &ResourceId) -> Problem {

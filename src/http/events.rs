@@ -1,10 +1,9 @@
 //! Events, as a list or as a stream.
 //!
-//! `GET /api/v1/events` answers a JSON list. With `?follow`, or when the client accepts `text/event-stream`, it
-//! answers server-sent events: those that are still kept, then every new one. `?after=N` and the header
-//! `Last-Event-ID: N` skip what is known already; a number from an earlier life of the operator, higher than
-//! any of this life, skips nothing. A reader that falls behind gets an event `skipped` with the number that it
-//! missed.
+//! `GET /api/v1/events` answers a JSON list, those of earlier runs of the operator included. With `?follow`, or when the
+//! client accepts `text/event-stream`, it answers server-sent events: those that are asked for, then every new one.
+//! `?after=N` and the header `Last-Event-ID: N` skip what is known already; a number that was never given skips nothing.
+//! A reader that falls behind gets an event `skipped` with the number that it missed.
 
 use std::time::Duration;
 
@@ -20,12 +19,17 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::Shared;
+use super::api::one_of;
 use super::problem::Problem;
-use crate::model::ResourceId;
-use crate::report::Entry;
+use crate::model::InvalidName;
+use crate::report::events::since;
+use crate::report::{Entry, EventQuery, EventType};
 
 /// How often a silent stream says that it is alive; proxies cut streams that are silent for a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// How many events one answer may have.
+const MOST: usize = 10_000;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,7 +37,32 @@ pub(super) struct Wanted {
     /// Present, whatever its value but `false`: stream.
     follow: Option<String>,
     after: Option<u64>,
+    since: Option<String>,
+    r#for: Option<String>,
+    /// The same as `for`.
     resource: Option<String>,
+    r#type: Option<String>,
+    limit: Option<usize>,
+}
+
+impl Wanted {
+    fn query(&self, last: Option<u64>) -> Result<EventQuery, Problem> {
+        let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let resource = text(&self.r#for).or_else(|| text(&self.resource));
+        let resource = resource.map(|text| text.parse()).transpose();
+        let since = text(&self.since).map(|text| since(&text)).transpose();
+        let limit = self.limit.unwrap_or(EventQuery::default().limit);
+        if !(1..=MOST).contains(&limit) {
+            return Err(Problem::bad_request(format!("`limit` must be from 1 to {MOST}")));
+        }
+        Ok(EventQuery {
+            after: last.or(self.after).unwrap_or(0),
+            since: since.map_err(|error| Problem::bad_request(format!("`since`: {error}")))?,
+            resource: resource.map_err(|error: InvalidName| Problem::bad_request(error.to_string()))?,
+            kind: one_of("type", self.r#type.as_deref(), &EventType::ALL, EventType::as_str)?,
+            limit,
+        })
+    }
 }
 
 #[derive(Serialize)]
@@ -52,17 +81,12 @@ pub(super) async fn events(
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(wanted) = wanted.map_err(|error| Problem::bad_request(error.body_text()))?;
-    let resource: Option<ResourceId> = match &wanted.resource {
-        None => None,
-        Some(text) => {
-            Some(text.parse().map_err(|error: crate::model::InvalidName| Problem::bad_request(error.to_string()))?)
-        }
-    };
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
-    let after = last.or(wanted.after).unwrap_or(0);
-    let (mut past, coming) = shared.report.events(after);
-    let concerns = move |entry: &Entry| resource.as_ref().is_none_or(|resource| entry.resource() == Some(resource));
-    past.retain(|event| concerns(event));
+    let query = wanted.query(last)?;
+    let (report, asked) = (shared.report.clone(), query.clone());
+    // A file is read.
+    let read = tokio::task::spawn_blocking(move || report.history(&asked)).await;
+    let (past, coming) = read.map_err(|_| Problem::stopping())?;
 
     let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let follow = match wanted.follow.as_deref() {
@@ -73,13 +97,13 @@ pub(super) async fn events(
         return Ok(Json(List { events: past }).into_response());
     }
     let past = stream::iter(past).map(|event| message(&event));
-    let messages = past.chain(new(coming, concerns)).map(Ok::<_, std::convert::Infallible>);
+    let messages = past.chain(new(coming, query)).map(Ok::<_, std::convert::Infallible>);
     let messages = messages.take_until(shared.closing.cancelled_owned());
     Ok(Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }
 
 /// Every new event, and a note where some were missed.
-fn new(coming: Receiver<Entry>, concerns: impl Fn(&Entry) -> bool + Send) -> impl Stream<Item = Message> + Send {
+fn new(coming: Receiver<Entry>, query: EventQuery) -> impl Stream<Item = Message> + Send {
     let messages = stream::unfold(coming, |mut coming| async move {
         match coming.recv().await {
             Ok(event) => Some((Ok(event), coming)),
@@ -89,19 +113,14 @@ fn new(coming: Receiver<Entry>, concerns: impl Fn(&Entry) -> bool + Send) -> imp
     });
     messages.filter_map(move |received| {
         future::ready(match received {
-            Ok(event) => concerns(&event).then(|| message(&event)),
+            Ok(event) => query.wants(&event).then(|| message(&event)),
             Err(skipped) => Some(data(Message::default().event("skipped"), &skipped)),
         })
     })
 }
 
 fn message(entry: &Entry) -> Message {
-    let kind = match entry {
-        Entry::Change(_) => "change",
-        Entry::Command(_) => "command",
-        Entry::Source(_) => "source",
-    };
-    data(Message::default().event(kind).id(entry.sequence().to_string()), entry)
+    data(Message::default().event(entry.kind().as_str()).id(entry.sequence().to_string()), entry)
 }
 
 fn data(message: Message, value: &impl Serialize) -> Message {

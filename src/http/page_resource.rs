@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use super::Shared;
-use super::api::resource_id;
+use super::api::{resource_id, with_events};
 use super::html::Html;
 use super::page::{fields, foot, head, health_badge, page, running, sync_badge, time};
 use super::page_source::event_table;
@@ -15,7 +15,10 @@ use crate::report::status::{RecordStatus, ServicePresence, ServiceStatus};
 
 pub(super) async fn resource(State(shared): State<Shared>, Path((kind, uuid)): Path<(String, String)>) -> Response {
     let status = shared.report.status();
-    let found = resource_id(&kind, &uuid).ok().and_then(|id| shared.report.resource(&id));
+    let found = match resource_id(&kind, &uuid) {
+        Ok(id) => with_events(&shared, &id).await.ok().flatten(),
+        Err(_) => None,
+    };
     let mut html = Html::default();
     let Some(resource) = found else {
         head(&mut html, "Not found", &status);

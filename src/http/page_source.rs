@@ -3,7 +3,7 @@
 use super::html::Html;
 use super::page::{fields, link, time};
 use crate::report::source::{CommitStatus, SourceChange, TroubleStatus};
-use crate::report::{CommandEvent, Entry, Event, EventOutcome, SourceEvent, SourceStatus};
+use crate::report::{CommandEvent, ConditionEvent, Entry, Event, EventOutcome, SourceEvent, SourceStatus};
 
 /// Where the source is, and the commit in force.
 pub(super) fn place(html: &mut Html, source: &SourceStatus) {
@@ -59,7 +59,7 @@ pub(super) fn event_table<'a>(
     let mut events = events.peekable();
     html.element("<h2>", heading, "</h2>");
     if events.peek().is_none() {
-        html.raw("<p class=\"soft\">Nothing since the operator started.</p>");
+        html.raw("<p class=\"soft\">Nothing yet.</p>");
         return;
     }
     html.raw("<table><thead><tr><th>When</th>").raw(if with_resource { "<th>Resource</th>" } else { "" });
@@ -68,6 +68,7 @@ pub(super) fn event_table<'a>(
         match event {
             Entry::Change(event) => change_row(html, event, with_resource),
             Entry::Command(event) => command_row(html, event, with_resource),
+            Entry::Condition(event) => condition_row(html, event, with_resource),
             Entry::Source(event) => source_row(html, event, with_resource),
         }
     }
@@ -115,6 +116,20 @@ fn command_row(html: &mut Html, event: &CommandEvent, with_resource: bool) {
     }
     html.raw("<td class=\"what\">").text(&event.message).raw("</td><td data-label=\"because:\">command</td>");
     html.raw("<td>by ").text(&event.actor).raw("</td></tr>");
+}
+
+fn condition_row(html: &mut Html, event: &ConditionEvent, with_resource: bool) {
+    html.raw("<tr><td>");
+    time(html, &event.time);
+    html.raw("</td>");
+    if with_resource {
+        html.raw("<td class=\"name\">");
+        link(html, event.resource.kind.as_str(), event.resource.uuid.as_str());
+        html.raw("</td>");
+    }
+    html.raw("<td class=\"what\">").text(event.condition.as_str()).raw(" ").text(event.change.as_str());
+    html.raw("</td><td data-label=\"because:\">").text(&event.reason);
+    html.raw("</td><td>").text(&event.message).raw("</td></tr>");
 }
 
 fn source_row(html: &mut Html, event: &SourceEvent, with_resource: bool) {

@@ -1,15 +1,15 @@
 //! One event for every change to the cluster, for every command, and for what changes where manifests come from.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::source::{SourceEvent, SourceNews};
-use crate::clock::rfc3339;
+use super::source::SourceEvent;
+use crate::clock::{Clock as _, SystemClock, rfc3339};
 use crate::model::{
-    Actor, Command, CommandVerb, FailureKind, Origin, PlannedStep, Reason, ResourceId, Revision, StepFailure, StepVerb,
+    Actor, CommandVerb, ConditionKind, FailureKind, Origin, PlannedStep, Reason, ResourceId, Revision, StepFailure,
+    StepVerb,
 };
 
 /// How many events are kept over all resources: an hour of a busy factory, under a megabyte.
@@ -70,9 +70,9 @@ impl StepReport {
 }
 
 /// What became of one step: one change to the cluster is one event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// Counts events since the operator started, from 1.
+    /// Its number: counted on from the last event that the archive holds, from 1 without one.
     pub sequence: u64,
     /// Wall time, RFC 3339.
     pub time: String,
@@ -97,7 +97,7 @@ pub struct Event {
 }
 
 /// How a step ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "result")]
 pub enum EventOutcome {
     /// It worked.
@@ -112,16 +112,16 @@ pub enum EventOutcome {
 }
 
 /// A command that a person or a program gave.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandEvent {
-    /// Counts events since the operator started, from 1, with those of the cluster.
+    /// Its number, in one row with all other events.
     pub sequence: u64,
     /// Wall time, RFC 3339.
     pub time: String,
     /// What kind of command.
     pub command: CommandVerb,
     /// The resource that it is about; none when it is about everything.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<ResourceId>,
     /// Who gave it.
     pub actor: Actor,
@@ -129,14 +129,149 @@ pub struct CommandEvent {
     pub message: String,
 }
 
+/// A condition of a resource that came or went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConditionEvent {
+    /// Its number, in one row with all other events.
+    pub sequence: u64,
+    /// Wall time, RFC 3339.
+    pub time: String,
+    /// The resource.
+    pub resource: ResourceId,
+    /// What the condition is about.
+    pub condition: ConditionKind,
+    /// One word for machines.
+    pub reason: String,
+    /// Whether it came or went.
+    pub change: ConditionChange,
+    /// A sentence for people; empty for a condition that went.
+    pub message: String,
+}
+
+/// Whether a condition came or went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConditionChange {
+    /// It holds from now on.
+    Raised,
+    /// It no longer holds.
+    Cleared,
+}
+
+impl ConditionChange {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ConditionChange::Raised => "raised",
+            ConditionChange::Cleared => "cleared",
+        }
+    }
+}
+
+/// A condition that came or went, before it has a number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ConditionNews {
+    pub(super) resource: ResourceId,
+    pub(super) condition: ConditionKind,
+    pub(super) reason: String,
+    pub(super) change: ConditionChange,
+    pub(super) message: String,
+}
+
+/// The kinds of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventType {
+    /// A step: a change to the cluster or the registry, whether it worked or not.
+    Change,
+    /// A command that a person or a program gave.
+    Command,
+    /// A condition of a resource that came or went.
+    Condition,
+    /// What changed where manifests come from.
+    Source,
+}
+
+impl EventType {
+    /// Every kind.
+    pub const ALL: [EventType; 4] = [EventType::Change, EventType::Command, EventType::Condition, EventType::Source];
+
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EventType::Change => "change",
+            EventType::Command => "command",
+            EventType::Condition => "condition",
+            EventType::Source => "source",
+        }
+    }
+}
+
+/// Which events are asked for: the last ones that fit all of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventQuery {
+    /// Those with higher numbers.
+    pub after: u64,
+    /// Those from this time on, RFC 3339 as [`crate::clock::rfc3339`] writes it.
+    pub since: Option<String>,
+    /// Those of one resource.
+    pub resource: Option<ResourceId>,
+    /// Those of one kind.
+    pub kind: Option<EventType>,
+    /// No more than this many.
+    pub limit: usize,
+}
+
+impl Default for EventQuery {
+    /// The last [`GLOBAL_EVENTS`] of any kind.
+    fn default() -> Self {
+        EventQuery { after: 0, since: None, resource: None, kind: None, limit: GLOBAL_EVENTS }
+    }
+}
+
+impl EventQuery {
+    /// Whether an event is asked for, its number and the limit aside.
+    pub fn wants(&self, entry: &Entry) -> bool {
+        self.since.as_deref().is_none_or(|since| entry.time() >= since)
+            && self.resource.as_ref().is_none_or(|resource| entry.resource() == Some(resource))
+            && self.kind.is_none_or(|kind| entry.kind() == kind)
+    }
+}
+
+/// The time that `text` means, as events have theirs: RFC 3339 with any offset, or how long ago as `90s`, `30m`, `2h`,
+/// `7d`.
+///
+/// # Errors
+/// A sentence when it means none.
+pub fn since(text: &str) -> Result<String, String> {
+    since_at(text, SystemClock::new().wall())
+}
+
+fn since_at(text: &str, now: SystemTime) -> Result<String, String> {
+    let problem =
+        || format!("`{text}` is neither a time such as 2026-01-02T03:04:05Z nor an age such as 30m, 2h or 7d");
+    if let Some((number, seconds)) = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400)]
+        .iter()
+        .find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)))
+        && let Ok(number) = number.parse::<u64>()
+    {
+        let ago = Duration::from_secs(number.saturating_mul(*seconds));
+        return Ok(rfc3339(now.checked_sub(ago).unwrap_or(UNIX_EPOCH).max(UNIX_EPOCH)));
+    }
+    let time: jiff::Timestamp = text.parse().map_err(|_| problem())?;
+    let time = SystemTime::try_from(time).map_err(|_| problem())?;
+    Ok(rfc3339(time.max(UNIX_EPOCH)))
+}
+
 /// One entry of the log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "type")]
 pub enum Entry {
     /// A change to the cluster.
     Change(Arc<Event>),
     /// A command.
     Command(Arc<CommandEvent>),
+    /// A condition that came or went.
+    Condition(Arc<ConditionEvent>),
     /// A change of where manifests come from.
     Source(Arc<SourceEvent>),
 }
@@ -147,7 +282,28 @@ impl Entry {
         match self {
             Entry::Change(event) => event.sequence,
             Entry::Command(event) => event.sequence,
+            Entry::Condition(event) => event.sequence,
             Entry::Source(event) => event.sequence,
+        }
+    }
+
+    /// Its wall time, RFC 3339.
+    pub fn time(&self) -> &str {
+        match self {
+            Entry::Change(event) => &event.time,
+            Entry::Command(event) => &event.time,
+            Entry::Condition(event) => &event.time,
+            Entry::Source(event) => &event.time,
+        }
+    }
+
+    /// What kind of event it is.
+    pub fn kind(&self) -> EventType {
+        match self {
+            Entry::Change(_) => EventType::Change,
+            Entry::Command(_) => EventType::Command,
+            Entry::Condition(_) => EventType::Condition,
+            Entry::Source(_) => EventType::Source,
         }
     }
 
@@ -155,7 +311,7 @@ impl Entry {
     pub fn change(&self) -> Option<&Arc<Event>> {
         match self {
             Entry::Change(event) => Some(event),
-            Entry::Command(_) | Entry::Source(_) => None,
+            Entry::Command(_) | Entry::Condition(_) | Entry::Source(_) => None,
         }
     }
 
@@ -164,115 +320,33 @@ impl Entry {
         match self {
             Entry::Change(event) => Some(&event.resource),
             Entry::Command(event) => event.resource.as_ref(),
+            Entry::Condition(event) => Some(&event.resource),
             Entry::Source(_) => None,
         }
     }
 }
 
-/// The events that are still remembered.
-#[derive(Debug, Default)]
-pub(super) struct EventLog {
-    sequence: u64,
-    all: VecDeque<Entry>,
-    by_resource: BTreeMap<ResourceId, VecDeque<Entry>>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl EventLog {
-    /// Numbers and keeps an event. `alive` says whether a resource still exists: the events of others go when
-    /// the common list lets go of them.
-    pub(super) fn push(&mut self, step: StepReport, alive: impl Fn(&ResourceId) -> bool) -> Arc<Event> {
-        self.sequence += 1;
-        let event = Arc::new(Event {
-            sequence: self.sequence,
-            time: rfc3339(step.wall),
-            resource: step.resource,
-            verb: step.verb,
-            object: step.object,
-            reason: step.reason,
-            fields: step.fields,
-            origin: step.origin,
-            revision: step.revision,
-            outcome: match step.outcome {
-                Ok(()) => EventOutcome::Succeeded,
-                Err(failure) => EventOutcome::Failed { kind: failure.kind, message: failure.message },
-            },
-            milliseconds: u64::try_from(step.took.as_millis()).unwrap_or(u64::MAX),
-        });
-        self.keep(Entry::Change(Arc::clone(&event)), alive);
-        event
-    }
-
-    /// Numbers and keeps a command.
-    pub(super) fn push_command(
-        &mut self,
-        command: &Command,
-        actor: &Actor,
-        wall: SystemTime,
-        alive: impl Fn(&ResourceId) -> bool,
-    ) -> Arc<CommandEvent> {
-        self.sequence += 1;
-        let event = Arc::new(CommandEvent {
-            sequence: self.sequence,
-            time: rfc3339(wall),
-            command: command.verb(),
-            resource: command.resource().cloned(),
-            actor: actor.clone(),
-            message: command.to_string(),
-        });
-        self.keep(Entry::Command(Arc::clone(&event)), alive);
-        event
-    }
-
-    /// Numbers and keeps an event of the source.
-    pub(super) fn push_source(
-        &mut self,
-        news: SourceNews,
-        wall: SystemTime,
-        alive: impl Fn(&ResourceId) -> bool,
-    ) -> Arc<SourceEvent> {
-        self.sequence += 1;
-        let event = Arc::new(SourceEvent::of(self.sequence, rfc3339(wall), news));
-        self.keep(Entry::Source(Arc::clone(&event)), alive);
-        event
-    }
-
-    fn keep(&mut self, entry: Entry, alive: impl Fn(&ResourceId) -> bool) {
-        if let Some(resource) = entry.resource() {
-            let own = self.by_resource.entry(resource.clone()).or_default();
-            if own.len() == RESOURCE_EVENTS {
-                own.pop_front();
-            }
-            own.push_back(entry.clone());
+    #[test]
+    fn a_time_or_an_age_says_since_when() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_767_323_045);
+        for (text, time) in [
+            ("0s", "2026-01-02T03:04:05.000Z"),
+            ("30m", "2026-01-02T02:34:05.000Z"),
+            ("2h", "2026-01-02T01:04:05.000Z"),
+            ("1d", "2026-01-01T03:04:05.000Z"),
+            ("99999999999999999d", "1970-01-01T00:00:00.000Z"),
+            ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05.000Z"),
+            ("2026-01-02T03:04:05.5+01:00", "2026-01-02T02:04:05.500Z"),
+            ("1960-01-02T03:04:05Z", "1970-01-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(since_at(text, now).as_deref(), Ok(time), "{text}");
         }
-        self.all.push_back(entry);
-        if self.all.len() > GLOBAL_EVENTS
-            && let Some(oldest) = self.all.pop_front()
-            && let Some(resource) = oldest.resource().filter(|resource| !alive(resource))
-        {
-            self.forget(std::slice::from_ref(resource));
+        for wrong in ["", "h", "-2h", "2 h", "2w", "yesterday", "2026-01-02", "2026-13-02T03:04:05Z", "1.5h"] {
+            assert!(since_at(wrong, now).is_err(), "{wrong}");
         }
-    }
-
-    /// Lets go of the events of resources that vanished, once the common list no longer holds their last one.
-    pub(super) fn forget(&mut self, vanished: &[ResourceId]) {
-        let first_kept = self.all.front().map_or(u64::MAX, Entry::sequence);
-        for resource in vanished {
-            let last = self.by_resource.get(resource).and_then(VecDeque::back).map(Entry::sequence);
-            if last.is_some_and(|last| last < first_kept) {
-                self.by_resource.remove(resource);
-            }
-        }
-    }
-
-    /// The kept events with a higher number, oldest first; all of them for a number that was never given.
-    pub(super) fn after(&self, sequence: u64) -> Vec<Entry> {
-        let sequence = if sequence > self.sequence { 0 } else { sequence };
-        let from = self.all.partition_point(|entry| entry.sequence() <= sequence);
-        self.all.range(from..).cloned().collect()
-    }
-
-    /// The last events of one resource, oldest first.
-    pub(super) fn of(&self, resource: &ResourceId) -> Vec<Entry> {
-        self.by_resource.get(resource).map(|own| own.iter().cloned().collect()).unwrap_or_default()
     }
 }

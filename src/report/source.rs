@@ -127,26 +127,26 @@ impl TroubleStatus {
 }
 
 /// Something about the source that people want to hear of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceEvent {
-    /// Counts events since the operator started, from 1, with those of the cluster.
+    /// Its number, in one row with all other events.
     pub sequence: u64,
     /// Wall time, RFC 3339.
     pub time: String,
     /// What happened.
     pub change: SourceChange,
     /// The commit that it is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<CommitStatus>,
     /// The kind of trouble.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<TroubleReason>,
     /// A sentence for people.
     pub message: String,
 }
 
 /// What can happen to a source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SourceChange {
     /// A commit came into force.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::Retry;
-use super::events::EventLog;
+use super::archive::Restored;
+use super::event_log::EventLog;
 use super::status::Status;
 use super::track::{Parts, Tracker};
 use crate::model::{Desired, InstanceName, Observed, Plan, ResourceId, SourcePlace};
@@ -52,14 +53,14 @@ pub(super) struct Noted {
 }
 
 impl State {
-    /// Nothing is known yet.
-    pub(super) fn new(instance: InstanceName) -> Self {
+    /// Nothing is known yet but the events of earlier runs.
+    pub(super) fn new(instance: InstanceName, restored: Restored) -> Self {
         State {
             instance,
             last: None,
             parts: Parts::default(),
-            tracker: Arc::default(),
-            events: EventLog::default(),
+            tracker: Arc::new(Tracker::restored(&restored.entries)),
+            events: EventLog::restored(restored.sequence, restored.entries),
             answered: 0,
             generation: 0,
             status: None,

@@ -3,13 +3,15 @@
 //! The tracker compares one pass with the one before. Both are sorted by resource, so that a pass costs one
 //! walk over both lists side by side.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use super::Pass;
-use super::events::StepReport;
+use super::events::{ConditionChange, ConditionNews, Entry, StepReport};
 use super::metrics::PassResult;
 use super::source::{self, SourceNews, SourceTrack};
 use super::status::{PartState, Row};
+use crate::clock::parse_rfc3339;
 use crate::model::{Condition, ConditionKind, Drift, DriftType, Health, ResourceId, StepFailure, Sync};
 
 /// What the operator depends on, each with its state and since when.
@@ -87,6 +89,8 @@ impl Parts {
 pub(super) struct Tracker {
     /// Sorted by resource.
     resources: Vec<Tracked>,
+    /// Conditions that held when an earlier run last said so, until the first pass.
+    restored: BTreeMap<ResourceId, Vec<(ConditionKind, String, SystemTime)>>,
 }
 
 /// What is remembered of one resource.
@@ -130,11 +134,28 @@ pub(super) struct Changes {
     pub(super) vanished: Vec<ResourceId>,
     /// Pieces of drift that were not there before.
     pub(super) drift: Vec<DriftType>,
+    /// Conditions that came or went.
+    pub(super) conditions: Vec<ConditionNews>,
     /// How long resources took that came to match, or were to go and are gone.
     pub(super) converged: Vec<Duration>,
 }
 
 impl Tracker {
+    /// Knows which conditions held when an earlier run last said so, by its events, oldest first.
+    pub(super) fn restored(entries: &[Entry]) -> Self {
+        let mut restored: BTreeMap<ResourceId, Vec<(ConditionKind, String, SystemTime)>> = BTreeMap::new();
+        for entry in entries {
+            let Entry::Condition(event) = entry else { continue };
+            let own = restored.entry(event.resource.clone()).or_default();
+            own.retain(|(kind, reason, _)| (*kind, reason) != (event.condition, &event.reason));
+            match (event.change, parse_rfc3339(&event.time)) {
+                (ConditionChange::Raised, Some(since)) => own.push((event.condition, event.reason.clone(), since)),
+                (ConditionChange::Raised, None) | (ConditionChange::Cleared, _) => {}
+            }
+        }
+        Tracker { resources: Vec::new(), restored }
+    }
+
     /// Takes in the resources of a pass, sorted. A blind pass knows nothing new: it only makes things unknown.
     pub(super) fn pass(&mut self, rows: &[Row<'_>], blind: bool, wall: SystemTime, at: Duration) -> Changes {
         let mut changes = Changes::default();
@@ -150,7 +171,7 @@ impl Tracker {
                 sync_since: wall,
                 health: row.health,
                 health_since: wall,
-                conditions: Vec::new(),
+                conditions: self.restored.remove(row.id).unwrap_or_default(),
                 drift: Vec::new(),
                 out_since: None,
                 failure: None,
@@ -162,6 +183,9 @@ impl Tracker {
             changes.leave(gone, at);
         }
         self.resources = resources;
+        if !blind {
+            self.restored.clear();
+        }
         changes
     }
 
@@ -197,6 +221,26 @@ impl Tracker {
 }
 
 impl Changes {
+    /// Takes note of the conditions that came and went. That something is on its way is none to keep.
+    fn compare(&mut self, row: &Row<'_>, before: &[(ConditionKind, String, SystemTime)]) {
+        let mut add = |condition: ConditionKind, reason: &String, change: ConditionChange, message: &str| {
+            if condition != ConditionKind::Progressing {
+                let (reason, message) = (reason.clone(), message.to_owned());
+                self.conditions.push(ConditionNews { resource: row.id.clone(), condition, reason, change, message });
+            }
+        };
+        for (kind, reason, _) in before {
+            if !row.conditions.iter().any(|now| (now.kind, &now.reason) == (*kind, reason)) {
+                add(*kind, reason, ConditionChange::Cleared, "");
+            }
+        }
+        for now in row.conditions {
+            if !before.iter().any(|(kind, reason, _)| (*kind, reason) == (now.kind, &now.reason)) {
+                add(now.kind, &now.reason, ConditionChange::Raised, &now.message);
+            }
+        }
+    }
+
     fn leave(&mut self, gone: Tracked, at: Duration) {
         if let Some(since) = gone.out_since {
             self.converged.push(at.saturating_sub(since));
@@ -244,6 +288,7 @@ impl Tracked {
             self.drift = drift;
         }
         if !(row.conditions.is_empty() && self.conditions.is_empty()) {
+            changes.compare(row, &self.conditions);
             let conditions = row.conditions.iter().map(|condition| {
                 let since = self.condition_since(condition).unwrap_or(wall);
                 (condition.kind, condition.reason.clone(), since)
