@@ -7,6 +7,8 @@
 #   deploy/quickstart.sh --tour   and play the story: drop, edit, break, repair, typo, guard, removal
 #   deploy/quickstart.sh --down   stop, and undo exactly what it did
 #
+# OFOP_BINARY=PATH takes a program that is built already. It needs root, a Rust toolchain without it, and nothing else.
+#
 # An engine that already answers is used as it is: nothing on it is touched but what this script creates there,
 # and a Swarm that exists stays. Otherwise a private engine is started in namespaces of its own, so that it
 # leaves no bridge, no firewall rule and no mount behind. Everything that is kept lies in .ofop/.
@@ -39,16 +41,30 @@ wait_for() {
     done
 }
 
+engine_answers() { command -v docker > /dev/null && docker version > /dev/null 2>&1; }
+
 packages() {
     local missing=()
-    command -v dockerd > /dev/null || command -v docker > /dev/null || missing+=(docker.io iptables)
-    command -v busybox > /dev/null || missing+=(busybox-static)
+    command -v docker > /dev/null || missing+=(docker.io)
+    # Many machines have the client alone, for an engine elsewhere: where none answers, a private one needs dockerd.
+    if ! engine_answers; then
+        command -v dockerd > /dev/null || missing+=(docker.io)
+        command -v iptables > /dev/null || missing+=(iptables)
+        command -v ip > /dev/null || missing+=(iproute2)
+        command -v unshare > /dev/null || missing+=(util-linux)
+    fi
+    # The busybox of the plain package is not static, and cannot live in an image of its own.
+    { command -v busybox > /dev/null && ! ldd "$(command -v busybox)" > /dev/null 2>&1; } || missing+=(busybox-static)
     command -v curl > /dev/null || missing+=(curl)
-    command -v unshare > /dev/null || missing+=(util-linux)
-    command -v ip > /dev/null || missing+=(iproute2)
-    command -v cc > /dev/null || missing+=(build-essential)
-    pkg-config --exists openssl 2> /dev/null || missing+=(pkg-config libssl-dev)
+    if [ -z "${OFOP_BINARY:-}" ]; then
+        # librdkafka, SQLite, libgit2 and libssh2 are compiled, and link the system's TLS and compression.
+        { command -v cc && command -v c++ && command -v make; } > /dev/null || missing+=(build-essential)
+        command -v pkg-config > /dev/null || missing+=(pkg-config)
+        pkg-config --exists openssl 2> /dev/null || missing+=(libssl-dev)
+        pkg-config --exists zlib 2> /dev/null || missing+=(zlib1g-dev)
+    fi
     [ ${#missing[@]} = 0 ] && return
+    mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
     say "installing ${missing[*]}"
     [ "$(id -u)" = 0 ] || fail "these packages are missing: ${missing[*]}" "install them, or run this as root"
     # A service manager, if there is one, must not start an engine of its own for our sake.
@@ -57,6 +73,8 @@ packages() {
     { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"; } \
         > "$state/apt.log" 2>&1 || { [ -z "$own_policy" ] || rm -f $policy; fail "apt-get failed" "look into $state/apt.log"; }
     [ -z "$own_policy" ] || rm -f $policy
+    # A shell remembers where it found a command.
+    hash -r
 }
 
 # The private engine's socket; a socket's path may have at most 107 bytes, which a deep folder would exceed.
@@ -74,7 +92,7 @@ engine() {
     if noted private-engine; then
         export DOCKER_HOST=unix://$engine_run/docker.sock
         alive "$state/engine.pid" || start_private_engine
-    elif docker version > /dev/null 2>&1; then
+    elif engine_answers; then
         say "using the Docker engine that answers at ${DOCKER_HOST:-the default socket}"
     else
         export DOCKER_HOST=unix://$engine_run/docker.sock
@@ -110,9 +128,9 @@ build() {
     local binary=${OFOP_BINARY:-}
     if [ -z "$binary" ]; then
         command -v cargo > /dev/null || fail "cargo is missing" "install the Rust toolchain: https://rustup.rs"
-        say "building ofop (the first time takes some minutes)"
-        (cd "$repo" && cargo build --quiet --locked --bin ofop)
-        binary=${CARGO_TARGET_DIR:-$repo/target}/debug/ofop
+        say "building ofop as it is released (the first time takes several minutes on two cores)"
+        (cd "$repo" && cargo build --quiet --locked --release --bin ofop)
+        binary=${CARGO_TARGET_DIR:-$repo/target}/release/ofop
     fi
     mkdir -p "$state/bin"
     ln -sf "$binary" "$state/bin/ofop"
@@ -357,6 +375,6 @@ case ${1:-} in
     "") up; next_steps ;;
     --tour) up; tour; next_steps ;;
     --down) down ;;
-    -h | --help) sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
+    -h | --help) sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
     *) fail "unknown argument $1" "see --help" ;;
 esac

@@ -64,6 +64,7 @@ nsenter util-linux
 setpriv util-linux
 openssl openssl
 curl curl
+debootstrap debootstrap
 git git
 ssh-keygen openssh-client
 sshd openssh-server
@@ -143,7 +144,11 @@ quickstart() {
     done
 }
 
-parts=(packages toolchain format lint build unit fuzz documentation scripts quickstart)
+# The quickstart on a machine that has nothing but a Rust toolchain. Before anything is installed here, so that it is
+# this machine as it came that shows whether the scripts find out what they need.
+bare() { tests/bare.sh; }
+
+parts=(bare packages toolchain format lint build unit fuzz documentation scripts quickstart)
 [ $# = 0 ] || parts=("$@")
 for part in "${parts[@]}"; do
     [ "$(type -t "$part")" = function ] || { echo "no part is called $part" >&2; exit 2; }

@@ -1,0 +1,168 @@
+#!/bin/bash
+# The quickstart on a machine that has nothing: a minimal Debian root file system with a Rust toolchain and nothing else,
+# in namespaces of its own. Variants have a docker client without an engine, no busybox, or no curl; the first one builds
+# the release program from a copy of the repository, the others take it.
+#
+#   tests/bare.sh             all variants
+#   tests/bare.sh NAME…       only these: bare client busybox curl
+#
+# Needs root, cargo, and a Debian machine whose apt works. The base system and what the build leaves are kept between
+# runs in ${XDG_CACHE_HOME:-~/.cache}/ofop-tests. Nothing outside of it and of a temporary folder is touched.
+set -euo pipefail
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/ofop-tests
+base=$cache/debian
+target=$cache/release-target
+toolchain=$(cd "$repo" && rustc --print sysroot)
+cargo_home=${CARGO_HOME:-$HOME/.cargo}
+
+# How old the kept base system may be: packages that it would install are gone from mirrors some day.
+max_age_days=14
+
+[ "$(id -u)" = 0 ] || { echo "this needs root" >&2; exit 1; }
+command -v debootstrap > /dev/null || {
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends debootstrap
+} > /dev/null
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/bare.XXXXXX")
+outer=
+clean_up() {
+    # The first process of the namespaces takes all others with it, their mounts too.
+    [ -z "$outer" ] || kill -KILL "$outer" 2> /dev/null || true
+    rm -rf --one-file-system "$work"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+# A base system as a new machine has it, with this machine's ways to reach packages.
+make_base() {
+    if [ -n "$(find "$base/done" -mtime -$max_age_days 2> /dev/null)" ]; then return; fi
+    local mirror suite
+    read -r mirror suite < <(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' 'Component: main')
+    echo "making a base system of $suite"
+    rm -rf --one-file-system "$base"
+    mkdir -p "$base/root"
+    debootstrap --variant=minbase "$suite" "$base/root" "$mirror" > "$work/debootstrap.log" 2>&1 \
+        || { tail -20 "$work/debootstrap.log"; return 1; }
+    rm -rf "$base"/root/var/cache/apt/archives/*.deb
+    touch "$base/done"
+}
+
+# make_root NAME: a root file system of its own from the base.
+make_root() {
+    local root=$work/$1
+    cp -a --reflink=auto "$base/root" "$root"
+    rm -f "$root/etc/apt/sources.list"
+    cp -a /etc/apt/. "$root/etc/apt/"
+    cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
+    # Mirrors and registries behind a gateway with a certificate of its own.
+    mkdir -p "$root/etc/ssl/certs" "$root/usr/local/share/ca-certificates"
+    [ ! -f /etc/ssl/certs/ca-certificates.crt ] || cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
+    cp -a /usr/local/share/ca-certificates/. "$root/usr/local/share/ca-certificates/" 2> /dev/null || true
+    mkdir -p "$root"/{rust,cargo/registry,target,cache,old}
+    # The repository as a clone has it.
+    mkdir "$root/ofop"
+    (cd "$repo" && { git ls-files -z --cached --others --exclude-standard 2> /dev/null || find . -path ./target -prune -o -type f -print0; }) \
+        | (cd "$repo" && tar --null --ignore-failed-read -cf - -T - 2> /dev/null) | tar -xf - -C "$root/ofop"
+}
+
+# enter NAME COMMAND: runs a command line in the root file system as its first process.
+enter() {
+    local root=$work/$1 variables=() name status=0
+    # Ways to reach package registries, and nothing else of this machine's environment.
+    for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY SSL_CERT_FILE; do
+        [ -z "${!name:-}" ] || variables+=("$name=${!name}")
+    done
+    while read -r name; do variables+=("$name=${!name}"); done < <(compgen -e | grep -E '^CARGO_(HTTP|NET|REGISTR)' || true)
+    unshare --mount --pid --fork --kill-child=KILL --propagation private bash -euc '
+        root=$1 toolchain=$2 cargo_home=$3 target=$4 cache=$5
+        mount --bind "$root" "$root"
+        mount --bind -o ro "$toolchain" "$root/rust"
+        mkdir -p "$cargo_home/registry"
+        mount --bind "$cargo_home/registry" "$root/cargo/registry"
+        [ ! -f "$cargo_home/config.toml" ] || cp "$cargo_home/config.toml" "$root/cargo/"
+        mount --bind "$target" "$root/target"
+        mount --bind "$cache" "$root/var/cache/apt/archives"
+        mount -t proc proc "$root/proc"
+        mount --rbind /sys "$root/sys"
+        mount --rbind /dev "$root/dev"
+        mount -t tmpfs tmpfs "$root/run"
+        cd "$root"
+        pivot_root . old
+        umount -l /old
+        shift 5
+        exec "$@"
+    ' bare "$root" "$toolchain" "$cargo_home" "$target" "$cache/packages" \
+        /usr/bin/env -i PATH=/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb \
+        CARGO_HOME=/cargo CARGO_TARGET_DIR=/target LC_ALL=C.UTF-8 "${variables[@]}" "${environment[@]}" \
+        bash -euc 'mkdir -p /run/lock; cd /ofop; '"$2" < /dev/null > "$work/$1.log" 2>&1 &
+    outer=$!
+    wait $outer || status=$?
+    outer=
+    [ $status = 0 ] || { tail -60 "$work/$1.log"; return 1; }
+}
+
+environment=()
+story='
+deploy/quickstart.sh
+.ofop/bin/ofop get all
+deploy/quickstart.sh --down
+[ ! -e .ofop ]'
+
+# absent COMMAND…: the variant would prove nothing if the base system had these.
+absent() {
+    local command
+    for command in "$@"; do printf '! command -v %s || { echo "%s is there already"; exit 1; }\n' "$command" "$command"; done
+}
+
+install='DEBIAN_FRONTEND=noninteractive; export DEBIAN_FRONTEND; apt-get update -qq; apt-get install -y -qq --no-install-recommends'
+
+# Nothing but the toolchain: builds the program that people will run.
+variant_bare() {
+    environment=()
+    enter bare "$(absent docker dockerd busybox curl cc pkg-config iptables ip)
+        $story"
+    grep -E 'building ofop|Finished' "$work/bare.log" || true
+}
+
+# A docker client for an engine that is elsewhere, and does not answer.
+variant_client() {
+    environment=(OFOP_BINARY=/target/release/ofop)
+    enter client "$install docker.io; mv /usr/bin/docker /usr/local/bin/docker
+        dpkg --purge --force-depends docker.io containerd runc
+        apt-mark auto iptables > /dev/null 2>&1 || true
+        command -v docker; $(absent dockerd containerd busybox)
+        $story"
+}
+
+# Everything but busybox.
+variant_busybox() {
+    environment=(OFOP_BINARY=/target/release/ofop)
+    enter busybox "$install docker.io iptables iproute2 curl; $(absent busybox)
+        $story"
+}
+
+# Everything but curl.
+variant_curl() {
+    environment=(OFOP_BINARY=/target/release/ofop)
+    enter curl "$install docker.io iptables iproute2 busybox-static; $(absent curl)
+        $story"
+}
+
+mkdir -p "$target" "$cache/packages/partial"
+make_base
+variants=(bare client busybox curl)
+[ $# = 0 ] || variants=("$@")
+for variant in "${variants[@]}"; do
+    case $variant in bare | client | busybox | curl) ;; *) echo "no variant is called $variant" >&2; exit 2 ;; esac
+    if [ "$variant" != bare ] && [ ! -x "$target/release/ofop" ]; then
+        echo "the variant bare comes first: it builds the program" >&2
+        exit 1
+    fi
+    began=$SECONDS
+    make_root "$variant"
+    "variant_$variant"
+    rm -rf --one-file-system "${work:?}/$variant"
+    echo "$variant: up and down in $((SECONDS - began)) s"
+done
