@@ -13,6 +13,7 @@
 //! | [`handling`] | how a resource is taken care of: suspended, kept, fields left alone |
 //! | [`notes`] | what the operator writes down |
 //! | [`observed`] | what really runs and is really registered |
+//! | [`evidence`] | how far a reading of the registry may be relied on |
 //! | [`step`] | one action as data, with its reason |
 //! | [`status`] | sync, health, drift, conditions |
 //! | [`outcome`] | what became of a step |
@@ -25,6 +26,7 @@
 
 pub mod command;
 pub mod desired;
+pub mod evidence;
 pub mod handling;
 pub mod names;
 pub mod notes;
@@ -42,6 +44,7 @@ pub mod step;
 
 pub use command::{Actor, Command, CommandVerb, Request};
 pub use desired::{Desired, DesiredResource, DesiredService, Origin, Problem, Severity};
+pub use evidence::{Doubt, DoubtReason, Evidence, Proof};
 pub use handling::{Field, Handling, IgnoredField};
 pub use names::{AssetUuid, InstanceName, InvalidName, Kind, ResourceId, Revision, ServiceName};
 pub use notes::{Note, NoteEdits, Notes, NotesView};

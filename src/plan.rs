@@ -16,6 +16,8 @@
 //! - Idempotent: applying the plan and planning again yields no steps.
 //! - A step leaves nothing to decide; it names full ids and versions from the snapshot.
 //! - Only what carries our mark, or what adoption rightly takes over, is changed or removed.
+//! - No asset is taken over, newly registered or told to a coordinator on a reading of the registry that does not prove
+//!   that it is absent, or nobody's.
 //! - Nothing is removed on an incomplete read, on one sighting, while any manifest is invalid, or beyond the
 //!   guard without a person's word.
 
@@ -30,6 +32,7 @@ mod markdown;
 mod memory;
 mod notebook;
 mod ownership;
+mod proof;
 mod records;
 mod removal;
 mod resource;

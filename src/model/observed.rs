@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::evidence::Evidence;
 use super::names::{AssetUuid, ServiceName};
 use super::notes::NotesView;
 use super::record::{Availability, DeviceCoordinator, Record, RecordId, RecordOwner};
@@ -204,8 +205,10 @@ impl TaskState {
 pub struct RegistrySnapshot {
     /// Counts full reads.
     pub generation: u64,
-    /// False when a read was cut or suspiciously smaller than the one before: nothing is removed then.
+    /// False when the reading contradicts itself or the one before: nothing is removed then.
     pub complete: bool,
+    /// What may be concluded from that which the reading does not show: whether something is absent, or nobody's.
+    pub evidence: Evidence,
     /// Every record, ours and other people's.
     pub records: BTreeMap<RecordId, Arc<ObservedRecord>>,
     /// What each asset says of its availability.

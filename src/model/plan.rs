@@ -164,6 +164,11 @@ pub enum Wait {
     RolledBack,
     /// It may be suspended, or what the engine undid: what was noted of it has not been read yet.
     Notes,
+    /// The reading of the registry does not prove that the record is absent, or whose it is; a condition says why.
+    Evidence {
+        /// Another reading alone will not prove it.
+        lasting: bool,
+    },
     /// The resource is suspended.
     Suspended(Suspension),
     /// Removals wait.
@@ -182,6 +187,7 @@ impl Wait {
             Wait::Conflict => "its conflict to be resolved",
             Wait::RolledBack => "another manifest, or `resume`",
             Wait::Notes => "its notes to be read",
+            Wait::Evidence { .. } => "a reading of the registry that proves it",
             Wait::Suspended(suspension) => suspension.until(),
             Wait::Prune(PruneBlock::Guard { .. }) => "a person's confirmation",
             Wait::Prune(PruneBlock::InvalidManifests) => "valid manifests",

@@ -196,6 +196,14 @@ pub enum Scalar {
 }
 
 impl Scalar {
+    /// As ksqlDB keeps it in a column of text: a truth value as JSON writes it.
+    pub fn as_kept(&self) -> String {
+        match self {
+            Scalar::Bool(truth) => truth.to_string(),
+            Scalar::Null | Scalar::Int(_) | Scalar::Float(_) | Scalar::Text(_) => self.python_str(),
+        }
+    }
+
     /// As Python's `str()` writes it: `True`, `1.5`, `None`, the text itself.
     pub fn python_str(&self) -> String {
         match self {

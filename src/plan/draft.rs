@@ -1,8 +1,8 @@
 //! The plan of one resource while it is being made.
 
 use crate::model::{
-    Condition, ConditionKind, Drift, DriftType, FieldChange, HeldStep, Ignored, PlannedStep, Reason, Step, Suspension,
-    Wait,
+    Condition, ConditionKind, Doubt, Drift, DriftType, FieldChange, HeldStep, Ignored, PlannedStep, Reason, Step,
+    Suspension, Wait,
 };
 
 use super::context::Context;
@@ -82,6 +82,18 @@ impl Draft {
     pub(super) fn wait_for(&mut self, reason: &'static str, message: String) {
         self.waiting = true;
         self.note(ConditionKind::Waiting, reason, message);
+    }
+
+    /// Holds a step of which the reading of the registry does not prove that it is needed, or that it may be taken.
+    pub(super) fn unproven(&mut self, step: Step, reason: Reason, changes: Vec<FieldChange>, doubt: &Doubt) {
+        self.unknown = true;
+        self.waiting |= doubt.lasting;
+        let wait = Wait::Evidence { lasting: doubt.lasting };
+        self.held.push(HeldStep { step: PlannedStep { step, reason, changes }, wait });
+        let known = self.notes.iter().any(|note| note.reason == doubt.reason.as_str() && note.message == doubt.message);
+        if !known {
+            self.note(ConditionKind::Waiting, doubt.reason.as_str(), doubt.message.clone());
+        }
     }
 
     /// Holds what would change or take away something that exists, until the notes were read: they may say that it is

@@ -253,6 +253,7 @@ impl Memory {
                 | Wait::Conflict
                 | Wait::RolledBack
                 | Wait::Notes
+                | Wait::Evidence { .. }
                 | Wait::Suspended(_)
                 | Wait::Prune(_) => None,
             })

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::model::record::{AssetRecord, CoordinatorProtocol, RecordOwner, Uns};
 use crate::model::{
-    AssetUuid, Availability, DesiredResource, DriftType, FieldChange, ObservedRecord, Reason, Record, RecordId,
-    RegistrySnapshot, Scalar, Step, Wait,
+    AssetUuid, Availability, DesiredResource, Doubt, DriftType, FieldChange, ObservedRecord, Reason, Record, RecordId,
+    RegistrySnapshot, Step, Wait,
 };
 
 use super::Written;
@@ -14,6 +14,7 @@ use super::context::Context;
 use super::draft::Draft;
 use super::join::Found;
 use super::ownership;
+use super::proof;
 
 /// The attribute that says that a resource is kept, in the words of a difference.
 const MANAGED_PRUNE: &str = "managed_prune";
@@ -115,12 +116,19 @@ impl Planner<'_> {
             if marked && same(wanted, &found.record) && !self.is_being_taken_back(wanted) {
                 self.coordinator(draft, wanted);
                 if self.registry.expiring.contains(&wanted.id()) && !self.was_just_written(wanted) {
-                    self.register(draft, wanted, Reason::Expiring, Vec::new(), None);
+                    match proof::doubt_of(self.registry, wanted, Some(found), &self.owner()) {
+                        Some(doubt) => draft.unproven(self.step(wanted), Reason::Expiring, Vec::new(), doubt),
+                        None => self.register(draft, wanted, Reason::Expiring, Vec::new(), None),
+                    }
                 }
                 return;
             }
         }
         if self.was_just_written(wanted) {
+            return;
+        }
+        if let Some(doubt) = proof::doubt_of(self.registry, wanted, found, &self.owner()) {
+            self.unproven(draft, wanted, found, doubt);
             return;
         }
         if let Record::CoordinatorDevice { device, .. } = &**wanted
@@ -133,6 +141,20 @@ impl Planner<'_> {
             Some(found) => self.present(draft, wanted, found),
             None => self.absent(draft, wanted),
         }
+    }
+
+    /// What the record would need if the reading showed all there is. Nothing else is concluded from it: no drift, no
+    /// conflict with a coordinator.
+    fn unproven(&self, draft: &mut Draft, wanted: &Arc<Record>, found: Option<&ObservedRecord>, doubt: &Doubt) {
+        let found = found.filter(|found| !is_taken_back(&found.record) && !is_unsure(&found.record));
+        let (reason, changes) = match found {
+            Some(found) => {
+                let reason = if found.owner.is_none() { Reason::Adopt } else { self.reason_of_change(draft, wanted) };
+                (reason, describe(wanted, &found.record, found.owner.as_ref(), &self.owner()))
+            }
+            None => (self.reason_of_absence(draft, &wanted.id()), Vec::new()),
+        };
+        draft.unproven(self.step(wanted), reason, changes, doubt);
     }
 
     fn absent(&self, draft: &mut Draft, wanted: &Arc<Record>) {
@@ -162,19 +184,22 @@ impl Planner<'_> {
         }
         let id = wanted.id();
         let mark_alone = !changes.is_empty() && changes.iter().all(|change| change.field == MANAGED_PRUNE);
-        let reason = match self.last_wanted(&id) {
-            // nobody else writes it, and what it says comes from the manifest
-            _ if mark_alone => Reason::ManifestChanged,
-            Some(last) if *last == **wanted => Reason::StaleRecord,
-            Some(_) => Reason::ManifestChanged,
-            None if has_manifest_change(draft) => Reason::ManifestChanged,
-            None => Reason::StaleRecord,
-        };
+        // nobody else writes it, and what it says comes from the manifest
+        let reason = if mark_alone { Reason::ManifestChanged } else { self.reason_of_change(draft, wanted) };
         if reason == Reason::StaleRecord {
             draft.drift(DriftType::StaleRecord, id.to_string(), &changes);
         }
         self.coordinator(draft, wanted);
         self.register(draft, wanted, reason, changes, self.wait_of(draft, wanted));
+    }
+
+    fn reason_of_change(&self, draft: &Draft, wanted: &Record) -> Reason {
+        match self.last_wanted(&wanted.id()) {
+            Some(last) if *last == *wanted => Reason::StaleRecord,
+            Some(_) => Reason::ManifestChanged,
+            None if has_manifest_change(draft) => Reason::ManifestChanged,
+            None => Reason::StaleRecord,
+        }
     }
 
     /// A coordinator that is missing holds up the device that it shall be told of, and nothing that is there already.
@@ -237,8 +262,11 @@ impl Planner<'_> {
         changes: Vec<FieldChange>,
         wait: Option<Wait>,
     ) {
-        let step = Step::Register { record: Arc::clone(wanted), owner: self.owner() };
-        draft.step(step, reason, changes, wait);
+        draft.step(self.step(wanted), reason, changes, wait);
+    }
+
+    fn step(&self, wanted: &Arc<Record>) -> Step {
+        Step::Register { record: Arc::clone(wanted), owner: self.owner() }
     }
 
     /// The registry follows its topics with a lag: what was written a moment ago counts as there.
@@ -314,15 +342,7 @@ fn same_uns(wanted: Option<&Uns>, found: Option<&Uns>) -> bool {
 }
 
 fn levels(uns: &Uns) -> BTreeSet<(&str, String)> {
-    uns.levels.iter().map(|(level, value)| (level.as_str(), as_kept(value))).collect()
-}
-
-/// A value as ksqlDB keeps it in a column of text: a truth value as JSON writes it.
-fn as_kept(value: &Scalar) -> String {
-    match value {
-        Scalar::Bool(truth) => truth.to_string(),
-        Scalar::Null | Scalar::Int(_) | Scalar::Float(_) | Scalar::Text(_) => value.python_str(),
-    }
+    uns.levels.iter().map(|(level, value)| (level.as_str(), value.as_kept())).collect()
 }
 
 fn has_attribute(found: &AssetRecord, wanted: &crate::model::record::Attribute) -> bool {
@@ -330,7 +350,7 @@ fn has_attribute(found: &AssetRecord, wanted: &crate::model::record::Attribute) 
         .attributes
         .iter()
         .filter(|attribute| attribute.id == wanted.id)
-        .any(|attribute| attribute.value == wanted.value || as_kept(&attribute.value) == as_kept(&wanted.value))
+        .any(|attribute| attribute.value == wanted.value || attribute.value.as_kept() == wanted.value.as_kept())
 }
 
 /// What differs, in words.

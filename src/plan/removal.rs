@@ -21,6 +21,7 @@ use crate::model::{
 use super::context::Context;
 use super::draft::Draft;
 use super::join::{self, Found, Orphans};
+use super::proof;
 use super::records::{self, Coordinator, is_taken_back};
 
 /// How long tasks of a removed service may hold up the taking back of its records. The engine stops a container
@@ -320,12 +321,13 @@ impl Remover<'_> {
             if self.is_drift() {
                 draft.drift(DriftType::Orphaned, id.to_string(), &[]);
             }
+            let step = Step::Deregister { record: Arc::new(found.record.clone()) };
             let wait = block
                 .clone()
                 .or_else(|| wait.cloned())
                 .or_else(|| second_sighting_of_record(self.context, id))
+                .or_else(|| proof::wait_of_removal(registry, &step))
                 .or_else(|| self.coordinator(draft, &found.record));
-            let step = Step::Deregister { record: Arc::new(found.record.clone()) };
             draft.step(step, self.reason, Vec::new(), wait);
         }
         for (id, found) in records {
@@ -334,11 +336,13 @@ impl Remover<'_> {
                     self.context.memory.gone_since.get(id).is_some_and(|since| {
                         self.context.at.saturating_sub(*since) >= self.context.policy.forget_after()
                     });
+                let step = Step::ForgetRecord { record: (*id).clone() };
                 let wait = block
                     .clone()
                     .or_else(|| wait.cloned())
-                    .or_else(|| (rows_left || !stayed_away).then_some(Wait::RowsStayAway));
-                draft.step(Step::ForgetRecord { record: (*id).clone() }, self.reason, Vec::new(), wait);
+                    .or_else(|| (rows_left || !stayed_away).then_some(Wait::RowsStayAway))
+                    .or_else(|| proof::wait_of_removal(registry, &step));
+                draft.step(step, self.reason, Vec::new(), wait);
             }
         }
     }

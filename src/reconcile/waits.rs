@@ -47,10 +47,12 @@ pub(super) fn ripens(wait: &Wait) -> bool {
         | Wait::TasksEnding(_)
         | Wait::RowsStayAway
         | Wait::Notes
+        | Wait::Evidence { lasting: false }
         | Wait::Prune(PruneBlock::IncompleteObservation) => true,
         Wait::Dependency
         | Wait::Conflict
         | Wait::RolledBack
+        | Wait::Evidence { lasting: true }
         | Wait::Suspended(_)
         | Wait::Prune(
             PruneBlock::Guard { .. } | PruneBlock::InvalidManifests | PruneBlock::SourceTrouble | PruneBlock::Disabled,

@@ -51,11 +51,14 @@ impl RecordStatus {
     pub(super) fn wanted(record: &Record, us: &InstanceName, registry: Option<&RegistrySnapshot>) -> Self {
         let id = record.id();
         let found = registry.and_then(|registry| registry.records.get(&id));
-        let registered = match (registry, found) {
-            (None, _) => None,
-            (Some(_), Some(found)) => Some(is_there(&found.record)),
-            // Absent from a reading that is cut is not absent.
-            (Some(registry), None) => registry.complete.then_some(false),
+        let registered = match registry {
+            None => None,
+            Some(_) if found.is_some_and(|found| is_there(&found.record)) => Some(true),
+            // Absent from a reading that contradicts itself is not absent.
+            Some(registry) => {
+                let doubted = registry.evidence.assets.contains_key(id.asset());
+                ((registry.complete || found.is_some()) && !doubted).then_some(false)
+            }
         };
         let shown = found.map_or(record, |found| &found.record);
         let mut status = RecordStatus::new(id, true, registered, shown, registry);
