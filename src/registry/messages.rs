@@ -227,8 +227,13 @@ pub fn managed(asset: &AssetUuid, id: &'static str, value: String, stamp: Option
     ours(asset, id.into(), Scalar::Text(value), MANAGED_TAG, stamp)
 }
 
-/// The message that takes an asset's place in the namespace away.
-pub fn nowhere(asset: &AssetUuid, stamp: Option<&Stamp>) -> Message {
+/// The message that deletes the row of an asset's place in the namespace.
+pub fn no_place(asset: &AssetUuid) -> Message {
+    tombstone(Source::AssetToUnsMapRaw, asset)
+}
+
+/// The message by which OpenFactory takes an asset's place in the namespace away. It leaves a row of nulls.
+fn nowhere(asset: &AssetUuid, stamp: Option<&Stamp>) -> Message {
     let nowhere = SaidNowhere {
         asset_uuid: asset.clone(),
         uns_id: (),

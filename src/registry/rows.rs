@@ -10,10 +10,13 @@ use crate::model::record::{AssetRecord, Attribute, RecordOwner, Uns};
 use crate::model::{AssetUuid, InstanceName, ObservedRecord, Record, RecordId, Scalar};
 
 /// What ksqlDB leaves in `ASSETS_TYPE` for an asset that was deleted while its type was being derived.
-const DELETED: &str = "delete";
+pub(super) const DELETED: &str = "delete";
 
-/// Attributes that repeat what the other tables say.
-const IN_OTHER_TABLES: [&str; 3] = ["AssetType", "DockerService", "uns_id"];
+/// Attributes that repeat what the other tables say: ksqlDB makes those of the same messages.
+const IN_OTHER_TABLES: [&str; 2] = ["AssetType", "DockerService"];
+
+/// The attribute that repeats an asset's place in the namespace.
+const UNS_ID: &str = "uns_id";
 
 /// `TAG` of the attributes that repeat the levels of the namespace.
 const LEVEL_TAG: &str = "UNSLevel";
@@ -44,12 +47,15 @@ pub struct Attributes {
     references_above: Vec<String>,
     references_below: Vec<String>,
     further: Vec<Attribute>,
+    /// The place in the namespace once more, each level by its name.
+    uns_id: Option<Scalar>,
+    levels: Vec<(String, Scalar)>,
 }
 
 impl Attributes {
     /// Whether an attribute says something that nothing else says.
     pub fn matters(id: &str, tag: &str) -> bool {
-        !IN_OTHER_TABLES.contains(&id) && tag != LEVEL_TAG
+        !IN_OTHER_TABLES.contains(&id) || tag == LEVEL_TAG
     }
 
     /// Takes one in, in the order in which they were written.
@@ -59,14 +65,31 @@ impl Attributes {
             Scalar::Null | Scalar::Bool(_) | Scalar::Int(_) | Scalar::Float(_) => None,
         };
         match id {
+            _ if tag == LEVEL_TAG => self.levels.push((id.to_owned(), value)),
             MANAGED_BY => self.managed_by = text.map(str::to_owned),
             MANAGED_RESOURCE => self.managed_resource = text.map(str::to_owned),
             MANAGED_PRUNE => self.kept = text == Some("false"),
+            UNS_ID => self.uns_id = Some(value),
             "references_above" => self.references_above = text.map(references).unwrap_or_default(),
             "references_below" => self.references_below = text.map(references).unwrap_or_default(),
             _ if !Attributes::matters(id, tag) => {}
             _ => self.further.push(Attribute { id: id.to_owned(), value, tag: tag.to_owned(), kind: kind.to_owned() }),
         }
+    }
+
+    /// The place that a table shows, as the attributes have it where they differ: who reads the one must find what who
+    /// reads the other does. Levels that the table does not know are left over from an earlier place.
+    fn correct(&self, mut place: Uns) -> Uns {
+        if let Some(uns_id) = self.uns_id.as_ref().filter(|uns_id| uns_id.as_kept() != place.uns_id) {
+            place.uns_id = uns_id.as_kept();
+        }
+        for (level, value) in &mut place.levels {
+            let said = self.levels.iter().rev().find(|(name, _)| name == level);
+            if let Some((_, said)) = said.filter(|(_, said)| said.as_kept() != value.as_kept()) {
+                *value = said.clone();
+            }
+        }
+        place
     }
 
     /// The mark on an asset; what belongs to the asset has no other one.
@@ -94,12 +117,13 @@ pub fn records(tables: Tables) -> BTreeMap<RecordId, Arc<ObservedRecord>> {
     let assets: BTreeSet<AssetUuid> = types.keys().chain(owners.keys()).cloned().collect();
     for uuid in assets {
         let said = attributes.remove(&uuid).unwrap_or_default();
+        let place = places.remove(&uuid).map(|place| said.correct(place));
         add(Record::Asset(AssetRecord {
             asset_type: types.remove(&uuid).unwrap_or_default(),
             docker_service: services.remove(&uuid).unwrap_or_default(),
             references_above: said.references_above,
             references_below: said.references_below,
-            uns: places.remove(&uuid),
+            uns: place,
             attributes: said.further,
             uuid,
         }));
@@ -170,6 +194,32 @@ mod tests {
     }
 
     #[test]
+    fn a_place_that_the_attributes_contradict_is_not_the_one_that_the_table_shows() {
+        let place = || Uns {
+            levels: vec![("inc".into(), Scalar::Text("Acme".into())), ("line".into(), Scalar::Text("7".into()))],
+            uns_id: "Acme/7".into(),
+        };
+        let with = |change: &dyn Fn(&mut Attributes)| {
+            let mut tables = Tables::default();
+            let mut attributes = said(&[(UNS_ID, "Acme/7")]);
+            attributes.take("line", Scalar::Int(7), LEVEL_TAG, "OpenFactory");
+            attributes.take("site", Scalar::Text("left over".into()), LEVEL_TAG, "OpenFactory");
+            change(&mut attributes);
+            tables.attributes.insert(uuid("A"), attributes);
+            tables.types.insert(uuid("A"), "Device".into());
+            tables.places.insert(uuid("A"), place());
+            let Record::Asset(asset) = &records(tables)[&RecordId::Asset(uuid("A"))].record else { panic!() };
+            asset.uns.clone().unwrap()
+        };
+        assert_eq!(with(&|_| ()), place());
+        let other = with(&|said| said.take(UNS_ID, Scalar::Text("Other/x".into()), "UNSId", "OpenFactory"));
+        assert_eq!(other.uns_id, "Other/x");
+        let other = with(&|said| said.take("line", Scalar::Text("8".into()), LEVEL_TAG, "OpenFactory"));
+        assert_eq!(other.levels[1].1, Scalar::Text("8".into()));
+        assert_eq!(with(&|said| (said.uns_id, said.levels) = (None, Vec::new())), place(), "missing says nothing");
+    }
+
+    #[test]
     fn a_type_that_says_delete_is_no_type() {
         let mut tables = Tables::default();
         tables.types.insert(uuid("A"), "delete".into());
@@ -180,6 +230,8 @@ mod tests {
     fn what_other_tables_say_is_no_attribute_and_the_last_word_counts() {
         let mut said = said(&[("AssetType", "x"), ("uns_id", "a/b"), ("references_above", "A, ,B,")]);
         said.take("line", Scalar::Int(7), LEVEL_TAG, "OpenFactory");
+        said.take(MANAGED_BY, Scalar::Text("a level".into()), LEVEL_TAG, "OpenFactory");
+        assert_eq!(said.owner(), None, "a level of that name is no mark");
         said.take(MANAGED_PRUNE, Scalar::Text("false".into()), "", "");
         assert_eq!((said.references_above.len(), said.kept, said.further.len()), (2, true, 0));
         said.take(MANAGED_PRUNE, Scalar::Text(String::new()), "", "");
