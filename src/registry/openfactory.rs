@@ -19,15 +19,22 @@
 
 mod answer;
 mod coordinator;
+pub mod evidence;
+mod failure;
 mod hints;
 mod kafka;
 mod ksqldb;
+pub mod log;
 mod reader;
 mod setup;
 mod sources;
+#[cfg(test)]
+mod statements;
 mod tables;
+#[cfg(test)]
+mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -61,6 +68,10 @@ pub struct OpenfactorySettings {
 /// How long a topic counts as that of its stream or table: somebody may have made that anew over another one.
 const TOPICS_LAST: Duration = Duration::from_secs(300);
 
+/// How long it is kept in mind that a row was taken back here, where topics are not followed: the registry shows it
+/// within a minute, even while ksqlDB rebalances.
+const OURS_LAST: Duration = Duration::from_secs(600);
+
 type Topics = Arc<BTreeMap<Source, String>>;
 
 /// The registry behind Kafka and ksqlDB.
@@ -87,6 +98,13 @@ impl OpenfactoryRegistry {
 
     async fn send(&self, messages: Vec<Message>) -> Result<(), StepFailure> {
         let topics = self.topics(&messages).await?;
+        let taken_back: Vec<(Source, AssetUuid)> = messages.iter().filter_map(taken_back_by).collect();
+        let written: BTreeSet<AssetUuid> = messages
+            .iter()
+            .filter(|message| taken_back_by(message).is_none())
+            .filter_map(|message| message.key.known())
+            .cloned()
+            .collect();
         let under_way = self.hand_over(&messages, &topics)?;
         // A thousand steps may wait at once, and need not hold what they said.
         drop(messages);
@@ -94,6 +112,15 @@ impl OpenfactoryRegistry {
         if sent.as_ref().is_err_and(|failure| failure.kind == FailureKind::Dependency) {
             // The topic is gone: ksqlDB may know another one by now.
             *self.topics.lock().await = None;
+        }
+        if sent.is_ok() {
+            let now = self.clock.now();
+            let mut log = self.reader.log().lock();
+            log.forget(now.saturating_sub(OURS_LAST));
+            written.iter().for_each(|uuid| log.wrote(uuid));
+            for (source, uuid) in taken_back {
+                log.took_back(source, uuid, now);
+            }
         }
         sent
     }
@@ -145,6 +172,15 @@ impl OpenfactoryRegistry {
         self.reader.latest().ok_or_else(|| StepFailure::new(FailureKind::Unavailable, "the registry was not read yet"))
     }
 
+    /// The same, unless it contradicts itself: the coordinator that serves a device may be what it does not show.
+    fn latest_complete(&self) -> Result<Arc<RegistrySnapshot>, StepFailure> {
+        let latest = self.latest()?;
+        match &latest.evidence.doubt {
+            Some(doubt) if !latest.complete => Err(StepFailure::new(FailureKind::Unavailable, doubt.message.clone())),
+            Some(_) | None => Ok(latest),
+        }
+    }
+
     fn stamp(&self) -> Stamp {
         let wall = self.clock.wall();
         let since = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -180,7 +216,7 @@ impl OpenfactoryRegistry {
     fn register(&self, record: &Record, owner: &RecordOwner) -> Result<Vec<Vec<Message>>, StepFailure> {
         if let Record::CoordinatorDevice { device, protocol, .. } = record {
             let stamp = self.command_stamp(device);
-            let snapshot = self.latest()?;
+            let snapshot = self.latest_complete()?;
             let chosen = coordinator::choose(&snapshot, device, *protocol)?;
             let before = snapshot.coordinators.get(device);
             return Ok(coordinator::tell(record, owner, &chosen, before, &stamp));
@@ -191,7 +227,7 @@ impl OpenfactoryRegistry {
             && asset.uns.is_none()
             && self.reader.latest().is_some_and(|snapshot| has_place(&snapshot, &record.id()))
         {
-            messages.push(messages::nowhere(&asset.uuid, Some(&stamp)));
+            messages.push(messages::no_place(&asset.uuid));
         }
         Ok(vec![messages])
     }
@@ -199,10 +235,21 @@ impl OpenfactoryRegistry {
     fn deregister(&self, record: &Record) -> Result<Vec<Vec<Message>>, StepFailure> {
         if let Record::CoordinatorDevice { device, protocol, .. } = record {
             let stamp = self.command_stamp(device);
-            return coordinator::take_back(&*self.latest()?, device, *protocol, &stamp);
+            return coordinator::take_back(&*self.latest_complete()?, device, *protocol, &stamp);
         }
-        Ok(vec![messages::deregister(record, Some(&self.stamp()))])
+        let mut messages = messages::deregister(record, Some(&self.stamp()));
+        if let Record::Asset(asset) = record {
+            // OpenFactory's own message leaves a row of nulls for ever.
+            messages.push(messages::no_place(&asset.uuid));
+        }
+        Ok(vec![messages])
     }
+}
+
+/// What a message takes back.
+fn taken_back_by(message: &Message) -> Option<(Source, AssetUuid)> {
+    let takes = matches!(message.value, None | Some(Said::Nowhere(_)));
+    takes.then(|| message.key.known()).flatten().map(|uuid| (message.source, uuid.clone()))
 }
 
 fn json(said: &Said) -> Result<Vec<u8>, serde_json::Error> {

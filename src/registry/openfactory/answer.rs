@@ -14,17 +14,17 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::ksqldb::KsqlError;
+use super::failure::{KsqlError, shorten};
 use crate::elements::Elements;
 
 /// A pull query, and what is made of each of its rows.
-pub(super) struct Query<T, const N: usize> {
+pub(super) struct Query<'a, T, const N: usize> {
     /// The statement.
-    pub(super) sql: &'static str,
-    /// The columns that matter. `*` is the column that is the key, whatever its name, since OpenFactory's own scripts
+    pub(super) sql: &'a str,
+    /// The columns that matter; an answer that lacks one is none. `*` is the column that is the key, whatever its name, since OpenFactory's own scripts
     /// do not agree on it; the first one if none says that it is the key.
     pub(super) columns: [&'static str; N],
-    /// Takes a row in: its values by these columns, `None` for a column that the answer does not have.
+    /// Takes a row in: its values by these columns.
     pub(super) take: fn(&mut T, [Option<&Cell<'_>>; N]),
 }
 
@@ -128,6 +128,9 @@ impl<'de> Visitor<'de> for CellVisitor {
     }
 }
 
+/// So many columns are named where one is missing.
+const MAX_NAMED: usize = 10;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Column {
     name: String,
@@ -136,7 +139,7 @@ struct Column {
 
 /// Takes an answer in chunks.
 pub(super) struct Decoder<'q, T, const N: usize> {
-    query: &'q Query<T, N>,
+    query: &'q Query<'q, T, N>,
     elements: Elements,
     heading: Option<Heading<N>>,
     answer: Answer<T>,
@@ -146,19 +149,24 @@ pub(super) struct Decoder<'q, T, const N: usize> {
 /// What the header says.
 struct Heading<const N: usize> {
     width: usize,
-    places: [Option<usize>; N],
+    places: [usize; N],
 }
 
 impl<const N: usize> Heading<N> {
-    fn new(schema: &str, names: &[&str; N]) -> Self {
+    fn new(schema: &str, names: &[&str; N]) -> Result<Self, KsqlError> {
         let columns = columns(schema);
-        let places = names.map(|name| {
-            if name == "*" {
-                return Some(columns.iter().position(|column| column.key).unwrap_or(0));
-            }
-            columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))
-        });
-        Heading { width: columns.len(), places }
+        let mut places = [0; N];
+        for (place, name) in places.iter_mut().zip(names) {
+            let found = match *name {
+                "*" => Some(columns.iter().position(|column| column.key).unwrap_or(0)),
+                name => columns.iter().position(|column| column.name.eq_ignore_ascii_case(name)),
+            };
+            *place = found.ok_or_else(|| {
+                let there: Vec<&str> = columns.iter().map(|column| column.name.as_str()).take(MAX_NAMED).collect();
+                KsqlError::Answer(format!("it has no column {name}, only {}", shorten(&there.join(", "))))
+            })?;
+        }
+        Ok(Heading { width: columns.len(), places })
     }
 }
 
@@ -195,7 +203,7 @@ struct ErrorMessage {
 
 impl<'q, T: Default, const N: usize> Decoder<'q, T, N> {
     /// Nothing has come yet.
-    pub(super) fn new(query: &'q Query<T, N>) -> Self {
+    pub(super) fn new(query: &'q Query<'q, T, N>) -> Self {
         Decoder { query, elements: Elements::default(), heading: None, answer: Answer::default(), failure: None }
     }
 
@@ -229,7 +237,7 @@ impl<'q, T: Default, const N: usize> Decoder<'q, T, N> {
 
 fn take<T, const N: usize>(
     element: &[u8],
-    query: &Query<T, N>,
+    query: &Query<'_, T, N>,
     heading: &mut Option<Heading<N>>,
     answer: &mut Answer<T>,
 ) -> Result<(), KsqlError> {
@@ -245,7 +253,7 @@ fn take<T, const N: usize>(
         return Err(KsqlError::Failed { code, message: element.message.unwrap_or_default() });
     }
     if let Some(header) = element.header {
-        *heading = Some(Heading::new(&header.schema, &query.columns));
+        *heading = Some(Heading::new(&header.schema, &query.columns)?);
     }
     if let Some(Row { columns: Some(cells), tombstone: false }) = element.row {
         let Some(Heading { width, places }) = heading else {
@@ -254,7 +262,7 @@ fn take<T, const N: usize>(
         if cells.len() != *width {
             return Err(KsqlError::Answer(format!("a row has {} values for {width} columns", cells.len())));
         }
-        (query.take)(&mut answer.value, places.map(|place| cells.get(place?)));
+        (query.take)(&mut answer.value, places.map(|place| cells.get(place)));
         answer.rows += 1;
     }
     Ok(())
@@ -308,9 +316,9 @@ mod tests {
     type Seen = Vec<Vec<Option<String>>>;
 
     /// Keeps the words of every row.
-    const ALL: Query<Seen, 3> = Query {
+    const ALL: Query<'static, Seen, 2> = Query {
         sql: "",
-        columns: ["*", "connector_config", "absent"],
+        columns: ["*", "connector_config"],
         take: |seen, cells| seen.push(cells.map(|cell| cell?.words().map(Cow::into_owned)).to_vec()),
     };
 
@@ -333,7 +341,7 @@ mod tests {
         for size in [1, 7, 4096] {
             let Answer { value, rows } = decode(ANSWER, size).unwrap();
             let words = |text: &str| Some(text.to_owned());
-            assert_eq!(value, [[words("CNC-1"), words(r#"{"a":[1]}"#), None], [words("CNC,2"), None, None]]);
+            assert_eq!(value, [[words("CNC-1"), words(r#"{"a":[1]}"#)], [words("CNC,2"), None]]);
             assert_eq!(rows, 2);
         }
     }
@@ -346,21 +354,84 @@ mod tests {
         }
     }
 
+    /// The schema that these tests ask for.
+    const SCHEMA: &str = "`A` STRING KEY, `CONNECTOR_CONFIG` STRING";
+
+    fn list(schema: &str, rows: &str) -> String {
+        format!(r#"[{{"header":{{"schema":"{schema}"}}}}{rows}]"#)
+    }
+
     #[test]
     fn an_error_among_the_rows_is_an_error() {
-        let text = r#"[{"header":{"schema":"`A` STRING KEY"}},{"row":{"columns":["x"]}},
-            {"@type":"generic_error","error_code":50000,"message":"Partition 0 failed to find valid host"}]"#;
-        assert!(matches!(decode(text, 16), Err(KsqlError::Failed { code: 50000, .. })));
+        let rows = r#",{"row":{"columns":["x","y"]}},
+            {"@type":"generic_error","error_code":50000,"message":"Partition 0 failed to find valid host"}"#;
+        assert!(matches!(decode(&list(SCHEMA, rows), 16), Err(KsqlError::Failed { code: 50000, .. })));
+        let rows = r#",{"errorMessage":{"error_code":50000,"message":"x"}}"#;
+        assert!(matches!(decode(&list(SCHEMA, rows), 16), Err(KsqlError::Failed { code: 50000, .. })));
     }
 
     #[test]
     fn unknown_fields_are_passed_over_and_wrong_rows_are_not() {
-        let text = r#"[{"header":{"schema":"`A` STRING KEY","new":1}},{"row":{"columns":["x"],"new":true},"more":{}}]"#;
-        assert_eq!(decode(text, 16).unwrap().rows, 1);
-        let text = r#"[{"header":{"schema":"`A` STRING KEY"}},{"row":{"columns":["x","y"]}}]"#;
-        assert!(decode(text, 16).is_err());
+        let text = format!(
+            r#"[{{"header":{{"schema":"{SCHEMA}","new":1}}}},{{"row":{{"columns":["x",""],"new":true}},"more":{{}}}}]"#
+        );
+        assert_eq!(decode(&text, 16).unwrap().rows, 1);
+        for row in [r#"["x"]"#, r#"["x","y","z"]"#, r#""x""#, "7", r#"{"A":"x"}"#] {
+            let text = list(SCHEMA, &format!(r#",{{"row":{{"columns":{row}}}}}"#));
+            assert!(matches!(decode(&text, 16), Err(KsqlError::Answer(_))), "{row}");
+        }
+        for row in [r#"{"row":7}"#, "7", r#""row""#] {
+            assert!(decode(&list(SCHEMA, &format!(",{row}")), 16).is_err(), "{row}");
+        }
         assert!(decode("[]", 16).is_err(), "an answer without a header says nothing");
-        assert!(decode(r#"[{"row":{"columns":["x"]}}]"#, 16).is_err(), "a row without a header says nothing");
+        assert!(decode(r#"[{"row":{"columns":["x","y"]}}]"#, 16).is_err(), "a row without a header says nothing");
+        let passed = list(SCHEMA, r#",{"row":{"columns":null,"tombstone":true}},{"finalMessage":"Limit Reached"}"#);
+        assert_eq!(decode(&passed, 16).unwrap().rows, 0);
+    }
+
+    #[test]
+    fn columns_are_found_by_their_name_wherever_they_are_and_a_missing_one_is_named() {
+        let words = |text: &str| Some(text.to_owned());
+        let row = r#",{"row":{"columns":["{}",1,"CNC-1"]}}"#;
+        let schema = "`connector_config` STRING, `MORE` INTEGER, `ID` STRING KEY";
+        assert_eq!(decode(&list(schema, row), 16).unwrap().value, [[words("CNC-1"), words("{}")]]);
+        let error = decode(&list("`A` STRING KEY, `CONFIG` STRING", ""), 16).unwrap_err();
+        assert_eq!(error, KsqlError::Answer("it has no column connector_config, only A, CONFIG".into()));
+        assert!(decode(&list("", ""), 16).is_err());
+    }
+
+    #[test]
+    fn null_keys_and_keys_of_another_case_and_long_values_are_rows_of_their_own() {
+        let long = "x".repeat(1 << 20);
+        let rows = format!(
+            r#",{{"row":{{"columns":[null,"1"]}}}},{{"row":{{"columns":["cnc","2"]}}}},{{"row":{{"columns":["CNC","{long}"]}}}}"#
+        );
+        for size in [997, 1 << 16] {
+            let Answer { value, rows } = decode(&list(SCHEMA, &rows), size).unwrap();
+            assert_eq!((rows, &value[0][0]), (3, &None));
+            assert_eq!((value[1][0].as_deref(), value[2][0].as_deref()), (Some("cnc"), Some("CNC")));
+            assert_eq!(value[2][1].as_ref().unwrap().len(), 1 << 20);
+        }
+    }
+
+    #[test]
+    fn a_page_and_other_json_are_no_answer() {
+        let pages = [
+            "<html><body><h1>Sign in</h1></body></html>",
+            "",
+            "null",
+            "ok",
+            r#"{"@type":"generic_error","error_code":50302,"message":"KSQL is not yet ready to serve requests."}"#,
+            r#"{"rows":[]}"#,
+            r#"["rate limited"]"#,
+            r#"[{"message":"rate limited"}]"#,
+            r#"[{"header":null}]"#,
+        ];
+        for page in pages {
+            assert!(decode(page, 16).is_err(), "{page}");
+        }
+        let mut decoder = Decoder::new(&ALL);
+        assert!(decoder.feed(b"[{\"header\":{\"schema\":\"\xff\xfe\"}}]").is_err());
     }
 
     #[test]

@@ -1,15 +1,18 @@
-//! Hints from Kafka that the registry changed. They say when to read, never what is so; but where none can come, people
-//! are told, since whatever others write is then seen on the timer alone.
+//! Follows the topics of state: their messages say when to read, and what they hold is the witness of what is read.
+//! Where they cannot be followed, people are told, since whatever others write is then seen on the timer alone.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use super::kafka::KafkaSettings;
-use super::kafka::topics::Hints;
+use super::kafka::follow::{Event, Follower};
 use super::ksqldb::Ksqldb;
+use super::log::Log;
+use crate::clock::Clock;
 use crate::model::Source;
 
 /// After a message, how long to wait for its companions before reading: registering an asset is ten messages.
@@ -17,6 +20,9 @@ const GATHER: Duration = Duration::from_millis(150);
 /// How long to wait before Kafka is asked again after a failure, and how long nothing may fail until hints count as
 /// coming.
 const AGAIN: Duration = Duration::from_secs(10);
+/// How often it is looked whether the topics are still the same: partitions that were added hold keys that nobody hears
+/// of, and a topic that was made anew holds none of those that were read.
+const SAME_TOPICS: Duration = Duration::from_secs(30);
 /// So many failures in a row are told to people. One is a broker that restarts.
 const TOLD: u32 = 2;
 /// The sources whose topics are followed: all but the stream of every attribute of every machine.
@@ -29,11 +35,24 @@ pub(super) const FOLLOWED: [Source; 6] = [
     Source::MetricsTargetsSource,
 ];
 
+/// The log, shared by who follows the topics and who reads the tables.
+#[derive(Clone, Default)]
+pub(super) struct SharedLog(Arc<Mutex<Log>>);
+
+impl SharedLog {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Log> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Follows the topics of state.
 pub(super) struct Listener {
     kafka: KafkaSettings,
+    clock: Arc<dyn Clock>,
     /// Woken when something changed.
     wake: Arc<Notify>,
+    /// What the topics hold.
+    log: SharedLog,
     /// Why no hints come; none while they do.
     silence: watch::Sender<Option<String>>,
     again: Duration,
@@ -41,9 +60,15 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Wakes `wake` when the registry may have changed, and says in `silence` why it cannot.
-    pub(super) fn new(kafka: KafkaSettings, wake: Arc<Notify>, silence: watch::Sender<Option<String>>) -> Listener {
-        Listener { kafka, wake, silence, again: AGAIN, failures: 0 }
+    /// Wakes `wake` when the registry may have changed, keeps `log`, and says in `silence` why it cannot.
+    pub(super) fn new(
+        kafka: KafkaSettings,
+        clock: Arc<dyn Clock>,
+        wake: Arc<Notify>,
+        log: SharedLog,
+        silence: watch::Sender<Option<String>>,
+    ) -> Listener {
+        Listener { kafka, clock, wake, log, silence, again: AGAIN, failures: 0 }
     }
 
     /// For ever.
@@ -51,7 +76,7 @@ impl Listener {
         loop {
             // Whoever reads tells what is wrong with ksqlDB.
             if let Ok(topics) = ksqldb.topics(&FOLLOWED).await
-                && self.follow(&topics.into_values().collect()).await.is_ok()
+                && self.follow(&topics).await.is_ok()
             {
                 continue;
             }
@@ -59,9 +84,12 @@ impl Listener {
         }
     }
 
-    /// Follows topics for as long as that works; for a while only if some do not exist, as they may be made any time.
-    async fn follow(&mut self, topics: &BTreeSet<String>) -> Result<(), ()> {
-        self.hear(topics).await.map_err(|reason| {
+    /// Follows topics for as long as that works and they stay the same; for a while only if ksqlDB lacks some, as they may
+    /// be made any time.
+    async fn follow(&mut self, topics: &BTreeMap<Source, String>) -> Result<(), ()> {
+        let ended = self.hear(topics).await;
+        self.log.lock().ends();
+        ended.map_err(|reason| {
             tracing::debug!(reason, "Kafka gives no hints");
             self.failures += 1;
             if self.failures == TOLD {
@@ -73,34 +101,73 @@ impl Listener {
         })
     }
 
-    async fn hear(&mut self, topics: &BTreeSet<String>) -> Result<(), String> {
-        let hints = Hints::new(&self.kafka, topics).await?;
-        let wake = Arc::clone(&self.wake);
+    async fn hear(&mut self, topics: &BTreeMap<Source, String>) -> Result<(), String> {
+        let mut follower = Follower::new(&self.kafka, topics).await?;
+        let is_whole = follower.topics() == FOLLOWED.len();
         // What was written since the last reading and before this moment.
-        wake.notify_one();
-        let mut hearing = std::pin::pin!(pass_on(&hints, &wake));
-        if let Ok(ended) = tokio::time::timeout(self.again, &mut hearing).await {
-            return ended;
+        self.wake.notify_one();
+        let mut history = Some(Log::new(topics.iter().map(|(source, topic)| (*source, topic.clone()))));
+        let begun = Instant::now();
+        let mut well = false;
+        let mut look = begun + self.again;
+        let mut wake: Option<Instant> = None;
+        loop {
+            let next = wake.map_or(look, |wake| wake.min(look));
+            let event = tokio::select! {
+                event = follower.next() => Some(event?),
+                () = tokio::time::sleep_until(next) => None,
+            };
+            match event {
+                Some(Event::Message { source, offset, key, trace }) => match &mut history {
+                    Some(log) => log.take(source, offset, &key, trace, None),
+                    None => {
+                        self.log.lock().take(source, offset, &key, trace, Some(self.clock.now()));
+                        wake.get_or_insert_with(|| Instant::now() + GATHER);
+                    }
+                },
+                Some(Event::CaughtUp) => {
+                    if let Some(mut log) = history.take() {
+                        log.is_caught_up();
+                        self.log.lock().replace(log);
+                        self.wake.notify_one();
+                    }
+                }
+                None => {
+                    let now = Instant::now();
+                    if wake.is_some_and(|wake| wake <= now) {
+                        wake = None;
+                        self.wake.notify_one();
+                    }
+                    if look <= now {
+                        if !well {
+                            well = true;
+                            self.hears();
+                            if !is_whole {
+                                return Ok(());
+                            }
+                        }
+                        if !follower.is_current().await? {
+                            return Ok(());
+                        }
+                        look = Instant::now() + SAME_TOPICS;
+                    }
+                }
+            }
         }
+    }
+
+    /// Nothing has failed for a while.
+    fn hears(&mut self) {
         self.failures = 0;
         if self.silence.borrow().is_some() {
             tracing::info!("Kafka tells of changes in the registry again");
             self.tell(None);
         }
-        if hints.topics() < FOLLOWED.len() { Ok(()) } else { hearing.await }
     }
 
     fn tell(&self, silence: Option<String>) {
         self.silence.send_replace(silence);
         self.wake.notify_one();
-    }
-}
-
-async fn pass_on(hints: &Hints, wake: &Notify) -> Result<(), String> {
-    loop {
-        hints.next().await?;
-        let _ = tokio::time::timeout(GATHER, async { while hints.next().await.is_ok() {} }).await;
-        wake.notify_one();
     }
 }
 
@@ -115,24 +182,27 @@ pub(super) fn sentence(silence: &str, interval: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use rdkafka::mocking::MockCluster;
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
     use super::*;
+    use crate::clock::SystemClock;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn people_are_told_why_no_hints_come_and_when_they_come_again() {
         let cluster = MockCluster::new(1).unwrap();
-        let topics: BTreeSet<String> = FOLLOWED.iter().map(|source| source.as_str().to_lowercase()).collect();
-        for topic in &topics {
+        let topics: BTreeMap<Source, String> =
+            FOLLOWED.iter().map(|source| (*source, source.as_str().to_lowercase())).collect();
+        for topic in topics.values() {
             cluster.create_topic(topic, 1, 1).unwrap();
         }
         let kafka = KafkaSettings { brokers: cluster.bootstrap_servers(), options: BTreeMap::new() };
         let (told, mut silence) = watch::channel(None);
         let wake = Arc::new(Notify::new());
-        let mut listener = Listener { again: Duration::from_secs(3), ..Listener::new(kafka, Arc::clone(&wake), told) };
+        let log = SharedLog::default();
+        let clock = Arc::new(SystemClock::new());
+        let mut listener = Listener::new(kafka, clock, Arc::clone(&wake), log.clone(), told);
+        listener.again = Duration::from_secs(3);
         let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
 
         cluster.request_errors(RDKafkaApiKey::Fetch, &[denied; 500]);

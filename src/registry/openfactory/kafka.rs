@@ -1,12 +1,13 @@
 //! Writing to Kafka.
 
 mod batch;
+pub(super) mod follow;
 mod heard;
 #[cfg(test)]
 mod tests;
 pub(super) mod topics;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -132,8 +133,10 @@ impl Writer {
             heard.forget();
             return Ok(());
         };
+        let fatal = producer.client().fatal_error().map(|(code, _)| code);
         self.replace_if_dead(&producer).await;
-        Err(failure(&error, &topic, &heard))
+        // What ends a producer is told once; its messages only say that it has ended.
+        Err(failure(&error, fatal.or(error.rdkafka_error_code()), &topic, &heard))
     }
 
     /// A producer that has met a fatal error takes no further message, ever.
@@ -157,6 +160,21 @@ impl Writer {
         let Made { producer, heard } = self.producer().map_err(|error| heard::unmakeable(&error, &self.settings))?;
         topics::partitions(producer.client(), || heard.is_decided())
             .map_err(|error| heard.explain(&error, &self.settings.brokers))
+    }
+
+    /// The same, and which of `names` may not be described: the brokers leave these out of the list of all. Blocks.
+    pub(super) fn topics(
+        &self,
+        names: &[String],
+    ) -> Result<(BTreeMap<String, usize>, BTreeSet<String>), RegistryError> {
+        let partitions = self.partitions()?;
+        let Made { producer, heard } = self.producer().map_err(|error| heard::unmakeable(&error, &self.settings))?;
+        let is_hidden = |name: &&String| {
+            let asked = topics::partitions_of(producer.client(), std::slice::from_ref(*name), || heard.is_decided());
+            asked.is_err_and(|error| error.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed))
+        };
+        let hidden = names.iter().filter(|name| !partitions.contains_key(*name)).filter(is_hidden).cloned().collect();
+        Ok((partitions, hidden))
     }
 
     fn producer(&self) -> Result<Made, KafkaError> {
@@ -188,8 +206,8 @@ impl Writer {
 }
 
 /// What a failed delivery means.
-fn failure(error: &KafkaError, topic: &str, heard: &Heard) -> StepFailure {
-    let kind = match error.rdkafka_error_code() {
+fn failure(error: &KafkaError, code: Option<RDKafkaErrorCode>, topic: &str, heard: &Heard) -> StepFailure {
+    let kind = match code {
         // The message may be in the log: it is absolute state, so that sending it again does no harm.
         Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::RequestTimedOut) => FailureKind::Unavailable,
         Some(
@@ -205,6 +223,21 @@ fn failure(error: &KafkaError, topic: &str, heard: &Heard) -> StepFailure {
         ) => FailureKind::Rejected,
         _ => FailureKind::Unavailable,
     };
+    let before = match code {
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => Some(""),
+        // Since that version Write on one topic is enough.
+        Some(RDKafkaErrorCode::ClusterAuthorizationFailed) => {
+            Some(", and before Kafka 2.8 IdempotentWrite on the cluster")
+        }
+        _ => None,
+    };
+    if let (Some(before), Some(code)) = (before, code) {
+        let why = heard::words_of(code);
+        let message = format!(
+            "Kafka did not take a message for topic {topic}: {why}; allow Describe and Write on topic {topic}{before}"
+        );
+        return StepFailure::new(kind, message);
+    }
     let why = heard.words().map(|words| format!(" ({words})")).unwrap_or_default();
     StepFailure::new(kind, format!("Kafka did not take a message for topic {topic}: {}{why}", reason(error)))
 }

@@ -10,24 +10,24 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use reqwest::{Certificate, Client, StatusCode, Url};
+use reqwest::{Certificate, Client, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Decoder, Query};
+pub(super) use super::failure::KsqlError;
+use super::failure::{CALL_TIME, Endpoint, chain, of_reqwest, of_status, shorten};
 use crate::model::Source;
 use crate::registry::RegistryError;
 
-/// How long a query or statement may take, to the last byte: pull queries can hang (ksql#9161).
-const CALL_TIME: Duration = Duration::from_secs(10);
 /// How long connecting may take.
 const CONNECT_TIME: Duration = Duration::from_secs(3);
 /// The longest answer to a query, in bytes: 100,000 assets with their attributes stay below it.
 const MAX_ANSWER: usize = 256 << 20;
 /// The longest answer to a statement, in bytes.
 const MAX_STATEMENT_ANSWER: usize = 8 << 20;
-/// The longest part of a server's message that is shown, in characters.
-const MAX_MESSAGE: usize = 300;
+/// The longest refusal that is read, in bytes.
+const MAX_REFUSAL: usize = 64 << 10;
 /// The format whose end can be told: a JSON list with its closing bracket.
 const V1_JSON: &str = "application/vnd.ksql.v1+json";
 
@@ -50,105 +50,6 @@ pub struct KsqldbSettings {
 impl std::fmt::Debug for KsqldbSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KsqldbSettings").finish_non_exhaustive()
-    }
-}
-
-/// Why ksqlDB gave no answer that can be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum KsqlError {
-    /// No connection.
-    #[error("ksqlDB cannot be reached: {0}")]
-    Unreachable(String),
-    /// TLS could not be agreed on.
-    #[error("no secure connection to ksqlDB: {0}")]
-    Tls(String),
-    /// What answers does not speak HTTP.
-    #[error("what answers for ksqlDB does not speak HTTP")]
-    NotHttp,
-    /// 401 or 403.
-    #[error("ksqlDB refuses the credentials (HTTP {0})")]
-    Refused(u16),
-    /// It takes too long.
-    #[error("ksqlDB did not answer within {} s", CALL_TIME.as_secs())]
-    Silent,
-    /// 429 or 5xx: later, perhaps.
-    #[error("ksqlDB is not ready (HTTP {status}): {message}")]
-    NotReady {
-        /// HTTP status.
-        status: u16,
-        /// What it says.
-        message: String,
-    },
-    /// It does not accept the statement.
-    #[error("ksqlDB refuses the statement ({code}): {message}")]
-    Statement {
-        /// Its error code.
-        code: i64,
-        /// What it says.
-        message: String,
-    },
-    /// It failed while it answered.
-    #[error("ksqlDB failed while it answered ({code}): {message}")]
-    Failed {
-        /// Its error code.
-        code: i64,
-        /// What it says.
-        message: String,
-    },
-    /// The answer stopped before its end.
-    #[error("the answer of ksqlDB was cut")]
-    Cut,
-    /// The answer is none that ksqlDB would give.
-    #[error("the answer is not one of ksqlDB's: {0}")]
-    Answer(String),
-}
-
-impl KsqlError {
-    /// Whether the same call may work in a moment.
-    fn is_passing(&self) -> bool {
-        match self {
-            KsqlError::Unreachable(_) | KsqlError::NotReady { .. } | KsqlError::Failed { .. } | KsqlError::Cut => true,
-            KsqlError::Tls(_)
-            | KsqlError::NotHttp
-            | KsqlError::Refused(_)
-            | KsqlError::Silent
-            | KsqlError::Statement { .. }
-            | KsqlError::Answer(_) => false,
-        }
-    }
-
-    /// With what to do about it.
-    pub(super) fn explain(&self, url: &str) -> RegistryError {
-        let hint = match self {
-            KsqlError::Unreachable(_) => Some(format!("is ksqlDB running, and KSQLDB_URL={url} right?")),
-            KsqlError::Tls(reason) if reason.contains("certificate") => Some(
-                "OFOP_KSQLDB_CA_FILE must name a PEM file with the authority that signed the server's certificate, and \
-                 that must hold the name in KSQLDB_URL"
-                    .to_owned(),
-            ),
-            KsqlError::Tls(_) => {
-                Some(format!("does the server at KSQLDB_URL={url} speak TLS? If not, write http:// there"))
-            }
-            KsqlError::NotHttp => Some(format!("if the server at KSQLDB_URL={url} speaks TLS, write https:// there")),
-            KsqlError::Refused(_) => {
-                Some("set OFOP_KSQLDB_USERNAME and OFOP_KSQLDB_PASSWORD or OFOP_KSQLDB_PASSWORD_FILE".to_owned())
-            }
-            KsqlError::Statement { .. } => {
-                Some("are OpenFactory's streams and tables there? `ofop registry check` tells".to_owned())
-            }
-            KsqlError::Answer(_) => Some(format!("does KSQLDB_URL={url} name a ksqlDB server?")),
-            KsqlError::Silent => {
-                Some(format!("the server at KSQLDB_URL={url} is overloaded or stuck: look at its log, and restart it"))
-            }
-            KsqlError::NotReady { .. } => Some(format!(
-                "the server at KSQLDB_URL={url} is starting, stopping or overloaded; if it stays so, its log says why"
-            )),
-            KsqlError::Failed { .. } => Some(format!("the log of the server at KSQLDB_URL={url} says more")),
-            KsqlError::Cut => Some(format!(
-                "the server at KSQLDB_URL={url}, or a proxy before it, ended the connection: did it stop just now?"
-            )),
-        };
-        RegistryError { message: self.to_string(), hint }
     }
 }
 
@@ -205,12 +106,19 @@ impl Ksqldb {
     }
 
     /// Asks a pull query, again if the failure is a passing one.
-    pub(super) async fn pull<T: Default, const N: usize>(&self, query: &Query<T, N>) -> Result<Answer<T>, KsqlError> {
+    pub(super) async fn pull<T: Default, const N: usize>(
+        &self,
+        query: &Query<'_, T, N>,
+    ) -> Result<Answer<T>, KsqlError> {
         (|| self.pull_once(query)).retry(patience()).when(KsqlError::is_passing).await
     }
 
-    async fn pull_once<T: Default, const N: usize>(&self, query: &Query<T, N>) -> Result<Answer<T>, KsqlError> {
-        let mut response = self.send("/query", query.sql, json!({})).await?;
+    /// Asks a pull query once: part of a reading, which begins anew as a whole.
+    pub(super) async fn pull_once<T: Default, const N: usize>(
+        &self,
+        query: &Query<'_, T, N>,
+    ) -> Result<Answer<T>, KsqlError> {
+        let mut response = self.send(Endpoint::Query, query.sql, json!({})).await?;
         let mut decoder = Decoder::new(query);
         let mut size = 0;
         while let Some(chunk) = response.chunk().await.map_err(|error| of_reqwest(&error))? {
@@ -240,7 +148,7 @@ impl Ksqldb {
     }
 
     async fn statement_once(&self, sql: &str, properties: Value) -> Result<Value, KsqlError> {
-        let mut response = self.send("/ksql", sql, properties).await?;
+        let mut response = self.send(Endpoint::Ksql, sql, properties).await?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| of_reqwest(&error))? {
             body.extend_from_slice(&chunk);
@@ -253,22 +161,12 @@ impl Ksqldb {
 
     /// The topic behind a stream or table.
     pub(super) async fn topic(&self, source: &str) -> Result<String, KsqlError> {
-        #[derive(Deserialize)]
-        struct Entity {
-            #[serde(rename = "sourceDescription")]
-            description: SourceDescription,
-        }
-        #[derive(Deserialize)]
-        struct SourceDescription {
-            topic: String,
-        }
-        let answer = self.statement(&format!("DESCRIBE {} EXTENDED;", identifier(source))).await?;
-        let mut entities: Vec<Entity> =
-            serde_json::from_value(answer).map_err(|error| KsqlError::Answer(error.to_string()))?;
-        if entities.is_empty() {
-            return Err(KsqlError::Answer("it describes nothing".into()));
-        }
-        Ok(entities.swap_remove(0).description.topic)
+        Ok(self.describe(source).await?.topic)
+    }
+
+    /// What a stream or table is made of.
+    pub(super) async fn describe(&self, source: &str) -> Result<Described, KsqlError> {
+        described(self.statement(&describe_statement(source)).await?)
     }
 
     /// The topics of sources, without those that ksqlDB does not know.
@@ -277,19 +175,19 @@ impl Ksqldb {
         for source in sources {
             match self.topic(source.as_str()).await {
                 Ok(topic) => drop(found.insert(*source, topic)),
-                Err(KsqlError::Statement { .. }) => {}
+                Err(KsqlError::Missing(_)) => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(found)
     }
 
-    async fn send(&self, path: &str, sql: &str, properties: Value) -> Result<reqwest::Response, KsqlError> {
+    async fn send(&self, endpoint: Endpoint, sql: &str, properties: Value) -> Result<reqwest::Response, KsqlError> {
         // Credentials in the address count when there are no others.
         let address = if self.settings.username.is_some() { &self.address } else { &self.settings.url };
         let mut request = self
             .client
-            .post(format!("{address}{path}"))
+            .post(format!("{address}{}", endpoint.path()))
             .header(ACCEPT, V1_JSON)
             .header(CONTENT_TYPE, V1_JSON)
             .body(json!({"ksql": sql, "streamsProperties": properties}).to_string());
@@ -298,11 +196,70 @@ impl Ksqldb {
         }
         let response = request.send().await.map_err(|error| of_reqwest(&error))?;
         let status = response.status();
-        if status.is_success() {
-            return Ok(response);
+        if !status.is_success() {
+            return Err(of_status(endpoint, status, &limited(response).await));
         }
-        Err(of_status(status, &response.bytes().await.unwrap_or_default()))
+        // A proxy may answer for the server, and call its page a success.
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if kind.starts_with("text/") {
+            return Err(KsqlError::Answer(format!("it is {}, not JSON", shorten(kind))));
+        }
+        Ok(response)
     }
+}
+
+/// The body of a refusal, as far as it is looked at.
+async fn limited(mut response: reqwest::Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_REFUSAL {
+            break;
+        }
+    }
+    body
+}
+
+/// What ksqlDB tells of a stream or table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Described {
+    /// The topic behind it.
+    pub(super) topic: String,
+    /// The column that is its key, where the server names one.
+    pub(super) key: Option<String>,
+}
+
+/// The statement that asks for it.
+pub(super) fn describe_statement(source: &str) -> String {
+    format!("DESCRIBE {} EXTENDED;", identifier(source))
+}
+
+fn described(answer: Value) -> Result<Described, KsqlError> {
+    #[derive(Deserialize)]
+    struct Entity {
+        #[serde(rename = "sourceDescription")]
+        description: SourceDescription,
+    }
+    #[derive(Deserialize)]
+    struct SourceDescription {
+        topic: String,
+        #[serde(default)]
+        fields: Vec<Field>,
+    }
+    #[derive(Deserialize)]
+    struct Field {
+        name: String,
+        #[serde(rename = "type")]
+        role: Option<String>,
+    }
+    let mut entities: Vec<Entity> =
+        serde_json::from_value(answer).map_err(|error| KsqlError::Answer(error.to_string()))?;
+    if entities.is_empty() {
+        return Err(KsqlError::Answer("it describes nothing".into()));
+    }
+    let SourceDescription { topic, fields } = entities.swap_remove(0).description;
+    let key = fields.into_iter().find(|field| field.role.as_deref() == Some("KEY")).map(|field| field.name);
+    Ok(Described { topic, key })
 }
 
 /// What became of a statement, which the server first takes and then carries out: it may answer before that is done,
@@ -319,7 +276,7 @@ fn is_made(answer: &Value) -> Result<bool, KsqlError> {
 }
 
 /// A few tries within a second and a half: longer outages are for the next read.
-fn patience() -> ExponentialBuilder {
+pub(super) fn patience() -> ExponentialBuilder {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
         .with_max_delay(Duration::from_secs(1))
@@ -343,65 +300,6 @@ fn without_credentials(url: &str) -> Result<(String, bool), RegistryError> {
     Ok((parsed.as_str().trim_end_matches('/').to_owned(), has_credentials))
 }
 
-fn of_status(status: StatusCode, body: &[u8]) -> KsqlError {
-    #[derive(Deserialize)]
-    struct Said {
-        error_code: i64,
-        message: String,
-    }
-    let said: Option<Said> = serde_json::from_slice(body).ok();
-    match (status.as_u16(), said) {
-        (refused @ (401 | 403), _) => KsqlError::Refused(refused),
-        (status, said) if status == 429 || status >= 500 => KsqlError::NotReady {
-            status,
-            message: said.map_or_else(|| "no reason given".to_owned(), |said| shorten(&said.message)),
-        },
-        (_, Some(said)) => KsqlError::Statement { code: said.error_code, message: shorten(&said.message) },
-        (status, None) => KsqlError::Answer(format!("HTTP {status}")),
-    }
-}
-
-fn of_reqwest(error: &reqwest::Error) -> KsqlError {
-    let text = chain(error);
-    let tls = ["certificate", "tls", "handshake", "corrupt message", "InvalidContentType"];
-    if error.is_timeout() && !error.is_connect() {
-        KsqlError::Silent
-    } else if tls.iter().any(|word| text.contains(word)) {
-        KsqlError::Tls(text)
-    } else if error.is_connect() || error.is_timeout() {
-        KsqlError::Unreachable(text)
-    } else if error.is_body() || error.is_decode() {
-        KsqlError::Cut
-    } else if text.contains("invalid HTTP version") || text.contains("invalid HTTP status") {
-        KsqlError::NotHttp
-    } else {
-        KsqlError::Unreachable(text)
-    }
-}
-
-/// An error with its sources, without the address: an address may hold credentials.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = String::new();
-    let mut next = error.source();
-    while let Some(error) = next {
-        let words = error.to_string();
-        // The client's own frame, which says nothing.
-        if !words.starts_with("client error (") {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&words);
-        }
-        next = error.source();
-    }
-    if text.is_empty() { "the request could not be made".to_owned() } else { text }
-}
-
-fn shorten(text: &str) -> String {
-    let line = text.lines().next().unwrap_or_default();
-    line.chars().take(MAX_MESSAGE).collect()
-}
-
 /// A name in backticks, as ksqlDB takes any name; backticks inside are doubled. Names of sources are upper-case.
 pub(super) fn identifier(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
@@ -409,6 +307,7 @@ pub(super) fn identifier(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::wire::capture;
     use super::*;
 
     #[test]
@@ -417,17 +316,15 @@ mod tests {
     }
 
     #[test]
-    fn statuses_tell_later_from_never() {
-        let body = br#"{"@type":"generic_error","error_code":50303,"message":"shutting down\nmore"}"#;
-        let error = of_status(StatusCode::SERVICE_UNAVAILABLE, body);
-        assert_eq!(error, KsqlError::NotReady { status: 503, message: "shutting down".into() });
-        assert!(error.is_passing());
-        let body = br#"{"@type":"statement_error","error_code":40001,"message":"X does not exist"}"#;
-        let error = of_status(StatusCode::BAD_REQUEST, body);
-        assert_eq!(error, KsqlError::Statement { code: 40001, message: "X does not exist".into() });
-        assert!(!error.is_passing());
-        assert_eq!(of_status(StatusCode::UNAUTHORIZED, b""), KsqlError::Refused(401));
-        assert!(matches!(of_status(StatusCode::NOT_FOUND, b"<html>"), KsqlError::Answer(_)));
+    fn the_key_of_a_table_is_the_one_that_the_server_names() {
+        let answer = serde_json::from_str(&capture("describe-assets_type.txt").body).unwrap();
+        let found = Described { topic: "assets_types_topic".into(), key: Some("ASSET_UUID".into()) };
+        assert_eq!(described(answer), Ok(found));
+        let bare = json!([{"sourceDescription": {"topic": "t"}}]);
+        assert_eq!(described(bare), Ok(Described { topic: "t".into(), key: None }));
+        for odd in [json!([]), json!({}), json!([{"@type": "warning_entity"}]), json!("page")] {
+            assert!(matches!(described(odd.clone()), Err(KsqlError::Answer(_))), "{odd}");
+        }
     }
 
     #[test]

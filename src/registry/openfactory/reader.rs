@@ -1,20 +1,23 @@
 //! Reads the registry in the background, so that a pass never waits for seven queries.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use backon::Retryable;
 use futures_util::{Stream, stream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use super::hints::{self, Listener};
+use super::evidence::{Facts, Judge};
+use super::hints::{self, Listener, SharedLog};
 use super::kafka::KafkaSettings;
-use super::ksqldb::{KsqlError, Ksqldb};
+use super::ksqldb::{KsqlError, Ksqldb, patience};
 use super::setup::Forgetful;
-use super::tables::{self, Answers};
+use super::tables::{self, Ages, Answers};
 use crate::clock::Clock;
-use crate::model::{RecordId, RegistrySnapshot};
+use crate::model::{RegistrySnapshot, Source};
 use crate::registry::RegistryError;
 
 /// How long `observe` waits for a reading that it needs: longer than one query may take, so that a server that hangs
@@ -26,10 +29,8 @@ const LAG: Duration = Duration::from_millis(500);
 const POLICIES_AGAIN: Duration = Duration::from_secs(10);
 /// How often the policies of the topics are looked at.
 const POLICIES: Duration = Duration::from_secs(600);
-/// A reading that lost more assets than this, and more than half of them, is not believed at once.
-const FEW: usize = 5;
-/// How long such a reading must stay the same before it is believed.
-const BELIEF: Duration = Duration::from_secs(60);
+/// How soon a reading follows that may prove what the last one did not, or that tells whether a server is back.
+const PROOF_AGAIN: Duration = Duration::from_secs(3);
 
 /// What the reader last found.
 #[derive(Clone, Default)]
@@ -53,6 +54,7 @@ struct Shared {
 pub(super) struct Reader {
     shared: Arc<Shared>,
     state: watch::Receiver<State>,
+    log: SharedLog,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -71,13 +73,20 @@ impl Reader {
         let (found, forgetful) = watch::channel(Vec::new());
         let (told, silence) = watch::channel(None);
         let troubles = Troubles { forgetful, silence };
-        let listener = Listener::new(kafka.clone(), Arc::clone(&shared.wake), told);
+        let log = SharedLog::default();
+        let listener = Listener::new(kafka.clone(), Arc::clone(&clock), Arc::clone(&shared.wake), log.clone(), told);
+        let reading = read_forever(ksqldb.clone(), Arc::clone(&shared), sender, troubles, log.clone(), interval, clock);
         let tasks = vec![
-            tokio::spawn(read_forever(ksqldb.clone(), Arc::clone(&shared), sender, troubles, interval, clock)),
+            tokio::spawn(reading),
             tokio::spawn(listener.listen(ksqldb.clone())),
-            tokio::spawn(look_at_policies(ksqldb, kafka, found, Arc::clone(&shared))),
+            tokio::spawn(look_at_policies(ksqldb, kafka, found, Arc::clone(&shared), interval)),
         ];
-        Reader { shared, state, tasks }
+        Reader { shared, state, log, tasks }
+    }
+
+    /// What the topics of state hold.
+    pub(super) fn log(&self) -> &SharedLog {
+        &self.log
     }
 
     /// What was read last; waits for a reading that was asked for, but not for long.
@@ -142,26 +151,39 @@ async fn read_forever(
     shared: Arc<Shared>,
     sender: watch::Sender<State>,
     troubles: Troubles,
+    log: SharedLog,
     interval: Duration,
     clock: Arc<dyn Clock>,
 ) {
     let mut generation = 0;
-    let mut doubt = Doubt::default();
+    let mut judge = Judge::default();
+    let mut keys = AgeKeys::new();
     loop {
         let covers = shared.requested.load(Ordering::SeqCst);
         let topics = troubles.forgetful.borrow().clone();
-        let result = match read(&ksqldb, &topics, clock.wall()).await {
-            Ok(mut snapshot) => {
+        let result = match read(&ksqldb, &topics, &mut keys, clock.wall()).await {
+            Ok(Taken { mut snapshot, facts, disturbed, warnings }) => {
                 if let Some(before) = &sender.borrow().latest {
                     keep_equal(&mut snapshot, before);
                 }
                 generation += 1;
                 snapshot.generation = generation;
-                snapshot.complete = doubt.believes(assets(&snapshot), clock.now());
+                let verdict = judge.judge(facts, &log.lock(), disturbed, clock.now());
+                snapshot.complete = verdict.complete;
+                snapshot.evidence = verdict.evidence;
                 snapshot.warnings = troubles.sentences(&topics, interval);
+                snapshot.warnings.extend(warnings.into_iter().chain(verdict.warning));
                 Ok(Arc::new(snapshot))
             }
-            Err(error) => Err(error.explain(ksqldb.url())),
+            Err(error) => {
+                judge.failed();
+                Err(error.explain(ksqldb.url()))
+            }
+        };
+        // While nothing is in doubt, the timer is enough.
+        let wait = match &result {
+            Ok(snapshot) if !snapshot.evidence.awaits_reading() => interval,
+            Ok(_) | Err(_) => interval.min(PROOF_AGAIN),
         };
         sender.send_modify(|state| {
             if !same(state.result.as_ref(), &result) {
@@ -175,31 +197,80 @@ async fn read_forever(
         });
         tokio::select! {
             () = shared.wake.notified() => {}
-            () = tokio::time::sleep(interval) => {}
+            () = tokio::time::sleep(wait) => {}
             () = async { shared.soon.notified().await; tokio::time::sleep(LAG).await } => {}
         }
     }
 }
 
-/// The queries of one reading, one after the other.
-async fn read(ksqldb: &Ksqldb, topics: &[Forgetful], wall: SystemTime) -> Result<RegistrySnapshot, KsqlError> {
-    let answers = Answers {
-        types: ksqldb.pull(&tables::TYPES).await?.value,
-        services: ksqldb.pull(&tables::SERVICES).await?.value,
-        availability: ksqldb.pull(&tables::AVAILABILITY).await?.value,
-        places: ksqldb.pull(&tables::PLACES).await?.value,
-        connectors: ksqldb.pull(&tables::CONNECTORS).await?.value,
-        targets: ksqldb.pull(&tables::TARGETS).await?.value,
-        attributes: ksqldb.pull(&tables::ATTRIBUTES).await?.value,
-    };
-    let mut snapshot = tables::assemble(answers);
+/// What a reading found out, beside the snapshot.
+struct Taken {
+    snapshot: RegistrySnapshot,
+    /// What it shows of each asset.
+    facts: Facts,
+    /// A query failed in passing, and the reading began anew.
+    disturbed: bool,
+    /// What could not be found out although the reading counts, each a sentence.
+    warnings: Vec<String>,
+}
+
+/// One reading. A query that fails in passing begins the whole anew: the tables of a server that comes back do so one
+/// by one, so that the answers before the failure and those after it do not belong together.
+async fn read(ksqldb: &Ksqldb, topics: &[Forgetful], keys: &mut AgeKeys, wall: SystemTime) -> Result<Taken, KsqlError> {
+    let disturbed = AtomicBool::new(false);
+    let whole = (|| read_once(ksqldb))
+        .retry(patience())
+        .when(KsqlError::is_passing)
+        .notify(|_, _| disturbed.store(true, Ordering::Relaxed));
+    let mut answers = whole.await?;
+    let facts = answers.facts();
+    let snapshot = tables::assemble(answers);
+    let mut taken = Taken { snapshot, facts, disturbed: disturbed.into_inner(), warnings: Vec::new() };
     for topic in topics {
-        if let Some(query) = tables::ages(topic.source) {
-            let ages = ksqldb.pull(&query).await?.value;
-            snapshot.expiring.extend(tables::expiring(topic.source, ages, wall, topic.expiry));
+        match ages(ksqldb, topic.source, keys).await {
+            Ok(ages) => {
+                let expiring = tables::expiring(topic.source, ages, wall, topic.expiry);
+                taken.snapshot.expiring.extend(expiring);
+            }
+            Err(error) => {
+                taken.disturbed |= error.is_passing();
+                taken.warnings.push(format!(
+                    "how old the rows of {} are cannot be read: {error}; until it can, what topic {} is about to lose \
+                     is not written again",
+                    topic.source.as_str(),
+                    topic.topic
+                ));
+            }
         }
     }
-    Ok(snapshot)
+    Ok(taken)
+}
+
+/// The queries of one reading, one after the other.
+async fn read_once(ksqldb: &Ksqldb) -> Result<Answers, KsqlError> {
+    Ok(Answers {
+        types: ksqldb.pull_once(&tables::TYPES).await?.value,
+        services: ksqldb.pull_once(&tables::SERVICES).await?.value,
+        availability: ksqldb.pull_once(&tables::AVAILABILITY).await?.value,
+        places: ksqldb.pull_once(&tables::PLACES).await?.value,
+        connectors: ksqldb.pull_once(&tables::CONNECTORS).await?.value,
+        targets: ksqldb.pull_once(&tables::TARGETS).await?.value,
+        attributes: ksqldb.pull_once(&tables::ATTRIBUTES).await?.value,
+    })
+}
+
+/// The names of the tables' keys, as ksqlDB told them; asked again after a query by such a name failed.
+type AgeKeys = BTreeMap<Source, String>;
+
+async fn ages(ksqldb: &Ksqldb, source: Source, keys: &mut AgeKeys) -> Result<Ages, KsqlError> {
+    let Some((table, usual)) = tables::aging(source) else { return Ok(Ages::new()) };
+    let key = match keys.remove(&source) {
+        Some(key) => key,
+        None => ksqldb.describe(table).await?.key.unwrap_or_else(|| usual.to_owned()),
+    };
+    let ages = ksqldb.pull_once(&tables::ages(&tables::ages_statement(table, &key))).await?.value;
+    keys.insert(source, key);
+    Ok(ages)
 }
 
 /// Records that are as they were keep their place in memory: whoever has compared them before need not do it again.
@@ -209,10 +280,6 @@ fn keep_equal(now: &mut RegistrySnapshot, before: &RegistrySnapshot) {
             *found = Arc::clone(known);
         }
     }
-}
-
-fn assets(snapshot: &RegistrySnapshot) -> usize {
-    snapshot.records.keys().filter(|id| matches!(id, RecordId::Asset(_))).count()
 }
 
 fn same(
@@ -225,41 +292,12 @@ fn same(
                 && before.records == now.records
                 && before.availability == now.availability
                 && before.coordinators == now.coordinators
+                && before.evidence == now.evidence
                 && before.expiring == now.expiring
                 && before.warnings == now.warnings
         }
         (Some(Err(before)), Err(now)) => before == now,
         (None | Some(_), _) => false,
-    }
-}
-
-/// Tells a registry that lost its assets from one that cannot show them right now.
-#[derive(Debug, Default)]
-struct Doubt {
-    believed: usize,
-    /// The smaller number, and since when it has been seen.
-    smaller: Option<(usize, Duration)>,
-}
-
-impl Doubt {
-    fn believes(&mut self, assets: usize, now: Duration) -> bool {
-        let lost = self.believed.saturating_sub(assets);
-        let much = lost > FEW && lost * 2 > self.believed || assets == 0 && self.believed > 0;
-        if !much {
-            *self = Doubt { believed: assets, smaller: None };
-            return true;
-        }
-        match self.smaller {
-            Some((seen, since)) if assets >= seen && now.saturating_sub(since) >= BELIEF => {
-                *self = Doubt { believed: assets, smaller: None };
-                true
-            }
-            Some((seen, _)) if assets >= seen => false,
-            Some(_) | None => {
-                self.smaller = Some((assets, now));
-                false
-            }
-        }
     }
 }
 
@@ -269,6 +307,7 @@ async fn look_at_policies(
     kafka: KafkaSettings,
     forgetful: watch::Sender<Vec<Forgetful>>,
     shared: Arc<Shared>,
+    interval: Duration,
 ) {
     loop {
         let wait = match super::setup::forgetful_topics(&ksqldb, &kafka).await {
@@ -276,37 +315,11 @@ async fn look_at_policies(
                 if forgetful.send_if_modified(|held| std::mem::replace(held, found) != *held) {
                     shared.wake.notify_one();
                 }
-                POLICIES
+                // One that is mended is seen as soon as everything else is.
+                if forgetful.borrow().is_empty() { POLICIES } else { interval.min(POLICIES) }
             }
             Err(_) => POLICIES_AGAIN,
         };
         tokio::time::sleep(wait).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_much_smaller_reading_is_believed_only_when_it_stays() {
-        let mut doubt = Doubt::default();
-        let at = Duration::from_secs;
-        assert!(doubt.believes(100, at(0)));
-        assert!(doubt.believes(60, at(1)), "less than half is lost");
-        assert!(!doubt.believes(10, at(2)));
-        assert!(!doubt.believes(0, at(30)), "still shrinking: the time begins anew");
-        assert!(!doubt.believes(0, at(89)));
-        assert!(doubt.believes(0, at(90)));
-        assert!(doubt.believes(0, at(91)));
-    }
-
-    #[test]
-    fn a_small_registry_that_turns_empty_is_doubted_too() {
-        let mut doubt = Doubt::default();
-        assert!(doubt.believes(0, Duration::ZERO));
-        assert!(doubt.believes(2, Duration::ZERO));
-        assert!(!doubt.believes(0, Duration::ZERO));
-        assert!(doubt.believes(2, Duration::ZERO));
     }
 }

@@ -95,11 +95,13 @@ async fn check_ksqldb(ksqldb: &Ksqldb, findings: &mut Vec<Finding>) -> BTreeMap<
         }
         match ksqldb.pull(query).await {
             Ok(answer) => findings.push(Finding::good(format!("table {table} answers with {} rows", answer.rows))),
-            Err(KsqlError::Statement { message, .. }) => findings.push(Finding::bad(
-                format!("table {table} does not answer: {message}"),
-                "a table can be read when it was made with CREATE TABLE … AS SELECT or CREATE SOURCE TABLE, and \
+            Err(KsqlError::Statement { message, .. } | KsqlError::NotQueryable(message)) => {
+                findings.push(Finding::bad(
+                    format!("table {table} does not answer: {message}"),
+                    "a table can be read when it was made with CREATE TABLE … AS SELECT or CREATE SOURCE TABLE, and \
                  table scans are allowed (ksql.query.pull.table.scan.enabled)",
-            )),
+                ))
+            }
             Err(error) => {
                 let RegistryError { message, hint } = error.explain(ksqldb.url());
                 let message = format!("table {table} does not answer: {message}");
@@ -119,7 +121,7 @@ async fn topics_of_all(ksqldb: &Ksqldb) -> Result<BTreeMap<&'static str, String>
     for needed in &NEEDED {
         match ksqldb.topic(needed.name).await {
             Ok(topic) => drop(known.insert(needed.name, topic)),
-            Err(KsqlError::Statement { .. }) => {}
+            Err(KsqlError::Missing(_)) => {}
             Err(error) => return Err(error),
         }
     }
@@ -151,8 +153,9 @@ fn completeness(is_there: impl Fn(&str) -> bool) -> Vec<Finding> {
 
 async fn check_kafka(settings: &OpenfactorySettings, topics: &BTreeMap<Source, String>, findings: &mut Vec<Finding>) {
     let kafka = settings.kafka.clone();
-    let partitions = match tokio::task::spawn_blocking(move || Writer::new(kafka).partitions()).await {
-        Ok(Ok(partitions)) => partitions,
+    let names: Vec<String> = topics.values().cloned().collect();
+    let (partitions, hidden) = match tokio::task::spawn_blocking(move || Writer::new(kafka).topics(&names)).await {
+        Ok(Ok(found)) => found,
         Ok(Err(error)) => return findings.push(error.into()),
         Err(error) => return findings.push(Finding::bad(error.to_string(), "try again")),
     };
@@ -165,6 +168,10 @@ async fn check_kafka(settings: &OpenfactorySettings, topics: &BTreeMap<Source, S
                 source.as_str(),
                 if *count == 1 { "" } else { "s" }
             ))),
+            None if hidden.contains(topic) => findings.push(Finding::bad(
+                format!("topic {topic} of {} may not be described: whether it exists cannot be told", source.as_str()),
+                format!("allow Describe and Write on topic {topic}"),
+            )),
             None => findings.push(Finding::bad(
                 format!("topic {topic} of {} does not exist", source.as_str()),
                 "ksqlDB and KAFKA_BROKER may belong to different clusters",
@@ -317,7 +324,7 @@ async fn make(ksqldb: &Ksqldb, needed: &Needed, partitions: usize) -> Result<(),
     }
     let is_known = || async { ksqldb.topic(needed.name).await.map(|_| ()) };
     let patience = ConstantBuilder::default().with_delay(LOOK_AGAIN).with_max_times(LOOKS);
-    is_known.retry(patience).when(|error| matches!(error, KsqlError::Statement { .. })).await
+    is_known.retry(patience).when(|error| matches!(error, KsqlError::Missing(_))).await
 }
 
 async fn make_compacted(

@@ -1,10 +1,13 @@
 //! From the answers of ksqlDB to records. Pure.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::answer::{Cell, Query};
+use super::evidence::{Facts, SaidOf};
+use super::ksqldb::identifier;
 use crate::model::record::{CoordinatorProtocol, DeviceCoordinator, Uns};
 use crate::model::{AssetUuid, Availability, ObservedRecord, Record, RecordId, RegistrySnapshot, Scalar, Source};
 use crate::registry::rows::{self, Attributes, Tables};
@@ -16,15 +19,15 @@ pub(super) const MANAGED_COORDINATOR: &str = "managed_coordinator";
 type Of<T> = BTreeMap<AssetUuid, T>;
 
 /// The type of each asset. Rows without a usable uuid are passed over here and below: they cannot be ours.
-pub(super) const TYPES: Query<Of<String>, 2> =
+pub(super) const TYPES: Query<'static, Of<String>, 2> =
     Query { sql: "SELECT ASSET_UUID, TYPE FROM ASSETS_TYPE;", columns: ["*", "TYPE"], take: texts };
 
 /// The service of each asset.
-pub(super) const SERVICES: Query<Of<String>, 2> =
+pub(super) const SERVICES: Query<'static, Of<String>, 2> =
     Query { sql: "SELECT * FROM DOCKER_SERVICES;", columns: ["*", "DOCKER_SERVICE"], take: texts };
 
 /// What each asset says of its availability.
-pub(super) const AVAILABILITY: Query<Of<Availability>, 2> = Query {
+pub(super) const AVAILABILITY: Query<'static, Of<Availability>, 2> = Query {
     sql: "SELECT * FROM ASSETS_AVAIL;",
     columns: ["*", "AVAILABILITY"],
     take: |availability, [uuid, said]| {
@@ -36,7 +39,7 @@ pub(super) const AVAILABILITY: Query<Of<Availability>, 2> = Query {
 };
 
 /// The place of each asset in the namespace.
-pub(super) const PLACES: Query<Of<Uns>, 3> = Query {
+pub(super) const PLACES: Query<'static, Of<Uns>, 3> = Query {
     sql: "SELECT * FROM ASSET_TO_UNS_MAP;",
     columns: ["*", "UNS_ID", "UNS_LEVELS"],
     take: |places, [uuid, id, levels]| {
@@ -51,11 +54,11 @@ pub(super) const PLACES: Query<Of<Uns>, 3> = Query {
 };
 
 /// The connector configuration of each device.
-pub(super) const CONNECTORS: Query<Of<String>, 2> =
+pub(super) const CONNECTORS: Query<'static, Of<String>, 2> =
     Query { sql: "SELECT * FROM DEVICE_CONNECTOR;", columns: ["*", "CONNECTOR_CONFIG"], take: texts };
 
 /// Where to scrape metrics: host, port and path.
-pub(super) const TARGETS: Query<Of<(String, u16, String)>, 4> = Query {
+pub(super) const TARGETS: Query<'static, Of<(String, u16, String)>, 4> = Query {
     sql: "SELECT * FROM METRICS_TARGETS;",
     columns: ["*", "HOST", "PORT", "PATH"],
     take: |targets, [uuid, host, port, path]| {
@@ -67,7 +70,7 @@ pub(super) const TARGETS: Query<Of<(String, u16, String)>, 4> = Query {
 };
 
 /// The attributes that describe assets, not their samples.
-pub(super) const ATTRIBUTES: Query<Said, 6> = Query {
+pub(super) const ATTRIBUTES: Query<'static, Said, 6> = Query {
     sql: "SELECT ASSET_UUID, ID, VALUE, TYPE, TAG, TIMESTAMP FROM ASSETS \
           WHERE TYPE = 'OpenFactory' OR TAG = 'NetworkPort' OR ID = 'avail' OR ID = 'agent_avail';",
     columns: ["ASSET_UUID", "ID", "VALUE", "TYPE", "TAG", "TIMESTAMP"],
@@ -75,7 +78,7 @@ pub(super) const ATTRIBUTES: Query<Said, 6> = Query {
 };
 
 /// The same queries, of whose rows nothing is made.
-pub(super) const COUNTS: [Query<(), 0>; 7] = [
+pub(super) const COUNTS: [Query<'static, (), 0>; 7] = [
     counting(&TYPES),
     counting(&SERVICES),
     counting(&AVAILABILITY),
@@ -85,7 +88,7 @@ pub(super) const COUNTS: [Query<(), 0>; 7] = [
     counting(&ATTRIBUTES),
 ];
 
-const fn counting<T, const N: usize>(query: &Query<T, N>) -> Query<(), 0> {
+const fn counting<T, const N: usize>(query: &Query<'static, T, N>) -> Query<'static, (), 0> {
     const fn nothing(_: &mut (), _: [Option<&Cell<'_>>; 0]) {}
     Query { sql: query.sql, columns: [], take: nothing }
 }
@@ -102,27 +105,70 @@ pub(super) struct Answers {
     pub(super) attributes: Said,
 }
 
+impl Answers {
+    /// What they show of each asset, as far as evidence goes.
+    pub(super) fn facts(&mut self) -> Facts {
+        let mut facts = Facts::default();
+        for (uuid, said) in std::mem::take(&mut self.attributes.evidence) {
+            facts.said(uuid, said);
+        }
+        for (uuid, _) in self.types.iter().filter(|(_, kind)| *kind != rows::DELETED) {
+            facts.row(Source::AssetsType, uuid);
+        }
+        let rows: [(Source, &mut dyn Iterator<Item = &AssetUuid>); 4] = [
+            (Source::DockerServices, &mut self.services.keys()),
+            (Source::AssetToUnsMapRaw, &mut self.places.keys()),
+            (Source::DeviceConnectorSource, &mut self.connectors.keys()),
+            (Source::MetricsTargetsSource, &mut self.targets.keys()),
+        ];
+        for (source, uuids) in rows {
+            uuids.for_each(|uuid| facts.row(source, uuid));
+        }
+        facts
+    }
+}
+
 /// When each row of a table was written, in milliseconds since 1970.
 pub(super) type Ages = Vec<(AssetUuid, u64)>;
 
-/// The query for the age of a source's rows, where records depend on them.
-pub(super) fn ages(source: Source) -> Option<Query<Ages, 2>> {
-    let sql = match source {
-        Source::AssetsType => "SELECT ASSET_UUID, ROWTIME FROM ASSETS_TYPE;",
-        Source::DockerServices => "SELECT ASSET_UUID, ROWTIME FROM DOCKER_SERVICES;",
-        Source::AssetToUnsMapRaw => "SELECT ASSET_UUID, ROWTIME FROM ASSET_TO_UNS_MAP;",
-        // The columns of these two are named differently by OpenFactory's own scripts and by ours.
-        Source::DeviceConnectorSource => "SELECT *, ROWTIME FROM DEVICE_CONNECTOR;",
-        Source::MetricsTargetsSource => "SELECT *, ROWTIME FROM METRICS_TARGETS;",
+/// The table whose rows tell how old the records of a source are, with the name that OpenFactory gives its key; none
+/// for a source that no record depends on.
+pub(super) fn aging(source: Source) -> Option<(&'static str, &'static str)> {
+    match source {
+        Source::AssetsType => Some(("ASSETS_TYPE", "ASSET_UUID")),
+        Source::DockerServices => Some(("DOCKER_SERVICES", "ASSET_UUID")),
+        Source::AssetToUnsMapRaw => Some(("ASSET_TO_UNS_MAP", "ASSET_UUID")),
+        Source::DeviceConnectorSource => Some(("DEVICE_CONNECTOR", "ASSET_UUID")),
+        Source::MetricsTargetsSource => Some(("METRICS_TARGETS", "APPLICATION_UUID")),
         // Availability is for the assets themselves to say.
-        Source::AssetsStream | Source::AssetsAvail => return None,
-    };
+        Source::AssetsStream | Source::AssetsAvail => None,
+    }
+}
+
+/// The statement for the ages of a table's rows. The server takes `*` only where it stands alone, so that the key is
+/// named.
+pub(super) fn ages_statement(table: &str, key: &str) -> String {
+    format!("SELECT {}, ROWTIME FROM {table};", column(key))
+}
+
+/// The query for the ages of a table's rows.
+pub(super) fn ages(statement: &str) -> Query<'_, Ages, 2> {
     let take: fn(&mut Ages, [Option<&Cell<'_>>; 2]) = |ages, [uuid, at]| {
         if let (Some(uuid), Some(Cell::Number(at))) = (asset(uuid), at) {
             ages.extend(at.as_u64().map(|at| (uuid, at)));
         }
     };
-    Some(Query { sql, columns: ["*", "ROWTIME"], take })
+    Query { sql: statement, columns: ["*", "ROWTIME"], take }
+}
+
+/// A name as ksqlDB takes it: in backticks where it is not one of its own upper-case names.
+fn column(name: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    if name.starts_with(|c: char| c.is_ascii_uppercase()) && name.chars().all(plain) {
+        Cow::Borrowed(name)
+    } else {
+        Cow::Owned(identifier(name))
+    }
 }
 
 /// The records whose rows have lived through half of the time that their topic keeps them.
@@ -157,6 +203,8 @@ pub(super) struct Told {
 #[derive(Default)]
 pub(super) struct Said {
     attributes: HashMap<AssetUuid, Attributes>,
+    /// What they say of tables that are made of the same messages, and of owners.
+    evidence: HashMap<AssetUuid, SaidOf>,
     /// When each asset last said that it is available.
     came_up: Of<String>,
     /// What was noted of each device's coordinator, and when.
@@ -167,6 +215,16 @@ impl Said {
     fn take(&mut self, [uuid, id, value, kind, tag, timestamp]: [Option<&Cell<'_>>; 6]) {
         let (Some(uuid), Some(id), Some(value)) = (text(uuid), text(id), value.and_then(Cell::words)) else { return };
         let [kind, tag, timestamp] = [kind, tag, timestamp].map(|found| text(found).unwrap_or_default());
+        if SaidOf::matters(id, kind) {
+            match self.evidence.get_mut(uuid) {
+                Some(said) => said.take(id, &value),
+                None => {
+                    if let Ok(uuid) = AssetUuid::new(uuid) {
+                        self.evidence.entry(uuid).or_default().take(id, &value);
+                    }
+                }
+            }
+        }
         match id {
             MANAGED_COORDINATOR => {
                 if let (Ok(uuid), Ok(told)) = (AssetUuid::new(uuid), serde_json::from_str(&value)) {
@@ -199,7 +257,7 @@ impl Said {
 /// Puts the answers together.
 pub(super) fn assemble(answers: Answers) -> RegistrySnapshot {
     let Answers { types, services, availability, places, connectors, targets, attributes } = answers;
-    let Said { attributes, came_up, told } = attributes;
+    let Said { attributes, evidence: _, came_up, told } = attributes;
     let known: Vec<(AssetUuid, DeviceCoordinator, String)> = told
         .into_iter()
         .filter_map(|(device, (told, at))| {
@@ -271,7 +329,7 @@ pub(super) mod tests {
     use super::super::answer::Decoder;
     use super::*;
 
-    fn answer<T: Default, const N: usize>(query: &Query<T, N>, schema: &str, rows: &[Value]) -> T {
+    fn answer<T: Default, const N: usize>(query: &Query<'_, T, N>, schema: &str, rows: &[Value]) -> T {
         let mut list = vec![json!({"header": {"queryId": "q", "schema": schema}})];
         list.extend(rows.iter().map(|row| json!({"row": {"columns": row}})));
         let mut decoder = Decoder::new(query);

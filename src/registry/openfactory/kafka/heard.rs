@@ -157,7 +157,7 @@ pub(super) fn reason(error: &KafkaError) -> String {
 }
 
 /// `MessageTimedOut (Local: Message timed out)` in its words alone.
-fn words_of(code: RDKafkaErrorCode) -> String {
+pub(super) fn words_of(code: RDKafkaErrorCode) -> String {
     let text = code.to_string();
     let words = text.split_once(" (").and_then(|(_, words)| words.strip_suffix(')'));
     words.and_then(|words| words.split_once(": ")).map_or(text.clone(), |(_, words)| words.to_owned())

@@ -41,6 +41,37 @@ pub(super) fn partitions<C: ClientContext>(
         .collect())
 }
 
+/// The same of these topics alone. One that does not exist is left out; one that may not be described is an error, since
+/// the brokers leave it out of a list of all as if it did not exist.
+pub(super) fn partitions_of<C: ClientContext>(
+    client: &Client<C>,
+    topics: &[String],
+    is_pointless: impl Fn() -> bool,
+) -> Result<BTreeMap<String, usize>, KafkaError> {
+    let mut found = BTreeMap::new();
+    let mut left = METADATA_TIME;
+    for topic in topics {
+        let metadata = loop {
+            left = left.saturating_sub(LOOK_UP);
+            match client.fetch_metadata(Some(topic), LOOK_UP) {
+                Ok(metadata) => break metadata,
+                Err(error) if left.is_zero() || is_pointless() => return Err(error),
+                Err(_) => {}
+            }
+        };
+        for topic in metadata.topics() {
+            match topic.error().map(RDKafkaErrorCode::from) {
+                None => drop(found.insert(topic.name().to_owned(), topic.partitions().len())),
+                Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                    return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::TopicAuthorizationFailed));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// How long a topic keeps its messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) struct TopicPolicy {
@@ -140,8 +171,11 @@ impl Hints {
     }
 }
 
-fn why_deaf(consumer: &StreamConsumer<Heard>, error: &KafkaError) -> String {
+pub(super) fn why_deaf(consumer: &StreamConsumer<Heard>, error: &KafkaError) -> String {
     match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) if matches!(error, KafkaError::MetadataFetch(_)) => {
+            "ofop may not Describe its topics".to_owned()
+        }
         Some(RDKafkaErrorCode::TopicAuthorizationFailed) => "ofop may not Read its topics".to_owned(),
         _ => consumer.context().words().unwrap_or_else(|| reason(error)),
     }
