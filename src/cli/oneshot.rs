@@ -3,11 +3,15 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
 
 use super::CliError;
 use super::adapters::{AnyPlatform, AnyRegistry};
 use super::context::Context;
 use super::manifests::{self, Manifests};
+use super::output::Output;
 use super::parts;
 use super::sources::AnySource;
 use crate::clock::{Clock as _, SystemClock};
@@ -17,6 +21,14 @@ use crate::plan::{self, Memory, Policy};
 use crate::platform::Platform as _;
 use crate::registry::Registry as _;
 use crate::report::{SourceView, Status};
+
+/// How long a command that acts on nothing waits for a reading of the registry that is proven: longer than the second
+/// reading takes where topics are not followed.
+const EVIDENCE_WITHIN: Duration = Duration::from_secs(30);
+/// After what time a person is told what is waited for.
+const TOLD_AFTER: Duration = Duration::from_secs(1);
+/// How often it is looked, if nothing tells earlier.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// What is wanted, and whom to ask what is there.
 pub(super) struct OneShot {
@@ -62,6 +74,30 @@ impl OneShot {
     /// Where the manifests come from, as people know it.
     pub(super) fn location(&self) -> Arc<str> {
         self.source.place().location
+    }
+
+    /// Waits until a reading of the registry is proven: a first one proves nothing of what it does not show. Not for ever,
+    /// since a plan that says what it waits for is of use as well.
+    pub(super) async fn await_evidence(&self, output: &Output) {
+        let mut changes = Box::pin(self.registry.events());
+        let begun = self.clock.now();
+        let mut told = false;
+        // A registry that cannot be read is an error of the look.
+        while let Ok(snapshot) = self.registry.observe().await
+            && snapshot.evidence.awaits_reading()
+        {
+            let waited = self.clock.now().saturating_sub(begun);
+            if waited >= EVIDENCE_WITHIN {
+                return;
+            }
+            if waited >= TOLD_AFTER && !told {
+                told = true;
+                let doubt = snapshot.evidence.doubt.as_ref().or_else(|| snapshot.evidence.assets.values().next());
+                let why = doubt.map(|doubt| doubt.message.as_str()).unwrap_or_default();
+                output.note(&format!("reading the registry once more: {why}"));
+            }
+            let _ = tokio::time::timeout(LOOK_AGAIN, changes.next()).await;
+        }
     }
 
     /// Looks at both sides and plans.

@@ -54,6 +54,7 @@ pub(super) async fn run(args: &PlanArgs, context: &Context) -> Result<Exit, CliE
         ));
     }
     let mut oneshot = OneShot::open(context, &args.paths).await?;
+    oneshot.await_evidence(&context.output).await;
     let look = oneshot.look().await?;
     let secrets = if args.show_secrets { ShowSecrets::Yes } else { ShowSecrets::No };
     match args.output {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::output::Output;
-use crate::model::{Health, Plan, ResourceId, Sync};
+use crate::model::{DoubtReason, Health, Plan, ResourceId, Sync, Wait};
 use crate::reconcile::Happening;
 use crate::report::{Event, EventOutcome};
 
@@ -16,12 +16,14 @@ pub(super) struct Progress {
     output: Output,
     wait: bool,
     states: BTreeMap<ResourceId, (Sync, Health)>,
+    /// A person was told that the registry must prove what it shows.
+    awaits_proof: bool,
 }
 
 impl Progress {
     /// Nothing shown yet. With `wait`, health counts too.
     pub(super) fn new(output: Output, wait: bool) -> Self {
-        Progress { output, wait, states: BTreeMap::new() }
+        Progress { output, wait, states: BTreeMap::new(), awaits_proof: false }
     }
 
     /// Shows what happened.
@@ -56,6 +58,19 @@ impl Progress {
 
     fn planned(&mut self, plan: &Plan) {
         let paint = self.output.error_paint;
+        let mut held = plan
+            .resources
+            .values()
+            .filter(|resource| resource.held.iter().any(|held| held.wait == Wait::Evidence { lasting: false }));
+        if let Some(first) = held.next()
+            && !self.awaits_proof
+        {
+            self.awaits_proof = true;
+            let reasons = [DoubtReason::Unconfirmed, DoubtReason::Partial, DoubtReason::Lost].map(DoubtReason::as_str);
+            let why = first.conditions.iter().find(|condition| reasons.contains(&condition.reason.as_str()));
+            let why = why.map(|condition| condition.message.as_str()).unwrap_or_default();
+            self.line(&format!("  reading the registry once more: {why}"));
+        }
         for (id, resource) in &plan.resources {
             let state = (resource.sync, resource.health);
             let earlier = self.states.insert(id.clone(), state);
