@@ -274,10 +274,16 @@ fn what_kafka_must_allow() {
     let step = Step::Register { record, owner };
     let registry = || world.registry_as("PLAIN", LIMITED_USER, SASL_PASSWORD);
 
-    world.complains(&limited, &["topic ofa_assets of ASSETS_STREAM"]);
+    world.complains(&limited, &["topic ofa_assets of ASSETS_STREAM may not be described", "allow Describe and Write"]);
+    let refused = |failure: &ofop::model::StepFailure| {
+        assert_eq!(failure.kind, FailureKind::Rejected, "{failure}");
+        assert!(failure.message.contains("allow Describe and Write on topic ofa_assets"), "{failure}");
+    };
+    refused(&world.runtime.block_on(async { registry().execute(&step).await.unwrap_err() }));
     world.kafka.allow(&["Describe"]);
     let failure = world.runtime.block_on(async { registry().execute(&step).await.unwrap_err() });
-    assert!(failure.message.contains("authorization failed"), "{failure}");
+    assert!(failure.message.contains("uthorization failed"), "{failure}");
+    refused(&failure);
 
     world.kafka.allow(&["Write"]);
     let said = world.ofop(&["registry", "check"], &limited);
