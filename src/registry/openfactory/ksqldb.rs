@@ -201,8 +201,8 @@ impl Ksqldb {
         }
         // A proxy may answer for the server, and call its page a success.
         let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        if kind.starts_with("text/") {
-            return Err(KsqlError::Answer(format!("it is {}, not JSON", shorten(kind))));
+        if kind.starts_with("text/html") {
+            return Err(KsqlError::Answer("it is a web page, not JSON".to_owned()));
         }
         Ok(response)
     }
