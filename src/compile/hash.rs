@@ -1,109 +1,150 @@
 //! One text per service that is equal exactly when the service is.
+//!
+//! # Form
+//!
+//! SHA-256 over a list of fields. A field is written as its name and its value, each with its length before it, and
+//! only when the value differs from the field's default. So a version that owns one more field gives every service
+//! that does not use it the hash that it had before: an update of the operator writes no service, restarts no
+//! container and forgets no rolled-back update. Values that consist of fields (a mount, a port) follow the same rule.
 
 use sha2::{Digest, Sha256};
 
-use crate::model::service::{Mount, Resources};
+use crate::model::service::{EnvVar, Mount, Port, Resources, Ulimit};
 use crate::model::{ServiceSpec, SpecHash};
 
-/// Changes when the canonical form does: every service would be written once more, so it should not.
-const FORM: &str = "ofop service 1";
+/// Changes when the form itself does. Every service would be written once more, so it must not.
+const FORM: &str = "ofop spec 1";
 
-/// The canonical hash of a spec: SHA-256 over its fields in a fixed order, each text with its length before
-/// it. Equal specs have equal hashes on every machine and in every version that knows the same fields.
+/// The canonical hash of a spec. Equal specs have equal hashes on every machine and in every version.
 pub fn spec_hash(spec: &ServiceSpec) -> SpecHash {
-    SpecHash(canonical(spec).hex())
+    hash_and_size(spec).0
 }
 
 /// The hash, and roughly how many bytes the engine stores for the spec.
 pub(super) fn hash_and_size(spec: &ServiceSpec) -> (SpecHash, usize) {
-    let canonical = canonical(spec);
-    let size = canonical.size;
-    (SpecHash(canonical.hex()), size)
+    use std::fmt::Write as _;
+    let bytes = canonical(spec).bytes;
+    let hex = Sha256::digest(&bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
+    (SpecHash(hex), bytes.len())
 }
 
+/// The canonical form as far as it is written.
 struct Canonical {
-    hasher: Sha256,
-    size: usize,
+    bytes: Vec<u8>,
 }
 
 impl Canonical {
+    /// A value with its length before it.
+    fn framed(&mut self, write: impl FnOnce(&mut Self)) {
+        let at = self.bytes.len();
+        self.bytes.extend([0; 8]);
+        write(self);
+        let length = (self.bytes.len() - at - 8) as u64;
+        self.bytes[at..at + 8].copy_from_slice(&length.to_le_bytes());
+    }
+
     fn text(&mut self, text: &str) {
-        self.number(text.len() as u64);
-        self.hasher.update(text.as_bytes());
-        self.size += text.len();
+        self.framed(|out| out.bytes.extend_from_slice(text.as_bytes()));
     }
 
-    fn number(&mut self, number: u64) {
-        self.hasher.update(number.to_le_bytes());
-        self.size += 8;
-    }
-
-    fn signed(&mut self, number: i64) {
-        self.hasher.update(number.to_le_bytes());
-        self.size += 8;
-    }
-
-    fn flag(&mut self, flag: bool) {
-        self.number(u64::from(flag));
-    }
-
-    fn list<T>(&mut self, items: impl ExactSizeIterator<Item = T>, mut write: impl FnMut(&mut Self, T)) {
-        self.number(items.len() as u64);
-        for item in items {
-            write(self, item);
+    /// A field, unless it has its default.
+    fn field<T: PartialEq>(&mut self, name: &str, value: T, default: T, write: impl FnOnce(&mut Self, T)) {
+        if value != default {
+            self.text(name);
+            self.framed(|out| write(out, value));
         }
     }
 
-    fn optional(&mut self, number: Option<i64>) {
-        self.flag(number.is_some());
-        self.signed(number.unwrap_or_default());
+    /// A text that is left out when it is the default.
+    fn word(&mut self, name: &str, value: &str, default: &str) {
+        self.field(name, value, default, |out, text| out.bytes.extend_from_slice(text.as_bytes()));
     }
 
-    fn resources(&mut self, resources: Resources) {
+    /// A number that is left out when it is the default.
+    fn number(&mut self, name: &str, value: i128, default: i128) {
+        self.field(name, value, default, |out, number| out.bytes.extend(number.to_le_bytes()));
+    }
+
+    /// A number that may be missing.
+    fn optional(&mut self, name: &str, value: Option<i64>) {
+        if let Some(value) = value {
+            self.text(name);
+            self.framed(|out| out.bytes.extend(i128::from(value).to_le_bytes()));
+        }
+    }
+
+    fn flag(&mut self, name: &str, value: bool) {
+        self.number(name, i128::from(value), 0);
+    }
+
+    /// A list, each item with its length before it. Left out when it is empty.
+    fn list<T>(&mut self, name: &str, items: impl ExactSizeIterator<Item = T>, mut write: impl FnMut(&mut Self, T)) {
+        if items.len() > 0 {
+            self.text(name);
+            self.framed(|out| items.for_each(|item| out.framed(|out| write(out, item))));
+        }
+    }
+
+    fn words(&mut self, name: &str, words: &[String]) {
+        self.list(name, words.iter(), |out, word| out.bytes.extend_from_slice(word.as_bytes()));
+    }
+
+    fn pairs<'a>(&mut self, name: &str, pairs: impl ExactSizeIterator<Item = (&'a String, &'a String)>) {
+        self.list(name, pairs, |out, (key, value)| {
+            out.text(key);
+            out.text(value);
+        });
+    }
+
+    fn resources(&mut self, section: &str, resources: Resources) {
         let Resources { nano_cpus, memory_bytes } = resources;
-        self.optional(nano_cpus);
-        self.optional(memory_bytes);
+        self.optional(&format!("{section}.cpus"), nano_cpus);
+        self.optional(&format!("{section}.memory"), memory_bytes);
     }
 
     fn mount(&mut self, mount: &Mount) {
         match mount {
             Mount::Volume { source, target, driver, options, read_only } => {
-                self.text("volume");
-                self.text(source);
-                self.text(target);
-                self.text(driver);
-                self.list(options.iter(), |out, (key, value)| {
-                    out.text(key);
-                    out.text(value);
-                });
-                self.flag(*read_only);
+                self.word("volume", source, "");
+                self.word("target", target, "");
+                self.word("driver", driver, "");
+                self.pairs("options", options.iter());
+                self.flag("read_only", *read_only);
             }
             Mount::Bind { source, target, read_only } => {
-                self.text("bind");
-                self.text(source);
-                self.text(target);
-                self.flag(*read_only);
+                self.word("bind", source, "");
+                self.word("target", target, "");
+                self.flag("read_only", *read_only);
             }
             Mount::Other { kind, target } => {
-                self.text("other");
-                self.text(kind);
-                self.text(target);
+                self.word("kind", kind, "");
+                self.word("target", target, "");
             }
         }
     }
 
-    fn hex(self) -> String {
-        use std::fmt::Write as _;
-        self.hasher.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    fn ulimit(&mut self, ulimit: &Ulimit) {
+        let Ulimit { name, soft, hard } = ulimit;
+        self.word("name", name, "");
+        self.number("soft", i128::from(*soft), 0);
+        self.number("hard", i128::from(*hard), 0);
+    }
+
+    fn port(&mut self, port: &Port) {
+        let Port { protocol, target, published, mode } = port;
+        self.word("protocol", protocol, "tcp");
+        self.number("target", i128::from(*target), 0);
+        self.number("published", i128::from(*published), 0);
+        self.word("mode", mode, "ingress");
     }
 }
 
 fn canonical(spec: &ServiceSpec) -> Canonical {
-    // Taken apart so that a new field cannot be forgotten here.
+    // Taken apart so that a new field cannot be forgotten here. Append it, and leave it out when it has its default.
     let ServiceSpec {
         name,
         image,
@@ -121,46 +162,36 @@ fn canonical(spec: &ServiceSpec) -> Canonical {
         replicas,
         ports,
     } = spec;
-    let mut out = Canonical { hasher: Sha256::new(), size: 0 };
+    let mut out = Canonical { bytes: Vec::with_capacity(2048) };
     out.text(FORM);
-    out.text(name.as_str());
-    out.text(image);
-    out.list(command.iter(), |out, text| out.text(text));
-    out.list(args.iter(), |out, text| out.text(text));
-    out.list(env.iter(), |out, variable| {
-        out.text(&variable.name);
-        out.text(&variable.value);
-    });
-    out.list(user.iter(), |out, user| out.text(user));
-    out.list(labels.iter(), |out, (key, value)| {
-        out.text(key);
+    out.word("name", name.as_str(), "");
+    out.word("image", image, "");
+    out.words("command", command);
+    out.words("args", args);
+    out.list("env", env.iter(), |out, EnvVar { name, value }| {
+        out.text(name);
         out.text(value);
     });
-    out.list(mounts.iter(), Canonical::mount);
-    out.list(ulimits.iter(), |out, ulimit| {
-        out.text(&ulimit.name);
-        out.signed(ulimit.soft);
-        out.signed(ulimit.hard);
-    });
-    out.resources(*limits);
-    out.resources(*reservations);
-    out.list(constraints.iter(), |out, text| out.text(text));
-    out.list(networks.iter(), |out, text| out.text(text));
-    out.number(*replicas);
-    out.list(ports.iter(), |out, port| {
-        out.text(&port.protocol);
-        out.number(u64::from(port.target));
-        out.number(u64::from(port.published));
-        out.text(&port.mode);
-    });
+    if let Some(user) = user {
+        out.text("user");
+        out.text(user);
+    }
+    out.pairs("labels", labels.iter());
+    out.list("mounts", mounts.iter(), Canonical::mount);
+    out.list("ulimits", ulimits.iter(), Canonical::ulimit);
+    out.resources("limits", *limits);
+    out.resources("reservations", *reservations);
+    out.words("constraints", constraints);
+    out.words("networks", networks);
+    out.number("replicas", i128::from(*replicas), 1);
+    out.list("ports", ports.iter(), Canonical::port);
     out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::service::{EnvVar, Port, Ulimit};
-    use crate::model::{ServiceName, ServiceSpec};
+    use crate::model::ServiceName;
 
     fn full() -> ServiceSpec {
         let mut spec = ServiceSpec::new(ServiceName::new("press_7").unwrap(), "reg.local/press:3.1");
@@ -189,10 +220,44 @@ mod tests {
         spec
     }
 
-    /// A golden value: when it changes, every service in the field is written once more.
+    /// The form in words: a spec with defaults alone writes its name and its image and nothing else, so that a field
+    /// that is added with its default changes no hash.
     #[test]
-    fn the_hash_of_a_spec_stays_what_it_is() {
-        assert_eq!(spec_hash(&full()).0, "36075e50b7e8274b3ebdc2557466813f6bd669c5b47c199e600d7ff79b24e803");
+    fn a_default_is_not_part_of_the_form() {
+        let bare = ServiceSpec::new(ServiceName::new("press").unwrap(), "app:1");
+        let mut expected = Canonical { bytes: Vec::new() };
+        for text in [FORM, "name", "press", "image", "app:1"] {
+            expected.text(text);
+        }
+        assert_eq!(canonical(&bare).bytes, expected.bytes);
+
+        let with = |change: fn(&mut ServiceSpec)| {
+            let mut spec = bare.clone();
+            change(&mut spec);
+            String::from_utf8_lossy(&canonical(&spec).bytes).into_owned()
+        };
+        let port = with(|spec| spec.ports = vec![Port::tcp(1, 2)]);
+        assert!(port.contains("published") && !port.contains("protocol") && !port.contains("mode"), "{port:?}");
+        let bind = Mount::Bind { source: "/s".into(), target: "/t".into(), read_only: false };
+        let mut mounted = bare.clone();
+        mounted.mounts = vec![bind];
+        let mounted = String::from_utf8_lossy(&canonical(&mounted).bytes).into_owned();
+        assert!(mounted.contains("target") && !mounted.contains("read_only"), "{mounted:?}");
+        let limited = with(|spec| spec.limits.nano_cpus = Some(1));
+        assert!(limited.contains("limits.cpus") && !limited.contains("memory"), "{limited:?}");
+    }
+
+    #[test]
+    fn none_and_zero_and_empty_differ_where_the_engine_tells_them_apart() {
+        let with = |change: fn(&mut ServiceSpec)| {
+            let mut spec = full();
+            change(&mut spec);
+            spec_hash(&spec)
+        };
+        assert_ne!(with(|s| s.user = None), with(|s| s.user = Some(String::new())));
+        assert_ne!(with(|s| s.limits.nano_cpus = None), with(|s| s.limits.nano_cpus = Some(0)));
+        assert_ne!(with(|s| s.replicas = 0), with(|s| s.replicas = 1));
+        assert_ne!(with(|s| s.networks = vec![]), with(|s| s.networks = vec![String::new()]));
     }
 
     #[test]

@@ -214,7 +214,9 @@ impl Planner<'_> {
         }
         let (target, differences) = self.leave_alone(draft, wanted, differences, found);
         let same_mark = found.mark.as_ref().is_some_and(|mark| {
-            mark.spec == self.service.hash
+            // A mark that cannot say whether the service stays is part of the container: writing another hash would
+            // restart what already is as it is wanted.
+            (mark.spec == self.service.hash || mark.kept.is_none())
                 && mark.resource == self.resource.id
                 && mark.kept.is_none_or(|kept| kept != self.resource.handling.prune)
         });

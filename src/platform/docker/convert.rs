@@ -16,7 +16,11 @@ use crate::platform::scrub::Scrubber;
 pub(super) const LABEL_ASKED: &str = "io.openfactory.operator/asked";
 
 /// What [`LABEL_ASKED`] says. Values are not in it: they can be read from the container.
+///
+/// Labels of containers outlive the version that wrote them: a member that is missing has its default, and one that
+/// nothing here knows is passed over.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Asked {
     /// So many variables, the first ones, are ours.
     env: usize,
@@ -284,6 +288,37 @@ mod tests {
         assert!(!needs_image(&container));
         assert_eq!(read(&container, &raw::Config::default()).spec, wanted);
         assert!(!asked.contains('x'), "no value is in the label: {asked}");
+    }
+
+    /// Labels as versions wrote them: add a line for each version that changes the text, and change none.
+    #[test]
+    fn labels_of_every_version_are_understood() {
+        let mut wanted = ServiceSpec::new(ServiceName::new("app").unwrap(), "app:1");
+        wanted.env = vec![EnvVar::new("A", "1")];
+        wanted.command = vec!["sh".into()];
+        wanted.user = Some("7".into());
+        wanted.labels.insert("traefik.enable".into(), "true".into());
+        wanted.ulimits = vec![Ulimit { name: "nofile".into(), soft: 9, hard: 9 }];
+        wanted.networks = vec!["z".into()];
+        const OF_0_1: &str = r#"{"env":1,"entrypoint":true,"cmd":false,"user":true,"labels":["traefik.enable"],"networks":["z"],"ulimits":["nofile"]}"#;
+        assert_eq!(
+            serde_json::to_string(&Asked::of(&wanted)).unwrap(),
+            OF_0_1,
+            "running containers carry the old text: keep the old line, and make sure that it is still understood"
+        );
+        let earlier = r#"{"env":1,"entrypoint":true,"user":true,"labels":["traefik.enable"],"networks":["z"]}"#;
+        let later =
+            r#"{"env":1,"entrypoint":true,"user":true,"labels":["traefik.enable"],"networks":["z"],"devices":["gpu"]}"#;
+        for label in [OF_0_1, earlier, later] {
+            let container = bare(serde_json::json!({
+                "Image": "app:1", "Env": ["A=1", "PATH=/bin"], "User": "7", "Entrypoint": ["sh"],
+                "Labels": {"traefik.enable": "true", LABEL_ASKED: label},
+            }));
+            assert!(!needs_image(&container), "{label}");
+            let found = read(&container, &raw::Config::default()).spec;
+            let wanted = ServiceSpec { ulimits: Vec::new(), networks: Vec::new(), ..wanted.clone() };
+            assert_eq!(found, wanted, "{label}");
+        }
     }
 
     #[test]

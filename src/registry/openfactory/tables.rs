@@ -189,7 +189,11 @@ pub(super) fn expiring(source: Source, ages: Ages, wall: SystemTime, expiry: Dur
 }
 
 /// What a coordinator was told of a device, as the value of [`MANAGED_COORDINATOR`].
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+///
+/// It outlives the version that wrote it: a member that is missing has its default, and one that nothing here knows
+/// is passed over.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub(super) struct Told {
     /// The coordinator's uuid.
     pub(super) coordinator: String,
@@ -386,6 +390,34 @@ pub(super) mod tests {
             config(snapshot(&[("COORD", "OpenFactoryApp")], &[("PLC-1", note.clone())])),
             "",
             "it is another thing"
+        );
+    }
+
+    /// Notes as versions wrote them: add a line for each version that changes the text, and change none.
+    #[test]
+    fn notes_of_every_version_are_understood() {
+        const OF_0_1: &str = r#"{"coordinator":"COORD","protocol":"OPCUA.Coordinator","device_config":"{}"}"#;
+        let told = |device_config: Option<&str>| Told {
+            coordinator: "COORD".into(),
+            protocol: "OPCUA.Coordinator".into(),
+            device_config: device_config.map(str::to_owned),
+        };
+        assert_eq!(
+            json!(told(Some("{}"))).to_string(),
+            OF_0_1,
+            "registries hold the old text: keep the old line, and make sure that it is still understood"
+        );
+        for (text, expected) in [
+            (OF_0_1, told(Some("{}"))),
+            (r#"{"coordinator":"COORD","protocol":"OPCUA.Coordinator","device_config":null}"#, told(None)),
+            (r#"{"coordinator":"COORD","protocol":"OPCUA.Coordinator"}"#, told(None)),
+            (r#"{"coordinator":"COORD","protocol":"OPCUA.Coordinator","device_config":"{}","at":7}"#, told(Some("{}"))),
+        ] {
+            assert_eq!(serde_json::from_str::<Told>(text).unwrap(), expected, "{text}");
+        }
+        assert!(
+            coordinator_of(&serde_json::from_str("{}").unwrap()).is_none(),
+            "a note that names nobody names nobody"
         );
     }
 }
