@@ -71,7 +71,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if error.use_stderr() { Exit::Failure.into() } else { Exit::Success.into() };
         }
     };
-    let output = Output::new(cli.global.color, cli.global.quiet);
+    let output = Output { verbose: cli.global.verbose > 0, ..Output::new(cli.global.color, cli.global.quiet) };
     match start(&cli, output) {
         Ok(exit) => exit.into(),
         Err(error) => {
@@ -101,6 +101,9 @@ fn start(cli: &Cli, output: Output) -> Result<Exit, CliError> {
         | Command::Registry(_) => {}
     }
     let context = Context::new(cli, output)?;
+    for warning in context.config.variables.warnings() {
+        output.note(&format!("{} {warning}", output.error_paint.yellow("warning:")));
+    }
     let level = logging::Level {
         daemon: matches!(cli.command, Command::Run(_)),
         verbose: cli.global.verbose,

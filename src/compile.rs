@@ -19,6 +19,8 @@
 //!   it last said, `frozen`; no other file is disturbed by it, unless both claim the same name.
 //! - Two files never claim the same uuid, service name or derived name: both are refused, with the place of
 //!   either in the other's error. Against a file that is frozen, what it last said counts.
+//! - A file that is no manifest ([`ParsedFile::other`](crate::desired::ParsedFile::other)) is listed and disturbs
+//!   nobody, unless it was a manifest when it last took effect: then it is invalid, and keeps what it last said.
 //! - A file that is gone takes its resources with it; whether they may be removed is for planning to decide,
 //!   and `complete` tells it.
 //! - Only what changed is compiled: one file out of thousands costs one file.
@@ -39,7 +41,7 @@ use std::sync::Arc;
 use self::claims::Claims;
 use self::file::{CompiledFile, FileState, InForce};
 use crate::desired::ParsedTree;
-use crate::model::{Desired, DesiredResource, Problem, ResourceId, Revision, Settings, Severity};
+use crate::model::{Desired, DesiredResource, OtherFile, Problem, ResourceId, Revision, Settings, Severity};
 
 pub use self::hash::spec_hash;
 
@@ -74,6 +76,8 @@ pub struct Compiler {
 struct Last {
     revision: Revision,
     problems: Vec<Problem>,
+    others: Vec<OtherFile>,
+    incomplete: bool,
     desired: Arc<Desired>,
 }
 
@@ -90,6 +94,8 @@ impl Compiler {
             && let Some(last) = &self.last
             && last.revision == tree.revision
             && last.problems == tree.problems
+            && last.others == tree.others
+            && last.incomplete == tree.incomplete
             && last.desired.trouble == tree.trouble
             && last.desired.commit == tree.commit
         {
@@ -104,8 +110,16 @@ impl Compiler {
         let mut problems: Vec<Problem> = tree.problems.clone();
         problems.extend(self.files.values().flat_map(|file| file.problems().cloned()));
         problems.extend(frozen.into_values().flatten());
+        let beside = self.files.values().filter_map(FileState::other);
+        let mut others: Vec<OtherFile> = tree.others.iter().chain(beside).cloned().collect();
+        others.sort_by(|a, b| a.file.cmp(&b.file));
+        let meant = |other: &OtherFile| {
+            Some(Problem::file(Arc::clone(&other.file), &*other.reason).hint(other.hint.as_deref()?))
+        };
+        problems
+            .extend(others.iter().filter_map(meant).map(|problem| Problem { severity: Severity::Warning, ..problem }));
         problems.sort_by(|a, b| (&a.file, a.line, a.column, &a.path).cmp(&(&b.file, b.line, b.column, &b.path)));
-        let sound = all_in_force && tree.trouble.is_none();
+        let sound = all_in_force && tree.trouble.is_none() && !tree.incomplete;
         let complete = sound && problems.iter().all(|problem| problem.severity != Severity::Error);
 
         let desired = Arc::new(Desired {
@@ -113,13 +127,16 @@ impl Compiler {
             resources,
             problems,
             complete,
-            files: tree.files.len(),
+            files: self.files.values().filter(|file| file.other().is_none()).count(),
+            others,
             commit: tree.commit.clone(),
             trouble: tree.trouble.clone(),
         });
         self.last = Some(Last {
             revision: tree.revision.clone(),
             problems: tree.problems.clone(),
+            others: tree.others.clone(),
+            incomplete: tree.incomplete,
             desired: Arc::clone(&desired),
         });
         desired

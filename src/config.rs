@@ -7,8 +7,7 @@
 //! ```
 //!
 //! OpenFactory's own variables keep their names, so that an existing `.ofaenv` works unchanged; ours begin with
-//! `OFOP_`. An empty variable counts as not set, [`OPENFACTORY_LOG_BACKEND`](Settings::log_backend) aside, where
-//! empty means that services get no such variable.
+//! `OFOP_`. An empty variable counts as not set.
 //!
 //! # Guarantees
 //!
@@ -241,6 +240,18 @@ pub enum ConfigError {
         /// What is wrong with the line.
         reason: &'static str,
     },
+    /// A variable that the dotenv file requires is not set.
+    #[error("{}:{line}: `{name}` is not set{}", path.display(), colon(message))]
+    Unset {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: u32,
+        /// The variable.
+        name: String,
+        /// What the file says about it.
+        message: String,
+    },
     /// A setting has a text that means nothing.
     #[error("{from}: {reason}")]
     Invalid {
@@ -283,6 +294,10 @@ pub enum ConfigError {
     },
 }
 
+fn colon(message: &str) -> String {
+    if message.is_empty() { String::new() } else { format!(": {}", message.escape_debug()) }
+}
+
 impl ConfigError {
     /// What to do about it.
     pub fn hint(&self) -> String {
@@ -291,6 +306,7 @@ impl ConfigError {
             ConfigError::EnvFileLine { .. } => {
                 "write one NAME=value a line; a value with blanks around it or line breaks goes in quotes".into()
             }
+            ConfigError::Unset { name, .. } => format!("set `{name}` in the environment, or above in the file"),
             ConfigError::Invalid { hint, .. } => hint.clone(),
             ConfigError::File { .. } => "check the path and who may read the file".into(),
             ConfigError::Exclusive { hint, .. } | ConfigError::Missing { hint, .. } => (*hint).into(),

@@ -32,6 +32,8 @@ mod file;
 pub mod git;
 mod handling;
 mod hints;
+mod ignored;
+mod kind;
 mod limits;
 pub mod loader;
 pub mod manifest;
@@ -63,11 +65,12 @@ pub use self::remote::RemoteOptions;
 pub use self::settle::Settle;
 pub use self::watch::Timing;
 pub use crate::model::CommitInfo;
-use crate::model::{Problem, Revision, SourcePlace, SourceTrouble};
+use crate::model::{OtherFile, Problem, Revision, SourcePlace, SourceTrouble};
 
 /// Where manifests come from: a directory or a git repository.
 pub trait Source: Send + Sync + 'static {
-    /// Reads the current state: every manifest file, each with its content or the reason why it has none.
+    /// Reads the current state: every YAML file, each with its content or the reason why it has none. Which of them are
+    /// manifests is decided by whoever parses them.
     ///
     /// # Errors
     /// When the source as a whole cannot be read (directory gone, repository never fetched). What was loaded before
@@ -98,17 +101,22 @@ pub trait Source: Send + Sync + 'static {
 pub struct Tree {
     /// Commit id, or a hash over names and contents.
     pub revision: Revision,
-    /// Every manifest file, sorted by path.
+    /// Every YAML file, sorted by path.
     pub files: Vec<ManifestFile>,
     /// What is odd about the source; errors hold pruning.
     pub problems: Vec<Problem>,
+    /// Files that are no YAML and look as if they were meant to be manifests.
+    pub others: Vec<OtherFile>,
+    /// Something that may hold manifests was not read: a submodule, a symlink that leads nowhere. Holds pruning; the
+    /// problems say what.
+    pub incomplete: bool,
     /// Why this may not be its newest state; holds pruning.
     pub trouble: Option<SourceTrouble>,
     /// The commit, if the source has such.
     pub commit: Option<CommitInfo>,
 }
 
-/// One manifest file.
+/// One YAML file.
 #[derive(Debug, Clone)]
 pub struct ManifestFile {
     /// Path as people know it: the directory as it was given, then the path below it.
@@ -117,6 +125,8 @@ pub struct ManifestFile {
     pub content: Result<Arc<str>, String>,
     /// Hash of the content, to tell changed files from unchanged ones.
     pub digest: [u8; 32],
+    /// A person named this very file: it is meant to be a manifest, whatever it is called and holds.
+    pub named: bool,
 }
 
 /// One state of the source, parsed.
@@ -124,19 +134,23 @@ pub struct ManifestFile {
 pub struct ParsedTree {
     /// The state of the source.
     pub revision: Revision,
-    /// Every manifest file, sorted by path.
+    /// Every YAML file, sorted by path.
     pub files: Vec<ParsedFile>,
     /// What the manifests refer to.
     pub attachments: Attachments,
     /// Problems that belong to no manifest file: the namespace schema, the tree as a whole.
     pub problems: Vec<Problem>,
+    /// As in [`Tree`], and the namespace schema where it lies among the manifests.
+    pub others: Vec<OtherFile>,
+    /// As in [`Tree`].
+    pub incomplete: bool,
     /// As in [`Tree`].
     pub trouble: Option<SourceTrouble>,
     /// The commit, if the source has such.
     pub commit: Option<CommitInfo>,
 }
 
-/// One manifest file, parsed.
+/// One YAML file, parsed.
 #[derive(Debug, Clone)]
 pub struct ParsedFile {
     /// As in [`ManifestFile`].
@@ -147,4 +161,6 @@ pub struct ParsedFile {
     pub manifest: Option<Arc<Manifest>>,
     /// Errors (then there is no manifest) and warnings.
     pub problems: Vec<Problem>,
+    /// Why this is no manifest; none for one. The problems are those that it has if it was a manifest before.
+    pub other: Option<OtherFile>,
 }

@@ -21,6 +21,7 @@
 //! | [`run`] | which run of which operator process |
 //! | [`plan_json`] | the same as JSON, for programs |
 //! | [`command`] | what a person asks of a running operator, and who asks |
+//! | [`image`] | references to images |
 //! | [`source`] | where manifests come from, and what can be wrong with that |
 //! | [`settings`] | OpenFactory's settings that shape services |
 
@@ -28,6 +29,7 @@ pub mod command;
 pub mod desired;
 pub mod evidence;
 pub mod handling;
+pub mod image;
 pub mod names;
 pub mod notes;
 pub mod observed;
@@ -43,9 +45,10 @@ pub mod status;
 pub mod step;
 
 pub use command::{Actor, Command, CommandVerb, Request};
-pub use desired::{Desired, DesiredResource, DesiredService, Origin, Problem, Severity};
+pub use desired::{Desired, DesiredResource, DesiredService, Origin, OtherFile, Problem, Severity};
 pub use evidence::{Doubt, DoubtReason, Evidence, Proof};
 pub use handling::{Field, Handling, IgnoredField};
+pub use image::{ImageRef, InvalidImage};
 pub use names::{AssetUuid, InstanceName, InvalidName, Kind, ResourceId, Revision, ServiceName};
 pub use notes::{Note, NoteEdits, Notes, NotesView};
 pub use observed::{

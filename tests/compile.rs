@@ -24,7 +24,7 @@ fn app(uuid: &str) -> App {
         user: None,
         uns: None,
         environment: Vec::new(),
-        storage: Vec::new(),
+        storage: None,
         routing: None,
         metrics: None,
         networks: Vec::new(),
@@ -55,12 +55,12 @@ fn own_agent(uuid: &str) -> Device {
 
 fn file(path: &str, version: u8, apps: Vec<App>, devices: Vec<Device>) -> ParsedFile {
     let manifest = Some(Arc::new(Manifest { apps, devices }));
-    ParsedFile { path: path.into(), digest: [version; 32], manifest, problems: Vec::new() }
+    ParsedFile { path: path.into(), digest: [version; 32], manifest, problems: Vec::new(), other: None }
 }
 
 fn broken(path: &str, version: u8) -> ParsedFile {
     let problems = vec![Problem::file(path, "is not YAML")];
-    ParsedFile { path: path.into(), digest: [version; 32], manifest: None, problems }
+    ParsedFile { path: path.into(), digest: [version; 32], manifest: None, problems, other: None }
 }
 
 fn tree(files: Vec<ParsedFile>) -> ParsedTree {

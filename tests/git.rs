@@ -433,6 +433,32 @@ async fn odd_files_are_in_the_tree_with_the_reason_and_attachments_stay_in_the_r
 }
 
 #[tokio::test]
+async fn ignore_files_and_pointers_of_lfs_count_in_a_commit_and_a_submodule_may_be_ignored() {
+    let plant = Plant::new();
+    plant.write("app_a.yml", "a");
+    plant.write("B.YML", "b");
+    plant.write("app_c.json", "{}");
+    plant.write("old/app_x.yml", "x");
+    plant.write("line/app_y.yml", "y");
+    plant.write("line/app_z.yml", "z");
+    plant.write("lfs.yml", "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n");
+    plant.write(".ofopignore", "/old\nmodule/\n*_y.yml\n");
+    plant.write("line/.ofopignore", "app_z.yml\n!app_y.yml\n");
+    plant.git(&plant.work, &["add", "-A"]);
+    let id = plant
+        .git(&plant.work, &["commit-tree", "-m", "another repository", "4b825dc642cb6eb9a060e54bf8d69288fbee4904"]);
+    plant.git(&plant.work, &["update-index", "--add", "--cacheinfo", &format!("160000,{id},module")]);
+    plant.git(&plant.work, &["commit", "-q", "-m", "Files"]);
+    plant.git(&plant.work, &["push", "-q", "origin", "HEAD"]);
+    let tree = GitSource::new(local(&plant)).load().await.unwrap();
+    let paths: Vec<&str> = tree.files.iter().map(|file| &*file.path).collect();
+    assert_eq!(paths, ["B.YML", "app_a.yml", "lfs.yml", "line/app_y.yml"]);
+    assert!(tree.files[2].content.as_ref().unwrap_err().starts_with("is a Git LFS pointer"));
+    assert_eq!(tree.others.iter().map(|other| &*other.file).collect::<Vec<_>>(), ["app_c.json"]);
+    assert!(!tree.incomplete && tree.problems.is_empty(), "{:?}", tree.problems);
+}
+
+#[tokio::test]
 async fn symlinked_folders_are_followed_inside_the_repository_and_named_where_they_cannot_be() {
     let plant = Plant::new();
     let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, plant.work.join(name)).unwrap();
@@ -474,10 +500,13 @@ async fn symlinked_folders_are_followed_inside_the_repository_and_named_where_th
     assert_eq!(
         errors(&tree),
         [
-            "factory/module: is a submodule: what it holds is not read",
-            "factory/nowhere: is a symlink that leads nowhere",
+            "factory/module: is a submodule, so that manifests behind it are not read (nothing is removed meanwhile; \
+             copy the files instead, or name it in .ofopignore if it holds none)",
+            "factory/nowhere: is a symlink that leads nowhere, so that manifests behind it are not read (nothing is \
+             removed meanwhile; copy the files instead, or name it in .ofopignore if it holds none)",
         ]
     );
+    assert!(tree.incomplete);
     assert!(tree.problems.iter().all(|problem| problem.severity == Severity::Warning));
     // As in a checkout, `..` leads up from where the folder really lies.
     assert_eq!(source.attachment("factory/line/app.yml", "../dev.xml").await.as_deref(), Ok("<Devices/>"));

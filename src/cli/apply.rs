@@ -1,5 +1,6 @@
 //! `ofop apply` and `ofop down`: converge once.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use super::{CliError, Exit, manifests, parts, problems, signals};
 use crate::clock::SystemClock;
 use crate::compile::Compiler;
 use crate::config::parse_duration;
-use crate::model::ResourceId;
+use crate::model::{Desired, ResourceId, Severity};
 use crate::plan::Policy;
 use crate::reconcile::{self, ConvergeOptions, ConvergeReport, Ending};
 use crate::report::Report;
@@ -119,6 +120,12 @@ async fn checked(context: &Context, paths: &[PathBuf]) -> Result<Manifests, CliE
     Ok(manifests)
 }
 
+/// How many files an error refuses.
+fn refused(desired: &Desired) -> usize {
+    let errors = desired.problems.iter().filter(|problem| problem.severity == Severity::Error);
+    errors.map(|problem| &problem.file).collect::<BTreeSet<_>>().len()
+}
+
 pub(super) fn timeout(text: &str) -> Result<Duration, CliError> {
     parse_duration(text).filter(|time| !time.is_zero()).ok_or_else(|| {
         CliError::usage(format!("--timeout: `{text}` is not a time"), "write a number with its unit, e.g. 90s or 5m")
@@ -153,7 +160,7 @@ async fn converge(
 }
 
 /// Says what came of it, resource by resource where something is not as it should be, and how many of `total`
-/// reached the goal.
+/// reached the goal. What a refused file describes was left as it is, which is no success.
 fn conclude(context: &Context, report: &ConvergeReport, total: usize, goal: &str) -> Result<Exit, CliError> {
     let output = &context.output;
     let causes = [
@@ -166,6 +173,7 @@ fn conclude(context: &Context, report: &ConvergeReport, total: usize, goal: &str
             output.error(&format!("{what}: {cause}"), None);
         }
     }
+    let refused = refused(&report.desired);
     let mut failed = 0;
     for (id, ending) in &report.resources {
         match ending {
@@ -195,6 +203,11 @@ fn conclude(context: &Context, report: &ConvergeReport, total: usize, goal: &str
             }
         }
     }
+    if refused > 0 {
+        let files = if refused == 1 { "1 file was".to_owned() } else { format!("{refused} files were") };
+        let message = format!("{files} refused, as shown above: what is described there was left as it is");
+        output.error(&message, Some("correct what is shown; `ofop validate` checks again"));
+    }
     let steps = report.events.len();
     let did = match steps {
         0 => "nothing to do".to_owned(),
@@ -207,7 +220,7 @@ fn conclude(context: &Context, report: &ConvergeReport, total: usize, goal: &str
         Exit::Interrupted
     } else if report.plan.is_none() {
         Exit::Failure
-    } else if failed > 0 || !report.is_success() {
+    } else if failed > 0 || refused > 0 || !report.is_success() {
         Exit::PartlyFailed
     } else {
         Exit::Success
@@ -217,6 +230,43 @@ fn conclude(context: &Context, report: &ConvergeReport, total: usize, goal: &str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_refused_file_never_ends_with_success() {
+        use crate::config::{Config, Flags, Variables};
+        use crate::model::{Plan, Problem};
+        let config = Config::load(&Flags::default(), Variables::default()).unwrap();
+        let output = crate::cli::Output::new(crate::cli::args::ColorWhen::Never, true);
+        let context = Context { config, output, run: crate::model::RunId::new("host", 1, 1) };
+        let desired = |problems: &[(&str, Severity)]| Desired {
+            problems: problems
+                .iter()
+                .map(|(file, severity)| Problem { severity: *severity, ..Problem::file(*file, "odd") })
+                .collect(),
+            ..Desired::default()
+        };
+        let (bad, odd) = (Severity::Error, Severity::Warning);
+        for (problems, files, expected) in [
+            (vec![], 0, Exit::Success),
+            (vec![("a.yml", odd)], 0, Exit::Success),
+            (vec![("a.yml", bad), ("a.yml", bad), ("b.yml", odd)], 1, Exit::PartlyFailed),
+        ] {
+            let report = ConvergeReport {
+                resources: BTreeMap::new(),
+                events: Vec::new(),
+                plan: Some(Arc::new(Plan::default())),
+                desired: Arc::new(desired(&problems)),
+                timed_out: false,
+                interrupted: false,
+                source_error: None,
+                platform_error: None,
+                registry_error: None,
+            };
+            assert_eq!(refused(&report.desired), files);
+            assert_eq!(conclude(&context, &report, 0, "in sync").unwrap(), expected);
+        }
+    }
 
     #[test]
     fn what_exists_is_a_path_and_the_name_of_a_resource_is_one() {

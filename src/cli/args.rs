@@ -66,10 +66,10 @@ pub struct Cli {
 /// What every command understands.
 #[derive(Debug, Args)]
 pub struct GlobalArgs {
-    /// Directory whose *.yml and *.yaml files are the desired state [env: OFOP_DESIRED]
+    /// Directory with the manifests: YAML with apps or devices [env: OFOP_DESIRED]
     #[arg(long, value_name = "DIR", global = true, help_heading = MANIFESTS)]
     pub desired: Option<PathBuf>,
-    /// Git repository whose *.yml and *.yaml files are the desired state: https://…, ssh://…, user@host:path, a path
+    /// Git repository with the manifests: https://…, ssh://…, user@host:path, a path
     /// [env: OFOP_GIT_URL]
     #[arg(long, value_name = "URL", global = true, help_heading = MANIFESTS)]
     pub git: Option<String>,
@@ -168,7 +168,8 @@ Examples:
   ofop validate desired/
   ofop validate app_press.yml -o json
 
-Every problem of every file is shown: the place, the path in the file, the reason, and what to do.
+Every problem of every file is shown: the place, the path in the file, the reason, and what to do. With -v also the
+files that are no manifests.
 Exit code 0 when every file is valid, 2 when one is not.")]
     Validate(ValidateArgs),
     /// Print what files compile to, without a server
@@ -198,7 +199,8 @@ Examples:
   ofop apply --desired desired/ --confirm-prune
   ofop apply --git https://git.example/plant.git --revision 3f9c2d1
 
-Exit code 0 when everything was converged, 2 when it could not begin, 3 when some resources failed.")]
+Exit code 0 when everything was converged, 2 when it could not begin, 3 when some resources failed or
+a file was refused.")]
     Apply(ApplyArgs),
     /// Tear down what files describe, or single resources
     #[command(after_help = "\

@@ -20,6 +20,8 @@ pub struct Output {
     pub error_paint: Paint,
     /// No notes, no progress.
     pub quiet: bool,
+    /// More than usual.
+    pub verbose: bool,
     /// Standard output is a terminal.
     pub terminal: bool,
     /// Standard error is a terminal: lines may be redrawn.
@@ -34,6 +36,7 @@ impl Output {
             paint: Paint { on: color.decide(out) },
             error_paint: Paint { on: color.decide(err) },
             quiet,
+            verbose: false,
             terminal: out,
             live: err && !quiet && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
         }

@@ -106,7 +106,7 @@ fn base(app: &App, name: ServiceName, service: &ServiceName, settings: &crate::m
     let mut spec = ServiceSpec::new(name, app.image.clone());
     spec.user = app.user.map(|(uid, gid)| format!("{uid}:{gid}"));
     spec.labels = app.routing.as_ref().map(|given| routing::app(given, service, settings)).unwrap_or_default();
-    spec.mounts = app.storage.iter().map(|storage| storage.mount.clone()).collect();
+    spec.mounts = app.storage.iter().flatten().map(|storage| storage.mount.clone()).collect();
     spec.ulimits = ulimits(&app.deploy);
     spec.limits = app.deploy.limits.without_zeros();
     spec.networks.clone_from(&app.networks);

@@ -75,7 +75,9 @@ impl Claims {
     pub(super) fn frozen(&self, files: &Files) -> BTreeMap<Arc<str>, Vec<Problem>> {
         let mut frozen: BTreeMap<Arc<str>, Vec<Problem>> = BTreeMap::new();
         let mut reported = BTreeSet::new();
-        for (path, _) in files.iter().filter(|(_, state)| state.candidate.is_none() && !state.gone) {
+        for (path, _) in
+            files.iter().filter(|(_, state)| state.candidate.is_none() && !state.gone && state.other().is_none())
+        {
             frozen.insert(Arc::clone(path), Vec::new());
         }
         for claim in &self.contested {

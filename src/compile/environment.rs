@@ -45,8 +45,8 @@ pub(super) fn app(
             env.push(EnvVar::new("OPENFACTORY_ROOT_PATH", format!("/{}", service.normal())));
         }
     }
-    if !app.storage.is_empty() {
-        env.push(EnvVar::new("STORAGE", storage(&app.storage)));
+    if let Some(backends) = &app.storage {
+        env.push(EnvVar::new("STORAGE", storage(backends)));
     }
     // Taking it out of the list takes out one that the user gave, too.
     let taken = |variable: &&EnvVar| position == UuidPosition::First || variable.name != "APP_UUID";

@@ -6,7 +6,7 @@ use super::claims::Claim;
 use super::{Shared, app, device};
 use crate::desired::ParsedFile;
 use crate::desired::manifest::{Attachments, Place};
-use crate::model::{DesiredResource, Problem, ResourceId, Settings, Severity};
+use crate::model::{DesiredResource, OtherFile, Problem, ResourceId, Settings, Severity};
 
 /// A file that compiled without an error.
 #[derive(Debug, Default)]
@@ -32,6 +32,8 @@ pub(super) struct FileState {
     digest: [u8; 32],
     has_manifest: bool,
     parse_problems: Vec<Problem>,
+    /// Why it is no manifest, going by what it is called and holds.
+    other: Option<OtherFile>,
     compile_problems: Vec<Problem>,
     /// The attachments that it refers to, as they were when it was compiled.
     attachments: Vec<(String, Result<Arc<str>, String>)>,
@@ -98,6 +100,7 @@ impl FileState {
         self.digest == file.digest
             && self.has_manifest == file.manifest.is_some()
             && self.parse_problems == file.problems
+            && self.other == file.other
             && self
                 .attachments
                 .iter()
@@ -109,6 +112,7 @@ impl FileState {
         self.digest = file.digest;
         self.has_manifest = file.manifest.is_some();
         self.parse_problems.clone_from(&file.problems);
+        self.other.clone_from(&file.other);
         self.compile_problems.clear();
         self.attachments.clear();
         self.gone = false;
@@ -128,9 +132,15 @@ impl FileState {
         }
     }
 
+    /// Why this is no manifest: it does not look like one and never was one.
+    pub(super) fn other(&self) -> Option<&OtherFile> {
+        self.other.as_ref().filter(|_| self.good.is_none())
+    }
+
     /// What is wrong or odd in this file by itself.
     pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.parse_problems.iter().chain(&self.compile_problems)
+        let all = self.parse_problems.iter().chain(&self.compile_problems);
+        all.filter(|_| self.other().is_none())
     }
 }
 

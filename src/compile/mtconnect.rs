@@ -97,6 +97,11 @@ pub(super) fn compile(
     }
 }
 
+/// A text as Python reads it: every line ends in `\n`, whatever ended it in the file.
+fn universal_newlines(text: &Arc<str>) -> Arc<str> {
+    if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n").into() } else { Arc::clone(text) }
+}
+
 /// The text of the device XML, if it can travel in an environment variable.
 fn device_model(reference: &str, place: Place, field: String, context: &mut Context<'_>) -> Option<Arc<str>> {
     let shown = shown(reference);
@@ -106,7 +111,7 @@ fn device_model(reference: &str, place: Place, field: String, context: &mut Cont
             context.error(place, field, message, "is this the right file? it looks like a binary one");
             return None;
         }
-        Ok(xml) => xml,
+        Ok(xml) => universal_newlines(&xml),
         Err(reason) => {
             let message = format!("device XML `{shown}` cannot be read: {reason}");
             let hint = "a path is relative to this file; until it can be read the device stays as it is";

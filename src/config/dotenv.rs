@@ -48,19 +48,45 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, BadLine> {
     }
 }
 
-/// Replaces `${NAME}` and `${NAME:-default}` by what `lookup` or an entry further up says. Later entries of
-/// the same name win, as they do when a file is loaded in Python.
-pub fn resolve(entries: &[Entry], lookup: impl Fn(&str) -> Option<String>) -> BTreeMap<String, (String, u32)> {
-    let mut values: BTreeMap<String, (String, u32)> = BTreeMap::new();
-    for entry in entries {
-        let value =
-            interpolate(&entry.value, |name| lookup(name).or_else(|| values.get(name).map(|(value, _)| value.clone())));
-        values.insert(entry.name.clone(), (value, entry.line));
-    }
-    values
+/// A variable that is not set, and that another one's value stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unset {
+    /// Whose value it is in.
+    pub entry: String,
+    /// Line of that, from 1.
+    pub line: u32,
+    /// The variable that is not set.
+    pub name: String,
+    /// What its author wants said then: `${NAME?message}`.
+    pub required: Option<String>,
 }
 
-fn interpolate(value: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
+/// Values by name, each with the line of its entry, from 1.
+pub type Values = BTreeMap<String, (String, u32)>;
+
+/// Replaces `${NAME}` and `${NAME:-default}` by what `lookup` or an entry further up says. Later entries of
+/// the same name win, as they do when a file is loaded in Python. Also says which variables are not set.
+pub fn resolve(entries: &[Entry], lookup: impl Fn(&str) -> Option<String>) -> (Values, Vec<Unset>) {
+    let mut values = Values::new();
+    let mut all_unset: Vec<Unset> = Vec::new();
+    for entry in entries {
+        let mut unset = Vec::new();
+        let lookup = |name: &str| lookup(name).or_else(|| values.get(name).map(|(value, _)| value.clone()));
+        let value = interpolate(&entry.value, lookup, &mut unset);
+        values.insert(entry.name.clone(), (value, entry.line));
+        // The last entry of a name is the one that counts.
+        all_unset.retain(|other| other.entry != entry.name);
+        let of_entry = |(name, required)| Unset { entry: entry.name.clone(), line: entry.line, name, required };
+        all_unset.extend(unset.into_iter().map(of_entry));
+    }
+    (values, all_unset)
+}
+
+fn interpolate(
+    value: &str,
+    lookup: impl Fn(&str) -> Option<String>,
+    unset: &mut Vec<(String, Option<String>)>,
+) -> String {
     let mut out = String::with_capacity(value.len());
     let mut rest = value;
     while let Some(start) = rest.find("${") {
@@ -72,15 +98,27 @@ fn interpolate(value: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
         };
         let inside = &from[2..end];
         let (name, default) = inside.split_once(":-").map_or((inside, None), |(name, text)| (name, Some(text)));
-        if name.contains(':') {
-            out.push_str(&from[..=end]);
-        } else {
-            out.push_str(&lookup(name).or(default.map(str::to_owned)).unwrap_or_default());
+        let required = inside.split_once('?').map(|(name, message)| (name.strip_suffix(':').unwrap_or(name), message));
+        match required {
+            // A form that Python does not know; its author wants it set.
+            Some((name, message)) if is_name(name) && lookup(name).is_none_or(|value| value.is_empty()) => {
+                unset.push((name.to_owned(), Some(message.trim().to_owned())));
+            }
+            Some(_) | None if name.contains(':') => out.push_str(&from[..=end]),
+            Some(_) | None => match lookup(name).or(default.map(str::to_owned)) {
+                Some(value) => out.push_str(&value),
+                None if required.is_none() => unset.push((name.to_owned(), None)),
+                None => {}
+            },
         }
         rest = &from[end + 1..];
     }
     out.push_str(rest);
     out
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 fn is_line_end(c: char) -> bool {
@@ -201,7 +239,7 @@ mod tests {
     fn read(text: &str) -> Vec<(String, String)> {
         let entries = parse(text).unwrap_or_else(|bad| panic!("line {}: {}", bad.line, bad.reason));
         let outside = |name: &str| (name == "OUTSIDE").then(|| "out".to_owned());
-        resolve(&entries, outside).into_iter().map(|(name, (value, _))| (name, value)).collect()
+        resolve(&entries, outside).0.into_iter().map(|(name, (value, _))| (name, value)).collect()
     }
 
     #[test]
@@ -233,6 +271,24 @@ mod tests {
             read("# head\n\nA=1\nB=${A}2 \n C=3\nD"),
             [("A", "1"), ("B", "12"), ("C", "3")].map(|(a, b)| (a.into(), b.into()))
         );
+    }
+
+    #[test]
+    fn variables_that_are_not_set_are_named_with_whose_value_they_are_in() {
+        let unset = |text: &str| {
+            let unset = resolve(&parse(text).unwrap(), |name| (name == "OUTSIDE").then(|| "out".to_owned())).1;
+            unset.into_iter().map(|one| (one.entry, one.line, one.name, one.required)).collect::<Vec<_>>()
+        };
+        let one = |line, name: &str, required: Option<&str>| {
+            vec![("A".to_owned(), line, name.to_owned(), required.map(str::to_owned))]
+        };
+        assert_eq!(unset("A=${HOST_IP}:9092"), one(1, "HOST_IP", None));
+        assert_eq!(unset("A=${X}\n\nA=${Y}"), one(3, "Y", None), "only the last entry of a name counts");
+        assert_eq!(unset("A=${X?who is it}"), one(1, "X", Some("who is it")));
+        assert_eq!(unset("A=${X:?}"), one(1, "X", Some("")));
+        for text in ["A=${X:-}", "A=${X:-d}", "A=${OUTSIDE}", "B=1\nA=${B}", "A=${OUTSIDE?x}", "A=${OUTSIDE:?x}"] {
+            assert!(unset(text).is_empty(), "{text}");
+        }
     }
 
     #[test]

@@ -43,7 +43,7 @@ fn an_existing_ofaenv_shapes_the_settings() {
     assert_eq!(config.settings.base_domain, "plant.example");
     assert_eq!(config.settings.network, "factory-net");
     assert!(config.settings.dev);
-    assert_eq!(config.settings.mtconnect_producer_image, "ghcr.io/openfactoryio/kafka-mtc-producer:v0.6.6");
+    assert_eq!(config.settings.mtconnect_producer_image, "ghcr.io/openfactoryio/kafka-mtc-producer:latest");
     assert_eq!(config.host.as_ref().map(Host::as_str), Some("unix:///run/manager.sock"));
     assert_eq!(config.registry, RegistryKind::Openfactory);
 }
@@ -72,11 +72,50 @@ fn credentials_of_image_registries_are_where_docker_login_puts_them() {
 }
 
 #[test]
-fn the_log_backend_is_text_unless_set_and_none_when_set_to_nothing() {
+fn the_log_backend_is_text_unless_set_to_something() {
     let backend = |file| load(&[], &[], file).unwrap().settings.log_backend;
     assert_eq!(backend("").as_deref(), Some("text"));
     assert_eq!(backend("OPENFACTORY_LOG_BACKEND=loki").as_deref(), Some("loki"));
-    assert_eq!(backend("OPENFACTORY_LOG_BACKEND="), None);
+    assert_eq!(backend("OPENFACTORY_LOG_BACKEND=").as_deref(), Some("text"));
+    assert_eq!(backend("OPENFACTORY_LOG_BACKEND='  '").as_deref(), Some("text"));
+}
+
+#[test]
+fn a_development_environment_takes_the_newest_images_whatever_version_is_set() {
+    for (environment, file, version) in [
+        (vec![], "OPENFACTORY_VERSION=v0.6.6", "v0.6.6"),
+        (vec![("OPENFACTORY_ENV", "prod")], "OPENFACTORY_VERSION=v0.6.6", "v0.6.6"),
+        (vec![], "OPENFACTORY_ENV=dev\nOPENFACTORY_VERSION=v0.6.6", "latest"),
+        (vec![("OPENFACTORY_ENV", "dev"), ("OPENFACTORY_VERSION", "v0.6.6")], "", "latest"),
+    ] {
+        let config = load(&[], &environment, file).unwrap();
+        let image = format!("ghcr.io/openfactoryio/kafka-mtc-producer:{version}");
+        assert_eq!(config.settings.mtconnect_producer_image, image, "{environment:?} {file}");
+        assert_eq!(config.variables.all()["OPENFACTORY_VERSION"], version, "manifests see the same");
+    }
+}
+
+#[test]
+fn a_variable_of_the_file_that_stands_for_one_that_is_not_set_is_named() {
+    let config = load(&[], &[], "\nOPENFACTORY_BASE_DOMAIN=${PLANT}.example\nX=${A:-}${B:-c}").unwrap();
+    let [warning] = &config.variables.warnings()[..] else { panic!("{:?}", config.variables.warnings()) };
+    let words = ":2: `PLANT` is not set: nothing is put in its place in OPENFACTORY_BASE_DOMAIN";
+    assert!(warning.ends_with(words), "{warning}");
+    // Who sets the variable itself does not need the file's.
+    let overruled = load(&[], &[("OPENFACTORY_BASE_DOMAIN", "x")], "OPENFACTORY_BASE_DOMAIN=${PLANT}.example").unwrap();
+    assert!(overruled.variables.warnings().is_empty());
+    for (file, message) in [
+        ("KAFKA_BROKER=${HOST_IP}:9092", ":1): is not a list of brokers; `HOST_IP` is not set"),
+        ("KSQLDB_URL=http://${HOST_IP}:8088", ":1): is not an http or https address; `HOST_IP` is not set"),
+        ("MTCONNECT_AGENT_IMAGE=agent:${TAG}", ":1): ends in a `:` without a tag behind it; `TAG` is not set"),
+    ] {
+        let error = load(&[], &[], file).unwrap_err().to_string();
+        assert!(error.ends_with(message), "{error}");
+    }
+    let mut required = tempfile::NamedTempFile::new().unwrap();
+    required.write_all(b"A=1\nX=${HOST_IP?the address of this machine}").unwrap();
+    let error = Variables::load([], Some(required.path())).unwrap_err().to_string();
+    assert!(error.ends_with(":2: `HOST_IP` is not set: the address of this machine"), "{error}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{
     ApiToken, ConfigError, DEFAULT_CONCURRENCY, DEFAULT_EVENTS_KEEP, DEFAULT_EVENTS_MAX, DEFAULT_INSTANCE,
     DEFAULT_LISTEN, Flags, Host, LogFormat, RegistryKind, Remote, Secret, tokens,
 };
-use crate::model::{InstanceName, PlatformKind, Settings};
+use crate::model::{ImageRef, InstanceName, InvalidImage, PlatformKind, Settings};
 
 /// The most a time setting may say; longer is a slip of the unit.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -95,17 +95,26 @@ impl Reader<'_> {
             network: self.text("OPENFACTORY_NETWORK").unwrap_or(default.network),
             version,
             dev: self.text("OPENFACTORY_ENV").is_some_and(|text| text == "dev"),
-            log_backend: match self.variables.get("OPENFACTORY_LOG_BACKEND") {
-                Some(found) => Some(found.text.trim().to_owned()).filter(|text| !text.is_empty()),
-                None => default.log_backend,
-            },
+            log_backend: self.text("OPENFACTORY_LOG_BACKEND").or(default.log_backend),
             text_log_directory: self.text("OPENFACTORY_TEXT_LOG_DIRECTORY"),
             ksqldb_log_level: self.text("KSQLDB_LOG_LEVEL").unwrap_or(default.ksqldb_log_level),
-            mtconnect_agent_image: self.text("MTCONNECT_AGENT_IMAGE").unwrap_or(default.mtconnect_agent_image),
-            mtconnect_producer_image: self.text("MTCONNECT_PRODUCER_IMAGE").unwrap_or(producer),
+            mtconnect_agent_image: self.image("MTCONNECT_AGENT_IMAGE")?.unwrap_or(default.mtconnect_agent_image),
+            mtconnect_producer_image: self.image("MTCONNECT_PRODUCER_IMAGE")?.unwrap_or(producer),
             mtconnect_agent_config: self.agent_config()?,
             uns_schema: self.text("OPENFACTORY_UNS_SCHEMA"),
         })
+    }
+
+    fn image(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
+        let Some(found) = self.variable(name) else { return Ok(None) };
+        let text = found.text.trim().to_owned();
+        match ImageRef::parse(&text) {
+            Ok(_) | Err(InvalidImage::Id) => Ok(Some(text)),
+            Err(error) => {
+                let reason = self.blame(name, &error.to_string());
+                Err(invalid(found.from, reason, "name an image with its tag, such as ghcr.io/plant/agent:1.2"))
+            }
+        }
     }
 
     fn kafka_broker(&self) -> Result<String, ConfigError> {
@@ -116,21 +125,32 @@ impl Reader<'_> {
             // librdkafka takes the protocol here as well.
             let protocols = ["PLAINTEXT://", "SSL://", "SASL_PLAINTEXT://", "SASL_SSL://"];
             let host = protocols.iter().find_map(|protocol| broker.strip_prefix(protocol)).unwrap_or(broker);
-            !host.is_empty() && !host.contains(['/', '@', ' '])
+            !host.is_empty() && !host.starts_with(':') && !host.contains(['/', '@', ' '])
         };
         if hosts.peek().is_some() && hosts.all(is_address) {
             return Ok(brokers.to_owned());
         }
-        Err(invalid(found.from, "is not a list of brokers", "write it like broker-1:9092,broker-2:9092"))
+        let reason = self.blame("KAFKA_BROKER", "is not a list of brokers");
+        Err(invalid(found.from, reason, "write it like broker-1:9092,broker-2:9092"))
     }
 
     fn ksqldb_url(&self) -> Result<String, ConfigError> {
         let Some(found) = self.variable("KSQLDB_URL") else { return Ok(String::new()) };
         let url = found.text.trim().trim_end_matches('/');
-        if url.starts_with("http://") || url.starts_with("https://") {
+        let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+        if host.is_some_and(|host| !host.is_empty() && !host.starts_with(':')) {
             return Ok(url.to_owned());
         }
-        Err(invalid(found.from, "is not an http or https address", "write it like http://ksqldb-server:8088"))
+        let reason = self.blame("KSQLDB_URL", "is not an http or https address");
+        Err(invalid(found.from, reason, "write it like http://ksqldb-server:8088"))
+    }
+
+    /// What is wrong with a variable, and which variables that it stands for are not set.
+    fn blame(&self, name: &str, wrong: &str) -> String {
+        self.variables
+            .unset_in(name)
+            .into_iter()
+            .fold(wrong.to_owned(), |text, name| format!("{text}; `{name}` is not set"))
     }
 
     fn agent_config(&self) -> Result<Option<String>, ConfigError> {

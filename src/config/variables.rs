@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::ConfigError;
-use super::dotenv;
+use super::dotenv::{self, Unset};
 
 /// The dotenv file that is read when no other is named and it exists.
 pub const DEFAULT_FILE: &str = ".ofaenv";
@@ -16,6 +16,8 @@ pub struct Variables {
     environment: BTreeMap<String, String>,
     file: BTreeMap<String, (String, u32)>,
     path: PathBuf,
+    /// Variables of the file that stand for others which are not set.
+    unset: Vec<Unset>,
 }
 
 /// Only names: any value may be a secret.
@@ -50,8 +52,39 @@ impl Variables {
             line: bad.line,
             reason: bad.reason,
         })?;
-        let file = dotenv::resolve(&entries, |name| environment.get(name).cloned());
-        Ok(Variables { environment, file, path })
+        let (file, unset) = dotenv::resolve(&entries, |name| environment.get(name).cloned());
+        // What the environment says itself is not taken from the file.
+        let unset: Vec<Unset> = unset.into_iter().filter(|unset| !environment.contains_key(&unset.entry)).collect();
+        if let Some(Unset { line, name, required: Some(message), .. }) = unset.iter().find(|one| one.required.is_some())
+        {
+            let (path, line, name, message) = (path.clone(), *line, name.clone(), message.clone());
+            return Err(ConfigError::Unset { path, line, name, message });
+        }
+        let mut variables = Variables { environment, file, path, unset };
+        variables.follow_development();
+        Ok(variables)
+    }
+
+    /// OpenFactory takes the newest images in a development environment, whatever version is set.
+    fn follow_development(&mut self) {
+        let development = self.get("OPENFACTORY_ENV").is_some_and(|found| found.text.trim() == "dev");
+        if development {
+            self.environment.insert("OPENFACTORY_VERSION".into(), "latest".into());
+        }
+    }
+
+    /// The variables that are not set and that the value of one in the file stands for.
+    pub(super) fn unset_in(&self, name: &str) -> Vec<&str> {
+        self.unset.iter().filter(|unset| unset.entry == name).map(|unset| unset.name.as_str()).collect()
+    }
+
+    /// What to tell of variables in the file that stand for others which are not set.
+    pub fn warnings(&self) -> Vec<String> {
+        let warning = |unset: &Unset| {
+            let Unset { entry, line, name, .. } = unset;
+            format!("{}:{line}: `{name}` is not set: nothing is put in its place in {entry}", self.path.display())
+        };
+        self.unset.iter().map(warning).collect()
     }
 
     /// What a name says, with where it says so; an empty text counts.

@@ -12,7 +12,7 @@ use super::yaml::{Entry, Span, push_index};
 use crate::model::names::normal_name;
 use crate::model::record::Uns;
 use crate::model::service::EnvVar;
-use crate::model::{AssetUuid, Handling, PlatformKind, ServiceName};
+use crate::model::{AssetUuid, Handling, ImageRef, InvalidImage, PlatformKind, ServiceName};
 
 /// The longest label of a host name (RFC 1035).
 const MAX_LABEL: usize = 63;
@@ -34,11 +34,12 @@ pub(super) fn app(
     if let Some(uuid) = &uuid {
         claim(uuid, object, path, deploy.replicas, context, names, problems);
     }
-    let image = image(object, "image", path, problems);
+    let image = image(object, "image", path, context.platform, problems);
     let environment = environment(object, path, problems);
     let routing = routing(object, path, &environment, problems);
-    let networks = networks(object, path, problems);
-    let storage = storage::storage(object.map("storage"), path, context, problems);
+    let networks = networks(object, path, context.platform, problems);
+    let storage =
+        (!object.is_null("storage")).then(|| storage::storage(object.map("storage"), path, context, problems));
     let uns = uuid.as_ref().and_then(|uuid| place(uuid, object, path, context, problems));
     Some(App {
         name: name.text.clone(),
@@ -70,15 +71,23 @@ pub(super) fn uuid(object: &Object, path: &str, problems: &mut Problems<'_>) -> 
     }
 }
 
-/// An image reference. The engine checks the rest of it.
-pub(super) fn image(object: &Object, field: &str, path: &str, problems: &mut Problems<'_>) -> Option<String> {
+/// A reference to an image, as the engine takes it. A single engine also knows images by their ids.
+pub(super) fn image(
+    object: &Object,
+    field: &str,
+    path: &str,
+    platform: PlatformKind,
+    problems: &mut Problems<'_>,
+) -> Option<String> {
     let text = object.text(field)?;
-    if text.trim().is_empty() {
-        let hint = "name an image with its tag, such as `ghcr.io/plant/press:1.2`";
-        problems.error_hint(object.at(field), &format!("{path}.{field}"), "is empty", hint);
-        return None;
+    match (ImageRef::parse(text), platform) {
+        (Ok(_), _) | (Err(InvalidImage::Id), PlatformKind::Docker) => Some(text.to_owned()),
+        (Err(error), PlatformKind::Swarm | PlatformKind::Docker) => {
+            let hint = "name an image with its tag, such as `ghcr.io/plant/press:1.2`";
+            problems.error_hint(object.at(field), &format!("{path}.{field}"), error.to_string(), hint);
+            None
+        }
     }
-    Some(text.to_owned())
 }
 
 /// Takes the names of an app's services and assets.
@@ -231,7 +240,10 @@ fn metrics(object: &Object) -> Option<Metrics> {
     Some(Metrics { port: port(object, "port")?, path: object.text("path")?.to_owned() })
 }
 
-fn networks(object: &Object, path: &str, problems: &mut Problems<'_>) -> Vec<String> {
+/// The network through which Swarm publishes ports; no service may join it (swarmkit, `validateNetworks`).
+const INGRESS: &str = "ingress";
+
+fn networks(object: &Object, path: &str, platform: PlatformKind, problems: &mut Problems<'_>) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     for (index, item) in object.list("networks").iter().enumerate() {
         let Typed::Text(name) = &item.typed else { continue };
@@ -239,6 +251,10 @@ fn networks(object: &Object, path: &str, problems: &mut Problems<'_>) -> Vec<Str
         push_index(&mut path, index);
         if strip(name).is_empty() {
             problems.error_hint(item.at, &path, "the name of a network is empty", "name a network, or remove the item");
+        } else if name == INGRESS && platform == PlatformKind::Swarm {
+            let hint = "Swarm publishes ports through it by itself: remove the item, or make a network of your own with \
+                        `docker network create --driver overlay NAME`";
+            problems.error_hint(item.at, &path, "no service can join the ingress network", hint);
         } else if all.contains(name) {
             problems.warn(item.at, &path, "the network is named twice", Some("remove one".into()));
         } else {

@@ -181,6 +181,10 @@ impl<'p, 't> Checker<'p, 't> {
 
     fn unknown(&mut self, key: &Node, text: &str, shape: &'static Shape) {
         let hint = match nearest(text, shape.fields.iter().map(|field| field.name)) {
+            // As device files of early versions of OpenFactory have it.
+            _ if text == "agent" && shape.index("connector").is_some() => {
+                "put it below `connector:`, together with `type: mtconnect`".into()
+            }
             Some(name) => format!("did you mean `{name}`?"),
             None => format!("possible here: {}", fields_of(shape)),
         };
@@ -322,7 +326,7 @@ impl<'p, 't> Checker<'p, 't> {
 
     fn wrong(&mut self, at: Span, kind: Kind, wanted: &str, data: &Data, hidden: bool) -> Typed {
         let message = format!("must be {wanted}, not {}", describe(data, hidden));
-        let hint = hints::wrong(kind, self.field, data);
+        let hint = hints::wrong_in(kind, self.field, data, self.hide);
         self.problems.push(crate::model::Severity::Error, at, &self.path, message, hint);
         Typed::Invalid
     }

@@ -43,7 +43,7 @@ pub(super) fn deploy(object: &Object, path: &str, replicas: Replicas, problems: 
         if let Some(limits) = all.object("limits") {
             let path = format!("{path}.resources.limits");
             deploy.limits = resources(limits, &path, problems);
-            deploy.open_files = open_files(limits, &path, problems);
+            deploy.open_files = limits.int("open_files");
             if deploy.limits.memory_bytes.is_some_and(|bytes| bytes < MIN_MEMORY) {
                 let at = limits.at("memory");
                 problems.warn(
@@ -73,19 +73,6 @@ pub(super) fn deploy(object: &Object, path: &str, replicas: Replicas, problems: 
         }
     }
     deploy
-}
-
-fn open_files(limits: &Object, path: &str, problems: &mut Problems<'_>) -> Option<i64> {
-    let number = limits.int("open_files")?;
-    if number < -1 {
-        problems.error(
-            limits.at("open_files"),
-            &format!("{path}.open_files"),
-            "must be at least 0, or -1 for no limit",
-        );
-        return None;
-    }
-    Some(number)
 }
 
 fn resources(object: &Object, path: &str, problems: &mut Problems<'_>) -> Resources {
@@ -159,6 +146,12 @@ fn constraint(text: &str, at: Span, path: &str, problems: &mut Problems<'_>) -> 
         Some((key, operator, value))
             if !key.is_empty() && !value.is_empty() && !key.contains('=') && !value.contains('=') =>
         {
+            if !is_known_key(key) {
+                let hint = "write `node.labels.NAME == VALUE`, with the label on nodes (`docker node update --label-add`); \
+                            others are `node.id`, `node.hostname`, `node.ip`, `node.role`, `node.platform.os`, \
+                            `node.platform.arch` and `engine.labels.NAME`";
+                problems.warn(at, path, "no node has such a property, so that no node will do", Some(hint.to_owned()));
+            }
             Some(format!("{key} {operator} {value}"))
         }
         _ => {
@@ -171,6 +164,15 @@ fn constraint(text: &str, at: Span, path: &str, problems: &mut Problems<'_>) -> 
             None
         }
     }
+}
+
+/// Whether Swarm knows what a constraint is about; any other one is met by no node (swarmkit, `constraint.NodeMatches`).
+fn is_known_key(key: &str) -> bool {
+    const KEYS: [&str; 6] =
+        ["node.id", "node.hostname", "node.ip", "node.role", "node.platform.os", "node.platform.arch"];
+    const LABELS: [&str; 2] = ["node.labels.", "engine.labels."];
+    let key = key.to_ascii_lowercase();
+    KEYS.contains(&key.as_str()) || LABELS.iter().any(|prefix| key.len() > prefix.len() && key.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -229,6 +231,12 @@ mod tests {
         for text in ["node.labels.x!=y", "node.labels.x != y"] {
             assert_eq!(normal(text).as_deref(), Some("node.labels.x != y"), "{text}");
         }
+        let mut problems = Problems::new("f".into(), "");
+        for key in ["node.id", "Node.Role", "node.labels.rack", "engine.labels.os"] {
+            assert!(is_known_key(key), "{key}");
+        }
+        assert_eq!(constraint("rack == large", Span::default(), "", &mut problems).as_deref(), Some("rack == large"));
+        assert!(problems.errors() == 0 && problems.finish()[0].hint.as_ref().unwrap().contains("node.labels.NAME"));
         for text in ["x", "", "= y", "x ==", "a == b == c", "a = b != c", "a !== b"] {
             assert_eq!(normal(text), None, "{text}");
         }

@@ -8,7 +8,7 @@ use super::manifest::{Adapter, AdapterAt, Agent, Connector, Deploy, Device, Mtco
 use super::opcua;
 use super::parse::{Names, ParseContext};
 use super::problems::Problems;
-use crate::model::{AssetUuid, Handling};
+use crate::model::{AssetUuid, Handling, PlatformKind};
 
 /// Reads a checked device. None when it is wrong; problems say why.
 pub(super) fn device(
@@ -31,7 +31,7 @@ pub(super) fn device(
     let path = format!("{path}.connector");
     let connector = match connector_of(&mut object) {
         Some(connector) if connector.shape.name == "mtconnect" => {
-            let mtconnect = mtconnect(connector, &path, problems);
+            let mtconnect = mtconnect(connector, &path, context.platform, problems);
             if let (Some(uuid), Some(mtconnect)) = (&uuid, &mtconnect) {
                 for tail in service_tails(mtconnect) {
                     if let Some(name) = service_name(&format!("{uuid}{tail}"), at, &uuid_path, hidden, problems) {
@@ -84,7 +84,12 @@ fn claim_assets(uuid: &AssetUuid, path: &str, at: super::yaml::Span, names: &mut
     }
 }
 
-fn mtconnect(connector: &mut Object, path: &str, problems: &mut Problems<'_>) -> Option<Mtconnect> {
+fn mtconnect(
+    connector: &mut Object,
+    path: &str,
+    platform: PlatformKind,
+    problems: &mut Problems<'_>,
+) -> Option<Mtconnect> {
     let at = connector.at("agent");
     let agent = connector.get_mut("agent").and_then(Value::as_object_mut)?;
     let path = format!("{path}.agent");
@@ -121,7 +126,8 @@ fn mtconnect(connector: &mut Object, path: &str, problems: &mut Problems<'_>) ->
         let device_xml = agent.text("device_xml").map(str::to_owned);
         let adapter_at = agent.at("adapter");
         let adapter = agent.get_mut("adapter").and_then(Value::as_object_mut);
-        let adapter = adapter.and_then(|object| adapter_of(object, adapter_at, &format!("{path}.adapter"), problems));
+        let adapter =
+            adapter.and_then(|object| adapter_of(object, adapter_at, &format!("{path}.adapter"), platform, problems));
         match (device_xml, adapter) {
             (Some(device_xml), Some(adapter)) => Some(Agent::Ours {
                 device_xml,
@@ -134,7 +140,13 @@ fn mtconnect(connector: &mut Object, path: &str, problems: &mut Problems<'_>) ->
     Some(Mtconnect { agent: who?, port: port?, deploy })
 }
 
-fn adapter_of(object: &mut Object, at: super::yaml::Span, path: &str, problems: &mut Problems<'_>) -> Option<Adapter> {
+fn adapter_of(
+    object: &mut Object,
+    at: super::yaml::Span,
+    path: &str,
+    platform: PlatformKind,
+    problems: &mut Problems<'_>,
+) -> Option<Adapter> {
     let deploy = deploy_of(object, path, problems);
     let environment = environment(object, path, problems);
     let given = |field: &str| object.text(field).filter(|text| !text.is_empty());
@@ -145,7 +157,7 @@ fn adapter_of(object: &mut Object, at: super::yaml::Span, path: &str, problems: 
             None
         }
         (Some(ip), None) => Some(AdapterAt::Ip(ip.to_owned())),
-        (None, Some(_)) => image(object, "image", path, problems).map(AdapterAt::Image),
+        (None, Some(_)) => image(object, "image", path, platform, problems).map(AdapterAt::Image),
         (None, None) => {
             let hint = "`ip` is for an adapter elsewhere, `image` for one of ours";
             problems.error_hint(at, path, "needs `ip` or `image`", hint);

@@ -9,8 +9,9 @@
 //!
 //! # Guarantees
 //!
-//! - Every `*.yml` and `*.yaml` below a root counts, hidden files and folders aside, sorted by path. A file that
-//!   cannot be read is in the tree with the reason; so are those in a folder that cannot be read.
+//! - Every `*.yml` and `*.yaml`, in any case, below a root counts, sorted by path; hidden files and folders, and what
+//!   `.ofopignore` names, aside. A file that cannot be read is in the tree with the reason; so are those in a folder
+//!   that cannot be read.
 //! - A symlink counts as what it leads to, as long as that is below the root; a folder counts once.
 //! - A change counts once it lasted ([`Settle`]): neither half of a write nor the moment between two steps of an
 //!   editor, a checkout or a swap of `..data` is taken for the new state.
@@ -20,7 +21,7 @@
 
 mod walk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -32,7 +33,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use self::walk::{Found, Known};
+use self::walk::{Beside, Found, Known};
 use super::attached::LocalFiles;
 use super::file::Reading;
 use super::settle::{Settle, Settling};
@@ -93,6 +94,8 @@ pub struct DirectorySource {
 struct State {
     settling: Settling,
     devices: Vec<Option<u64>>,
+    named: BTreeSet<Arc<str>>,
+    beside: Beside,
     tree: Option<Tree>,
     /// A look that has not come back yet.
     walk: Option<JoinHandle<Result<Found, SourceTrouble>>>,
@@ -142,7 +145,9 @@ impl DirectorySource {
         let cut = |_| SourceTrouble::new(TroubleReason::Other, "reading the files was cut short");
         let found = found.map_err(cut)??;
         *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        let changed = state.settling.see_all(found.files, Instant::now(), &self.options.settle);
+        let mut changed = state.settling.see_all(found.files, Instant::now(), &self.options.settle);
+        changed |= state.beside != found.beside || state.named != found.named;
+        (state.beside, state.named) = (found.beside, found.named);
         state.devices = found.devices;
         let again = state.settling.next(&self.options.settle);
         self.targets.send_if_modified(|targets| {
@@ -190,7 +195,7 @@ impl Source for DirectorySource {
         match &state.tree {
             Some(tree) if !changed => Ok(tree.clone()),
             Some(_) | None => {
-                let tree = tree(&self.roots, state.settling.accepted());
+                let tree = tree(&self.roots, state.settling.accepted(), &state.named, state.beside.clone());
                 state.tree = Some(tree.clone());
                 Ok(tree)
             }
@@ -233,7 +238,7 @@ fn below<'a>(root: &Root, name: &'a str) -> Option<&'a str> {
     name.strip_prefix(root.shown.trim_end_matches('/'))?.strip_prefix('/')
 }
 
-fn tree(roots: &[Root], accepted: &BTreeMap<Arc<str>, Reading>) -> Tree {
+fn tree(roots: &[Root], accepted: &BTreeMap<Arc<str>, Reading>, named: &BTreeSet<Arc<str>>, beside: Beside) -> Tree {
     let mut hash = Sha256::new();
     let mut files = Vec::with_capacity(accepted.len());
     for (name, reading) in accepted {
@@ -242,9 +247,11 @@ fn tree(roots: &[Root], accepted: &BTreeMap<Arc<str>, Reading>) -> Tree {
         hash.update((below.len() as u64).to_be_bytes());
         hash.update(below.as_bytes());
         hash.update(reading.digest);
-        files.push(ManifestFile { path: name.clone(), content: reading.content.clone(), digest: reading.digest });
+        let content = reading.content.clone();
+        files.push(ManifestFile { path: name.clone(), content, digest: reading.digest, named: named.contains(name) });
     }
     let hash = hash.finalize();
     let revision = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    Tree { revision: Revision(revision), files, ..Tree::default() }
+    let Beside { others, problems, incomplete } = beside;
+    Tree { revision: Revision(revision), files, problems, others, incomplete, ..Tree::default() }
 }

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::kind;
+
 /// The largest file that is read, in bytes: a manifest is some kilobytes, a device model rarely more than a
 /// hundred, and a Swarm service takes less than this in all.
 pub(crate) const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -116,7 +118,10 @@ fn read_once(path: &Path) -> io::Result<Option<Reading>> {
         return Ok(None);
     }
     Ok(Some(match String::from_utf8(bytes) {
-        Ok(text) => Reading::text(signature, text),
+        Ok(text) => match kind::stand_in(&text) {
+            Some(reason) => Reading::refused(Some(signature), reason),
+            None => Reading::text(signature, text),
+        },
         Err(error) => Reading::refused(Some(signature), not_utf8(error.as_bytes())),
     }))
 }

@@ -76,7 +76,7 @@ impl Source for GitSource {
             let trouble = state.trouble.clone().unwrap_or_else(|| unreachable("was not fetched yet"));
             return Err(SourceTrouble { message: format!("{}: {}", follower.shown, trouble.message), ..trouble });
         };
-        let mut problems = in_force.problems.clone();
+        let mut problems = in_force.content.problems.clone();
         if let Some(replaced) = &in_force.info.replaced {
             let message = format!("history was rewritten: the commit in force does not succeed {replaced:.12}");
             let problem = Problem::file(follower.shown.clone(), message);
@@ -84,8 +84,10 @@ impl Source for GitSource {
         }
         Ok(Tree {
             revision: Revision(in_force.commit.to_string()),
-            files: in_force.files.values().map(|(_, file)| file.clone()).collect(),
+            files: in_force.content.files.values().map(|(_, file)| file.clone()).collect(),
             problems,
+            others: in_force.content.others.clone(),
+            incomplete: in_force.content.incomplete,
             trouble: state.trouble.clone(),
             commit: Some(in_force.info.clone()),
         })

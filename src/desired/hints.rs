@@ -33,6 +33,14 @@ pub(super) fn missing(field: &Field) -> String {
 /// What to do about a value that is not of the kind that is wanted. `field` is the one whose value it is; none for
 /// an item of a list and an entry of a map.
 pub(super) fn wrong(kind: Kind, field: Option<&Field>, data: &Data) -> Option<String> {
+    wrong_in(kind, field, data, field.is_some_and(|field| field.name == ENVIRONMENT))
+}
+
+/// The field whose items are `NAME=value`.
+const ENVIRONMENT: &str = "environment";
+
+/// As [`wrong`]; `is_environment` for that field and its items.
+pub(super) fn wrong_in(kind: Kind, field: Option<&Field>, data: &Data, is_environment: bool) -> Option<String> {
     let such = || field.and_then(written).map(|written| format!(", such as {written}")).unwrap_or_default();
     if *data == Data::Null {
         let required = field.is_some_and(|field| matches!(field.presence, Presence::Required));
@@ -45,6 +53,14 @@ pub(super) fn wrong(kind: Kind, field: Option<&Field>, data: &Data) -> Option<St
     let inside_of_it = |what: &str| Some(format!("write {what} below it, indented"));
     match kind {
         Kind::Text(_) | Kind::FieldPath => match data {
+            Data::Map(_) if field.is_none() && is_environment => {
+                Some("write `- NAME=value`, with `=` between name and value and not with `:`".into())
+            }
+            Data::List(_) if field.is_none() => Some(
+                "lists do not merge: an anchor of a list, or brackets, put a list inside this one; write its items one \
+                 by one, or use the anchor for the list as a whole"
+                    .into(),
+            ),
             Data::List(_) | Data::Map(_) => Some(format!("write a single text{}", such())),
             Data::Null
             | Data::Bool(_)
@@ -59,6 +75,9 @@ pub(super) fn wrong(kind: Kind, field: Option<&Field>, data: &Data) -> Option<St
         Kind::Int(..) => Some(format!("write it in digits{}", such())),
         Kind::Float => Some(format!("write it in digits, with a point for the fraction{}", such())),
         Kind::List(_) => Some(match data {
+            Data::Map(_) if is_environment => {
+                "write `- NAME=value` on a line of its own for each variable, instead of `NAME: value`".into()
+            }
             Data::Map(_) => "write each item on a line of its own that begins with `- `".into(),
             _ => "write it as `[a, b]`, or one item a line, each beginning with `- `".into(),
         }),

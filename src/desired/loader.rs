@@ -32,7 +32,7 @@ use super::remote::{Reference, Remote, RemoteOptions};
 use super::settle::Settle;
 use super::watch::{Targets, Timing, hints};
 use super::{ManifestFile, Namespace, ParseContext, ParsedFile, ParsedTree, Source, Tree, parse};
-use crate::model::{PlatformKind, Problem, Severity, SourceTrouble, TroubleReason};
+use crate::model::{OtherFile, PlatformKind, Problem, Severity, SourceTrouble, TroubleReason};
 
 /// How many files that manifests refer to are read at a time.
 const READS: usize = 16;
@@ -143,12 +143,13 @@ impl<S: Source> Loader<S> {
         if self.read_schema().await {
             self.parsed.clear();
         }
-        let files = self.parse(&tree.files).await?;
+        let Tree { revision, files, mut problems, mut others, incomplete, trouble, commit } = tree;
+        let (schema, files) = self.without_schema(files).await;
+        others.extend(schema.into_iter().map(|file| OtherFile::new(file.path, "is the namespace schema")));
+        let files = self.parse(&files).await?;
         let (attachments, stale) = self.attachments(&files).await;
-        let mut problems = tree.problems;
         problems.extend(self.schema_state.problems.iter().cloned().chain(stale));
-        let Tree { revision, trouble, commit, .. } = tree;
-        let fresh = ParsedTree { revision, files, attachments, problems, trouble, commit };
+        let fresh = ParsedTree { revision, files, attachments, problems, others, incomplete, trouble, commit };
         match &self.last {
             Some(last) if same(last, &fresh) => Ok(last.clone()),
             Some(_) | None => Ok(self.last.insert(Arc::new(fresh)).clone()),
@@ -203,6 +204,24 @@ impl<S: Source> Loader<S> {
         }
         self.schema_state = SchemaState { content: Some(content), problems, digest: hash.finalize().into() };
         changed
+    }
+
+    /// Takes the namespace schema, which is never a manifest, out of the files that lie with it.
+    async fn without_schema(&self, files: Vec<ManifestFile>) -> (Option<ManifestFile>, Vec<ManifestFile>) {
+        let Some(schema) = self.schema.clone() else { return (None, files) };
+        let name = |path: &str| Path::new(path).file_name().map(ToOwned::to_owned);
+        let candidates: Vec<Arc<str>> =
+            files.iter().map(|file| &file.path).filter(|path| name(path) == name(&schema)).cloned().collect();
+        if candidates.is_empty() {
+            return (None, files);
+        }
+        let find = tokio::task::spawn_blocking(move || {
+            let real = std::fs::canonicalize(&*schema).ok()?;
+            candidates.into_iter().find(|path| std::fs::canonicalize(&**path).is_ok_and(|path| path == real))
+        });
+        let found = find.await.ok().flatten();
+        let (schema, files): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| Some(&file.path) == found.as_ref());
+        (schema.into_iter().next(), files)
     }
 
     async fn parse(&mut self, files: &[ManifestFile]) -> Result<Vec<ParsedFile>, SourceTrouble> {
@@ -309,13 +328,15 @@ fn parse_one(file: &ManifestFile, salt: [u8; 32], context: &ParseContext) -> Par
     match &file.content {
         Ok(text) => {
             let digest = Sha256::new().chain_update(file.digest).chain_update(salt).finalize().into();
-            parse(&file.path, text, digest, context)
+            let parsed = parse(&file.path, text, digest, context);
+            ParsedFile { other: parsed.other.filter(|_| !file.named), ..parsed }
         }
         Err(reason) => ParsedFile {
             path: file.path.clone(),
             digest: file.digest,
             manifest: None,
             problems: vec![Problem::file(file.path.clone(), reason.clone())],
+            other: None,
         },
     }
 }
@@ -337,6 +358,8 @@ fn same(one: &ParsedTree, other: &ParsedTree) -> bool {
         && one.commit == other.commit
         && one.trouble == other.trouble
         && one.problems == other.problems
+        && one.others == other.others
+        && one.incomplete == other.incomplete
         && one.files.len() == other.files.len()
         && one.files.iter().zip(&other.files).all(|(one, other)| one.path == other.path && one.digest == other.digest)
         && one.attachments == other.attachments

@@ -43,8 +43,8 @@ pub struct App {
     pub uns: Option<Uns>,
     /// `environment` in order, trimmed, split at the first `=`; a name may repeat.
     pub environment: Vec<EnvVar>,
-    /// `storage` in order.
-    pub storage: Vec<Storage>,
+    /// `storage` in order, when given; an empty map is given as well.
+    pub storage: Option<Vec<Storage>>,
     /// `routing`, when given.
     pub routing: Option<Routing>,
     /// `metrics`, when given.

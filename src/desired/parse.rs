@@ -12,9 +12,9 @@ use super::manifest::Manifest;
 use super::namespace::Namespace;
 use super::problems::Problems;
 use super::yaml::{Data, Entry, Node, Span, expand, key_text};
-use super::{ParsedFile, app, device, shapes};
+use super::{ParsedFile, app, device, kind, shapes};
 use crate::model::Kind as ResourceKind;
-use crate::model::{PlatformKind, Severity};
+use crate::model::{OtherFile, PlatformKind, Severity};
 
 /// What parsing depends on beside the text.
 #[derive(Debug, Clone)]
@@ -41,32 +41,58 @@ impl ParseContext {
 /// The file is taken or refused as a whole: when any problem is an error, there is no manifest.
 pub fn parse(path: &Arc<str>, text: &str, digest: [u8; 32], context: &ParseContext) -> ParsedFile {
     let mut problems = Problems::new(path.clone(), text);
-    let manifest = read(text, context, &mut problems);
+    let mut nature = Nature::Manifest;
+    let manifest = read(text, context, &mut problems, &mut nature);
     let manifest = manifest.filter(|_| problems.errors() == 0).map(Arc::new);
-    ParsedFile { path: path.clone(), digest, manifest, problems: problems.finish() }
+    let other = match nature {
+        Nature::Other(..) if kind::is_called_like_a_manifest(path) => None,
+        Nature::Other(reason, hint) => Some(OtherFile { hint, ..OtherFile::new(path.clone(), reason) }),
+        Nature::Manifest => None,
+    };
+    ParsedFile { path: path.clone(), digest, manifest, problems: problems.finish(), other }
 }
 
-fn read(text: &str, context: &ParseContext, problems: &mut Problems<'_>) -> Option<Manifest> {
+/// What a file is, going by what it holds.
+enum Nature {
+    Manifest,
+    /// Something else: what, and what may have been meant.
+    Other(String, Option<String>),
+}
+
+fn read(text: &str, context: &ParseContext, problems: &mut Problems<'_>, nature: &mut Nature) -> Option<Manifest> {
     let reading = match expand::read(text, &context.variables) {
         Ok(reading) => reading,
         Err(errors) => {
+            if !kind::looks_like_a_manifest(text) {
+                *nature = Nature::Other("cannot be read as YAML and has neither `apps` nor `devices`".into(), None);
+            }
             report(errors, Severity::Error, problems);
             return None;
         }
     };
     report(reading.warnings, Severity::Warning, problems);
+    problems.unset(reading.unset);
     const HINT: &str = "begin it with `apps:` or `devices:`; to remove what it described, delete the file";
     let entries = match reading.root {
         Some(Node { data: Data::Map(entries), .. }) => entries,
         Some(Node { data: Data::Null, .. }) | None => {
+            *nature = Nature::Other("is empty".into(), None);
             problems.error_hint(Span::default(), "", "describes nothing", HINT);
             return None;
         }
         Some(node) => {
+            *nature = Nature::Other("is not a map".into(), None);
             problems.error_hint(node.at, "", "must be a map with `apps` or `devices`", HINT);
             return None;
         }
     };
+    let is_section =
+        |entry: &Entry| matches!(&entry.key.data, Data::Text(name) if kind::SECTIONS.contains(&name.as_str()));
+    if !entries.iter().any(is_section) {
+        let (reason, hint) = kind::describe(&entries);
+        *nature = Nature::Other(reason, hint);
+    }
+    let compose = kind::is_compose(&entries);
     let mut manifest = Manifest::default();
     let mut names = Names::default();
     let mut described = Described::default();
@@ -101,6 +127,9 @@ fn read(text: &str, context: &ParseContext, problems: &mut Problems<'_>) -> Opti
             other => {
                 let name = key_text(other);
                 let hint = match nearest(&name, ["apps", "devices", handling::KEY]) {
+                    _ if compose => "this is a compose file: write each of its services as an app below `apps:`, with \
+                                     a `uuid`, or give the file another name than a manifest's"
+                        .into(),
                     Some(name) => format!("did you mean `{name}`?"),
                     None => "a manifest has `apps` and `devices`; names that begin with `x-` are free".into(),
                 };
@@ -130,7 +159,13 @@ fn section(
 ) {
     let Data::Map(entries) = node.data else {
         let message = format!("must be a map of names to entries, not {}", node.data.describe());
-        let hint = format!("write `{section}: {{}}` if there are none");
+        let hint = match node.data {
+            Data::List(_) => format!(
+                "give each entry a name of its own instead of `- `, such as `{}:`, and its fields below it, indented",
+                if section == "apps" { "press" } else { "mill" }
+            ),
+            _ => format!("write `{section}: {{}}` if there are none"),
+        };
         problems.error_hint(at, section, message, hint);
         return;
     };

@@ -1,8 +1,10 @@
 //! Collecting what is wrong in one file.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::yaml::Span;
+use super::yaml::expand::{Unset, set_it};
 use crate::model::{Problem, Severity};
 
 /// How many problems of one file are told one by one. More help nobody, and a hostile file could hold 100,000.
@@ -19,11 +21,12 @@ pub(super) struct Problems<'t> {
     list: Vec<Problem>,
     errors: usize,
     untold: usize,
+    unset: Vec<Unset>,
 }
 
 impl<'t> Problems<'t> {
     pub(super) fn new(file: Arc<str>, text: &'t str) -> Self {
-        Problems { file, text, lines: Vec::new(), list: Vec::new(), errors: 0, untold: 0 }
+        Problems { file, text, lines: Vec::new(), list: Vec::new(), errors: 0, untold: 0, unset: Vec::new() }
     }
 
     /// How many errors there are so far.
@@ -80,8 +83,39 @@ impl<'t> Problems<'t> {
         Some(line.chars().take(MAX_SNIPPET).collect::<String>().into())
     }
 
+    /// Takes in which variables are not set: said with the error that this leads to, else with a warning.
+    pub(super) fn unset(&mut self, unset: Vec<Unset>) {
+        self.unset.extend(unset);
+    }
+
+    /// Says with each error that a variable without a value leads to what is behind it, and warns of the others.
+    fn explain_unset(&mut self) {
+        let mut warned = BTreeSet::new();
+        for Unset { name, at, path } in std::mem::take(&mut self.unset) {
+            let parent = path.rfind(['.', '[']).map_or("", |end| &path[..end]);
+            let leads_to = |problem: &&mut Problem| {
+                let is_it = problem.path == path || (!parent.is_empty() && problem.path == parent);
+                problem.severity == Severity::Error && is_it
+            };
+            let mut found = false;
+            for problem in self.list.iter_mut().filter(leads_to) {
+                found = true;
+                let why = format!("`{name}` is not set");
+                if !problem.message.contains(&why) {
+                    problem.message = format!("{}; {why}", problem.message);
+                    problem.hint = Some(set_it(&name));
+                }
+            }
+            if !found && warned.insert((name.clone(), path.clone())) {
+                let message = format!("`{name}` is not set: nothing is put in its place");
+                self.push(Severity::Warning, at, &path, message, Some(set_it(&name)));
+            }
+        }
+    }
+
     /// All of them in the order of the file.
     pub(super) fn finish(mut self) -> Vec<Problem> {
+        self.explain_unset();
         self.list.sort_by_key(|problem| (problem.line, problem.column));
         if self.untold > 0 {
             self.list.push(Problem {

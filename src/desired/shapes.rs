@@ -10,6 +10,8 @@ const fn field(name: &'static str, kind: Kind, presence: Presence, doc: &'static
 
 const STRIPPED: Kind = Kind::Text(Strip::Both);
 const PLACE: Kind = Kind::Text(Strip::Python);
+/// A number that counts something.
+const POSITIVE: Kind = Kind::Int(1, i64::MAX);
 const TEXTS: Kind = Kind::List(&TEXT);
 
 /// An entry below `apps:`.
@@ -94,7 +96,7 @@ static RESERVATIONS: Shape = Shape {
     fields: &[
         field("cpus", Kind::Float, Optional, "Number of CPUs, such as 0.5.").such_as("0.5"),
         field("memory", TEXT, Optional, "Memory, such as `512Mi` or `1Gi`; without a unit bytes.").such_as("512Mi"),
-        field("open_files", INT, Optional, "Has no effect here: it is a limit."),
+        field("open_files", POSITIVE, Optional, "Has no effect here: it is a limit."),
     ],
 };
 
@@ -105,7 +107,7 @@ static LIMITS: Shape = Shape {
     fields: &[
         field("cpus", Kind::Float, Optional, "Number of CPUs, such as 0.5.").such_as("0.5"),
         field("memory", TEXT, Optional, "Memory, such as `512Mi` or `1Gi`; without a unit bytes.").such_as("512Mi"),
-        field("open_files", INT, Optional, "Number of open files (ulimit nofile, soft and hard).").such_as("1024"),
+        field("open_files", POSITIVE, Optional, "Number of open files (ulimit nofile, soft and hard).").such_as("1024"),
     ],
 };
 

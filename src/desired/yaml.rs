@@ -14,6 +14,7 @@
 mod characters;
 pub mod expand;
 mod reader;
+mod required;
 mod scalar;
 
 /// The largest manifest, in bytes. OpenFactory's own are a few KiB; a service spec may not pass 700 KiB.
@@ -128,7 +129,34 @@ impl YamlError {
 pub fn read(text: &str) -> Result<Option<Node>, Vec<YamlError>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     characters::check(text)?;
-    reader::read(text)
+    reader::read(text).map_err(|errors| {
+        errors.into_iter().map(|error| if is_mixed(text, error.at.line) { error.hint(MIXED) } else { error }).collect()
+    })
+}
+
+const MIXED: &str = "the lines below one name are either a list or a map, all with `- ` or none; `environment` is a list \
+                     of `- NAME=value`";
+
+/// Whether an error in the grammar comes from items of a list and entries of a map under one another.
+fn is_mixed(text: &str, line: u32) -> bool {
+    let line = line as usize;
+    let near: Vec<&str> = text
+        .lines()
+        .skip(line.saturating_sub(3))
+        .take(5)
+        .filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
+        .collect();
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let is_item = |line: &str| line.trim_start().starts_with("- ");
+    let is_entry = |line: &str| !is_item(line) && line.contains(':');
+    near.windows(2).any(|pair| match pair {
+        [one, other] => {
+            indent(one) == indent(other)
+                && indent(one) > 0
+                && (is_item(one) && is_entry(other) || is_entry(one) && is_item(other))
+        }
+        _ => false,
+    })
 }
 
 /// Appends `.key` to a path; a key that holds odd characters is quoted.

@@ -142,6 +142,7 @@ fn parts(html: &mut Html, status: &Status) {
         }
         if name == "Source" {
             page_source::place(html, &status.source);
+            page_source::not_manifests(html, &status.source);
         }
         html.raw("</li>");
     }

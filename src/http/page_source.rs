@@ -23,6 +23,19 @@ pub(super) fn place(html: &mut Html, source: &SourceStatus) {
     }
 }
 
+/// Files beside the manifests that are none.
+pub(super) fn not_manifests(html: &mut Html, source: &SourceStatus) {
+    if source.not_manifests.is_empty() {
+        return;
+    }
+    html.raw("<details class=\"soft\"><summary>").text(source.not_manifests_total);
+    html.raw(" files are not manifests</summary><ul>");
+    for other in &source.not_manifests {
+        html.raw("<li><code>").text(&other.file).raw("</code> ").text(&other.reason).raw("</li>");
+    }
+    html.raw("</ul></details>");
+}
+
 fn commit(html: &mut Html, commit: &CommitStatus) {
     html.raw("commit <code title=\"").text(&commit.id).raw("\">").text(&commit.short).raw("</code> ");
     html.text(&commit.subject).raw(" <span class=\"soft\">by ").text(&commit.author).raw("</span>");

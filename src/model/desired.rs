@@ -26,6 +26,8 @@ pub struct Desired {
     pub complete: bool,
     /// Number of manifest files, valid or not.
     pub files: usize,
+    /// Files beside the manifests that are none, by path.
+    pub others: Vec<OtherFile>,
     /// The commit, if the source has such.
     pub commit: Option<CommitInfo>,
     /// Why this may not be the newest state of the source; then it is not `complete` either.
@@ -36,6 +38,25 @@ impl Desired {
     /// Number of errors among the problems.
     pub fn errors(&self) -> usize {
         self.problems.iter().filter(|problem| problem.severity == Severity::Error).count()
+    }
+}
+
+/// A file beside the manifests that is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherFile {
+    /// Path as the source names it.
+    pub file: Arc<str>,
+    /// Why it is no manifest, in lower case, without a full stop: "has neither `apps` nor `devices`".
+    pub reason: String,
+    /// What may have been meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl OtherFile {
+    /// A file and the reason.
+    pub fn new(file: impl Into<Arc<str>>, reason: impl Into<String>) -> Self {
+        OtherFile { file: file.into(), reason: reason.into(), hint: None }
     }
 }
 

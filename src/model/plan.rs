@@ -194,6 +194,7 @@ impl Wait {
             Wait::Prune(PruneBlock::SourceTrouble) => "the newest manifests",
             Wait::Prune(PruneBlock::IncompleteObservation) => "a complete reading",
             Wait::Prune(PruneBlock::Disabled) => "pruning to be switched on",
+            Wait::Prune(PruneBlock::NoLongerManifest { .. }) => "its manifest to be restored or deleted",
         }
     }
 }
@@ -233,6 +234,11 @@ pub enum PruneBlock {
     IncompleteObservation,
     /// `Policy::prune` is off.
     Disabled,
+    /// The file that described the resource is still there and is no manifest any more: somebody emptied or broke it.
+    NoLongerManifest {
+        /// The file.
+        file: Arc<str>,
+    },
 }
 
 impl PruneBlock {
@@ -244,6 +250,7 @@ impl PruneBlock {
             PruneBlock::SourceTrouble => "source_trouble",
             PruneBlock::IncompleteObservation => "incomplete_observation",
             PruneBlock::Disabled => "disabled",
+            PruneBlock::NoLongerManifest { .. } => "no_longer_manifest",
         }
     }
 
@@ -261,6 +268,9 @@ impl PruneBlock {
                 "nothing is removed while the cluster cannot be read completely".into()
             }
             PruneBlock::Disabled => "pruning is switched off".into(),
+            PruneBlock::NoLongerManifest { file } => {
+                format!("{file}, which described it, is still there and has neither `apps` nor `devices` any more")
+            }
         }
     }
 }

@@ -1,16 +1,15 @@
 //! When an image as found is the image that is wanted.
 
+use crate::model::ImageRef;
+
 /// Joins an image and the digest that its tag points to. An image that names a digest itself stays as it is.
 pub(super) fn pin(image: &str, digest: Option<&str>) -> Option<String> {
-    match digest {
-        Some(digest) if !image.contains('@') => Some(format!("{image}@{digest}")),
-        Some(_) | None => None,
-    }
+    ImageRef::pinned(image, digest?)
 }
 
 /// The digest that an image names.
 pub(super) fn digest(image: &str) -> Option<&str> {
-    image.split_once('@').map(|(_, digest)| digest)
+    ImageRef::split_digest(image).1
 }
 
 /// Whether `found` is `wanted`: the same repository and tag, and the same digest if `wanted` names one. A digest
@@ -19,27 +18,13 @@ pub(super) fn matches(found: &str, wanted: &str) -> bool {
     if found == wanted {
         return true;
     }
-    let (found_name, found_digest) = split(found);
-    let (wanted_name, wanted_digest) = split(wanted);
-    (wanted_digest.is_none() || found_digest == wanted_digest) && parts(found_name) == parts(wanted_name)
-}
-
-fn split(image: &str) -> (&str, Option<&str>) {
-    match image.split_once('@') {
-        Some((name, digest)) => (name, Some(digest)),
-        None => (image, None),
-    }
-}
-
-/// Repository and tag with docker's defaults taken out: `docker.io/library/redis:latest` is `redis`.
-fn parts(name: &str) -> (&str, &str) {
-    let name = name.strip_prefix("index.docker.io/").or_else(|| name.strip_prefix("docker.io/")).unwrap_or(name);
-    let name = name.strip_prefix("library/").unwrap_or(name);
-    match name.rsplit_once(':') {
-        // a colon before the last slash belongs to a registry's port
-        Some((repository, tag)) if !tag.contains('/') => (repository, tag),
-        Some(_) | None => (name, "latest"),
-    }
+    let ((found, found_digest), (wanted, wanted_digest)) =
+        (ImageRef::split_digest(found), ImageRef::split_digest(wanted));
+    let same_tag = || match (ImageRef::parse(found), ImageRef::parse(wanted)) {
+        (Ok(found), Ok(wanted)) => found.has_tag_of(&wanted),
+        (Ok(_) | Err(_), Ok(_) | Err(_)) => found == wanted,
+    };
+    (wanted_digest.is_none() || found_digest == wanted_digest) && same_tag()
 }
 
 #[cfg(test)]

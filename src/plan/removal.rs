@@ -9,7 +9,7 @@
 //! Each arrow is a pass or more, and each pass looks again: a removal that is cut short anywhere goes on from
 //! what is still there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,6 +66,8 @@ pub(super) struct Pruning<'a> {
     block: Option<PruneBlock>,
     /// What stays because its manifest said so, while there was one.
     kept: BTreeSet<&'a ResourceId>,
+    /// What stays because the file that described it is there and is no manifest any more, with the file.
+    emptied: BTreeMap<&'a ResourceId, Arc<str>>,
 }
 
 impl<'a> Pruning<'a> {
@@ -78,6 +80,7 @@ impl<'a> Pruning<'a> {
             .filter(|(id, orphans)| !described(id) && !context.policy.remove.contains(*id) && orphans.are_kept())
             .map(|(id, _)| *id)
             .collect();
+        let emptied = emptied(context, joined);
         let counted: Vec<&ResourceId> = joined
             .orphans
             .iter()
@@ -86,12 +89,13 @@ impl<'a> Pruning<'a> {
                     && !context.policy.remove.contains(*id)
                     && !context.is_suspended(id)
                     && !kept.contains(*id)
+                    && !emptied.contains_key(*id)
                     && orphans.is_alive()
             })
             .map(|(id, _)| *id)
             .collect();
         if counted.is_empty() {
-            return Pruning { verdict: PruneVerdict::Nothing, guarded: BTreeSet::new(), block: None, kept };
+            return Pruning { verdict: PruneVerdict::Nothing, guarded: BTreeSet::new(), block: None, kept, emptied };
         }
         let guarded = guard(context, &counted, &kept);
         let block =
@@ -105,7 +109,7 @@ impl<'a> Pruning<'a> {
                 PruneVerdict::Blocked { resources, reason: reason.clone() }
             }
         };
-        Pruning { verdict, guarded: guarded.managed, block, kept }
+        Pruning { verdict, guarded: guarded.managed, block, kept, emptied }
     }
 
     /// Whether this resource stays although nothing describes it.
@@ -120,6 +124,9 @@ impl<'a> Pruning<'a> {
             let complete = context.platform.is_some_and(|platform| platform.complete);
             return (!complete).then_some(PruneBlock::IncompleteObservation);
         }
+        if let Some(file) = self.emptied.get(id) {
+            return Some(PruneBlock::NoLongerManifest { file: Arc::clone(file) });
+        }
         match &self.block {
             Some(PruneBlock::Guard { .. }) if context.memory.confirmed.contains(id) => None,
             Some(block) => Some(block.clone()),
@@ -128,6 +135,36 @@ impl<'a> Pruning<'a> {
             None => wait_for_reads(context),
         }
     }
+}
+
+/// Resources whose mark names a file that is there and that is no manifest: after a restart nothing else tells that it
+/// was one. The marks of services alone name a file.
+fn emptied<'a>(context: &Context<'_>, joined: &join::Joined<'a>) -> BTreeMap<&'a ResourceId, Arc<str>> {
+    let others = &context.desired.others;
+    let mut emptied = BTreeMap::new();
+    if others.is_empty() {
+        return emptied;
+    }
+    for (id, orphans) in &joined.orphans {
+        if context.desired.resources.contains_key(*id) || context.policy.remove.contains(*id) {
+            continue;
+        }
+        let origins = orphans.services.iter().filter_map(|service| service.mark.as_ref()?.origin.rsplit_once(':'));
+        let found =
+            origins.map(|(file, _)| file).find_map(|file| others.iter().find(|other| is_same(file, &other.file)));
+        if let Some(other) = found {
+            emptied.insert(*id, Arc::clone(&other.file));
+        }
+    }
+    emptied
+}
+
+/// Whether two paths are those of one file. The folder of the manifests may have been named otherwise before, from
+/// another working directory.
+fn is_same(one: &str, other: &str) -> bool {
+    let below =
+        |long: &str, short: &str| long.strip_suffix(short).is_some_and(|rest| rest.is_empty() || rest.ends_with('/'));
+    below(one, other) || below(other, one)
 }
 
 /// What the guard makes of a number of removals.
@@ -372,6 +409,7 @@ fn block_word(block: &PruneBlock) -> &'static str {
         PruneBlock::SourceTrouble => "SourceTrouble",
         PruneBlock::IncompleteObservation => "IncompleteObservation",
         PruneBlock::Disabled => "PruneDisabled",
+        PruneBlock::NoLongerManifest { .. } => "NoLongerManifest",
     }
 }
 

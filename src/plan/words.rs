@@ -48,6 +48,7 @@ pub(super) fn way_out(reason: &PruneBlock) -> &'static str {
         PruneBlock::InvalidManifests => "`ofop validate` shows what is wrong.",
         PruneBlock::SourceTrouble => "`ofop get` says what is wrong with their source.",
         PruneBlock::IncompleteObservation => "It goes on by itself once everything can be read.",
+        PruneBlock::NoLongerManifest { .. } => "Restore the file, or delete it to remove what it described.",
         PruneBlock::Disabled => "They stay until they are removed by hand or pruning is switched on.",
     }
 }

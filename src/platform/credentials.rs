@@ -36,12 +36,12 @@ use self::file::{Login, Place};
 use super::engine::CallError;
 use super::locked;
 use super::scrub::Scrubber;
+use crate::model::ImageRef;
+use crate::model::image::DOCKER_HUB;
 
 /// How long the answer of a helper is used, and a registry's that credentials are good for an image: short enough for
 /// tokens that live for minutes, long enough that a hundred services of one image do not ask a hundred times.
 const KEPT: Duration = Duration::from_secs(60);
-/// The registry of images that name none.
-const DOCKER_HUB: &str = "docker.io";
 /// What Docker calls its registry where credentials are kept (moby, registry/config.go).
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 
@@ -177,15 +177,9 @@ pub(super) fn denies(error: &CallError) -> bool {
 struct Registry(String);
 
 impl Registry {
-    /// As Docker reads it (distribution/reference): the part before the first slash is a registry if it cannot be the
-    /// name of a user.
+    /// The one that the engine asks.
     fn of(image: &str) -> Registry {
-        let host = match image.split_once('/') {
-            Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
-            Some((host, _)) if host.bytes().any(|byte| byte.is_ascii_uppercase()) => host,
-            Some(_) | None => DOCKER_HUB,
-        };
-        Registry(if host == "index.docker.io" { DOCKER_HUB } else { host }.to_owned())
+        Registry(ImageRef::registry_of(image).to_owned())
     }
 
     /// What its credentials are kept under.

@@ -55,7 +55,11 @@ pub(super) fn ripens(wait: &Wait) -> bool {
         | Wait::Evidence { lasting: true }
         | Wait::Suspended(_)
         | Wait::Prune(
-            PruneBlock::Guard { .. } | PruneBlock::InvalidManifests | PruneBlock::SourceTrouble | PruneBlock::Disabled,
+            PruneBlock::Guard { .. }
+            | PruneBlock::InvalidManifests
+            | PruneBlock::SourceTrouble
+            | PruneBlock::Disabled
+            | PruneBlock::NoLongerManifest { .. },
         ) => false,
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::status::{PartState, PartStatus};
 use crate::clock::rfc3339;
-use crate::model::{CommitInfo, Desired, SourceKind, SourcePlace, SourceTrouble, TroubleReason};
+use crate::model::{CommitInfo, Desired, OtherFile, SourceKind, SourcePlace, SourceTrouble, TroubleReason};
 
 /// What a pass knows of the source beside what it read.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +41,19 @@ pub struct SourceStatus {
     pub trouble: Option<TroubleStatus>,
     /// When it last could be read, RFC 3339.
     pub last_read: Option<String>,
+    /// Files beside the manifests that are none, the first [`MAX_NOT_MANIFESTS`] of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_manifests: Vec<OtherFile>,
+    /// How many there are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub not_manifests_total: usize,
+}
+
+/// How many files that are no manifests a status names: a folder of them by accident must not make it long.
+const MAX_NOT_MANIFESTS: usize = 100;
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl SourceStatus {
@@ -61,6 +74,8 @@ impl SourceStatus {
             commit: desired.commit.as_ref().map(CommitStatus::of),
             trouble: desired.trouble.as_ref().map(|trouble| TroubleStatus::of(trouble, since)),
             last_read: view.read_ago.and_then(|ago| wall.checked_sub(ago)).map(rfc3339),
+            not_manifests: desired.others.iter().take(MAX_NOT_MANIFESTS).cloned().collect(),
+            not_manifests_total: desired.others.len(),
         }
     }
 }

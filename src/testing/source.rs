@@ -157,7 +157,8 @@ impl Source for FakeSource {
         let files = state.files.iter().map(|(path, file)| {
             whole.update(path.as_bytes());
             whole.update(file.digest);
-            ManifestFile { path: Arc::from(path.as_str()), content: file.content.clone(), digest: file.digest }
+            let (path, content) = (Arc::from(path.as_str()), file.content.clone());
+            ManifestFile { path, content, digest: file.digest, named: false }
         });
         let files = files.collect();
         let revision = whole.finalize().iter().map(|byte| format!("{byte:02x}")).collect();

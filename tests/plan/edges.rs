@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use ofop::model::record::{CoordinatorProtocol, DeviceCoordinator};
 use ofop::model::{
-    Availability, ConditionKind, DesiredResource, DriftType, Health, InstanceName, Mark, Observed, ObservedRecord,
-    PruneBlock, PruneVerdict, Reason, Record, RecordId, ResourceId, Revision, ServiceId, Step, StepVerb, Sync,
-    TaskState, TaskView, UpdateState, Wait,
+    Availability, Condition, ConditionKind, DesiredResource, DriftType, Health, InstanceName, Mark, Observed,
+    ObservedRecord, OtherFile, PruneBlock, PruneVerdict, Reason, Record, RecordId, ResourceId, Revision, ServiceId,
+    SpecHash, Step, StepVerb, Sync, TaskState, TaskView, UpdateState, Wait,
 };
 use ofop::plan::{Memory, Policy, plan};
 
@@ -613,4 +613,64 @@ fn a_rollback_of_an_earlier_update_is_not_mistaken_for_one_of_the_update_just_se
     memory.step_done(&policy(), &app_id("A"), step, &lost, world.now);
     world.converge(&wanted, &policy(), &mut memory);
     assert!(memory.rolled_back.is_empty());
+}
+
+/// What another version asked for in other words.
+fn other_hash(world: &mut World, kept: Option<bool>) {
+    world.edit("a", |service| {
+        let mark = service.mark.as_mut().unwrap();
+        mark.spec = SpecHash("of another version".into());
+        mark.kept = kept;
+    });
+}
+
+#[test]
+fn a_hash_that_another_version_computed_differently_restarts_nothing_on_swarm() {
+    let wanted = desired([app("A", |_| {})]);
+    let (mut world, mut memory) = (World::default(), Memory::default());
+    world.converge(&wanted, &policy(), &mut memory);
+    other_hash(&mut world, Some(false));
+    let before = world.services[&name("a")].spec.clone();
+    let plan = world.pass(&wanted, &policy(), &mut memory);
+    let [step] = one(&plan, "A").steps.as_slice() else { panic!("{plan:#?}") };
+    let Step::UpdateService { spec, .. } = &step.step else { panic!("{step:?}") };
+    assert_eq!(**spec, before, "the mark alone is written, with the spec as it was found");
+    assert_eq!(step.changes.iter().map(|change| change.field.as_str()).collect::<Vec<_>>(), ["mark.spec"]);
+    assert!(world.pass(&wanted, &policy(), &mut memory).is_empty());
+}
+
+#[test]
+fn a_hash_that_another_version_computed_differently_replaces_no_container() {
+    let wanted = desired([app("A", |_| {})]);
+    let (mut world, mut memory) = (World::default(), Memory::default());
+    world.converge(&wanted, &policy(), &mut memory);
+    other_hash(&mut world, None);
+    let plan = world.pass(&wanted, &policy(), &mut memory);
+    assert!(plan.is_empty() && one(&plan, "A").sync == Sync::Synced, "{plan:#?}");
+    // A field that differs is another matter.
+    world.edit("a", |service| service.spec.image = "somebody/else".into());
+    assert_eq!(world.pass(&wanted, &policy(), &mut memory).steps(), 1);
+}
+
+#[test]
+fn a_file_that_is_there_and_no_manifest_any_more_keeps_what_it_described_also_after_a_restart() {
+    let wanted = desired([app("A", |_| {}), app("B", |_| {}), app("C", |_| {})]);
+    let (mut world, mut memory) = (World::default(), Memory::default());
+    world.converge(&wanted, &policy(), &mut memory);
+    // The folder is named otherwise now, and nothing is remembered.
+    let mut emptied = desired([app("A", |_| {})]);
+    emptied.others = vec![OtherFile::new("/srv/plant/app_B.yml", "is empty"), OtherFile::new("xapp_C.yml", "is empty")];
+    let mut memory = Memory::default();
+    let plan = world.settle(&emptied, &policy(), &mut memory);
+    let held = one(&plan, "B");
+    let file = "/srv/plant/app_B.yml".into();
+    assert_eq!(held.held[0].wait, Wait::Prune(PruneBlock::NoLongerManifest { file }));
+    let blocked = |condition: &&Condition| condition.kind == ConditionKind::PruneBlocked;
+    assert_eq!(held.conditions.iter().find(blocked).unwrap().reason, "NoLongerManifest");
+    assert!(world.services.contains_key(&name("b")) && !world.services.contains_key(&name("c")));
+    // A person may remove it all the same, and so does who deletes the file.
+    let down = Policy { remove: [app_id("B")].into(), scope: Some([app_id("B")].into()), ..policy() };
+    world.clone().converge(&emptied, &down, &mut memory.clone());
+    world.converge(&desired([app("A", |_| {})]), &policy(), &mut memory);
+    assert!(!world.services.contains_key(&name("b")));
 }

@@ -12,8 +12,10 @@ use std::sync::Arc;
 use super::Root;
 use crate::desired::Limits;
 use crate::desired::file::{self, Reading, Signature};
+use crate::desired::ignored::{IGNORE_FILE, IgnoreRules};
+use crate::desired::kind::{is_called_like_a_manifest, is_json, is_yaml};
 use crate::desired::limits::TOO_MUCH;
-use crate::model::{SourceTrouble, TroubleReason};
+use crate::model::{OtherFile, Problem, Severity, SourceTrouble, TroubleReason};
 
 /// Deepest folder that is looked into; deeper ones are an accident.
 const MAX_DEPTH: usize = 64;
@@ -30,11 +32,26 @@ pub(super) struct Known {
 /// What there is.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// Every manifest file by the name that people know it by.
+    /// Every YAML file by the name that people know it by.
     pub(super) files: BTreeMap<Arc<str>, Reading>,
+    /// Those of them that a person named.
+    pub(super) named: BTreeSet<Arc<str>>,
+    /// What else there is to say.
+    pub(super) beside: Beside,
     /// Every folder whose entries matter, resolved, with what identifies it.
     pub(super) folders: BTreeMap<PathBuf, (u64, u64)>,
     pub(super) devices: Vec<Option<u64>>,
+}
+
+/// What there is to say of a folder beside its files.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Beside {
+    /// Files that are no YAML and look as if they were meant to be manifests.
+    pub(super) others: Vec<OtherFile>,
+    /// What is odd.
+    pub(super) problems: Vec<Problem>,
+    /// Something that may hold manifests was not read.
+    pub(super) incomplete: bool,
 }
 
 /// Looks at every root.
@@ -65,12 +82,13 @@ impl Walk<'_> {
         let metadata = fs::metadata(&real).map_err(|error| missing(shown, &error))?;
         if !metadata.is_dir() {
             if self.resolved.insert(real.clone()) {
+                self.found.named.insert(shown.as_str().into());
                 self.file(shown.as_str().into(), &real, Signature::of(&metadata))?;
             }
             return Ok(None);
         }
         let before = self.found.files.len();
-        self.folder(&real, &real, shown, 0).map_err(|error| match error {
+        self.folder(&real, &real, shown, 0, &IgnoreRules::default()).map_err(|error| match error {
             Stop::Unreadable(error) => missing(shown, &error),
             Stop::TooMuch(error) => error,
         })?;
@@ -85,31 +103,61 @@ impl Walk<'_> {
     }
 
     /// Looks into one folder, already resolved. `shown` is its name as people know it.
-    fn folder(&mut self, root: &Path, folder: &Path, shown: &str, depth: usize) -> Result<(), Stop> {
+    fn folder(
+        &mut self,
+        root: &Path,
+        folder: &Path,
+        shown: &str,
+        depth: usize,
+        rules: &IgnoreRules,
+    ) -> Result<(), Stop> {
         if !self.resolved.insert(folder.to_owned()) {
             return Ok(());
         }
         let metadata = fs::metadata(folder)?;
         self.found.folders.insert(folder.to_owned(), (metadata.dev(), metadata.ino()));
         let mut entries = Vec::new();
+        let mut ignores = false;
         for entry in fs::read_dir(folder)? {
             self.entries += 1;
             if let Some(what) = self.limits.exceeded_by_entries(self.entries) {
                 return Err(Stop::TooMuch(too_much(&what)));
             }
             let entry = entry?;
+            ignores |= entry.file_name() == IGNORE_FILE;
             if !is_hidden(&entry.file_name()) {
                 entries.push(entry);
             }
         }
+        let own = ignores.then(|| self.rules(root, folder, shown, rules));
+        let rules = own.as_ref().unwrap_or(rules);
         entries.sort_by_key(DirEntry::file_name);
         for entry in entries {
-            self.entry(root, &entry, shown, depth)?;
+            self.entry(root, &entry, shown, depth, rules)?;
         }
         Ok(())
     }
 
-    fn entry(&mut self, root: &Path, entry: &DirEntry, shown: &str, depth: usize) -> Result<(), Stop> {
+    /// The patterns in force in a folder that has an ignore file.
+    fn rules(&mut self, root: &Path, folder: &Path, shown: &str, above: &IgnoreRules) -> IgnoreRules {
+        let path = folder.join(IGNORE_FILE);
+        let text = match fs::canonicalize(&path) {
+            Ok(real) if real.starts_with(root) => file::read(&real).map_or(Ok("".into()), |reading| reading.content),
+            Ok(_) => Err("is a symlink that leads out of the folder; copy the file instead".into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err("is a symlink that leads nowhere".into()),
+            Err(error) => Err(file::cannot_read(&error)),
+        };
+        above.with(shown, text.as_deref().map_err(Clone::clone), &mut self.found.beside.problems)
+    }
+
+    fn entry(
+        &mut self,
+        root: &Path,
+        entry: &DirEntry,
+        shown: &str,
+        depth: usize,
+        rules: &IgnoreRules,
+    ) -> Result<(), Stop> {
         let name = entry.file_name();
         let shown = format!("{}/{}", shown.trim_end_matches('/'), name.to_string_lossy());
         let path = entry.path();
@@ -118,38 +166,74 @@ impl Walk<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return self.refuse(shown, file::cannot_read(&error)),
         };
+        if rules.hides(&shown, metadata.is_dir()) {
+            return Ok(());
+        }
         if name.to_str().is_none() && (is_manifest(&name) || metadata.is_dir()) {
             return self.refuse(shown, "has a name that is not UTF-8");
         }
         if metadata.is_symlink() {
-            return self.symlink(root, &path, &name, shown, depth);
+            return self.symlink(root, &path, &name, shown, depth, rules);
         }
         if metadata.is_dir() {
-            return self.sub_folder(root, &path, shown, depth);
+            return self.sub_folder(root, &path, shown, depth, rules);
         }
         if !is_manifest(&name) {
+            if is_json(name.as_encoded_bytes()) {
+                self.json(shown);
+            }
             return Ok(());
         }
         Ok(self.file(shown.into(), &path, Signature::of(&metadata))?)
     }
 
-    fn symlink(&mut self, root: &Path, path: &Path, name: &OsStr, shown: String, depth: usize) -> Result<(), Stop> {
+    fn json(&mut self, shown: String) {
+        let mut other = OtherFile::new(shown, "is JSON; manifests are YAML, in files that end in .yml or .yaml");
+        if is_called_like_a_manifest(&other.file) {
+            other.hint = Some("rename it so that it ends in .yml: JSON is YAML as well".into());
+        }
+        self.found.beside.others.push(other);
+    }
+
+    /// Something that may be a folder of manifests cannot be looked into.
+    fn unread(&mut self, shown: &str, what: &str) {
+        let problem = Problem::file(shown, format!("{what}, so that manifests behind it are not read")).hint(format!(
+            "nothing is removed meanwhile; bring it back, or remove it, or name it in {IGNORE_FILE} if it holds none"
+        ));
+        self.found.beside.problems.push(Problem { severity: Severity::Warning, ..problem });
+        self.found.beside.incomplete = true;
+    }
+
+    fn symlink(
+        &mut self,
+        root: &Path,
+        path: &Path,
+        name: &OsStr,
+        shown: String,
+        depth: usize,
+        rules: &IgnoreRules,
+    ) -> Result<(), Stop> {
         let (target, metadata) = match resolve(path) {
             Ok(resolved) => resolved,
-            Err(_) if !is_manifest(name) => return Ok(()),
+            // It may have led to a folder, and folders rarely have an ending.
+            Err(_) if !is_manifest(name) && Path::new(name).extension().is_some() => return Ok(()),
+            Err(error) if !is_manifest(name) && error.kind() == io::ErrorKind::NotFound => {
+                self.unread(&shown, "is a symlink that leads nowhere");
+                return Ok(());
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return self.refuse(shown, "is a symlink that leads nowhere");
             }
             Err(error) => return self.refuse(shown, file::cannot_read(&error)),
         };
-        if !metadata.is_dir() && !is_manifest(name) {
+        if !metadata.is_dir() && !is_manifest(name) || rules.hides(&shown, metadata.is_dir()) {
             return Ok(());
         }
         if !target.starts_with(root) {
             return self.refuse(shown, "is a symlink that leads out of the folder; copy the file instead");
         }
         if metadata.is_dir() {
-            return self.sub_folder(root, &target, shown, depth);
+            return self.sub_folder(root, &target, shown, depth, rules);
         }
         if let Some(parent) = target.parent()
             && let Ok(folder) = fs::metadata(parent)
@@ -160,11 +244,18 @@ impl Walk<'_> {
     }
 
     /// A folder that cannot be read hides files that are still there: they are refused, not gone.
-    fn sub_folder(&mut self, root: &Path, folder: &Path, shown: String, depth: usize) -> Result<(), Stop> {
+    fn sub_folder(
+        &mut self,
+        root: &Path,
+        folder: &Path,
+        shown: String,
+        depth: usize,
+        rules: &IgnoreRules,
+    ) -> Result<(), Stop> {
         if depth >= MAX_DEPTH {
             return self.refuse(shown, format!("is more than {MAX_DEPTH} folders deep"));
         }
-        match self.folder(root, folder, &shown, depth + 1) {
+        match self.folder(root, folder, &shown, depth + 1, rules) {
             Ok(()) => Ok(()),
             Err(Stop::Unreadable(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(Stop::Unreadable(error)) => {
@@ -236,10 +327,8 @@ fn is_hidden(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".")
 }
 
-/// `*.yml` and `*.yaml`; not Emacs' `#a.yml#`, `a.yml~` and other leftovers, which end otherwise.
 fn is_manifest(name: &OsStr) -> bool {
-    let name = name.as_encoded_bytes();
-    name.ends_with(b".yml") || name.ends_with(b".yaml")
+    is_yaml(name.as_encoded_bytes())
 }
 
 fn missing(shown: &str, error: &io::Error) -> SourceTrouble {

@@ -1,6 +1,5 @@
 //! One commit: who signed it, and what it holds. Everything here blocks.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use git2::{Commit, Oid, Repository};
@@ -8,10 +7,10 @@ use git2::{Commit, Oid, Repository};
 use super::clone::{Clone as LocalClone, local};
 use super::options::GitOptions;
 use super::signers::Signers;
-use super::tree::{self, Files};
+use super::tree::{self, Content, Files};
 use crate::desired::CommitInfo;
 use crate::desired::file::io_reason;
-use crate::model::{Problem, SourceTrouble, TroubleReason};
+use crate::model::{SourceTrouble, TroubleReason};
 
 /// Longest author or subject that is shown, in characters.
 const MAX_SHOWN: usize = 200;
@@ -21,9 +20,7 @@ const MAX_SHOWN: usize = 200;
 pub(super) struct InForce {
     pub(super) commit: Oid,
     pub(super) info: CommitInfo,
-    pub(super) files: Arc<Files>,
-    /// What is odd about it.
-    pub(super) problems: Vec<Problem>,
+    pub(super) content: Content,
 }
 
 /// Verifies and reads a commit. Files that are in `known` with the same object are not read again.
@@ -44,8 +41,7 @@ pub(super) fn read(
             TroubleReason::Damaged | TroubleReason::Disk => trouble,
             _ => trouble.about(info.clone()),
         });
-    let (files, problems) = read?;
-    Ok(InForce { commit: id, info, files: Arc::new(files), problems })
+    Ok(InForce { commit: id, info, content: read? })
 }
 
 /// What people want to know of a commit. Who wrote it chose the text: on one line, and of bounded length.

@@ -190,7 +190,7 @@ impl Follower {
                 .hint("if that was meant to be, allow it once with `--git-rewritten follow`")
                 .about(commit));
         }
-        commit::read(clone, &self.options, id, replaced, &now.files)
+        commit::read(clone, &self.options, id, replaced, &now.content.files)
     }
 }
 

@@ -11,9 +11,11 @@ use sha2::{Digest, Sha256};
 use super::clone::local;
 use super::trouble::{missing, other};
 use crate::desired::file::{MAX_FILE_BYTES, not_utf8};
+use crate::desired::ignored::{IGNORE_FILE, IgnoreRules, beside};
+use crate::desired::kind::{is_called_like_a_manifest, is_json, is_yaml, stand_in};
 use crate::desired::limits::TOO_MUCH;
 use crate::desired::{Limits, ManifestFile};
-use crate::model::{Problem, Severity, SourceTrouble};
+use crate::model::{OtherFile, Problem, Severity, SourceTrouble};
 
 /// Mode of a symlink in a tree (gitformat-index).
 const SYMLINK: i32 = 0o120_000;
@@ -27,14 +29,27 @@ const MAX_LINKS: usize = 40;
 /// Files by path with the ids of their objects: what has the same id is not read again.
 pub(super) type Files = BTreeMap<Arc<str>, (Oid, ManifestFile)>;
 
-/// Every manifest of a commit below a path, and what is odd there.
+/// What a commit holds below a path.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Content {
+    /// Every YAML file.
+    pub(super) files: Arc<Files>,
+    /// Files that are no YAML and look as if they were meant to be manifests.
+    pub(super) others: Vec<OtherFile>,
+    /// What is odd.
+    pub(super) problems: Vec<Problem>,
+    /// Something that may hold manifests was not read.
+    pub(super) incomplete: bool,
+}
+
+/// Every YAML file of a commit below a path, and what is odd there.
 pub(super) fn manifests(
     commit: &Commit<'_>,
     below: &str,
     known: &Files,
     limits: Limits,
     repository: &Repository,
-) -> Result<(Files, Vec<Problem>), SourceTrouble> {
+) -> Result<Content, SourceTrouble> {
     let root = commit.tree().map_err(|error| local(&error))?;
     let mut reading = Reading {
         repository,
@@ -42,20 +57,23 @@ pub(super) fn manifests(
         known,
         limits,
         files: Files::new(),
-        problems: Vec::new(),
+        content: Content::default(),
         entered: BTreeSet::new(),
         entries: 0,
         bytes: 0,
     };
     match resolve(repository, root.id(), below)? {
-        Target::Folder(id, real) => reading.folder(id, below, real, 0)?,
-        Target::File(id) => reading.file(id, below)?,
+        Target::Folder(id, real) => reading.folder(id, below, real, 0, &IgnoreRules::default())?,
+        Target::File(id) => {
+            reading.file(id, below)?;
+            reading.files.values_mut().for_each(|(_, file)| file.named = true);
+        }
         Target::Submodule | Target::Outside | Target::Nowhere | Target::Endless => {
             let message = format!("the commit has no `{below}`");
             return Err(missing(message).hint("check `--path`, or bring the folder back"));
         }
     }
-    Ok((reading.files, reading.problems))
+    Ok(Content { files: Arc::new(reading.files), ..reading.content })
 }
 
 struct Reading<'a> {
@@ -64,7 +82,8 @@ struct Reading<'a> {
     known: &'a Files,
     limits: Limits,
     files: Files,
-    problems: Vec<Problem>,
+    /// Everything but the files.
+    content: Content,
     /// Folders that were looked into, by their real paths: a symlink to a folder above ends here.
     entered: BTreeSet<String>,
     entries: usize,
@@ -73,7 +92,14 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     /// Looks into a folder that is shown as `shown` and really lies at `real`.
-    fn folder(&mut self, id: Oid, shown: &str, real: String, depth: usize) -> Result<(), SourceTrouble> {
+    fn folder(
+        &mut self,
+        id: Oid,
+        shown: &str,
+        real: String,
+        depth: usize,
+        above: &IgnoreRules,
+    ) -> Result<(), SourceTrouble> {
         if !self.entered.insert(real.clone()) {
             return Ok(());
         }
@@ -81,6 +107,11 @@ impl Reading<'_> {
             return self.refuse(shown, format!("is more than {MAX_DEPTH} folders deep"));
         }
         let folder = self.repository.find_tree(id).map_err(|error| local(&error))?;
+        let own = match folder.get_name(IGNORE_FILE) {
+            Some(_) => Some(self.rules(&real, shown, above)?),
+            None => None,
+        };
+        let rules = own.as_ref().unwrap_or(above);
         for entry in &folder {
             self.entries += 1;
             if let Some(what) = self.limits.exceeded_by_entries(self.entries) {
@@ -95,20 +126,45 @@ impl Reading<'_> {
                 continue;
             }
             let (path, real) = (beside(shown, name), beside(&real, name));
+            if rules.hides(&path, matches!(entry.kind(), Some(ObjectType::Tree | ObjectType::Commit))) {
+                continue;
+            }
             match entry.kind() {
-                Some(ObjectType::Tree) => self.folder(entry.id(), &path, real, depth + 1)?,
-                Some(ObjectType::Commit) => self.odd(&path, "is a submodule: what it holds is not read"),
-                _ if entry.filemode() == SYMLINK => self.symlink(&path, &real, depth)?,
+                Some(ObjectType::Tree) => self.folder(entry.id(), &path, real, depth + 1, rules)?,
+                Some(ObjectType::Commit) => self.unread(&path, "is a submodule"),
+                _ if entry.filemode() == SYMLINK => self.symlink(&path, &real, depth, rules)?,
                 _ if is_manifest(name) => self.file(entry.id(), &path)?,
+                _ if is_json(name.as_bytes()) => self.json(path),
                 _ => {}
             }
         }
         Ok(())
     }
 
-    fn symlink(&mut self, shown: &str, real: &str, depth: usize) -> Result<(), SourceTrouble> {
+    /// The patterns in force in a folder that has an ignore file.
+    fn rules(&mut self, real: &str, shown: &str, above: &IgnoreRules) -> Result<IgnoreRules, SourceTrouble> {
+        let text = match resolve(self.repository, self.root, &beside(real, IGNORE_FILE))? {
+            Target::File(id) => text(self.repository, id)?,
+            Target::Folder(..) | Target::Submodule => Err("is not a file".into()),
+            Target::Outside => Err("is a symlink that leads out of the repository; copy the file instead".into()),
+            Target::Nowhere => Err("is a symlink that leads nowhere".into()),
+            Target::Endless => Err("is a symlink that never ends".into()),
+        };
+        Ok(above.with(shown, text.as_deref().map_err(Clone::clone), &mut self.content.problems))
+    }
+
+    fn json(&mut self, shown: String) {
+        let mut other = OtherFile::new(shown, "is JSON; manifests are YAML, in files that end in .yml or .yaml");
+        if is_called_like_a_manifest(&other.file) {
+            other.hint = Some("rename it so that it ends in .yml: JSON is YAML as well".into());
+        }
+        self.content.others.push(other);
+    }
+
+    fn symlink(&mut self, shown: &str, real: &str, depth: usize, rules: &IgnoreRules) -> Result<(), SourceTrouble> {
         match resolve(self.repository, self.root, real)? {
-            Target::Folder(id, real) => self.folder(id, shown, real, depth + 1),
+            Target::Folder(..) if rules.hides(shown, true) => Ok(()),
+            Target::Folder(id, real) => self.folder(id, shown, real, depth + 1, rules),
             Target::File(id) if is_manifest(shown) => self.file(id, shown),
             Target::File(_) => Ok(()),
             // What it leads to might be a folder full of manifests.
@@ -117,12 +173,15 @@ impl Reading<'_> {
             }
             Target::Endless => self.refuse(shown, "is a symlink that never ends".into()),
             Target::Nowhere if is_manifest(shown) => self.refuse(shown, "is a symlink that leads nowhere".into()),
+            // It may have led to a folder, and folders rarely have an ending.
             Target::Nowhere => {
-                self.odd(shown, "is a symlink that leads nowhere");
+                if !shown.rsplit('/').next().is_some_and(|name| name.contains('.')) {
+                    self.unread(shown, "is a symlink that leads nowhere");
+                }
                 Ok(())
             }
             Target::Submodule => {
-                self.odd(shown, "is a symlink into a submodule: what that holds is not read");
+                self.unread(shown, "is a symlink into a submodule");
                 Ok(())
             }
         }
@@ -136,7 +195,7 @@ impl Reading<'_> {
                 let content = text(self.repository, id)?;
                 let digest = digest(&content);
                 let path: Arc<str> = shown.into();
-                self.add(path.clone(), id, ManifestFile { path, content, digest })
+                self.add(path.clone(), id, ManifestFile { path, content, digest, named: false })
             }
         }
     }
@@ -145,11 +204,16 @@ impl Reading<'_> {
         let (path, content): (Arc<str>, _) = (shown.into(), Err(reason));
         let digest = digest(&content);
         // No object has this id: it is decided anew each time.
-        self.add(path.clone(), Oid::ZERO_SHA1, ManifestFile { path, content, digest })
+        self.add(path.clone(), Oid::ZERO_SHA1, ManifestFile { path, content, digest, named: false })
     }
 
-    fn odd(&mut self, shown: &str, message: &str) {
-        self.problems.push(Problem { severity: Severity::Warning, ..Problem::file(shown, message) });
+    /// Something that may be a folder of manifests cannot be looked into.
+    fn unread(&mut self, shown: &str, what: &str) {
+        let problem = Problem::file(shown, format!("{what}, so that manifests behind it are not read")).hint(format!(
+            "nothing is removed meanwhile; copy the files instead, or name it in {IGNORE_FILE} if it holds none"
+        ));
+        self.content.problems.push(Problem { severity: Severity::Warning, ..problem });
+        self.content.incomplete = true;
     }
 
     fn add(&mut self, path: Arc<str>, id: Oid, file: ManifestFile) -> Result<(), SourceTrouble> {
@@ -248,7 +312,7 @@ fn text(repository: &Repository, id: Oid) -> Result<Result<Arc<str>, String>, So
     }
     let blob = repository.find_blob(id).map_err(|error| local(&error))?;
     Ok(match std::str::from_utf8(blob.content()) {
-        Ok(text) => Ok(text.into()),
+        Ok(text) => stand_in(text).map_or_else(|| Ok(text.into()), |reason| Err(reason.into())),
         Err(_) => Err(not_utf8(blob.content())),
     })
 }
@@ -262,9 +326,5 @@ fn digest(content: &Result<Arc<str>, String>) -> [u8; 32] {
 }
 
 fn is_manifest(name: &str) -> bool {
-    name.ends_with(".yml") || name.ends_with(".yaml")
-}
-
-fn beside(folder: &str, name: &str) -> String {
-    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+    is_yaml(name.as_bytes())
 }

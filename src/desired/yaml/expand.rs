@@ -9,7 +9,8 @@
 use std::collections::BTreeMap;
 
 use super::characters::{Place, with_next};
-use super::{Data, Entry, Node, Span, YamlError, number};
+use super::required::{self, Search};
+use super::{Data, Entry, Node, Span, YamlError, key_text, number, push_index, push_key};
 
 /// The first of the private characters that stand for variables while the structure is read.
 const FIRST_MASK: u32 = 0xF_0000;
@@ -23,6 +24,19 @@ pub struct Reading {
     pub root: Option<Node>,
     /// What is odd about values that were put in.
     pub warnings: Vec<YamlError>,
+    /// Variables that are not set, and that have no default.
+    pub unset: Vec<Unset>,
+}
+
+/// A variable in whose place nothing was put, since it is not set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unset {
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub at: Span,
+    /// Keys and indices on the way there.
+    pub path: String,
 }
 
 /// Reads a text and puts variables in.
@@ -32,8 +46,14 @@ pub struct Reading {
 pub fn read(text: &str, variables: &BTreeMap<String, String>) -> Result<Reading, Vec<YamlError>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let found = if text.len() <= super::MAX_BYTES { find(text, variables) } else { Vec::new() };
+    let search = required::may_be_in(text);
     if found.is_empty() {
-        return super::read(text).map(|root| Reading { root, warnings: Vec::new() });
+        let root = super::read(text)?;
+        let warnings = match &root {
+            Some(root) if search => Search::new(&|_| None, variables).run(root)?,
+            Some(_) | None => Vec::new(),
+        };
+        return Ok(Reading { root, warnings, unset: Vec::new() });
     }
     let masks = Masks::new(text, &found)?;
     let masked = super::read(&masks.text).map_err(|mut errors| {
@@ -44,13 +64,26 @@ pub fn read(text: &str, variables: &BTreeMap<String, String>) -> Result<Reading,
         }
         errors
     })?;
+    let mut warnings = Vec::new();
+    if let (Some(masked), true) = (&masked, search) {
+        let name = |c| masks.get(c).map(|mask| mask.name.as_str());
+        let place = |mut error: YamlError| {
+            error.at = masks.original(error.at);
+            masks.unmask(&mut error.path);
+            masks.unmask(&mut error.message);
+            error
+        };
+        let found = Search::new(&name, variables).run(masked);
+        warnings = found.map_err(|errors| errors.into_iter().map(place).collect::<Vec<_>>())?;
+        warnings = warnings.into_iter().map(place).collect();
+    }
     let filled = super::read(&masks.filled).map_err(|errors| masks.blame(&errors))?;
-    let mut joining = Joining { masks: &masks, warnings: Vec::new() };
+    let mut joining = Joining { masks: &masks, warnings, unset: Vec::new(), path: String::new() };
     match (masked, filled) {
         (None, None) => Ok(Reading::default()),
         (Some(masked), Some(filled)) => {
             let root = joining.join(masked, filled).map_err(|error| vec![error])?;
-            Ok(Reading { root: Some(root), warnings: joining.warnings })
+            Ok(Reading { root: Some(root), warnings: joining.warnings, unset: joining.unset })
         }
         (Some(node), None) | (None, Some(node)) => Err(vec![joining.changed(node.at)]),
     }
@@ -62,6 +95,8 @@ struct Found<'t> {
     end: usize,
     name: &'t str,
     value: &'t str,
+    /// It has no value and no default.
+    unset: bool,
 }
 
 fn find<'t>(text: &'t str, variables: &'t BTreeMap<String, String>) -> Vec<Found<'t>> {
@@ -73,11 +108,11 @@ fn find<'t>(text: &'t str, variables: &'t BTreeMap<String, String>) -> Vec<Found
         let name_end = inside.find(|c: char| c == '}' || c == ':' || c.is_whitespace()).unwrap_or(inside.len());
         let (name, rest) = inside.split_at(name_end);
         let (default, length) = if rest.starts_with('}') {
-            ("", 1)
+            (None, 1)
         } else if let Some(default) = rest.strip_prefix(":-")
             && let Some(end) = default.find('}')
         {
-            (&default[..end], 2 + end + 1)
+            (Some(&default[..end]), 2 + end + 1)
         } else {
             continue;
         };
@@ -85,8 +120,10 @@ fn find<'t>(text: &'t str, variables: &'t BTreeMap<String, String>) -> Vec<Found
             continue;
         }
         let end = start + 2 + name_end + length;
-        let value = variables.get(name).map(String::as_str).filter(|value| !value.is_empty()).unwrap_or(default);
-        found.push(Found { start, end, name, value });
+        let value = variables.get(name).map(String::as_str).filter(|value| !value.is_empty()).or(default);
+        // The author of `${NAME?message}` is told of it in another way.
+        let unset = value.is_none() && !name.contains('?');
+        found.push(Found { start, end, name, value: value.unwrap_or_default(), unset });
         from = end;
     }
     found
@@ -96,6 +133,8 @@ fn find<'t>(text: &'t str, variables: &'t BTreeMap<String, String>) -> Vec<Found
 struct Mask {
     name: String,
     value: String,
+    /// It has no value and no default.
+    unset: bool,
     /// Where it stands in the file.
     at: Span,
     /// Column of its mask in the masked text, from 1.
@@ -145,6 +184,7 @@ impl Masks {
             masks.masks.push(Mask {
                 name: found.name.to_owned(),
                 value: found.value.to_owned(),
+                unset: found.unset,
                 at,
                 column: masked.column,
                 filled_line,
@@ -192,6 +232,10 @@ impl Masks {
         let line = errors.first().map_or(0, |error| error.at.line);
         let after = self.masks.partition_point(|mask| mask.filled_line <= line);
         let Some(mask) = self.masks.get(after.saturating_sub(1)) else { return errors.to_vec() };
+        if mask.unset {
+            let message = format!("`{}` is not set, and the file cannot be read without its value", mask.name);
+            return vec![YamlError::new(mask.at, message).hint(set_it(&mask.name))];
+        }
         vec![
             YamlError::new(mask.at, format!("with the value of `{}` put in, the file cannot be read", mask.name))
                 .hint("put quotes around the variable, or change its value"),
@@ -203,9 +247,17 @@ fn mask_index(c: char) -> Option<usize> {
     u32::from(c).checked_sub(FIRST_MASK).filter(|index| *index < MASKS).map(|index| index as usize)
 }
 
+/// What to do about a variable that is not set.
+pub fn set_it(name: &str) -> String {
+    format!("set `{name}` in the environment or in .ofaenv, or give it a default: `${{{name}:-…}}`")
+}
+
 struct Joining<'m> {
     masks: &'m Masks,
     warnings: Vec<YamlError>,
+    unset: Vec<Unset>,
+    /// Of what is being joined.
+    path: String,
 }
 
 impl Joining<'_> {
@@ -214,13 +266,16 @@ impl Joining<'_> {
         let at = self.masks.original(masked.at);
         let data = match (masked.data, filled.data) {
             (Data::Text(text), filled) if is_variable(&text) => {
+                self.note_unset(&text);
                 self.warn_if_read_differently(at, &text, &filled);
                 let mut node = Node { at, data: filled, expanded: true };
                 mark(&mut node, at);
                 return Ok(node);
             }
             (Data::List(masked), Data::List(filled)) if masked.len() == filled.len() => {
-                let items = masked.into_iter().zip(filled).map(|(masked, filled)| self.join(masked, filled));
+                let items = masked.into_iter().zip(filled).enumerate().map(|(index, (masked, filled))| {
+                    self.below(|path| push_index(path, index), |joining| joining.join(masked, filled))
+                });
                 Data::List(items.collect::<Result<_, _>>()?)
             }
             (Data::List(masked), Data::List(filled)) => Data::List(self.join_items(at, masked, filled)?),
@@ -228,7 +283,10 @@ impl Joining<'_> {
                 let mut entries = Vec::with_capacity(masked.len());
                 for (masked, filled) in masked.into_iter().zip(filled) {
                     let key = self.join(masked.key, filled.key)?;
-                    entries.push(Entry { key, value: self.join(masked.value, filled.value)? });
+                    let shown = key_text(&key.data);
+                    let value =
+                        self.below(|path| push_key(path, &shown), |joining| joining.join(masked.value, filled.value))?;
+                    entries.push(Entry { key, value });
                 }
                 Data::Map(entries)
             }
@@ -254,7 +312,10 @@ impl Joining<'_> {
         // Where the variable stands that the next items may come from.
         let mut variable = None;
         for masked in masked {
-            if matches!(&masked.data, Data::Text(text) if is_variable(text)) {
+            if let Data::Text(text) = &masked.data
+                && is_variable(text)
+            {
+                self.note_unset(text);
                 variable = Some(self.masks.original(masked.at));
                 continue;
             }
@@ -283,8 +344,28 @@ impl Joining<'_> {
         let mask = self.masks.masks.get(before.saturating_sub(1));
         let name = mask.map_or("…", |mask| mask.name.as_str());
         let at = mask.map_or(at, |mask| mask.at);
+        if mask.is_some_and(|mask| mask.unset) {
+            let message = format!("`{name}` is not set, and without its value the file around it means something else");
+            return YamlError::new(at, message).hint(set_it(name));
+        }
         YamlError::new(at, format!("the value of `{name}` changes the structure of the file around it"))
             .hint("put quotes around the variable, or change its value")
+    }
+
+    /// Runs something one step further down.
+    fn below<T>(&mut self, push: impl FnOnce(&mut String), run: impl FnOnce(&mut Self) -> T) -> T {
+        let length = self.path.len();
+        push(&mut self.path);
+        let result = run(self);
+        self.path.truncate(length);
+        result
+    }
+
+    /// Notes which of the variables in a text are not set.
+    fn note_unset(&mut self, text: &str) {
+        let unset = text.chars().filter_map(|c| self.masks.get(c)).filter(|mask| mask.unset);
+        let path = &self.path;
+        self.unset.extend(unset.map(|mask| Unset { name: mask.name.clone(), at: mask.at, path: path.clone() }));
     }
 
     fn warn_if_read_differently(&mut self, at: Span, text: &str, filled: &Data) {

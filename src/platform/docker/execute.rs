@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 
 use super::watch::Shared;
 use super::{body, convert, raw};
-use crate::model::{FailureKind, Mark, ServiceId, ServiceName, ServiceSpec, Step, StepFailure};
+use crate::model::{FailureKind, ImageRef, Mark, ServiceId, ServiceName, ServiceSpec, Step, StepFailure};
 use crate::platform::access;
 use crate::platform::credentials::{RegistryAuth, denies};
 use crate::platform::engine::{Act, CallError, Engine, encode};
@@ -109,16 +109,16 @@ async fn update(
     Ok(())
 }
 
-/// Whether a container was made from exactly this, so that starting it is all there is to do.
+/// Whether a container was made from exactly this, so that starting it is all there is to do. The fields decide and
+/// not their hash, which another version may have computed.
 fn is_as_asked(old: &raw::Container, spec: &ServiceSpec, mark: &Mark) -> bool {
     if convert::needs_image(old) {
         return false;
     }
     let (found, _) =
         convert::container(spec.name.clone(), old, &raw::Config::default(), &std::collections::BTreeMap::new());
-    let marked = found.mark.as_ref().is_some_and(|found| {
-        found.instance == mark.instance && found.resource == mark.resource && found.spec == mark.spec
-    });
+    let marked =
+        found.mark.as_ref().is_some_and(|found| found.instance == mark.instance && found.resource == mark.resource);
     let idle = found.spec.replicas == 0;
     idle && marked && ServiceSpec { replicas: spec.replicas, ..found.spec } == *spec
 }
@@ -248,7 +248,7 @@ async fn pull(engine: &Engine, image: &str, auth: Option<&RegistryAuth>) -> Resu
     struct Line {
         error: Option<String>,
     }
-    let path = format!("/images/create?fromImage={}", encode(&with_tag(image)));
+    let path = format!("/images/create?fromImage={}", encode(&ImageRef::with_tag(image)));
     let whole = async {
         let mut progress = engine.progress(PULL, &path, auth).await?;
         while let Some(line) = progress.next().await? {
@@ -260,12 +260,6 @@ async fn pull(engine: &Engine, image: &str, auth: Option<&RegistryAuth>) -> Resu
         Ok(())
     };
     tokio::time::timeout(PULL_TIME, whole).await.unwrap_or(Err(CallError::Silent { act: PULL }))
-}
-
-/// Without a tag the engine would pull every tag there is.
-fn with_tag(image: &str) -> String {
-    let last = image.rsplit('/').next().unwrap_or(image);
-    if last.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }
 }
 
 async fn remove_step(engine: &Engine, shared: &Shared, id: &ServiceId) -> Result<(), StepFailure> {

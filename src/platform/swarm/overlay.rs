@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::convert::{self, Converted, NetworkNames};
-use crate::model::{Mark, ObservedService, ServiceSpec};
+use crate::model::{ImageRef, Mark, ObservedService, ServiceSpec};
 
 /// A service as found, ready to be changed.
 pub struct Found {
@@ -99,7 +99,7 @@ impl Found {
 
 /// Whether the image that runs is the wanted one. A digest that is not asked for does not count.
 pub(super) fn same_image(found: &str, wanted: &str) -> bool {
-    found == wanted || (!wanted.contains('@') && found.split_once('@').is_some_and(|(tag, _)| tag == wanted))
+    found == wanted || matches!(ImageRef::split_digest(found), (tag, Some(_)) if tag == wanted)
 }
 
 /// The attachments to the wanted networks; those that exist are kept with their aliases and options.
