@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use kafka::Kafka;
-use ksqldb::Ksqldb;
+use ksqldb::{Ksqldb, Slow};
 use ofop::clock::SystemClock;
 use ofop::model::record::{AssetRecord, Attribute, CoordinatorProtocol, RecordOwner, Uns};
 use ofop::model::{
@@ -445,7 +445,10 @@ async fn setting_up_finds_what_the_topics_hold_already() {
         ClientConfig::new().set("bootstrap.servers", kafka.address()).create().unwrap();
     let stream = NewTopic::new("ofa_assets", 3, TopicReplication::Fixed(1)).set("retention.ms", "-1");
     let connectors = NewTopic::new("device_connector_topic", 2, TopicReplication::Fixed(1));
-    let made = admin.create_topics([&stream, &connectors], &AdminOptions::new()).await.unwrap();
+    // A run before this one was interrupted after it had made a topic: nothing was ever written to it.
+    let types = NewTopic::new("assets_types_topic", 3, TopicReplication::Fixed(1)).set("retention.ms", "-1");
+    let types = types.set("cleanup.policy", "compact");
+    let made = admin.create_topics([&stream, &connectors, &types], &AdminOptions::new()).await.unwrap();
     assert!(made.iter().all(Result::is_ok), "{made:?}");
     let ksqldb = Ksqldb::start(&kafka.address()).await;
     let world = World { kafka, ksqldb };
@@ -480,6 +483,99 @@ async fn setting_up_finds_what_the_topics_hold_already() {
     assert!(bad.len() == 1 && bad[0].message.contains("device_connector_topic"), "{bad:#?}");
     let hint = bad[0].hint.as_ref().unwrap();
     assert!(hint.contains(&format!("--bootstrap-server {}", world.kafka.address())), "{hint}");
+}
+
+/// ksqlDB has lost its command topic; the topics of Kafka are as they were.
+#[tokio::test(flavor = "multi_thread")]
+async fn setting_up_over_old_topics_brings_nothing_back_that_was_taken_back() {
+    let world = World::start().await;
+    let registry = world.registry();
+    let resource = ResourceId::app(uuid("KEPT"));
+    let record = |name: &str| Arc::new(Record::Asset(asset(name)));
+    for name in ["KEPT", "GONE"] {
+        registry.execute(&Step::Register { record: record(name), owner: owner(&resource) }).await.unwrap();
+        eventually(&registry, name, |snapshot| found(snapshot, &record(name).id()).is_some()).await;
+    }
+    registry.execute(&Step::Deregister { record: record("GONE") }).await.unwrap();
+    registry.execute(&Step::ForgetRecord { record: record("GONE").id() }).await.unwrap();
+    eventually(&registry, "nothing of it", |snapshot| found(snapshot, &record("GONE").id()).is_none()).await;
+    let derived = ["assets_types_topic", "docker_services_topic", "assets_avail_topic"];
+    let mut before = Vec::new();
+    for topic in derived {
+        before.push(world.messages(topic).await);
+    }
+
+    world.ksqldb.lose_metastore();
+    let mut lines = Vec::new();
+    init(&world.settings(), |line| lines.push(line.to_owned())).await.unwrap();
+    assert!(lines.iter().any(|line| line.contains("ASSETS_TYPE_STREAM begins with what comes next")), "{lines:#?}");
+    // The queries read in order: whatever they derive again is there when this one is.
+    world.says("LATE", "AssetType", "Device", "AssetType", "OpenFactory").await;
+    world.says("LATE", "DockerService", "late", "DockerService", "OpenFactory").await;
+    world.says("LATE", "avail", "AVAILABLE", "Availability", "Events").await;
+    let registry = world.registry();
+    eventually(&registry, "the asset that came after", |snapshot| {
+        found(snapshot, &RecordId::Asset(uuid("LATE"))).is_some()
+            && snapshot.availability.contains_key(&uuid("LATE"))
+            && matches!(found(snapshot, &record("KEPT").id()), Some(Record::Asset(kept)) if kept.docker_service == "cnc-1-agent")
+            && snapshot.records[&record("KEPT").id()].owner == Some(owner(&resource))
+    })
+    .await;
+    assert!(found(&*registry.observe().await.unwrap(), &record("GONE").id()).is_none(), "it is back");
+    for (topic, before) in derived.iter().zip(before) {
+        let after = world.messages(topic).await;
+        let (old, new) = after.split_at(before.len());
+        assert_eq!(old, before, "{topic}");
+        assert!(new.iter().all(|(key, _)| key == "LATE"), "{topic} holds again what it held: {new:?}");
+    }
+    init(&world.settings(), |line| assert!(line.ends_with("is there"), "{line}")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn setting_up_says_what_does_not_fit_and_waits_for_what_is_slow() {
+    let kafka = tokio::task::spawn_blocking(Kafka::start).await.unwrap();
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", kafka.address()).create().unwrap();
+    let hour = NewTopic::new("docker_services_topic", 1, TopicReplication::Fixed(1)).set("retention.ms", "3600000");
+    assert!(admin.create_topics([&hour], &AdminOptions::new()).await.unwrap()[0].is_ok());
+    let ksqldb = Ksqldb::start(&kafka.address()).await;
+    let world = World { kafka, ksqldb };
+
+    let error = init(&world.settings(), |_| {}).await.unwrap_err();
+    for part in [
+        "DOCKER_SERVICES_STREAM",
+        "topic docker_services_topic has retention.ms=3600000",
+        "needs retention.ms=604800000",
+    ] {
+        assert!(error.message.contains(part), "{part}: {error}");
+    }
+    let hint = error.hint.unwrap();
+    let command = format!(
+        "--bootstrap-server {} --alter --entity-type topics --entity-name docker_services_topic",
+        world.kafka.address()
+    );
+    assert!(hint.contains(&command), "{hint}");
+    // What the command in the hint does.
+    let (_, wanted) = hint.split_once("--add-config retention.ms=").unwrap();
+    let wanted: String = wanted.chars().take_while(char::is_ascii_digit).collect();
+    let config = rdkafka::admin::AlterConfig::new(rdkafka::admin::ResourceSpecifier::Topic("docker_services_topic"));
+    let config = config.set("retention.ms", &wanted);
+    assert!(admin.alter_configs([&config], &AdminOptions::new()).await.unwrap()[0].is_ok());
+
+    // It goes on, with a server that is slow: one that says so, one that a proxy gives up, one that says nothing at all.
+    let slow = vec![
+        Slow::Silent(Duration::from_secs(11)),
+        Slow::Unanswered(Duration::from_millis(700)),
+        Slow::Queued(Duration::from_secs(1)),
+    ];
+    *world.ksqldb.faults().slow.lock().unwrap() = slow;
+    let mut lines = Vec::new();
+    init(&world.settings(), |line| lines.push(line.to_owned())).await.unwrap();
+    assert!(world.ksqldb.faults().slow.lock().unwrap().is_empty());
+    assert!(lines.iter().any(|line| line.contains("is being made, for ")), "{lines:#?}");
+    assert!(lines[0] == "ASSETS_STREAM is there", "{lines:#?}");
+    assert_eq!(lines.iter().filter(|line| line.ends_with(" made")).count() + 3, 20, "{lines:#?}");
+    init(&world.settings(), |line| assert!(line.ends_with("is there"), "{line}")).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,6 +22,7 @@ mod coordinator;
 pub mod evidence;
 mod failure;
 mod hints;
+mod init;
 mod kafka;
 mod ksqldb;
 pub mod log;
@@ -50,9 +51,10 @@ use crate::model::{AssetUuid, FailureKind, Record, RecordId, RegistrySnapshot, S
 use crate::registry::messages::{self, Message, Said, Stamp};
 use crate::registry::{Registry, RegistryError};
 
+pub use self::init::init;
 pub use self::kafka::KafkaSettings;
 pub use self::ksqldb::KsqldbSettings;
-pub use self::setup::{Finding, FindingKind, check, init};
+pub use self::setup::{Finding, FindingKind, check};
 
 /// Where the registry is and how often it is read.
 #[derive(Debug, Clone)]

@@ -1,26 +1,18 @@
-//! Whether Kafka and ksqlDB are as OpenFactory needs them, and setting them up where they are not.
+//! Whether Kafka and ksqlDB are as OpenFactory needs them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-
-use backon::{ConstantBuilder, Retryable};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::types::RDKafkaErrorCode;
 
 use super::OpenfactorySettings;
 use super::hints::{self, FOLLOWED};
 use super::kafka::topics::{Hints, TopicPolicy, policies};
 use super::kafka::{KafkaSettings, PARTITIONER, Writer};
 use super::ksqldb::{KsqlError, Ksqldb};
-use super::sources::{NEEDED, Needed};
+use super::sources::NEEDED;
 use super::tables::COUNTS;
 use crate::model::Source;
 use crate::registry::RegistryError;
 
-/// How often, and after what time, it is looked whether a stream or table that was taken is made: half a minute in all.
-const LOOKS: usize = 60;
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How long a broker may take to refuse to be listened to.
 const REFUSED_WITHIN: Duration = Duration::from_secs(2);
 
@@ -116,7 +108,7 @@ async fn check_ksqldb(ksqldb: &Ksqldb, findings: &mut Vec<Finding>) -> BTreeMap<
 }
 
 /// The topic of every stream and table of OpenFactory that ksqlDB knows.
-async fn topics_of_all(ksqldb: &Ksqldb) -> Result<BTreeMap<&'static str, String>, KsqlError> {
+pub(super) async fn topics_of_all(ksqldb: &Ksqldb) -> Result<BTreeMap<&'static str, String>, KsqlError> {
     let mut known = BTreeMap::new();
     for needed in &NEEDED {
         match ksqldb.topic(needed.name).await {
@@ -277,87 +269,6 @@ impl Forgetful {
             self.topic,
             self.source.as_str(),
         )
-    }
-}
-
-/// Makes the streams and tables that are missing; those that exist are left as they are. Topics whose state must
-/// outlive the broker's retention are made compacted before ksqlDB makes them otherwise.
-///
-/// # Errors
-/// When ksqlDB or Kafka refuses; what was made until then stays, and running it again goes on from there.
-pub async fn init(settings: &OpenfactorySettings, mut progress: impl FnMut(&str)) -> Result<(), RegistryError> {
-    let ksqldb = Ksqldb::new(settings.ksqldb.clone())?;
-    let known = topics_of_all(&ksqldb).await.map_err(|error| error.explain(ksqldb.url()))?;
-    let kafka = settings.kafka.clone();
-    let topics = tokio::task::spawn_blocking(move || Writer::new(kafka).partitions())
-        .await
-        .map_err(|error| RegistryError { message: error.to_string(), hint: None })??;
-    // A stream can be joined to a table with as many partitions only.
-    let attributes = known.get(NEEDED[0].name).map(String::as_str).or(NEEDED[0].topic);
-    let partitions = attributes.and_then(|topic| topics.get(topic)).copied().unwrap_or(1);
-    for needed in &NEEDED {
-        if known.contains_key(needed.name) {
-            progress(&format!("{} is there", needed.name));
-            continue;
-        }
-        let existing = needed.topic.and_then(|topic| topics.get(topic)).copied();
-        if let (Some(topic), true, None) = (needed.topic, needed.is_state, existing) {
-            make_compacted(&settings.kafka, topic, partitions, attributes).await?;
-        }
-        make(&ksqldb, needed, existing.unwrap_or(partitions)).await.map_err(|error| {
-            let RegistryError { message, hint } = error.explain(ksqldb.url());
-            let hint = match error {
-                KsqlError::Statement { .. } => Some("the log of the ksqlDB server says more".to_owned()),
-                _ => hint,
-            };
-            RegistryError { message: format!("{} cannot be made: {message}", needed.name), hint }
-        })?;
-        progress(&format!("{} made", needed.name));
-    }
-    Ok(())
-}
-
-/// Makes a stream or table and waits until it is there, since the next one is made of it.
-async fn make(ksqldb: &Ksqldb, needed: &Needed, partitions: usize) -> Result<(), KsqlError> {
-    if ksqldb.make(&needed.statement(partitions), needed.reads_history()).await? {
-        return Ok(());
-    }
-    let is_known = || async { ksqldb.topic(needed.name).await.map(|_| ()) };
-    let patience = ConstantBuilder::default().with_delay(LOOK_AGAIN).with_max_times(LOOKS);
-    is_known.retry(patience).when(|error| matches!(error, KsqlError::Missing(_))).await
-}
-
-async fn make_compacted(
-    kafka: &KafkaSettings,
-    topic: &str,
-    partitions: usize,
-    source: Option<&str>,
-) -> Result<(), RegistryError> {
-    let problem = |reason: String| RegistryError {
-        message: format!("topic {topic} cannot be made: {reason}"),
-        hint: Some("may this user create topics on KAFKA_BROKER?".into()),
-    };
-    let admin: AdminClient<DefaultClientContext> =
-        kafka.client().create().map_err(|error| problem(error.to_string()))?;
-    let partitions = i32::try_from(partitions).map_err(|error| problem(error.to_string()))?;
-    // ksqlDB refuses to write a stream to a topic whose retention is not that of the stream's source, although it does
-    // not matter for a compacted one.
-    let retention = match source {
-        Some(source) => policies(kafka, &[source.to_owned()].into()).await?.remove(source),
-        None => None,
-    };
-    let retention = retention.map(|policy| policy.retention.map_or(-1, |time| time.as_millis().cast_signed()));
-    let retention = retention.map(|milliseconds| milliseconds.to_string());
-    // -1: as many replicas as the cluster's default says.
-    let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1)).set("cleanup.policy", "compact");
-    if let Some(retention) = &retention {
-        new = new.set("retention.ms", retention);
-    }
-    let made = admin.create_topics([&new], &AdminOptions::new()).await.map_err(|error| problem(error.to_string()))?;
-    match made.into_iter().next() {
-        Some(Ok(_)) | Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
-        Some(Err((_, code))) => Err(problem(code.to_string())),
-        None => Err(problem("no answer".into())),
     }
 }
 

@@ -1,5 +1,14 @@
 //! OpenFactory's streams and tables, and the statements that make them.
 
+/// The message of its source with which a query begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begin {
+    /// The oldest that is still there.
+    Earliest,
+    /// The next one.
+    Latest,
+}
+
 /// A stream or table that OpenFactory works with.
 pub(super) struct Needed {
     pub(super) name: &'static str,
@@ -13,10 +22,21 @@ pub(super) struct Needed {
 }
 
 impl Needed {
-    /// Whether its query reads what its source holds already. What was taken back long ago may be there again: a tombstone
-    /// that comes late would take it back once more.
-    pub(super) fn reads_history(&self) -> bool {
-        !self.name.ends_with("_TOMBSTONES")
+    /// Where its query begins to read its source; `derived_before` says that its topic has held messages.
+    ///
+    /// A stream writes what it reads once more. What its topic holds already must not be written again: that would come
+    /// after the tombstones of what was taken back since, and bring it back. A table only gathers what its source says,
+    /// and knows nothing unless it reads all of it.
+    pub(super) fn begins(&self, derived_before: bool) -> Begin {
+        let writes = self.statement.starts_with("CREATE STREAM") && self.reads().is_some();
+        let writes_again = writes && derived_before;
+        // What was taken back long ago may be there again: a tombstone that comes late would take it back once more.
+        if self.name.ends_with("_TOMBSTONES") || writes_again { Begin::Latest } else { Begin::Earliest }
+    }
+
+    /// The stream or table that its query reads; none where it is made over a topic.
+    pub(super) fn reads(&self) -> Option<&'static str> {
+        self.statement.split(" FROM ").nth(1)?.split([' ', ';']).next()
     }
 
     /// The statement that makes it, over a topic with so many partitions: ksqlDB refuses any other number than that of
@@ -220,3 +240,32 @@ pub(super) const NEEDED: [Needed; 20] = [
                     WHERE M.UNS_ID IS NOT NULL EMIT CHANGES;",
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_stream_over_a_topic_that_holds_nothing_is_derived_from_the_beginning() {
+        for needed in &NEEDED {
+            let is_stream = needed.statement.starts_with("CREATE STREAM") && needed.name != "ASSETS_STREAM";
+            let is_tombstones = needed.name.ends_with("_TOMBSTONES");
+            let fresh = if is_tombstones { Begin::Latest } else { Begin::Earliest };
+            assert_eq!(needed.begins(false), fresh, "{}", needed.name);
+            let again = if is_stream { Begin::Latest } else { Begin::Earliest };
+            assert_eq!(needed.begins(true), again, "{}", needed.name);
+        }
+    }
+
+    #[test]
+    fn what_a_query_reads_was_made_before_it() {
+        for (index, needed) in NEEDED.iter().enumerate() {
+            let made = |name: &str| NEEDED[..index].iter().any(|before| before.name == name);
+            assert!(needed.reads().is_none_or(made), "{}", needed.name);
+        }
+        let reads = |name: &str| NEEDED.iter().find(|needed| needed.name == name).unwrap().reads();
+        assert_eq!(reads("ASSETS_TYPE_STREAM"), Some("ASSETS_STREAM"));
+        assert_eq!(reads("DEVICE_CONNECTOR"), Some("DEVICE_CONNECTOR_SOURCE"));
+        assert_eq!(reads("ASSETS_TYPE"), None);
+    }
+}
