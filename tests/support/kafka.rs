@@ -128,7 +128,7 @@ impl Kafka {
 
     fn wait_until_up(&self) {
         let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", self.address()).create().unwrap();
-        for _ in 0..60 {
+        for _ in 0..180 {
             if client.fetch_metadata(None, Duration::from_secs(1)).is_ok_and(|found| !found.brokers().is_empty()) {
                 return;
             }

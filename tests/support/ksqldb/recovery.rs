@@ -8,6 +8,11 @@ use serde_json::Value;
 
 use super::wire::Refusal;
 
+/// How long a moment of a captured timeline waits for somebody who asks.
+const MOMENT: Duration = Duration::from_secs(15);
+/// So often a table answers with its error before the next moment comes, where a reading begins anew with each.
+const ERRORS: u8 = 2;
+
 /// The server as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Server {
@@ -121,7 +126,8 @@ pub(crate) struct Step {
     pub(crate) tables: BTreeMap<String, Answering>,
     /// It ends at the latest after this time.
     pub(crate) at_most: Duration,
-    /// It ends when a reading is through: all of [`READ`] were asked, or one that was answered is asked again.
+    /// It ends when a reading is through: all of [`READ`] were asked, or one that was answered is asked again, or
+    /// one is asked once more after it answered [`ERRORS`] times with its error.
     pub(crate) one_reading: bool,
     /// Which rows of a part are seen: the oldest, or any others.
     pub(crate) seed: u64,
@@ -175,7 +181,7 @@ impl Step {
         text.lines()
             .filter(is_time)
             .map(|line| {
-                let mut step = Step { at_most: Duration::from_secs(3), one_reading: true, ..Step::default() };
+                let mut step = Step { at_most: MOMENT, one_reading: true, ..Step::default() };
                 let words: Vec<&str> = line[8..].split_whitespace().collect();
                 for (letter, table) in READ {
                     let Some(rest) = words
@@ -296,7 +302,8 @@ pub(super) struct Playing {
     steps: Vec<Step>,
     at: usize,
     began: Instant,
-    asked: BTreeMap<String, bool>,
+    /// How often each table was asked in this step, and whether it answered.
+    asked: BTreeMap<String, (bool, u8)>,
     pub(super) answered: Vec<Answered>,
 }
 
@@ -329,7 +336,8 @@ impl Playing {
         let step = self.now()?;
         let every: BTreeSet<&str> = READ.iter().map(|(_, table)| *table).collect();
         let one_reading = step.one_reading;
-        let through = self.asked.len() == every.len() || self.asked.get(table) == Some(&true);
+        let through = self.asked.len() == every.len()
+            || self.asked.get(table).is_some_and(|(answered, times)| *answered || *times >= ERRORS);
         if one_reading && through {
             self.go_on();
         }
@@ -338,7 +346,8 @@ impl Playing {
 
     pub(super) fn answered(&mut self, table: &str, status: u16, rows: usize) {
         if self.at < self.steps.len() {
-            self.asked.insert(table.to_owned(), status == 200);
+            let times = self.asked.get(table).map_or(0, |(_, times)| *times);
+            self.asked.insert(table.to_owned(), (status == 200, times + 1));
         }
         self.answered.push(Answered { step: self.at, table: table.to_owned(), status, rows });
     }
