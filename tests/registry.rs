@@ -445,6 +445,7 @@ async fn setting_up_finds_what_the_topics_hold_already() {
         ClientConfig::new().set("bootstrap.servers", kafka.address()).create().unwrap();
     let stream = NewTopic::new("ofa_assets", 3, TopicReplication::Fixed(1)).set("retention.ms", "-1");
     let connectors = NewTopic::new("device_connector_topic", 2, TopicReplication::Fixed(1));
+    let connectors = connectors.set("cleanup.policy", "compact");
     // A run before this one was interrupted after it had made a topic: nothing was ever written to it.
     let types = NewTopic::new("assets_types_topic", 3, TopicReplication::Fixed(1)).set("retention.ms", "-1");
     let types = types.set("cleanup.policy", "compact");
@@ -477,9 +478,12 @@ async fn setting_up_finds_what_the_topics_hold_already() {
         .await;
     assert!(world.messages("assets_types_topic").await.contains(&("PRESS".to_owned(), String::new())));
     init(&world.settings(), |line| assert!(line.ends_with(" is there"), "{line}")).await.unwrap();
+    // Somebody gives one of them the broker's default policy.
+    let policy = rdkafka::admin::AlterConfig::new(rdkafka::admin::ResourceSpecifier::Topic("device_connector_topic"));
+    let policy = policy.set("cleanup.policy", "delete");
+    assert!(admin.alter_configs([&policy], &AdminOptions::new()).await.unwrap()[0].is_ok());
     let findings = check(&world.settings()).await;
     let bad: Vec<_> = findings.iter().filter(|finding| finding.kind != FindingKind::Good).collect();
-    // Made by somebody else, with the broker's default policy.
     assert!(bad.len() == 1 && bad[0].message.contains("device_connector_topic"), "{bad:#?}");
     let hint = bad[0].hint.as_ref().unwrap();
     assert!(hint.contains(&format!("--bootstrap-server {}", world.kafka.address())), "{hint}");
