@@ -24,7 +24,15 @@
 //! - Windows, other formats than JSON and KAFKA, and every function beside the five that OpenFactory uses.
 //! - `TERMINATE`, `DROP`, `ALTER`, variables and connectors.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, reason = "support for tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::result_large_err,
+    dead_code,
+    reason = "support for tests"
+)]
 
 #[path = "ksqldb/capture.rs"]
 pub(crate) mod capture;
