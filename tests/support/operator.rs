@@ -125,6 +125,14 @@ impl Operator {
         daemon.wait().unwrap().code()
     }
 
+    /// Stops the daemon where it is (SIGSTOP), or lets it go on (SIGCONT).
+    pub fn freeze(&self, frozen: bool) {
+        let daemon = self.daemon.as_ref().expect("a daemon runs");
+        let name = if frozen { "STOP" } else { "CONT" };
+        let sent = Command::new("kill").args(["-s", name, &daemon.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
     fn log_file(&self) -> PathBuf {
         self.folder.path().join("log")
     }

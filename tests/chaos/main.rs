@@ -1,0 +1,46 @@
+//! Chaos: the real program, real engines, and everything that goes wrong on bad days, drawn from a seed.
+//!
+//! `OFOP_CHAOS_SEED` repeats a run, `OFOP_CHAOS_ROUNDS` makes it longer; `tests/chaos.sh` does both.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    dead_code,
+    unreachable_pub,
+    reason = "support for tests"
+)]
+
+mod cluster;
+#[path = "../support/engine.rs"]
+mod engine;
+mod faults;
+mod gate;
+mod lies;
+mod managers;
+#[path = "../support/operator.rs"]
+mod operator;
+mod world;
+
+/// A number out of the environment, and what it is without.
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
+}
+
+/// Held by each test that needs the machine for itself: the others wait.
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// What decides everything that is drawn.
+fn seed() -> u64 {
+    number("OFOP_CHAOS_SEED", 1)
+}
+
+impl world::Hand for engine::TestEngine {
+    fn call(&self, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
+        Some(engine::TestEngine::call(self, method, path, body))
+    }
+}
