@@ -18,14 +18,14 @@ use std::time::Duration;
 use ofop::model::record::RecordOwner;
 use ofop::model::{
     Desired, DoubtReason, InstanceName, Observed, ObservedRecord, Proof, Record, RecordId, RegistrySnapshot,
-    ResourceId, Scalar, Source, Step, StepVerb,
+    ResourceId, Scalar, ServiceSpec, Source, Step, StepVerb,
 };
 use ofop::plan::{Memory, plan};
 use ofop::registry::openfactory::evidence::{CONFIRM, CONFIRM_UNWITNESSED, Facts, Judge, SaidOf, Verdict};
 use ofop::registry::openfactory::log::{Log, Trace, WITNESSES};
 use ofop::registry::rows::{Attributes, Tables, records};
 use ofop::testing::Rng;
-use world::{World, app, asset, desired, device, policy, uuid};
+use world::{World, app, asset, desired, device, name, policy, uuid};
 
 const TABLES: [&str; 7] = ["T", "S", "V", "U", "C", "M", "A"];
 
@@ -402,6 +402,29 @@ fn what_is_proven_to_be_absent_is_registered_and_what_is_unowned_adopted() {
     let steps = factory.steps(&mut judge, &whole, &log, &memory, CONFIRM);
     let objects: Vec<String> = steps.iter().map(Step::object).collect();
     assert_eq!(objects, ["asset NEW", "asset STRANGER-0"]);
+}
+
+#[test]
+fn a_service_is_adopted_for_its_asset_when_the_reading_is_proven() {
+    let mut factory = Factory::new(1);
+    factory.world.insert(ServiceSpec::new(name("stranger-0"), "registry/old:1"), None);
+    let mut apps: Vec<_> = factory.desired.resources.values().map(|resource| (**resource).clone()).collect();
+    apps.push(app("STRANGER-0", |_| ()));
+    factory.desired = desired(apps);
+    for row in factory.truth.0.get_mut("S").unwrap().iter_mut().filter(|row| row.asset == "STRANGER-0") {
+        row.value = "stranger-0".into();
+    }
+    let log = factory.truth.log();
+    let whole = factory.whole();
+    let mut judge = Judge::default();
+    for (at, expected) in [(Duration::ZERO, 0), (CONFIRM, 1)] {
+        let snapshot = judged(&mut judge, &whole, &log, at).unwrap();
+        let observed = factory.observed(Some(snapshot), at);
+        let plan = plan(&factory.desired, &observed, &policy(), &Memory::default());
+        let stranger = &plan.resources[&ResourceId::app(uuid("STRANGER-0"))];
+        let updates = stranger.steps.iter().filter(|step| step.step.verb() == StepVerb::Update);
+        assert_eq!(updates.count(), expected, "{stranger:#?}");
+    }
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::model::{
-    ConditionKind, DesiredService, DriftType, FieldChange, Ignored, Mark, ObservedRecord, ObservedService,
-    PlatformSnapshot, Reason, SpecHash, Step, UpdateState, Wait,
+    ConditionKind, DesiredService, Doubt, DriftType, FieldChange, Ignored, Mark, ObservedRecord, ObservedService,
+    PlatformSnapshot, Proof, Reason, SpecHash, Step, UpdateState, Wait,
 };
 use crate::model::{DesiredResource, Record, ServiceSpec};
 
@@ -282,7 +282,21 @@ impl Planner<'_> {
             container_labels: target.container_labels().clone(),
             mark,
         };
-        draft.step(step, reason, changes, wait);
+        match self.doubt().filter(|_| adopt) {
+            Some(doubt) => draft.unproven(step, reason, changes, doubt),
+            None => draft.step(step, reason, changes, wait),
+        }
+    }
+
+    /// Why the registry does not prove whose an asset of the resource is: a service goes to whoever its assets belong to.
+    fn doubt(&self) -> Option<&Doubt> {
+        let registry = self.context.registry?;
+        let assets = self.resource.records.iter().filter(|record| matches!(***record, Record::Asset(_)));
+        let mut doubts = assets.filter_map(|record| match registry.evidence.of(record.id().asset()) {
+            Proof::Proven => None,
+            Proof::Unproven(doubt) => Some(doubt),
+        });
+        doubts.next()
     }
 
     /// The image differs in nothing but its digest.
