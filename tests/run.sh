@@ -148,7 +148,36 @@ quickstart() {
 # this machine as it came that shows whether the scripts find out what they need.
 bare() { tests/bare.sh; }
 
-parts=(bare packages toolchain format lint build unit fuzz documentation scripts quickstart)
+# Today's engine. No distribution has it, so Go builds it once, at the versions that were tried.
+engine29_versions='github.com/moby/moby/v2/cmd/dockerd@v2.0.0-beta.24 github.com/opencontainers/runc@v1.5.3'
+engine29_folder=${XDG_CACHE_HOME:-$HOME/.cache}/ofop-tests/engine-29
+
+build_engine29() {
+    if [ "$(cat "$engine29_folder/versions" 2> /dev/null)" = "$engine29_versions" ]; then return; fi
+    command -v go > /dev/null || { echo "go is missing: install Go 1.26 or newer, https://go.dev/dl" >&2; return 1; }
+    pkg-config --exists libseccomp || {
+        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libseccomp-dev
+    } > "$work/apt.log" 2>&1 || { tail -20 "$work/apt.log"; return 1; }
+    echo "building Docker Engine 29 (some minutes, once)"
+    mkdir -p "$engine29_folder"
+    local dockerd runc
+    read -r dockerd runc <<< "$engine29_versions"
+    export GOBIN=$engine29_folder GOFLAGS='-p=2 -buildvcs=false' CGO_ENABLED=1
+    go install -tags 'exclude_graphdriver_btrfs no_systemd' "$dockerd"
+    # Debian's runc does not know the namespaces that this engine asks for.
+    go install -tags seccomp "$runc"
+    echo "$engine29_versions" > "$engine29_folder/versions"
+}
+
+# The adapter, the program, and what it says of secrets and of images, on today's engine.
+engine29() {
+    build_engine29
+    export PATH=$engine29_folder:$PATH
+    dockerd --version
+    cargo test --quiet --locked --all-features --no-fail-fast --test swarm_engine --test secrets --test private_images
+}
+
+parts=(bare packages toolchain format lint build unit engine29 fuzz documentation scripts quickstart)
 [ $# = 0 ] || parts=("$@")
 for part in "${parts[@]}"; do
     [ "$(type -t "$part")" = function ] || { echo "no part is called $part" >&2; exit 2; }
