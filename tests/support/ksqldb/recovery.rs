@@ -1,5 +1,5 @@
-//! How the server goes and comes back: for each moment, what it answers to whom. The steps come from a scenario of
-//! `tests/ksqldb_scenarios/`, from a timeline that was captured, or from a seed.
+//! How the server goes and comes back: for each moment, what it answers to whom. The steps come from a timeline that was
+//! captured, from lines of JSON, or from a seed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
