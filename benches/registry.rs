@@ -279,9 +279,9 @@ fn same_messages(world: &World) -> Vec<(&'static str, String, String)> {
 /// One round of the loop in which every asset is registered: from the plan to the last acknowledgement.
 async fn register(world: &World, registry: &Arc<OpenfactoryRegistry>) -> Duration {
     let (parts, _) = world.parts();
-    let Parts { loader, compiler, platform, clock, report, permission, .. } = parts;
+    let Parts { loader, compiler, platform, clock, report, leadership, .. } = parts;
     let registry = Arc::clone(registry);
-    let parts = Parts { loader, compiler, platform, registry, clock, report, commands: None, permission };
+    let parts = Parts { loader, compiler, platform, registry, clock, report, commands: None, leadership };
     let (mut began, mut ended, mut steps) = (None, None, 0);
     // This ksqlDB never shows what was written, and the end would wait for that.
     let stop = CancellationToken::new();

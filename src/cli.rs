@@ -29,6 +29,7 @@ mod error;
 mod events;
 pub mod exit;
 pub mod get;
+mod lease;
 mod logging;
 mod manifests;
 mod oneshot;

@@ -3,7 +3,7 @@
 //! Decisions get a time as a value; whoever needs to know the time is handed a [`Clock`], so that a test can
 //! move it.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A source of time.
 pub trait Clock: Send + Sync + 'static {
@@ -14,18 +14,25 @@ pub trait Clock: Send + Sync + 'static {
     fn wall(&self) -> SystemTime;
 }
 
-/// The machine's clock.
+/// The machine's clock. It goes on while the machine is suspended, unlike [`std::time::Instant`]: to others, whose
+/// leases run out meanwhile, that time passes.
 #[derive(Debug, Clone, Copy)]
 pub struct SystemClock {
-    start: Instant,
+    start: Duration,
 }
 
 impl SystemClock {
     /// A clock that starts now.
-    #[expect(clippy::disallowed_methods, reason = "this is the place that the ban points to")]
     pub fn new() -> Self {
-        SystemClock { start: Instant::now() }
+        SystemClock { start: since_boot() }
     }
+}
+
+/// Time since the machine started, suspensions included.
+fn since_boot() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    // Neither is ever negative, nor are there more nanoseconds than a second has.
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 impl Default for SystemClock {
@@ -36,7 +43,7 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Duration {
-        self.start.elapsed()
+        since_boot().saturating_sub(self.start)
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the place that the ban points to")]

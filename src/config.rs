@@ -88,6 +88,8 @@ pub struct Config {
     /// The daemon is named on the command line and manifests are not, whatever the environment says: what is looked at
     /// is what the daemon sees.
     pub asks_daemon: bool,
+    /// `--lease` and `--lease-renew`.
+    pub lease: LeaseTimes,
     /// `--resync`.
     pub resync: Duration,
     /// `OFOP_FOLLOW_INTERVAL`: how often a followed image tag is looked up.
@@ -120,6 +122,15 @@ pub struct Config {
     pub servers: Servers,
     /// What `${NAME}` in a manifest may refer to.
     pub variables: Variables,
+}
+
+/// How long a lease lasts, and how often it is renewed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseTimes {
+    /// `--lease`: how long after a renewal its holder may act.
+    pub lease: Duration,
+    /// `--lease-renew`: time between renewals, at most a third of it.
+    pub renew: Duration,
 }
 
 /// How files that manifests refer to by `https://` or `github://` are fetched.
@@ -334,6 +345,7 @@ impl Config {
             listen: read.listen()?,
             address: read.address()?,
             asks_daemon: read.asks_daemon(),
+            lease: read.lease()?,
             resync: read.duration("--resync", "OFOP_RESYNC", DEFAULT_RESYNC)?,
             follow: read.duration("OFOP_FOLLOW_INTERVAL", "OFOP_FOLLOW_INTERVAL", DEFAULT_FOLLOW)?,
             concurrency: read.concurrency()?,

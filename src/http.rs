@@ -6,6 +6,7 @@
 //! | `GET /`, `/resources/KIND/UUID` | status pages |
 //! | `GET /healthz` | 200 while the process answers |
 //! | `GET /readyz` | 200 after the first complete pass while the platform is up, else 503 and why |
+//! | `GET /leaderz` | 200 while this operator may change the cluster, else 503; who holds the lease |
 //! | `GET /metrics` | Prometheus text format |
 //! | `GET /api/v1/resources[/KIND/UUID]` | [`crate::report::Status`] as JSON |
 //! | `GET /api/v1/plan` | what the last pass decided, as `ofop plan -o json` |
@@ -143,6 +144,7 @@ fn router(shared: Shared, further: Router, address: SocketAddr) -> Router {
         .route("/favicon.ico", get(assets::icon))
         .route("/healthz", get(api::healthz))
         .route("/readyz", get(api::readyz))
+        .route("/leaderz", get(api::leaderz))
         .route("/metrics", get(api::metrics))
         .route("/api/v1/resources", get(api::resources))
         .route("/api/v1/resources/{kind}/{uuid}", get(api::resource))

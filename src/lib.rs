@@ -32,7 +32,7 @@
 //! | module | may use | never |
 //! |---|---|---|
 //! | `model` | std, serde, thiserror | an async runtime, an engine client, logging |
-//! | `desired` (parsing), `compile`, `plan`, `registry/messages`, `platform/*/convert`, `reconcile/backoff` | `model` and front doors before them in the flow | async, clocks, I/O |
+//! | `desired` (parsing), `compile`, `plan`, `registry/messages`, `platform/*/convert`, `reconcile/backoff`, `reconcile/lease/machine` | `model` and front doors before them in the flow | async, clocks, I/O |
 //! | `desired` (sources), `platform`, `registry` | `model` | `plan`, `reconcile`, one another |
 //! | `render` | `model`, `registry/messages`, `platform/*/body` | anything else of ours |
 //! | `reconcile` | `desired`, `compile`, `plan`, the seams, `report`, `model` | `cli`, `http`, a concrete adapter |

@@ -10,6 +10,7 @@
 //! | [`service`] | the fields of a Swarm service (or container) that we own |
 //! | [`record`] | facts in the asset registry |
 //! | [`desired`] | what the manifests mean, and the problems found in them |
+//! | [`lease`] | who may change the cluster |
 //! | [`handling`] | how a resource is taken care of: suspended, kept, fields left alone |
 //! | [`notes`] | what the operator writes down |
 //! | [`observed`] | what really runs and is really registered |
@@ -30,6 +31,7 @@ pub mod desired;
 pub mod evidence;
 pub mod handling;
 pub mod image;
+pub mod lease;
 pub mod names;
 pub mod notes;
 pub mod observed;
@@ -49,6 +51,7 @@ pub use desired::{Desired, DesiredResource, DesiredService, Origin, OtherFile, P
 pub use evidence::{Doubt, DoubtReason, Evidence, Proof};
 pub use handling::{Field, Handling, IgnoredField};
 pub use image::{ImageRef, InvalidImage};
+pub use lease::{LeaseFound, LeaseRecord, LeaseSeen, LeaseStatus, LeaseUnread, Standing};
 pub use names::{AssetUuid, InstanceName, InvalidName, Kind, ResourceId, Revision, ServiceName};
 pub use notes::{Note, NoteEdits, Notes, NotesView};
 pub use observed::{

@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::Stream;
 
-use crate::model::{NoteEdits, PlatformSnapshot, Step, StepFailure};
+use crate::model::{LeaseRecord, LeaseSeen, LeaseUnread, NoteEdits, PlatformSnapshot, Step, StepFailure};
 
 /// A platform.
 pub trait Platform: Send + Sync + 'static {
@@ -60,6 +60,33 @@ pub trait Platform: Send + Sync + 'static {
 
     /// Yields whenever `observe` may answer something new. A hint: it carries nothing.
     fn events(&self) -> impl Stream<Item = ()> + Send + 'static;
+}
+
+/// Where the lease of an instance is kept, so that every operator of the instance can reach it.
+pub trait LeaseStore: Send + Sync + 'static {
+    /// What it says now, or said a moment ago: a manager that was cut off may show an earlier state.
+    ///
+    /// # Errors
+    /// When nothing can be said.
+    fn read_lease(&self) -> impl Future<Output = Result<LeaseSeen, LeaseUnread>> + Send;
+
+    /// Whether the lease is a lock that nobody else can get while its holder lives, even if the holder is stopped: then
+    /// no call needs to end before the lease does.
+    fn is_lock(&self) -> bool {
+        false
+    }
+
+    /// Writes it if the object that keeps it still has the version `at`; none creates the object. Of several who name
+    /// the same version one succeeds. Not bounded in time.
+    ///
+    /// # Errors
+    /// What went wrong, classified: a race when the object has another version, and after a lost answer it may have
+    /// worked.
+    fn write_lease(
+        &self,
+        at: Option<u64>,
+        record: &LeaseRecord,
+    ) -> impl Future<Output = Result<(), StepFailure>> + Send;
 }
 
 /// Why a platform cannot be observed.

@@ -40,6 +40,7 @@
 pub mod backoff;
 mod converge;
 mod executor;
+pub mod lease;
 mod look;
 mod manifests;
 mod noting;
@@ -56,7 +57,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use self::converge::{ConvergeOptions, ConvergeReport, Ending, Happening, converge};
-pub use self::executor::{Permission, always};
+pub use self::lease::{Keeper, Leadership};
 pub use self::trigger::Trigger;
 
 use self::runner::{Runner, Turn};
@@ -85,8 +86,8 @@ pub struct Parts<S, P, R, C> {
     pub report: Report,
     /// What people ask for; none when nobody can.
     pub commands: Option<mpsc::Receiver<Request>>,
-    /// Asked before each destructive call.
-    pub permission: Permission,
+    /// Whether and how long this operator may act.
+    pub leadership: Leadership,
 }
 
 /// How the loop behaves.

@@ -36,14 +36,14 @@ use self::archive::{Archive, Restored};
 pub use self::events::{CommandEvent, ConditionEvent, Entry, Event, EventOutcome, EventQuery, EventType, StepReport};
 pub use self::metrics::WebhookResult;
 pub use self::source::{SourceEvent, SourceStatus, SourceView};
-pub use self::status::{ResourceStatus, Status};
+pub use self::status::{LeaseSummary, ResourceStatus, Status};
 
 use self::events::RESOURCE_EVENTS;
 use self::metrics::Metrics;
 use self::state::{Last, Noted, State};
 use self::status::{History, View};
 use crate::model::plan_json::{SecretValues, plan_json};
-use crate::model::{Desired, InstanceName, Observed, Plan, Request, ResourceId, SourceTrouble};
+use crate::model::{Desired, InstanceName, LeaseStatus, Observed, Plan, Request, ResourceId, SourceTrouble, Standing};
 
 /// How many events a reader may lag behind before it skips some. An event is a pointer here.
 const BROADCAST_EVENTS: usize = 256;
@@ -193,6 +193,19 @@ impl Report {
         state.changed();
     }
 
+    /// Takes in how this operator stands to the lease.
+    pub fn lease(&self, lease: &LeaseStatus) {
+        let mut state = self.state();
+        self.inner.metrics.lease(state.lease.as_ref(), lease);
+        state.lease = Some(lease.clone());
+        state.changed();
+    }
+
+    /// How this operator stands to the lease.
+    pub fn lease_status(&self) -> LeaseStatus {
+        self.state().lease.clone().unwrap_or_else(LeaseStatus::alone)
+    }
+
     /// Takes note that the last pass answers this many requests of people for a look: it began after them, with
     /// manifests that were read after them.
     pub fn answered(&self, requests: u64) {
@@ -239,6 +252,7 @@ impl Report {
         }
         let (generation, instance, last) = (state.generation, state.instance.clone(), state.last.clone());
         let answered = state.answered;
+        let lease = state.lease.as_ref().map(LeaseSummary::of);
         let (parts, tracker) = (state.parts.clone(), Arc::clone(&state.tracker));
         // Building takes a while with thousands of resources, and no pass shall wait for it.
         drop(state);
@@ -263,8 +277,14 @@ impl Report {
             }),
         };
         status.warnings.extend(warnings);
-        let status = Arc::new(status);
         drop(tracker);
+        if let Some(lease) = &lease
+            && lease.standing != Standing::Standby.as_str()
+        {
+            status.warnings.extend(lease.notice());
+        }
+        status.lease = lease;
+        let status = Arc::new(status);
         let mut state = self.state();
         if state.generation == generation {
             state.status = Some(Arc::clone(&status));

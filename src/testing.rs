@@ -8,6 +8,7 @@
 
 mod clock;
 mod faults;
+mod lease;
 mod registry;
 mod rng;
 mod source;
@@ -16,6 +17,7 @@ mod world;
 
 pub use self::clock::TestClock;
 pub use self::faults::{Fault, Faults};
+pub use self::lease::FakeLease;
 pub use self::registry::FakeRegistry;
 pub use self::rng::Rng;
 pub use self::source::FakeSource;

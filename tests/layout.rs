@@ -63,6 +63,7 @@ const PURE: &[&str] = &[
     "src/platform/docker/convert",
     "src/platform/docker/body",
     "src/reconcile/backoff",
+    "src/reconcile/lease/machine",
 ];
 
 /// What a pure file does not mention.

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt as _};
 
-use crate::model::{NoteEdits, PlatformSnapshot, RegistrySnapshot, Step, StepFailure};
-use crate::platform::docker::DockerPlatform;
-use crate::platform::swarm::Swarm;
-use crate::platform::{Platform, PlatformError};
+use crate::model::{
+    LeaseRecord, LeaseSeen, LeaseUnread, NoteEdits, PlatformSnapshot, RegistrySnapshot, Step, StepFailure,
+};
+use crate::platform::docker::{DockerPlatform, FileLease};
+use crate::platform::swarm::{Swarm, SwarmLease};
+use crate::platform::{LeaseStore, Platform, PlatformError};
 use crate::registry::embedded::EmbeddedRegistry;
 use crate::registry::openfactory::OpenfactoryRegistry;
 use crate::registry::{Registry, RegistryError};
@@ -20,6 +22,16 @@ pub(super) enum AnyPlatform {
     Swarm(Swarm),
     /// Plain containers.
     Docker(DockerPlatform),
+}
+
+impl AnyPlatform {
+    /// Where the lease of the instance is kept.
+    pub(super) fn lease(&self) -> AnyLease {
+        match self {
+            AnyPlatform::Swarm(swarm) => AnyLease::Swarm(swarm.lease()),
+            AnyPlatform::Docker(docker) => AnyLease::File(docker.lease()),
+        }
+    }
 }
 
 impl Platform for AnyPlatform {
@@ -57,6 +69,37 @@ impl Platform for AnyPlatform {
             AnyPlatform::Docker(docker) => docker.events().boxed(),
         };
         events
+    }
+}
+
+/// Where the lease is kept.
+pub(super) enum AnyLease {
+    /// In the labels of a Swarm config.
+    Swarm(SwarmLease),
+    /// In a locked file.
+    File(FileLease),
+}
+
+impl LeaseStore for AnyLease {
+    async fn read_lease(&self) -> Result<LeaseSeen, LeaseUnread> {
+        match self {
+            AnyLease::Swarm(swarm) => swarm.read_lease().await,
+            AnyLease::File(file) => file.read_lease().await,
+        }
+    }
+
+    fn is_lock(&self) -> bool {
+        match self {
+            AnyLease::Swarm(swarm) => swarm.is_lock(),
+            AnyLease::File(file) => file.is_lock(),
+        }
+    }
+
+    async fn write_lease(&self, at: Option<u64>, record: &LeaseRecord) -> Result<(), StepFailure> {
+        match self {
+            AnyLease::Swarm(swarm) => swarm.write_lease(at, record).await,
+            AnyLease::File(file) => file.write_lease(at, record).await,
+        }
     }
 }
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::args::{ConvergeArgs, PRUNING, PruneArgs, RevisionArgs};
+use super::args::{ConvergeArgs, PRUNING, PruneArgs, RevisionArgs, TakeOverArgs};
 use super::context::Context;
 use super::manifests::Manifests;
 use super::progress::Progress;
-use super::{CliError, Exit, manifests, parts, problems, signals};
+use super::{CliError, Exit, lease, manifests, parts, problems, signals};
 use crate::clock::SystemClock;
 use crate::compile::Compiler;
 use crate::config::parse_duration;
@@ -39,6 +39,9 @@ pub struct ApplyArgs {
     /// Removals beyond the guard are meant
     #[arg(long, help_heading = PRUNING)]
     pub confirm_prune: bool,
+    /// Who acts.
+    #[command(flatten)]
+    pub lease: TakeOverArgs,
     /// What converging may do.
     #[command(flatten)]
     pub converge: ConvergeArgs,
@@ -56,6 +59,9 @@ pub struct DownArgs {
     /// How long it may take
     #[arg(long, value_name = "TIME", default_value = "2m")]
     pub timeout: String,
+    /// Who acts.
+    #[command(flatten)]
+    pub lease: TakeOverArgs,
 }
 
 /// Converges everything, or what the paths describe.
@@ -70,7 +76,7 @@ pub(super) async fn apply(args: &ApplyArgs, context: &Context) -> Result<Exit, C
         policy.scope = Some(manifests.desired.resources.keys().cloned().collect());
     }
     let until = ConvergeOptions { wait: args.wait, timeout: timeout(&args.timeout)?, ..ConvergeOptions::default() };
-    let report = converge(context, manifests, policy, until).await?;
+    let report = converge(context, manifests, policy, until, args.lease.take_over).await?;
     let goal = if args.wait { "in sync and healthy" } else { "in sync" };
     conclude(context, &report, report.resources.len(), goal)
 }
@@ -87,7 +93,7 @@ pub(super) async fn down(args: &DownArgs, context: &Context) -> Result<Exit, Cli
     policy.scope = Some(policy.remove.clone());
     let until = ConvergeOptions { wait: false, timeout: timeout(&args.timeout)?, ..ConvergeOptions::default() };
     let requested = policy.remove.len();
-    let report = converge(context, manifests, policy, until).await?;
+    let report = converge(context, manifests, policy, until, args.lease.take_over).await?;
     // What is wholly gone is in the report no more.
     conclude(context, &report, requested, "gone")
 }
@@ -137,18 +143,21 @@ async fn converge(
     manifests: Manifests,
     policy: Policy,
     until: ConvergeOptions,
+    take_over: bool,
 ) -> Result<ConvergeReport, CliError> {
     let config = &context.config;
+    let (platform, clock) = (parts::platform(context)?, Arc::new(SystemClock::new()));
+    let held = lease::hold(context, &platform, &clock, take_over).await?;
     let report = Report::new(config.instance.clone());
     let parts = reconcile::Parts {
         loader: manifests.loader,
         compiler: Compiler::new(config.settings.clone()),
-        platform: parts::platform(context)?,
+        platform,
         registry: parts::registry(context)?,
-        clock: Arc::new(SystemClock::new()),
+        clock,
         report,
         commands: None,
-        permission: reconcile::always(),
+        leadership: held.leadership(),
     };
     let options = parts::options(context, policy);
     let stop = CancellationToken::new();
@@ -156,6 +165,10 @@ async fn converge(
     let mut progress = Progress::new(context.output, until.wait);
     let report = reconcile::converge(parts, options, until, stop, |happening| progress.show(&happening)).await;
     progress.end();
+    // While a call is in flight nobody else may act: then the lease runs out by itself.
+    if report.drained {
+        held.hand_back().await;
+    }
     Ok(report)
 }
 
@@ -174,6 +187,11 @@ fn conclude(context: &Context, report: &ConvergeReport, total: usize, goal: &str
         }
     }
     let refused = refused(&report.desired);
+    if report.lost_lease {
+        let hint =
+            "`ofop get all --address ADDRESS` shows how things are; the same command goes on where this one stopped";
+        output.error("another operator took the lease, or it could not be renewed: stopped", Some(hint));
+    }
     let mut failed = 0;
     for (id, ending) in &report.resources {
         match ending {
@@ -191,7 +209,7 @@ fn conclude(context: &Context, report: &ConvergeReport, total: usize, goal: &str
                 let hint = format!("`ofop describe {id}` shows its tasks");
                 output.error(&format!("{id}: it is deployed and {}", health.as_str()), Some(&hint));
             }
-            Ending::Unfinished if report.interrupted => {
+            Ending::Unfinished if report.interrupted || report.lost_lease => {
                 failed += 1;
                 let hint = "the same command goes on where this one stopped";
                 output.error(&format!("{id}: stopped before it was done"), Some(hint));
@@ -259,6 +277,8 @@ mod tests {
                 desired: Arc::new(desired(&problems)),
                 timed_out: false,
                 interrupted: false,
+                lost_lease: false,
+                drained: true,
                 source_error: None,
                 platform_error: None,
                 registry_error: None,

@@ -198,6 +198,10 @@ Examples:
   ofop apply desired/app_press.yml        only what this file describes; removes nothing else
   ofop apply --desired desired/ --confirm-prune
   ofop apply --git https://git.example/plant.git --revision 3f9c2d1
+  ofop apply --desired desired/ --take-over    although a daemon runs, which waits meanwhile
+
+It refuses while a daemon of the instance runs, which would undo it: put the change where that daemon reads its
+manifests, and run `ofop reconcile --wait`.
 
 Exit code 0 when everything was converged, 2 when it could not begin, 3 when some resources failed or
 a file was refused.")]
@@ -209,7 +213,8 @@ Examples:
   ofop down desired/
   ofop down app/PRESS-7                   also when no file describes it any more
 
-A running daemon whose directory still holds these files would deploy them again: move the files away instead.")]
+It refuses while a daemon of the instance runs, whose manifests still describe them: take them out of there instead.
+With --take-over the daemon waits until this command has ended, and then deploys again what its manifests describe.")]
     Down(DownArgs),
     /// List what is wanted beside what is there
     #[command(after_help = "\
@@ -325,6 +330,29 @@ pub struct ConvergeArgs {
     pub expectation: Option<String>,
 }
 
+/// How operators of one instance agree on who acts.
+#[derive(Debug, Args)]
+pub struct LeaseArgs {
+    /// How long after a renewal the one operator that may change the cluster may do so; the same for every operator of
+    /// the instance [env: OFOP_LEASE] [default: 15s]
+    #[arg(long, value_name = "TIME", help_heading = DAEMON, hide_short_help = true)]
+    pub lease: Option<String>,
+    /// How often it renews its lease, at most a third of it [env: OFOP_LEASE_RENEW] [default: a third of the lease]
+    #[arg(long, value_name = "TIME", help_heading = DAEMON, hide_short_help = true)]
+    pub lease_renew: Option<String>,
+}
+
+/// What `apply` and `down` do beside a daemon.
+#[derive(Debug, Args)]
+pub struct TakeOverArgs {
+    /// How long the daemons' leases last.
+    #[command(flatten)]
+    pub times: LeaseArgs,
+    /// Take the lease from the operator that holds it, which stops acting until this command has ended
+    #[arg(long)]
+    pub take_over: bool,
+}
+
 /// When removals wait.
 #[derive(Debug, Args)]
 pub struct PruneArgs {
@@ -348,6 +376,7 @@ impl Cli {
             Command::Run(args) => {
                 put(&mut flags, "--listen", args.listen.as_ref());
                 put(&mut flags, "--resync", args.resync.as_ref());
+                args.lease.add(&mut flags);
                 put(&mut flags, "--interval", args.interval.as_ref());
                 put_path(&mut flags, "--token-file", args.token_file.as_ref());
                 put_path(&mut flags, "--webhook-secret-file", args.webhook_secret_file.as_ref());
@@ -355,6 +384,7 @@ impl Cli {
                 args.prune.add(&mut flags);
             }
             Command::Apply(args) => {
+                args.lease.times.add(&mut flags);
                 args.revision.add(&mut flags);
                 args.converge.add(&mut flags);
                 args.prune.add(&mut flags);
@@ -375,7 +405,8 @@ impl Cli {
                 put(&mut flags, "--address", daemon.address.as_ref());
                 put_path(&mut flags, "--token-file", daemon.token_file.as_ref());
             }
-            Command::Registry(_) | Command::Down(_) | Command::Schema(_) | Command::Completions(_) => {}
+            Command::Down(args) => args.lease.times.add(&mut flags),
+            Command::Registry(_) | Command::Schema(_) | Command::Completions(_) => {}
         }
         flags
     }
@@ -409,6 +440,13 @@ impl ConvergeArgs {
         put(flags, "--concurrency", self.concurrency.as_ref());
         put(flags, "--progress-deadline", self.progress_deadline.as_ref());
         put(flags, "--expectation", self.expectation.as_ref());
+    }
+}
+
+impl LeaseArgs {
+    fn add(&self, flags: &mut Flags) {
+        put(flags, "--lease", self.lease.as_ref());
+        put(flags, "--lease-renew", self.lease_renew.as_ref());
     }
 }
 

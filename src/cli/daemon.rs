@@ -1,6 +1,7 @@
 //! The composition root of `ofop run`: puts the parts together, serves HTTP, and stops tidily.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -13,10 +14,14 @@ use crate::clock::SystemClock;
 use crate::compile::Compiler;
 use crate::desired::Source as _;
 use crate::http::{self, Token, Tokens};
-use crate::reconcile;
+use crate::reconcile::{self, Keeper};
 
 /// How many words of people may wait for the loop, which takes them within milliseconds.
 const COMMANDS: usize = 64;
+
+/// How long handing the lease back may take: one write. A supervisor waits ten seconds for the end of a process, and
+/// calls in flight have most of that.
+const HAND_BACK: Duration = Duration::from_secs(2);
 
 /// Reconciles until told to stop.
 ///
@@ -39,15 +44,20 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
     let report = parts::report(context).await;
     let webhook = parts::webhook(context, report.clone(), loader.nudge())?;
     let (sender, commands) = mpsc::channel(COMMANDS);
+    let (platform, clock) = (parts::platform(context)?, Arc::new(SystemClock::new()));
+    let me = parts::candidate(context, Some(address));
+    let run = me.run.clone();
+    let keeper =
+        Keeper::start(Arc::new(platform.lease()), Arc::clone(&clock), me, parts::terms(config)?, Some(report.clone()));
     let parts = reconcile::Parts {
         loader,
         compiler: Compiler::new(config.settings.clone()),
-        platform: parts::platform(context)?,
+        platform,
         registry: parts::registry(context)?,
-        clock: Arc::new(SystemClock::new()),
+        clock,
         report: report.clone(),
         commands: Some(commands),
-        permission: reconcile::always(),
+        leadership: keeper.leadership(),
     };
     let options = parts::options(context, parts::policy(context));
 
@@ -59,6 +69,7 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
         platform = config.settings.platform.as_str(),
         registry = config.registry.as_str(),
         instance = %config.instance,
+        run = %run,
         engine = parts::host(config),
         http = %format_args!("http://{address}/"),
         api_tokens = config.tokens.len(),
@@ -71,6 +82,10 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
             closing.cancelled().await;
         }));
     let finished = reconcile::run(parts, options, stop.clone()).await;
+    // While a call is in flight nobody else may act: then the lease runs out by itself.
+    if finished {
+        keeper.hand_back(HAND_BACK).await;
+    }
     stop.cancel();
     // What the server says at its end is of no use to anybody any more.
     let _ = server.await;

@@ -1,5 +1,6 @@
 //! The parts that commands and the daemon are put together from, as the configuration says.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use super::adapters::{AnyPlatform, AnyRegistry};
 use super::context::Context;
 use super::sources::{AnySource, Use};
 use crate::clock::{Clock as _, SystemClock, rfc3339};
-use crate::config::{Config, Host, Manifests, RegistryKind};
+use crate::config::{Config, Host, LeaseTimes, Manifests, RegistryKind};
 use crate::desired::remote::RemoteOptions;
 use crate::desired::{Loader, LoaderOptions};
 use crate::http::webhook::{Secret, Webhook};
@@ -19,6 +20,7 @@ use crate::platform::docker::DockerPlatform;
 use crate::platform::engine::Engine;
 use crate::platform::swarm::{Pace, Swarm};
 use crate::reconcile;
+use crate::reconcile::lease::{Candidate, Terms};
 use crate::registry::embedded::EmbeddedRegistry;
 use crate::registry::openfactory::{KafkaSettings, KsqldbSettings, OpenfactoryRegistry, OpenfactorySettings};
 use crate::report::Report;
@@ -133,6 +135,24 @@ pub(super) fn platform(context: &Context) -> Result<Arc<AnyPlatform>, CliError> 
             AnyPlatform::Docker(DockerPlatform::start(engine, pace, &config.state_dir, &config.instance))
         }
     }))
+}
+
+/// Who this run is, as the lease says it; `listens` is where it serves its API.
+pub(super) fn candidate(context: &Context, listens: Option<SocketAddr>) -> Candidate {
+    let address = listens.map(|address| match address.ip().is_unspecified() {
+        true => format!("{}:{}", context.run.host(), address.port()),
+        false => address.to_string(),
+    });
+    Candidate { run: context.run.clone(), version: env!("CARGO_PKG_VERSION").into(), address }
+}
+
+/// How long the lease lasts.
+///
+/// # Errors
+/// When the times do not go together, which the configuration has checked.
+pub(super) fn terms(config: &Config) -> Result<Terms, CliError> {
+    let LeaseTimes { lease, renew } = config.lease;
+    Terms::new(lease, renew).map_err(|error| CliError::usage(error.to_string(), "change --lease or --lease-renew"))
 }
 
 /// Where Kafka and ksqlDB are and how to talk to them.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::args::{ConvergeArgs, DAEMON, PruneArgs};
+use super::args::{ConvergeArgs, DAEMON, LeaseArgs, PruneArgs};
 
 /// `run`.
 #[derive(Debug, Args)]
@@ -15,6 +15,9 @@ pub struct RunArgs {
     /// How often to compare everything, events aside [env: OFOP_RESYNC] [default: 30s]
     #[arg(long, value_name = "TIME", help_heading = DAEMON)]
     pub resync: Option<String>,
+    /// Who acts.
+    #[command(flatten)]
+    pub lease: LeaseArgs,
     /// How often to fetch from the --git repository [env: OFOP_GIT_INTERVAL] [default: 60s]
     #[arg(long, value_name = "TIME", help_heading = DAEMON)]
     pub interval: Option<String>,

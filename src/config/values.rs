@@ -8,12 +8,17 @@ use std::time::Duration;
 use super::variables::{Found, From, Variables};
 use super::{
     ApiToken, ConfigError, DEFAULT_CONCURRENCY, DEFAULT_EVENTS_KEEP, DEFAULT_EVENTS_MAX, DEFAULT_INSTANCE,
-    DEFAULT_LISTEN, Flags, Host, LogFormat, RegistryKind, Remote, Secret, tokens,
+    DEFAULT_LISTEN, Flags, Host, LeaseTimes, LogFormat, RegistryKind, Remote, Secret, tokens,
 };
+use crate::model::lease::{MAX_LEASE, MIN_LEASE};
 use crate::model::{ImageRef, InstanceName, InvalidImage, PlatformKind, Settings};
 
 /// The most a time setting may say; longer is a slip of the unit.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a lease lasts: a cluster is without a writer for as long after a crash, and a Swarm may be without a leader for
+/// most of it without anybody losing anything.
+const DEFAULT_LEASE: Duration = Duration::from_secs(15);
 
 /// No shorter secret of a webhook is taken: shorter ones can be guessed.
 const SHORTEST_SECRET: usize = 16;
@@ -71,6 +76,32 @@ impl Reader<'_> {
                 "write a number with its unit: 500ms, 30s, 5m or 1h",
             )),
         }
+    }
+
+    pub(super) fn lease(&self) -> Result<LeaseTimes, ConfigError> {
+        let lease = self.duration("--lease", "OFOP_LEASE", DEFAULT_LEASE)?;
+        if !(MIN_LEASE..=MAX_LEASE).contains(&lease) {
+            let from = self.setting("--lease", "OFOP_LEASE").map_or(From::Flag("--lease"), |found| found.from);
+            return Err(invalid(
+                from,
+                format!("a lease lasts between {} s and {} min", MIN_LEASE.as_secs(), MAX_LEASE.as_secs() / 60),
+                "write how long a cluster may be without a writer after a crash, e.g. 15s; the same for every operator \
+                 of the instance",
+            ));
+        }
+        // Two renewals may fail before the holder stops.
+        let renew = self.duration("--lease-renew", "OFOP_LEASE_RENEW", lease / 3)?;
+        if renew > lease / 3 {
+            let from = self
+                .setting("--lease-renew", "OFOP_LEASE_RENEW")
+                .map_or(From::Flag("--lease-renew"), |found| found.from);
+            return Err(invalid(
+                from,
+                "a lease is renewed at least three times while it lasts",
+                "write at most a third of the lease, e.g. 5s for a lease of 15s",
+            ));
+        }
+        Ok(LeaseTimes { lease, renew })
     }
 
     pub(super) fn platform(&self) -> Result<PlatformKind, ConfigError> {

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::Shared;
 use super::problem::Problem;
 use crate::model::{Actor, Command, ConditionKind, Health, Kind, Request, ResourceId, Suspension, Sync};
-use crate::report::{ResourceStatus, Status, metrics};
+use crate::report::{LeaseSummary, ResourceStatus, Status, metrics};
 
 pub(super) async fn healthz() -> &'static str {
     "ok\n"
@@ -32,6 +32,18 @@ pub(super) async fn readyz(State(shared): State<Shared>) -> Response {
     let status = shared.report.status();
     let code = if status.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(Ready { ready: status.ready, reasons: &status.not_ready, warnings: &status.warnings })).into_response()
+}
+
+pub(super) async fn leaderz(State(shared): State<Shared>) -> Response {
+    let lease = LeaseSummary::of(&shared.report.lease_status());
+    let code = if lease.leader { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(lease)).into_response()
+}
+
+/// What only the operator that may change the cluster takes.
+fn leads(shared: &Shared) -> Result<(), Problem> {
+    let lease = LeaseSummary::of(&shared.report.lease_status());
+    if lease.leader { Ok(()) } else { Err(Problem::standby(&lease)) }
 }
 
 pub(super) async fn metrics(State(shared): State<Shared>) -> Response {
@@ -144,6 +156,10 @@ pub(super) async fn reconcile(
 ) -> Result<Response, Problem> {
     let body = whole(body)?;
     let wanted: ReconcileBody = if body.is_empty() { ReconcileBody::default() } else { json(&body)? };
+    // To look again does no harm; a confirmed removal is for whoever removes.
+    if wanted.confirm_prune {
+        leads(&shared)?;
+    }
     // Sent and counted as one, so that the numbers are in the order in which the loop takes the requests.
     let mut asked = shared.asked.lock().unwrap_or_else(PoisonError::into_inner);
     try_send(&shared, Command::Reconcile { confirm_prune: wanted.confirm_prune }, actor)?;
@@ -165,6 +181,7 @@ pub(super) async fn suspend(
     Extension(actor): Extension<Actor>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
+    leads(&shared)?;
     let (id, _) = named(&shared, body)?;
     say(&shared, Command::Suspend(id), actor, None)
 }
@@ -174,6 +191,7 @@ pub(super) async fn resume(
     Extension(actor): Extension<Actor>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
+    leads(&shared)?;
     let (id, status) = named(&shared, body)?;
     let note = still_suspended(&status, id.as_ref());
     say(&shared, Command::Resume(id), actor, note)

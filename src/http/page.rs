@@ -10,8 +10,8 @@ use super::Shared;
 use super::html::Html;
 use super::page_source::{self, event_table};
 use crate::model::{Health, Severity, Sync};
-use crate::report::Status;
 use crate::report::status::{PartState, PartStatus, PruneState, ResourceStatus, Running};
+use crate::report::{LeaseSummary, Status};
 
 /// How many resources one page shows; more make a browser slow.
 const PAGE: usize = 200;
@@ -161,6 +161,9 @@ fn part_badge(html: &mut Html, part: &PartStatus) {
 
 /// What stands in the way: a person's word, manifests that are wrong, removals that wait.
 fn notes(html: &mut Html, status: &Status) {
+    if let Some(notice) = status.lease.as_ref().and_then(LeaseSummary::notice) {
+        html.raw("<div class=\"note warn\"><strong>Who changes the cluster:</strong> ").text(notice).raw("</div>");
+    }
     if let Some(suspended) = &status.suspended {
         html.raw("<div class=\"note warn\"><strong>Everything is suspended</strong> since ");
         time(html, &suspended.since);

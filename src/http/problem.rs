@@ -1,9 +1,13 @@
 //! Errors as the API tells them.
 
+use std::borrow::Cow;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+
+use crate::report::LeaseSummary;
 
 /// An error as the API tells it.
 #[derive(Debug, Serialize)]
@@ -13,7 +17,7 @@ pub(super) struct Problem {
     code: &'static str,
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<&'static str>,
+    hint: Option<Cow<'static, str>>,
 }
 
 #[derive(Serialize)]
@@ -26,8 +30,8 @@ impl Problem {
         Problem { status, code, message: message.into(), hint: None }
     }
 
-    fn hint(mut self, hint: &'static str) -> Self {
-        self.hint = Some(hint);
+    fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.hint = Some(hint.into());
         self
     }
 
@@ -58,6 +62,15 @@ impl Problem {
     pub(super) fn busy() -> Self {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many commands are waiting")
             .hint("try again in a second")
+    }
+
+    pub(super) fn standby(lease: &LeaseSummary) -> Self {
+        let why = lease.notice().unwrap_or_default();
+        let problem = Problem::new(StatusCode::CONFLICT, "standby", format!("commands are not taken here: {why}"));
+        match lease.holder.as_ref().and_then(|holder| holder.address.as_ref()) {
+            Some(address) => problem.hint(format!("ask the operator at {address}, e.g. with --address {address}")),
+            None => problem.hint("try again once an operator holds the lease; /leaderz shows which one does"),
+        }
     }
 
     pub(super) fn stopping() -> Self {

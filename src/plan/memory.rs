@@ -92,6 +92,12 @@ pub struct Attempt {
 const FORGET_SUSPENSION_AFTER: Duration = Duration::from_secs(10 * 60);
 
 impl Memory {
+    /// What is still true after others may have acted: what people said and was not noted yet. Everything else is seen
+    /// or read anew, as after a restart.
+    pub fn after_a_gap(&self) -> Memory {
+        Memory { notebook: self.notebook.reopened(), ..Memory::default() }
+    }
+
     /// Takes in what is noted, by us or by a forerunner. To be called before every plan.
     pub fn recall(&mut self, observed: &Observed) {
         let Some(platform) = &observed.platform else { return };

@@ -35,6 +35,14 @@ struct Edit {
 }
 
 impl Notebook {
+    /// The notes before anything was read, with what was said and is not noted yet.
+    pub(super) fn reopened(&self) -> Notebook {
+        let kept = |key: &String| self.read.as_ref().and_then(|read| read.get(key));
+        let unsaved = self.edits.iter().filter(|(key, edit)| kept(key) != edit.text.as_ref());
+        let edits = unsaved.map(|(key, edit)| (key.clone(), edit.clone())).collect();
+        Notebook { edits, version: self.version, ..Notebook::default() }
+    }
+
     /// Takes in what was read. Whether any note may have changed by that.
     pub(super) fn see(&mut self, view: &NotesView, now: Duration) -> bool {
         match view {

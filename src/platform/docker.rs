@@ -27,6 +27,7 @@ pub mod body;
 mod cache;
 mod convert;
 mod execute;
+mod lease;
 mod notes;
 mod raw;
 mod watch;
@@ -39,6 +40,7 @@ use futures_util::Stream;
 use tokio::task::JoinHandle;
 
 use self::cache::Cache;
+pub use self::lease::FileLease;
 use self::watch::Shared;
 use super::digests::Digests;
 use super::engine::Engine;
@@ -53,6 +55,7 @@ pub struct DockerPlatform {
     digests: Arc<Digests>,
     cache: tokio::sync::Mutex<Cache>,
     notes: notes::Place,
+    lease: FileLease,
     tasks: [JoinHandle<()>; 2],
 }
 
@@ -67,7 +70,13 @@ impl DockerPlatform {
             tokio::spawn(Arc::clone(&digests).run(Arc::clone(&shared))),
         ];
         let notes = notes::Place::of(state, instance);
-        DockerPlatform { engine, shared, digests, cache: tokio::sync::Mutex::default(), notes, tasks }
+        let lease = FileLease::new(state, instance);
+        DockerPlatform { engine, shared, digests, cache: tokio::sync::Mutex::default(), notes, lease, tasks }
+    }
+
+    /// Where the lease of this instance is kept.
+    pub fn lease(&self) -> FileLease {
+        self.lease.clone()
     }
 }
 

@@ -18,13 +18,15 @@
 //! # Reading order
 //!
 //! `convert` and `overlay` hold what there is to know about services; `failure` what the engine's refusals
-//! mean; `state` what is known; `cache` keeps it warm; `notes` is where the operator writes things down.
+//! mean; `state` what is known; `cache` keeps it warm; `notes` is where the operator writes things down,
+//! and `lease` where operators agree on who acts.
 
 pub mod body;
 mod cache;
 mod calls;
 pub mod convert;
 pub mod failure;
+mod lease;
 mod notes;
 pub mod overlay;
 mod raw;
@@ -44,6 +46,7 @@ use super::{Platform, PlatformError};
 use crate::model::{FailureKind, InstanceName, NoteEdits, PlatformSnapshot, Step, StepFailure};
 use cache::Cache;
 use calls::Failed;
+pub use lease::SwarmLease;
 
 /// How often things are looked at that events should have told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +79,11 @@ impl Swarm {
         let tasks =
             [tokio::spawn(Arc::clone(&cache).run()), tokio::spawn(Arc::clone(&digests).run(Arc::clone(&cache)))];
         Swarm { cache, digests, tasks }
+    }
+
+    /// Where the lease of this instance is kept.
+    pub fn lease(&self) -> SwarmLease {
+        SwarmLease::new(self.cache.engine().clone(), self.cache.place().clone())
     }
 
     /// After a failed call: makes sure that the next observation knows better.

@@ -73,6 +73,10 @@ pub struct ConvergeReport {
     pub timed_out: bool,
     /// Told to stop.
     pub interrupted: bool,
+    /// The right to act was lost before the end.
+    pub lost_lease: bool,
+    /// Every call in flight ended.
+    pub drained: bool,
     /// Why the manifests could not be read.
     pub source_error: Option<String>,
     /// Why the platform could not be observed at the end.
@@ -86,6 +90,7 @@ impl ConvergeReport {
     pub fn is_success(&self) -> bool {
         !self.timed_out
             && !self.interrupted
+            && !self.lost_lease
             && self.source_error.is_none()
             && self.platform_error.is_none()
             && self.registry_error.is_none()
@@ -139,12 +144,16 @@ pub async fn converge<S: Source, P: Platform, R: Registry, C: Clock>(
                 break;
             }
         }
+        if !runner.leads() {
+            break;
+        }
         if runner.now() >= give_up {
             timed_out = true;
             break;
         }
     }
-    runner.finish(grace).await;
+    let lost_lease = !runner.leads();
+    let drained = runner.finish(grace).await;
     while let Some(event) = runner.untold() {
         watch(Happening::Step(&event));
         course.took(event);
@@ -158,6 +167,8 @@ pub async fn converge<S: Source, P: Platform, R: Registry, C: Clock>(
         desired: passed.desired,
         timed_out,
         interrupted,
+        lost_lease,
+        drained,
         source_error: passed.source_error,
         platform_error: passed.platform_error,
         registry_error: passed.registry_error,

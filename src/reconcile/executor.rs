@@ -9,33 +9,28 @@
 //! What waits for a free task is replaced by each pass, so that nothing is carried out that an older
 //! pass wanted; what is under way is told by the [`Leave`] of its resource when the latest pass no longer
 //! stands behind it, and stops before its next step.
+//!
+//! Each step asks the [`Fence`] just before its call, in the name of the term that it was planned in, and its call ends
+//! before the term does.
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tracing::debug;
 
+use super::lease::{Fence, Leadership};
 use crate::clock::Clock;
 use crate::model::{DesiredResource, FailureKind, PlannedStep, ResourceId, Step, StepFailure};
 use crate::platform::Platform;
 use crate::registry::Registry;
-
-/// Asked just before each destructive call: may this operator still act? The place where a lease is checked.
-pub type Permission = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
-
-/// The permission of an operator that shares its instance name with nobody.
-pub fn always() -> Permission {
-    Arc::new(|| Box::pin(async { true }))
-}
 
 /// What one resource needs, as one pass planned it.
 #[derive(Debug, Clone)]
@@ -155,7 +150,9 @@ pub(super) struct Executor<P, R, C> {
     platform: Arc<P>,
     registry: Arc<R>,
     clock: Arc<C>,
-    permission: Permission,
+    fence: Fence,
+    /// The term in which what is submitted was planned; none while nothing may be done.
+    term: Option<u64>,
     /// How many tasks may hold a place.
     places: usize,
     /// How many do.
@@ -177,7 +174,7 @@ impl<P: Platform, R: Registry, C: Clock> Executor<P, R, C> {
         platform: Arc<P>,
         registry: Arc<R>,
         clock: Arc<C>,
-        permission: Permission,
+        leadership: &Leadership,
         concurrency: usize,
     ) -> (Self, mpsc::UnboundedReceiver<Progress>) {
         let (progress, receiver) = mpsc::unbounded_channel();
@@ -185,7 +182,8 @@ impl<P: Platform, R: Registry, C: Clock> Executor<P, R, C> {
             platform,
             registry,
             clock,
-            permission,
+            fence: leadership.fence(),
+            term: leadership.term(),
             places: concurrency.max(1),
             taken: 0,
             waiting: BTreeMap::new(),
@@ -254,6 +252,14 @@ impl<P: Platform, R: Registry, C: Clock> Executor<P, R, C> {
         }
     }
 
+    /// What is submitted from now on was planned in this term. What was planned in another one ends before its next step.
+    pub(super) fn enter(&mut self, term: Option<u64>) {
+        if self.term != term {
+            self.halt();
+            self.term = term;
+        }
+    }
+
     /// The same for good.
     pub(super) fn close(&mut self) {
         self.closed = true;
@@ -267,21 +273,19 @@ impl<P: Platform, R: Registry, C: Clock> Executor<P, R, C> {
     }
 
     fn fill(&mut self) {
-        if self.closed {
-            return;
-        }
+        let Some(term) = self.term.filter(|_| !self.closed) else { return };
         while self.taken < self.places && self.running.len() < self.places + RECORDS_AT_ONCE {
             let Some((_, job)) = self.waiting.pop_first() else { break };
             self.taken += 1;
-            self.start(job, true);
+            self.start(job, true, term);
         }
         while self.running.len() - self.taken < RECORDS_AT_ONCE {
             let Some((_, job)) = self.waiting_records.pop_first() else { break };
-            self.start(job, false);
+            self.start(job, false, term);
         }
     }
 
-    fn start(&mut self, job: Job, holds_place: bool) {
+    fn start(&mut self, job: Job, holds_place: bool, term: u64) {
         let leave = Arc::new(AtomicU8::new(Leave::All as u8));
         let running = Running {
             leave: Arc::clone(&leave),
@@ -294,7 +298,8 @@ impl<P: Platform, R: Registry, C: Clock> Executor<P, R, C> {
             platform: Arc::clone(&self.platform),
             registry: Arc::clone(&self.registry),
             clock: Arc::clone(&self.clock),
-            permission: Arc::clone(&self.permission),
+            fence: self.fence.clone(),
+            term,
             leave,
             report: Reporter { resource: job.resource, progress: self.progress.clone(), end: End::Stopped },
         };
@@ -307,7 +312,8 @@ struct Walk<P, R, C> {
     platform: Arc<P>,
     registry: Arc<R>,
     clock: Arc<C>,
-    permission: Permission,
+    fence: Fence,
+    term: u64,
     leave: Arc<AtomicU8>,
     report: Reporter,
 }
@@ -326,11 +332,17 @@ impl<P: Platform, R: Registry, C: Clock> Walk<P, R, C> {
                 return;
             }
             let begun = self.clock.now();
-            let outcome = if destructive && !(self.permission)().await {
-                Err(StepFailure::new(FailureKind::Revoked, "another operator has taken over"))
-            } else {
-                self.execute(&step.step).await // I/O
+            let Some(permit) = self.fence.permit(self.term, begun) else {
+                // Nothing was sent, and whoever acts next looks for itself.
+                debug!(resource = %self.report.resource, "a step is not taken: the lease is not held any more");
+                return;
             };
+            let outcome = permit.within(&*self.clock, self.execute(&step.step)).await; // I/O
+            let outcome = outcome.unwrap_or_else(|| {
+                let message = "the call did not end before the lease did; it may have worked";
+                let since_sent = self.clock.now().saturating_sub(begun);
+                Err(StepFailure { since_sent, ..StepFailure::new(FailureKind::Ambiguous, message) })
+            });
             let took = self.clock.now().saturating_sub(begun);
             let failed = outcome.is_err();
             self.report.step(step, outcome, took);

@@ -10,15 +10,18 @@ use futures_util::FutureExt;
 use tracing::{info, warn};
 
 use super::backoff::{LONGEST_OUTAGE, delay};
-use crate::model::{NoteEdits, StepFailure};
+use super::lease::Permit;
+use crate::clock::Clock;
+use crate::model::{FailureKind, NoteEdits, StepFailure};
 use crate::plan::Notebook;
 use crate::platform::Platform;
 
 type Write = Pin<Box<dyn Future<Output = Result<(), StepFailure>> + Send>>;
 
 /// The write that is under way, if any, and what came of the last one.
-pub(super) struct Noting<P> {
+pub(super) struct Noting<P, C> {
     platform: Arc<P>,
+    clock: Arc<C>,
     seed: u64,
     writing: Option<Write>,
     /// What was written last, how often in a row, and when it may be written again.
@@ -29,17 +32,16 @@ pub(super) struct Noting<P> {
     error: Option<String>,
 }
 
-impl<P: Platform> Noting<P> {
-    pub(super) fn new(platform: Arc<P>, seed: u64) -> Self {
+impl<P: Platform, C: Clock> Noting<P, C> {
+    pub(super) fn new(platform: Arc<P>, clock: Arc<C>, seed: u64) -> Self {
         let (last, not_before) = (NoteEdits::new(), Duration::ZERO);
-        Noting { platform, seed, writing: None, last, attempts: 0, not_before, error: None }
+        Noting { platform, clock, seed, writing: None, last, attempts: 0, not_before, error: None }
     }
 
     /// Begins to write what is not written yet. What was written a moment ago is not yet seen: that waits.
-    pub(super) fn begin(&mut self, notebook: &mut Notebook, now: Duration) {
-        if self.writing.is_some() {
-            return;
-        }
+    pub(super) fn begin(&mut self, notebook: &mut Notebook, permit: Option<Permit>, now: Duration) {
+        // Without the right to act, what is noted is another operator's matter.
+        let Some(permit) = permit.filter(|_| self.writing.is_none()) else { return };
         let edits = notebook.unsent();
         if edits.is_empty() {
             (self.attempts, self.not_before) = (0, Duration::ZERO);
@@ -52,8 +54,15 @@ impl<P: Platform> Noting<P> {
         self.not_before = now + delay(self.attempts, LONGEST_OUTAGE, self.seed);
         notebook.sent(&edits, now);
         self.last.clone_from(&edits);
-        let platform = Arc::clone(&self.platform);
-        self.writing = Some(async move { platform.note(&edits).await }.boxed());
+        let (platform, clock) = (Arc::clone(&self.platform), Arc::clone(&self.clock));
+        self.writing = Some(
+            async move {
+                let written = permit.within(&*clock, platform.note(&edits)).await;
+                let late = "the notes were not written before the lease ended";
+                written.unwrap_or_else(|| Err(StepFailure::new(FailureKind::Ambiguous, late)))
+            }
+            .boxed(),
+        );
     }
 
     /// When to begin again although nothing happens.
@@ -78,13 +87,13 @@ impl<P: Platform> Noting<P> {
     }
 
     /// Writes what is left, at the end.
-    pub(super) async fn finish(&mut self, notebook: &mut Notebook, now: Duration) {
+    pub(super) async fn finish(&mut self, notebook: &mut Notebook, permit: Option<Permit>, now: Duration) {
         if self.writing.is_some() {
             self.ended().await;
         }
         if notebook.unsent() != self.last || self.error.is_some() {
             self.not_before = Duration::ZERO;
-            self.begin(notebook, now);
+            self.begin(notebook, permit, now);
             if self.writing.is_some() {
                 self.ended().await;
             }

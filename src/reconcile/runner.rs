@@ -1,5 +1,8 @@
 //! The loop: takes triggers, makes passes, hands steps to the executor, keeps the memory.
 
+mod handover;
+mod progress;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +13,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::executor::{Done, End, Executor, Leave, Progress};
+use self::handover::Tenure;
+use super::executor::{Executor, Leave, Progress};
+use super::lease::Leadership;
 use super::look::{self, RegistryReader, Sighting};
 use super::manifests::Manifests;
 use super::noting::Noting;
@@ -18,15 +23,13 @@ use super::retries::{Retries, Selection, same_meaning};
 use super::trigger::{COMPANY, DEBOUNCE, Pending, Trigger, describe};
 use super::waits::{Soon, is_on_its_way};
 use super::{Options, Parts};
-use crate::clock::{Clock, rfc3339};
+use crate::clock::Clock;
 use crate::desired::Source;
-use crate::model::{
-    Command, Desired, FailureKind, Observed, Plan, PlannedStep, Request, ResourceId, SourcePlace, StepFailure,
-};
+use crate::model::{Desired, Observed, Plan, Request, ResourceId, SourcePlace};
 use crate::plan::{self, Memory, Policy};
 use crate::platform::Platform;
 use crate::registry::Registry;
-use crate::report::{Event, Pass, Report, SourceView, StepReport};
+use crate::report::{Event, Pass, Report, SourceView};
 
 /// A plan that wants to be looked at again does so no sooner than this, so that no mistake in a deadline can
 /// make the loop spin.
@@ -81,7 +84,10 @@ pub(super) struct Runner<S, P, R, C> {
     policy: Policy,
     memory: Memory,
     retries: Retries,
-    noting: Noting<P>,
+    noting: Noting<P, C>,
+    leadership: Leadership,
+    tenure: Tenure,
+    seed: u64,
     platform_error: Option<String>,
     registry_error: Option<String>,
     generations: (u64, u64),
@@ -103,12 +109,12 @@ pub(super) struct Runner<S, P, R, C> {
 
 impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
     pub(super) fn new(parts: Parts<S, P, R, C>, options: Options, stop: CancellationToken) -> Self {
-        let Parts { loader, compiler, platform, registry, clock, report, commands, permission } = parts;
+        let Parts { loader, compiler, platform, registry, clock, report, commands, leadership } = parts;
         let (executor, progress) = Executor::new(
             Arc::clone(&platform),
             Arc::clone(&registry),
             Arc::clone(&clock),
-            permission,
+            &leadership,
             options.concurrency,
         );
         let now = clock.now();
@@ -122,7 +128,10 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
             registry_events: registry.events().fuse().boxed(),
             registry_reader: RegistryReader::new(Arc::clone(&registry)),
             manifests: Manifests::new(loader, compiler),
-            noting: Noting::new(Arc::clone(&platform), options.seed),
+            noting: Noting::new(Arc::clone(&platform), Arc::clone(&clock), options.seed),
+            tenure: Tenure::new(leadership.term(), now),
+            leadership,
+            seed: options.seed,
             platform,
             registry,
             clock,
@@ -157,6 +166,8 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
             return Turn::Stepped(event);
         }
         let now = self.clock.now();
+        self.awake(now);
+        self.tenure_changed();
         self.ring(now);
         // The first pass waits for the first read of the source.
         let due = self.pending.due().filter(|_| self.manifests.is_read());
@@ -169,14 +180,19 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         {
             return self.progressed(progress);
         }
-        self.noting.begin(&mut self.memory.notebook, now);
-        let note = self.noting.due(&self.memory.notebook);
+        let permit = self.permit();
+        self.noting.begin(&mut self.memory.notebook, permit, now);
+        let note = self.noting.due(&self.memory.notebook).filter(|_| permit.is_some());
         let wake =
             [due, note, self.retry_due, self.soon.due].into_iter().flatten().fold(self.next_timer, Duration::min);
         let until = tokio::time::sleep(wake.saturating_sub(now));
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Turn::Stopped,
+            () = self.leadership.changed() => {
+                self.tenure_changed();
+                Turn::Quiet
+            }
             Some(progress) = self.progress.recv() => self.progressed(progress),
             request = receive(&mut self.commands) => {
                 self.command(request);
@@ -258,6 +274,11 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         self.ended.clear();
         let Some(seen) = self.look().await else { return Turn::Stopped }; // I/O
         let planned_at = self.clock.now();
+        // What was read while the right to act changed, or while this process was stopped, is read once more.
+        if self.tenure_changed() {
+            return Turn::Quiet;
+        }
+        self.awake(planned_at);
         if !seen.registry.stands_in {
             self.answered = answers;
         }
@@ -270,7 +291,10 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         change_of_sight("platform", &mut self.platform_error, seen.platform.err());
         change_of_sight("registry", &mut self.registry_error, seen.registry.answer.and_then(Result::err));
         let plan = (observed.platform.is_some() || observed.registry.is_some()).then(|| self.decide(&observed)); // pure
-        let selection = plan.as_ref().map(|plan| self.select(plan, &observed)).unwrap_or_default(); // pure
+        let mut selection = plan.as_ref().map(|plan| self.select(plan, &observed)).unwrap_or_default(); // pure
+        if !self.may_act(observed.registry.is_some() && !observed.registry_stands_in || self.registry_error.is_some()) {
+            selection.jobs.clear();
+        }
         let jobs = selection.jobs.len();
         self.executor.submit(selection.jobs);
 
@@ -304,6 +328,7 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
                 biased;
                 () = self.stop.cancelled() => return None,
                 Some(progress) = self.progress.recv() => self.note(progress),
+                () = self.leadership.changed() => self.executor.enter(self.leadership.term()),
                 answer = &mut platform => break answer,
             }
         };
@@ -328,7 +353,12 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
     fn decide(&mut self, observed: &Observed) -> Arc<Plan> {
         self.memory.recall(observed);
         let plan = plan::plan(self.manifests.desired(), observed, &self.policy, &self.memory);
+        // What is noted is decided by whoever may act.
+        let notebook = (!self.tenure.acts()).then(|| self.memory.notebook.clone());
         self.memory.learn(self.manifests.desired(), observed, &plan);
+        if let Some(notebook) = notebook {
+            self.memory.notebook = notebook;
+        }
         Arc::new(plan)
     }
 
@@ -370,92 +400,12 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         selection
     }
 
-    fn progressed(&mut self, progress: Progress) -> Turn {
-        let now = self.clock.now();
-        match progress {
-            Progress::Step(done) => {
-                let Done { resource, step, outcome, took } = *done;
-                self.memory.step_done(&self.policy, &resource, &step, &outcome, now);
-                if let Err(failure) = &outcome {
-                    self.failed(&resource, &step, failure, now);
-                }
-                let origin = self.manifests.desired().resources.get(&resource).map(|wanted| wanted.origin.clone());
-                log(&resource, &step, &outcome, self.manifests.desired(), took);
-                let report = StepReport::of(
-                    resource,
-                    origin,
-                    self.manifests.desired().revision.clone(),
-                    &step,
-                    outcome,
-                    self.clock.wall(),
-                    took,
-                );
-                Turn::Stepped(self.report.step(report))
-            }
-            Progress::RecordsLeft { resource } => {
-                self.executor.records_left(&resource);
-                Turn::Quiet
-            }
-            Progress::Ended { resource, end } => {
-                let running = self.executor.ended(&resource);
-                self.ended.insert(resource.clone());
-                match (end, running) {
-                    (End::Done, Some(running)) => self.retries.succeeded(&resource, running.fingerprint, now),
-                    (End::Died, running) => {
-                        warn!(%resource, "the task of this resource died");
-                        let desired = running.and_then(|running| running.desired);
-                        let kind = FailureKind::Ambiguous;
-                        self.retries.failed(&resource, desired, kind, None, self.generations, now);
-                    }
-                    (End::Done | End::Failed | End::Stopped, _) => {}
-                }
-                let patience = if self.executor.is_idle() { DEBOUNCE } else { COMPANY };
-                self.pending.add_within(Trigger::StepDone, now, patience);
-                Turn::Quiet
-            }
-        }
-    }
-
-    fn failed(&mut self, resource: &ResourceId, step: &PlannedStep, failure: &StepFailure, now: Duration) {
-        let desired = self.executor.running().get(resource).and_then(|running| running.desired.clone());
-        self.retries.failed(resource, desired, failure.kind, Some(step), self.generations, now);
-        self.retries.sent_before(resource, failure.since_sent);
-        // What the last look saw is not what there is: the next one must be a new one.
-        self.platform.refresh();
-        self.registry.refresh();
-    }
-
-    fn command(&mut self, request: Request) {
-        let wall = self.clock.wall();
-        let (name, address) = (&request.actor.name, request.actor.address.as_deref());
-        info!(by = name, address, "command: {}", request.command);
-        self.report.command(&request, wall);
-        let Request { command, .. } = request;
-        self.memory.command(&command, &rfc3339(wall));
-        match command {
-            Command::Reconcile { .. } => {
-                self.asked += 1;
-                self.retries.forgive_all();
-                self.source.refresh();
-                self.manifests.load();
-            }
-            Command::Suspend(Some(resource)) => {
-                if let Some(running) = self.executor.running().get(&resource) {
-                    running.restrict(Leave::Nothing);
-                }
-            }
-            Command::Suspend(None) => self.executor.halt(),
-            Command::Resume(Some(resource)) => self.retries.forgive(&resource),
-            Command::Resume(None) => {}
-        }
-        self.look_afresh(Trigger::Person, self.clock.now());
-    }
-
     /// Ends well: calls in flight are finished and reported, nothing new is started. Whether everything ended
     /// within `limit`.
     pub(super) async fn finish(&mut self, limit: Duration) -> bool {
         self.executor.close();
-        let noted = self.noting.finish(&mut self.memory.notebook, self.clock.now());
+        let permit = self.permit();
+        let noted = self.noting.finish(&mut self.memory.notebook, permit, self.clock.now());
         let (drained, _) = tokio::join!(self.executor.drain(limit), tokio::time::timeout(limit, noted));
         while let Ok(progress) = self.progress.try_recv() {
             self.note(progress);
@@ -465,18 +415,6 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
             warn!(%error, unsaved, "what people said could not all be noted; it ends with this process");
         }
         drained
-    }
-
-    /// Deals with progress while something else is under way; whoever watches is told of it later.
-    fn note(&mut self, progress: Progress) {
-        if let Turn::Stepped(event) = self.progressed(progress) {
-            self.untold.push_back(event);
-        }
-    }
-
-    /// A step that ended and of which whoever watches was not told, oldest first.
-    pub(super) fn untold(&mut self) -> Option<Arc<Event>> {
-        self.untold.pop_front()
     }
 
     /// What is known before the first pass.
@@ -519,27 +457,6 @@ fn change_of_sight(side: &str, before: &mut Option<String>, now: Option<impl std
         Some(_) | None => {}
     }
     *before = now;
-}
-
-fn log(
-    resource: &ResourceId,
-    step: &PlannedStep,
-    outcome: &Result<(), StepFailure>,
-    desired: &Desired,
-    took: Duration,
-) {
-    let (verb, object, reason) = (step.step.verb().as_str(), step.step.object(), step.reason.as_str());
-    let revision = desired.revision.short();
-    let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    match outcome {
-        Ok(()) => info!(%resource, verb, object, reason, revision, outcome = "succeeded", milliseconds),
-        Err(failure) if failure.kind.is_race() => {
-            info!(%resource, verb, object, reason, revision, outcome = failure.kind.as_str(), milliseconds, "{failure}");
-        }
-        Err(failure) => {
-            warn!(%resource, verb, object, reason, revision, outcome = failure.kind.as_str(), milliseconds, "{failure}");
-        }
-    }
 }
 
 /// The next command; never when nobody can send one any more.

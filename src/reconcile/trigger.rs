@@ -25,6 +25,8 @@ pub enum Trigger {
     StepDone,
     /// A write of notes ended.
     Noted,
+    /// The right to act began or ended, or the operator was stopped for a while.
+    Lease,
     /// A person asked.
     Person,
 }
@@ -41,6 +43,7 @@ impl Trigger {
             Trigger::Retry => "retry",
             Trigger::StepDone => "step done",
             Trigger::Noted => "noted",
+            Trigger::Lease => "lease",
             Trigger::Person => "person",
         }
     }

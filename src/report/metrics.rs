@@ -14,7 +14,8 @@ use super::events::StepReport;
 use super::status::{PartState, Row};
 use super::track::{Changes, Parts};
 use crate::model::{
-    DriftType, FailureKind, Health, Kind, Plan, PruneVerdict, ResourceId, StepVerb, Sync, TroubleReason,
+    DriftType, FailureKind, Health, Kind, LeaseStatus, Plan, PruneVerdict, ResourceId, Standing, StepVerb, Sync,
+    TroubleReason,
 };
 
 /// The content type of [`encode`]'s text.
@@ -142,6 +143,9 @@ pub(super) struct Metrics {
     platform_up: IntGauge,
     registry_up: IntGauge,
     webhooks: IntCounterVec,
+    leader: IntGauge,
+    lease_epoch: IntGauge,
+    lease_changes: IntCounterVec,
     /// Series that exist, so that those of vanished resources and revisions can go.
     exported: std::sync::Mutex<Exported>,
 }
@@ -243,11 +247,19 @@ impl Metrics {
             platform_up: gauge("ofop_platform_up", "1 when the last pass read the platform completely."),
             registry_up: gauge("ofop_registry_up", "1 when the last pass read the asset registry completely."),
             webhooks: counters("ofop_webhook_total", "Calls of the webhook by what became of them.", &["result"]),
+            leader: gauge(
+                "ofop_leader",
+                "1 when this operator may change the cluster: it holds the lease, or needs none.",
+            ),
+            lease_epoch: gauge("ofop_lease_epoch", "Which acquisition of the lease was last seen; 0 before the first."),
+            lease_changes: counters(
+                "ofop_lease_changes_total",
+                "Changes of how this operator stands to the lease, by how it stood then.",
+                &["to"],
+            ),
             exported: std::sync::Mutex::default(),
             registry: registry.clone(),
         };
-        // An operator without high availability always leads.
-        gauge("ofop_leader", "1 when this operator may change the cluster.").set(1);
         gauges("ofop_build_info", "The operator's version, always 1.", &["version"])
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
@@ -273,8 +285,21 @@ impl Metrics {
         for result in WebhookResult::ALL {
             self.webhooks.with_label_values(&[result.as_str()]);
         }
+        for standing in Standing::ALL {
+            self.lease_changes.with_label_values(&[standing.as_str()]);
+        }
+        // Until a lease says otherwise.
+        self.leader.set(1);
         self.set_trouble(None);
         self.set_resources(&Counts::default());
+    }
+
+    pub(super) fn lease(&self, before: Option<&LeaseStatus>, now: &LeaseStatus) {
+        self.leader.set(i64::from(now.standing.leads()));
+        self.lease_epoch.set(now.record.as_ref().map_or(0, |record| i64::try_from(record.epoch).unwrap_or(i64::MAX)));
+        if before.is_none_or(|before| (before.standing, before.term) != (now.standing, now.term)) {
+            self.lease_changes.with_label_values(&[now.standing.as_str()]).inc();
+        }
     }
 
     #[expect(clippy::too_many_arguments, reason = "one pass, seen from every side; called from one place")]

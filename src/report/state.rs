@@ -9,11 +9,13 @@ use super::archive::Restored;
 use super::event_log::EventLog;
 use super::status::Status;
 use super::track::{Parts, Tracker};
-use crate::model::{Desired, InstanceName, Observed, Plan, ResourceId, SourcePlace};
+use crate::model::{Desired, InstanceName, LeaseStatus, Observed, Plan, ResourceId, SourcePlace};
 
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) instance: InstanceName,
+    /// How this operator stands to the lease; none when it tries for none.
+    pub(super) lease: Option<LeaseStatus>,
     pub(super) last: Option<Arc<Last>>,
     pub(super) parts: Parts,
     /// Shared with a reader that is building a status; copied when it must change meanwhile.
@@ -57,6 +59,7 @@ impl State {
     pub(super) fn new(instance: InstanceName, restored: Restored) -> Self {
         State {
             instance,
+            lease: None,
             last: None,
             parts: Parts::default(),
             tracker: Arc::new(Tracker::restored(&restored.entries)),

@@ -16,8 +16,8 @@ pub use self::service::{Running, ServicePresence, ServiceStatus};
 use super::events::Entry;
 use super::source::{SourceStatus, SourceView};
 use crate::model::{
-    ConditionKind, Desired, DriftType, Handling, Health, InstanceName, Kind, Observed, Origin, Plan, Problem,
-    PruneVerdict, ResourceId, Revision, Sync,
+    ConditionKind, Desired, DriftType, Handling, Health, InstanceName, Kind, LeaseStatus, Observed, Origin, Plan,
+    Problem, PruneVerdict, ResourceId, Revision, Sync,
 };
 
 /// What is known. Holds no environment value.
@@ -31,6 +31,9 @@ pub struct Status {
     /// after them. None without a daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered: Option<u64>,
+    /// Who may change the cluster, and how this operator stands to that. None without a daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseSummary>,
     /// A first complete pass is done and the platform is up.
     pub ready: bool,
     /// Why not; empty when ready.
@@ -63,6 +66,76 @@ pub struct Status {
     pub resources: Vec<ResourceStatus>,
     /// Assets of the registry that belong to none of these resources, sorted: they are left alone.
     pub other_assets: Vec<RecordStatus>,
+}
+
+/// How an operator stands to the lease, as the API shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseSummary {
+    /// [`crate::model::Standing::as_str`].
+    pub standing: String,
+    /// Whether it may change the cluster.
+    pub leader: bool,
+    /// Who holds the lease, as far as it is known; none when nobody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<HolderSummary>,
+    /// Which acquisition of the lease that is; 0 when none is known.
+    pub epoch: u64,
+    /// What is wrong with the lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// Who holds the lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HolderSummary {
+    /// The id of its run: `HOST/PID/RANDOM`.
+    pub run: String,
+    /// Its host.
+    pub host: String,
+    /// Where it serves its API; none when it serves none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// The version of its `ofop`.
+    pub version: String,
+}
+
+impl LeaseSummary {
+    /// Of a status.
+    pub fn of(lease: &LeaseStatus) -> Self {
+        let holder = lease.record.as_ref().and_then(|record| {
+            let run = record.holder.as_ref()?;
+            Some(HolderSummary {
+                run: run.to_string(),
+                host: run.host().to_owned(),
+                address: record.address.clone(),
+                version: record.version.clone(),
+            })
+        });
+        LeaseSummary {
+            standing: lease.standing.as_str().to_owned(),
+            leader: lease.standing.leads(),
+            holder,
+            epoch: lease.record.as_ref().map_or(0, |record| record.epoch),
+            trouble: lease.trouble.clone(),
+        }
+    }
+
+    /// A sentence for people, where the operator may not act, or acts without protection.
+    pub fn notice(&self) -> Option<String> {
+        let holder = self.holder.as_ref().map(|holder| {
+            let address = holder.address.as_ref().map(|address| format!(", API at {address}")).unwrap_or_default();
+            format!("{} (ofop {}{address})", holder.run, holder.version)
+        });
+        let trouble = self.trouble.as_deref().unwrap_or_default();
+        match (self.standing.as_str(), holder) {
+            ("holder", _) => None,
+            ("standby", Some(holder)) => Some(format!("this operator is a standby: {holder} holds the lease")),
+            ("unguarded", _) if trouble.is_empty() => None,
+            ("unguarded", _) => Some(format!("no lease protects this operator from a second one: {trouble}")),
+            (_, _) if trouble.is_empty() => Some("this operator changes nothing before it holds the lease".to_owned()),
+            (_, _) => Some(format!("this operator changes nothing, since it cannot hold the lease: {trouble}")),
+        }
+    }
 }
 
 /// Something that the operator depends on.
@@ -338,6 +411,7 @@ impl Status {
             time: None,
             revision: Revision::default(),
             answered: None,
+            lease: None,
             ready: false,
             not_ready: vec!["the first pass is not done".into()],
             warnings: Vec::new(),

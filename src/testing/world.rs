@@ -2,19 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{FakeRegistry, FakeSource, FakeSwarm, TestClock};
+use super::{FakeLease, FakeRegistry, FakeSource, FakeSwarm, TestClock};
 use crate::compile::Compiler;
 use crate::desired::{Loader, LoaderOptions};
 use crate::model::{
-    Actor, Command, Desired, Field, Handling, InstanceName, PlatformKind, Record, Request, ResourceId, Settings,
+    Actor, Command, Desired, Field, Handling, InstanceName, PlatformKind, Record, Request, ResourceId, RunId, Settings,
 };
 use crate::plan::Policy;
+use crate::reconcile::lease::{Candidate, Keeper, Leadership, Terms};
 use crate::reconcile::{self, Options, Parts};
 use crate::report::Report;
 
@@ -28,8 +30,11 @@ pub struct World {
     pub registry: FakeRegistry,
     /// How operators behave.
     pub options: Options,
+    /// The lease that operators try for; none when each acts as if it were alone.
+    pub lease: Option<FakeLease>,
     /// How manifests are compiled.
     pub settings: Settings,
+    runs: AtomicU64,
     /// When it began.
     pub began: tokio::time::Instant,
     /// Reads and compiles for whoever judges, apart from any operator.
@@ -44,8 +49,11 @@ pub struct Operator {
     pub commands: mpsc::Sender<Request>,
     /// Its clock.
     pub clock: Arc<TestClock>,
+    /// The id of its run, as the lease names it.
+    pub run: RunId,
     stop: CancellationToken,
     task: JoinHandle<bool>,
+    keeper: Option<Keeper>,
 }
 
 /// Parts of an operator made of fakes.
@@ -68,6 +76,8 @@ impl World {
             swarm: FakeSwarm::new(seed ^ 1),
             registry: FakeRegistry::new(seed ^ 2),
             options,
+            lease: None,
+            runs: AtomicU64::new(seed << 16),
             settings,
             began: tokio::time::Instant::now(),
         }
@@ -84,18 +94,27 @@ impl World {
             clock: Arc::new(TestClock::new()),
             report: Report::new(self.options.policy.instance.clone()),
             commands: Some(receiver),
-            permission: reconcile::always(),
+            leadership: Leadership::alone(),
         };
         (parts, commands)
     }
 
     /// Starts an operator that remembers nothing.
     pub fn start(&self) -> Operator {
-        let (parts, commands) = self.parts();
+        let (mut parts, commands) = self.parts();
         let stop = CancellationToken::new();
         let (report, clock) = (parts.report.clone(), Arc::clone(&parts.clock));
+        let run = RunId::new("host", 1, self.runs.fetch_add(1, Ordering::SeqCst));
+        let keeper = self.lease.as_ref().map(|lease| {
+            let me = Candidate { run: run.clone(), version: "test".into(), address: None };
+            let store = Arc::new(lease.clone());
+            Keeper::start(store, Arc::clone(&clock), me, Terms::default(), Some(report.clone()))
+        });
+        if let Some(keeper) = &keeper {
+            parts.leadership = keeper.leadership();
+        }
         let task = tokio::spawn(reconcile::run(parts, self.options.clone(), stop.clone()));
-        Operator { report, commands, clock, stop, task }
+        Operator { report, commands, clock, run, stop, task, keeper }
     }
 
     /// How many writes both sides have met.
@@ -262,7 +281,18 @@ impl Operator {
     /// It is told to stop; whether everything in flight ended in time.
     pub async fn stop(self) -> bool {
         self.stop.cancel();
-        self.task.await.unwrap_or(false)
+        let ended = self.task.await.unwrap_or(false);
+        if let Some(keeper) = self.keeper.filter(|_| ended) {
+            keeper.hand_back(Duration::from_secs(1)).await;
+        }
+        ended
+    }
+
+    /// It takes the lease from whoever holds it.
+    pub fn take_over(&self) {
+        if let Some(keeper) = &self.keeper {
+            keeper.take_over();
+        }
     }
 
     /// Tells it something.

@@ -133,6 +133,11 @@ impl Operator {
         assert!(sent.success());
     }
 
+    /// The daemon's process.
+    pub fn process(&self) -> u32 {
+        self.daemon.as_ref().expect("a daemon runs").id()
+    }
+
     fn log_file(&self) -> PathBuf {
         self.folder.path().join("log")
     }

@@ -20,7 +20,7 @@ use crate::platform::engine::{Act, CallError, Engine, encode};
 /// What the label of a note begins with.
 const LABEL_NOTE: &str = "io.openfactory.operator/note/";
 /// `What ofop notes is in the labels of this config.`, in base64: a config must have some content.
-const CONTENT: &str = "V2hhdCBvZm9wIG5vdGVzIGlzIGluIHRoZSBsYWJlbHMgb2YgdGhpcyBjb25maWcuCg==";
+pub(super) const CONTENT: &str = "V2hhdCBvZm9wIG5vdGVzIGlzIGluIHRoZSBsYWJlbHMgb2YgdGhpcyBjb25maWcuCg==";
 /// The longest name that Swarm takes for a config (swarmkit: `validateConfigOrSecretAnnotations`).
 const MAX_NAME: usize = 64;
 /// How often a write begins anew because somebody else was faster.
@@ -39,12 +39,12 @@ pub(super) struct Place {
 }
 
 /// The config as it was found.
-struct Found {
-    id: String,
-    version: u64,
+pub(super) struct Found {
+    pub(super) id: String,
+    pub(super) version: u64,
     /// `Spec`, as the engine wrote it.
-    spec: Map<String, Value>,
-    labels: BTreeMap<String, String>,
+    pub(super) spec: Map<String, Value>,
+    pub(super) labels: BTreeMap<String, String>,
 }
 
 impl Place {
@@ -68,6 +68,11 @@ impl Place {
     /// Name of the config.
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whose they are.
+    pub(super) fn instance(&self) -> &InstanceName {
+        &self.instance
     }
 
     /// What is noted.
@@ -138,7 +143,7 @@ impl Place {
     }
 
     /// The config; a sentence when somebody else has one of that name.
-    async fn find(&self, engine: &Engine) -> Result<Result<Option<Found>, String>, CallError> {
+    pub(super) async fn find(&self, engine: &Engine) -> Result<Result<Option<Found>, String>, CallError> {
         let filter = json!({"name": [self.name]}).to_string();
         let mut found = None;
         // The filter takes every name that begins like ours.

@@ -199,10 +199,10 @@ impl State {
     /// Takes in the notes as just read.
     pub(super) fn notes(&mut self, notes: NotesView) -> bool {
         self.notes_learnt = self.tick();
-        let changed = self.notes != notes;
-        if changed {
-            self.notes = notes;
-        }
+        // The lease moves the version of the same object every few seconds: that is nothing to look at.
+        let same = matches!((&self.notes, &notes), (NotesView::Read { notes: one, .. }, NotesView::Read { notes: other, .. }) if one == other);
+        let changed = self.notes != notes && !same;
+        self.notes = notes;
         self.touched(changed)
     }
 

@@ -1,34 +1,35 @@
 //! Tasks over fakes, in paused time.
 
+use super::super::lease::machine::Term;
 use super::*;
 use crate::model::record::RecordOwner;
 use crate::model::{
-    AssetUuid, InstanceName, Mark, Reason, Record, Revision, ServiceId, ServiceName, ServiceSpec, SpecHash, StepVerb,
+    AssetUuid, InstanceName, Mark, Reason, Record, Revision, ServiceId, ServiceName, ServiceSpec, SpecHash,
 };
 use crate::testing::{FakeRegistry, FakeSwarm, Fault, TestClock};
 
 type TestExecutor = Executor<FakeSwarm, FakeRegistry, TestClock>;
 
 fn executor(swarm: &FakeSwarm, concurrency: usize) -> (TestExecutor, mpsc::UnboundedReceiver<Progress>) {
-    executor_that(swarm, concurrency, always())
+    executor_that(swarm, concurrency, &Leadership::alone())
 }
 
 fn executor_that(
     swarm: &FakeSwarm,
     concurrency: usize,
-    permission: Permission,
+    leadership: &Leadership,
 ) -> (TestExecutor, mpsc::UnboundedReceiver<Progress>) {
-    executor_of(swarm, &FakeRegistry::new(1), concurrency, permission)
+    executor_of(swarm, &FakeRegistry::new(1), concurrency, leadership)
 }
 
 fn executor_of(
     swarm: &FakeSwarm,
     registry: &FakeRegistry,
     concurrency: usize,
-    permission: Permission,
+    leadership: &Leadership,
 ) -> (TestExecutor, mpsc::UnboundedReceiver<Progress>) {
     let (swarm, registry) = (Arc::new(swarm.clone()), Arc::new(registry.clone()));
-    Executor::new(swarm, registry, Arc::new(TestClock::new()), permission, concurrency)
+    Executor::new(swarm, registry, Arc::new(TestClock::new()), leadership, concurrency)
 }
 
 fn register(name: &str) -> PlannedStep {
@@ -101,7 +102,7 @@ async fn a_place_is_given_up_when_only_records_are_left_and_records_alone_need_n
     let (swarm, registry) = (FakeSwarm::new(1), FakeRegistry::new(1));
     swarm.latency(Duration::from_secs(1));
     registry.latency(Duration::from_secs(100));
-    let (mut executor, mut progress) = executor_of(&swarm, &registry, 2, always());
+    let (mut executor, mut progress) = executor_of(&swarm, &registry, 2, &Leadership::alone());
     let whole = |name: &str| job(name, vec![create(name), register(name)]);
     let mut jobs: Vec<Job> = (0..6).map(|n| whole(&format!("app{n}"))).collect();
     jobs.extend((0..RECORDS_AT_ONCE + 10).map(|n| job(&format!("rec{n}"), vec![register(&format!("rec{n}"))])));
@@ -170,25 +171,98 @@ async fn a_task_that_must_spare_still_creates_but_takes_nothing_away() {
     assert!(swarm.service("a").is_some() && swarm.service("old").is_some());
 }
 
+/// The right to act in term 1 until a time, for an executor whose clock begins now.
+fn leads_until(until: Duration) -> Leadership {
+    let leadership = Leadership::alone();
+    leadership.fence().set(Some(Term { number: 0, from: Duration::ZERO, until }));
+    leadership
+}
+
 #[tokio::test(start_paused = true)]
-async fn permission_is_asked_before_each_destructive_call_and_only_then() {
+async fn the_fence_is_asked_before_each_call_and_not_only_before_destructive_ones() {
     let swarm = FakeSwarm::new(1);
-    let id = swarm.deploy(FakeSwarm::stranger("old"), None);
-    let never: Permission = Arc::new(|| Box::pin(async { false }));
-    let (mut executor, mut progress) = executor_that(&swarm, 1, never);
-    executor.submit(vec![job("a", vec![create("a"), remove(id, "old")])]);
-    assert_eq!(finish(&mut executor, &mut progress).await["a"], End::Failed);
-    assert_eq!(swarm.count(StepVerb::Create), 1);
-    assert_eq!(swarm.count(StepVerb::Remove), 0);
+    let leadership = leads_until(Duration::from_secs(60));
+    swarm.latency(Duration::from_secs(1));
+    let (mut executor, mut progress) = executor_that(&swarm, 1, &leadership);
+    executor.submit(vec![job("a", vec![create("a"), create("b")])]);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    leadership.fence().set(None);
+    assert_eq!(finish(&mut executor, &mut progress).await["a"], End::Stopped);
+    assert_eq!(swarm.writes(), 1, "the call in flight ended, and no other began");
+    executor.submit(vec![job("b", vec![create("b")])]);
+    assert_eq!(finish(&mut executor, &mut progress).await["b"], End::Stopped);
+    assert_eq!(swarm.writes(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_call_outlives_the_lease_and_what_was_cut_short_may_have_worked() {
+    let swarm = FakeSwarm::new(1);
+    swarm.latency(Duration::from_secs(600));
+    let began = tokio::time::Instant::now();
+    let (mut executor, mut progress) = executor_that(&swarm, 1, &leads_until(Duration::from_secs(10)));
+    executor.submit(vec![job("a", vec![create("a")])]);
+    let Some(Progress::Step(done)) = progress.recv().await else { panic!("no step") };
+    assert_eq!(done.outcome.unwrap_err().kind, FailureKind::Ambiguous);
+    assert_eq!(began.elapsed(), Duration::from_secs(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_planned_in_another_term_is_not_carried_out() {
+    let swarm = FakeSwarm::new(1);
+    let leadership = leads_until(Duration::from_secs(60));
+    swarm.latency(Duration::from_secs(1));
+    let (mut executor, mut progress) = executor_that(&swarm, 1, &leadership);
+    executor.submit(vec![job("a", vec![create("a"), create("b")]), job("c", vec![create("c")])]);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    // It was lost, and got again: somebody else may have acted in between.
+    leadership.fence().set(Some(Term { number: 7, from: Duration::ZERO, until: Duration::from_secs(60) }));
+    let ends = finish(&mut executor, &mut progress).await;
+    assert_eq!((ends["a"], ends["c"]), (End::Stopped, End::Stopped));
+    assert_eq!(swarm.writes(), 1);
+    executor.enter(Some(7));
+    executor.submit(vec![job("c", vec![create("c")])]);
+    assert_eq!(finish(&mut executor, &mut progress).await["c"], End::Done);
+}
+
+/// A platform whose calls about one service panic.
+struct Panics(FakeSwarm);
+
+impl Platform for Panics {
+    async fn observe(
+        &self,
+        follow: &std::collections::BTreeSet<String>,
+    ) -> Result<Arc<crate::model::PlatformSnapshot>, crate::platform::PlatformError> {
+        self.0.observe(follow).await
+    }
+
+    fn refresh(&self) {}
+
+    async fn execute(&self, step: &Step) -> Result<(), StepFailure> {
+        assert_ne!(step.object(), "service a", "on purpose");
+        self.0.execute(step).await
+    }
+
+    async fn note(&self, edits: &crate::model::NoteEdits) -> Result<(), StepFailure> {
+        self.0.note(edits).await
+    }
+
+    fn events(&self) -> impl futures_util::Stream<Item = ()> + Send + 'static {
+        self.0.events()
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_an_adapter_ends_its_task_and_no_other() {
-    let swarm = FakeSwarm::new(1);
-    let dies: Permission = Arc::new(|| Box::pin(async { panic!("on purpose") }));
-    let (mut executor, mut progress) = executor_that(&swarm, 2, dies);
-    let id = swarm.deploy(FakeSwarm::stranger("old"), None);
-    executor.submit(vec![job("a", vec![remove(id, "old")]), job("b", vec![create("b")])]);
-    let ends = finish(&mut executor, &mut progress).await;
+    let platform = Arc::new(Panics(FakeSwarm::new(1)));
+    let (registry, clock) = (Arc::new(FakeRegistry::new(1)), Arc::new(TestClock::new()));
+    let (mut executor, mut progress) = Executor::new(platform, registry, clock, &Leadership::alone(), 2);
+    executor.submit(vec![job("a", vec![create("a")]), job("b", vec![create("b")])]);
+    let mut ends = BTreeMap::new();
+    while !executor.is_idle() {
+        if let Some(Progress::Ended { resource, end }) = progress.recv().await {
+            executor.ended(&resource);
+            ends.insert(resource.uuid.to_string(), end);
+        }
+    }
     assert_eq!((ends["a"], ends["b"]), (End::Died, End::Done));
 }

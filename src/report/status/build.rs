@@ -124,6 +124,7 @@ pub(in crate::report) fn build(view: &View<'_>) -> Status {
         warnings: warnings.collect(),
         revision: view.desired.revision.clone(),
         answered: view.history.as_ref().map(|history| history.answered),
+        lease: None,
         ready: not_ready.is_empty(),
         not_ready,
         last_success: view.history.as_ref().and_then(|history| history.parts.last_success).map(rfc3339),

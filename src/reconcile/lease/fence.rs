@@ -1,0 +1,135 @@
+//! The fence: asked just before each write.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use super::machine::Term;
+use crate::clock::Clock;
+
+/// A call is not begun when less than this is left: hardly any is answered within it.
+const SHORTEST_CALL: Duration = Duration::from_millis(100);
+
+/// Until when this operator may act. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Fence(Arc<Mutex<State>>);
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// No lease is needed.
+    Open,
+    Closed,
+    Term(Term),
+}
+
+/// What a call may do that the fence let pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permit {
+    /// When it must have ended, on the operator's monotonic clock; none when nothing ends it.
+    until: Option<Duration>,
+}
+
+impl Fence {
+    /// One that lets everything pass: of an operator that shares its instance with nobody.
+    pub fn open() -> Self {
+        Fence(Arc::new(Mutex::new(State::Open)))
+    }
+
+    /// One that lets nothing pass yet.
+    pub fn closed() -> Self {
+        Fence(Arc::new(Mutex::new(State::Closed)))
+    }
+
+    /// Lets what belongs to this term pass while it is in force, and nothing else.
+    pub fn set(&self, term: Option<Term>) {
+        self.put(term.map_or(State::Closed, State::Term));
+    }
+
+    /// Lets everything pass from now on.
+    pub fn set_open(&self) {
+        self.put(State::Open);
+    }
+
+    /// May a write be sent `now` that was decided in the term of this number?
+    pub fn permit(&self, term: u64, now: Duration) -> Option<Permit> {
+        let state = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match state {
+            State::Open => Some(Permit { until: None }),
+            State::Closed => None,
+            State::Term(in_force) => {
+                let fits = in_force.number == term && in_force.holds(now) && in_force.holds(now + SHORTEST_CALL);
+                fits.then_some(Permit { until: Some(in_force.until).filter(|until| *until < Duration::MAX) })
+            }
+        }
+    }
+
+    fn put(&self, state: State) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+}
+
+impl Permit {
+    /// Makes a call within what is left; none when the time ran out before its end, and then it may have worked.
+    ///
+    /// The time is looked at before every step of the call, not only when a timer rings: after the process was stopped
+    /// for a while, nothing that was not sent before is sent.
+    pub async fn within<T>(self, clock: &impl Clock, call: impl Future<Output = T>) -> Option<T> {
+        let Some(until) = self.until else { return Some(call.await) };
+        let mut call = pin!(call);
+        let mut timer = pin!(tokio::time::sleep(until.saturating_sub(clock.now())));
+        std::future::poll_fn(|context| {
+            if clock.now() >= until {
+                return Poll::Ready(None);
+            }
+            if let Poll::Ready(answer) = call.as_mut().poll(context) {
+                return Poll::Ready(Some(answer));
+            }
+            timer.as_mut().poll(context).map(|()| None)
+        })
+        .await
+    }
+
+    /// One that ends at this time.
+    pub(super) fn until(until: Duration) -> Self {
+        Permit { until: Some(until) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestClock;
+
+    fn seconds(number: u64) -> Duration {
+        Duration::from_secs(number)
+    }
+
+    #[test]
+    fn only_what_was_decided_in_the_term_that_is_in_force_passes() {
+        let fence = Fence::closed();
+        assert_eq!(fence.permit(1, seconds(1)), None);
+        fence.set(Some(Term { number: 1, from: seconds(1), until: seconds(10) }));
+        let passes: Vec<bool> = [0, 1, 9, 10, 11].iter().map(|at| fence.permit(1, seconds(*at)).is_some()).collect();
+        assert_eq!(passes, [false, true, true, false, false]);
+        assert_eq!(fence.permit(1, seconds(10) - SHORTEST_CALL / 2), None, "too little is left");
+        assert_eq!(fence.permit(2, seconds(5)), None);
+        fence.set(None);
+        assert_eq!(fence.permit(1, seconds(5)), None);
+        assert!(Fence::open().permit(7, seconds(5)).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_call_outlives_its_permit() {
+        let clock = TestClock::new();
+        let sleep = |number| tokio::time::sleep(seconds(number));
+        assert_eq!(Permit::until(seconds(10)).within(&clock, sleep(9)).await, Some(()));
+        assert_eq!(Permit::until(seconds(10)).within(&clock, sleep(9)).await, None);
+        assert_eq!(clock.now(), seconds(10));
+        let sent = std::cell::Cell::new(false);
+        let call = async { sent.set(true) };
+        assert_eq!(Permit::until(seconds(10)).within(&clock, call).await, None);
+        assert!(!sent.get(), "a call whose time is over is not even begun");
+    }
+}
