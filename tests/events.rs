@@ -332,9 +332,13 @@ fn a_killed_daemon_has_left_who_commanded_what() {
     let mut operator = Operator::new("unix:///nonexistent/docker.sock");
     let tokens = operator.folder().join("tokens");
     std::fs::write(&tokens, "anna token-of-anna-0123456789\nci token-of-ci-0123456789\n").unwrap();
+    // On plain Docker the lease is a file, which needs no engine.
+    let tokens_file = tokens.to_str().unwrap().to_owned();
+    let arguments = ["--platform", "docker", "--token-file", &tokens_file];
     let of_ci = operator.folder().join("ci");
     std::fs::write(&of_ci, "ci token-of-ci-0123456789\n").unwrap();
-    operator.start_with(&["--token-file", tokens.to_str().unwrap()]);
+    operator.start_with(&arguments);
+    operator.wait("it may change the cluster", || operator.metric("ofop_leader") == Some(1.0));
     let command = |arguments: &[&str], token: &Path| {
         let arguments = [arguments, &["--token-file", token.to_str().unwrap()]].concat();
         let ran = operator.run(&arguments);
@@ -359,7 +363,8 @@ fn a_killed_daemon_has_left_who_commanded_what() {
         count.unwrap_or_default() >= 2
     });
     operator.kill();
-    operator.start_with(&["--token-file", tokens.to_str().unwrap()]);
+    operator.start_with(&arguments);
+    operator.wait("it may change the cluster", || operator.metric("ofop_leader") == Some(1.0));
     let ran = operator.run(&["events", "--type", "command", "--since", "1h"]);
     let lines: Vec<&str> = ran.out.lines().collect();
     assert_eq!(lines.len(), 2, "{ran:?}");
