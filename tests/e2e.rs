@@ -168,6 +168,7 @@ fn a_killed_daemon_leaves_nothing_that_its_successor_cannot_finish() {
     // Killed amid removing half of them, records included.
     ofop.write("all.yml", &manifest(&names[..6], IDLE_2));
     ofop.wait("the removal is held", || ofop.metric("ofop_prune_blocked") == Some(6.0));
+    ofop.wait("the lease of the one before is over", || ofop.metric("ofop_leader ") == Some(1.0));
     assert_eq!(ofop.run(&["reconcile", "--confirm-prune"]).code, Some(0));
     ofop.wait("one is removed", || services() < names.len());
     ofop.kill();
@@ -350,6 +351,7 @@ fn what_people_said_and_what_swarm_rolled_back_survives_the_operator() {
     assert_eq!(service(&engine, "saw")["Version"]["Index"], version);
 
     // A suspension of everything is noted before the daemon ends.
+    ofop.wait("the lease of the one before is over", || ofop.metric("ofop_leader ") == Some(1.0));
     assert_eq!(ofop.run(&["suspend"]).code, Some(0));
     assert_eq!(ofop.signal("TERM"), Some(0));
     ofop.start();
