@@ -131,3 +131,61 @@ async fn the_version_is_what_both_sides_speak() {
         assert!(error.hint.as_deref().is_some_and(|said| said.contains(hint)), "{error:?}");
     }
 }
+
+/// An engine that refuses every version but those from its minimum to its newest one, as Engine 29 does; its port. The
+/// versions can change under an operator, as when the engine is updated.
+async fn strict(versions: Arc<std::sync::Mutex<(u32, u32)>>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = Vec::new();
+            while !request.windows(4).any(|window| window == b"\r\n\r\n") {
+                if stream.read_buf(&mut request).await.unwrap_or(0) == 0 {
+                    break;
+                }
+            }
+            let (oldest, newest) = *versions.lock().unwrap();
+            let request = String::from_utf8_lossy(&request);
+            let path = request.split(' ').nth(1).unwrap_or_default();
+            let asked: Option<u32> =
+                path.strip_prefix("/v1.").and_then(|rest| rest.split('/').next()).and_then(|minor| minor.parse().ok());
+            let (status, body) = match asked {
+                None => (200, format!(r#"{{"ApiVersion":"1.{newest}","MinAPIVersion":"1.{oldest}"}}"#)),
+                Some(minor) if minor < oldest => (
+                    400,
+                    format!(
+                        r#"{{"message":"client version 1.{minor} is too old. Minimum supported API version is 1.{oldest}, please upgrade your client to a newer version"}}"#
+                    ),
+                ),
+                Some(minor) => (200, format!(r#"{{"version":{minor}}}"#)),
+            };
+            let head = format!("HTTP/1.1 {status} x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+            let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn the_first_call_agrees_on_a_version_and_so_does_the_first_one_to_an_engine_that_was_replaced() {
+    use hyper::Method;
+    use hyper::body::Bytes;
+    use ofop::platform::engine::Act;
+
+    let versions = Arc::new(std::sync::Mutex::new((44, 56)));
+    let engine = Engine::new(&format!("tcp://127.0.0.1:{}", strict(Arc::clone(&versions)).await), None).unwrap();
+    let write = || engine.send(Act::write("create a service"), Method::POST, "/services/create", Bytes::new());
+    assert_eq!(write().await.unwrap(), r#"{"version":56}"#, "a write before anything was read");
+
+    *versions.lock().unwrap() = (60, 60);
+    let error = write().await.unwrap_err();
+    let kind = error.kind(|_, _, _| panic!("it is no refusal of what was asked for"));
+    assert_eq!(kind, ofop::model::FailureKind::Unavailable, "{error}");
+
+    *versions.lock().unwrap() = (45, 50);
+    assert_eq!(write().await.unwrap(), r#"{"version":50}"#);
+    *versions.lock().unwrap() = (51, 52);
+    assert_eq!(write().await.unwrap(), r#"{"version":52}"#, "replaced between two calls");
+}

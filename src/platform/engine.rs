@@ -62,7 +62,7 @@ pub struct Engine {
 struct Shared {
     address: Address,
     client: wire::Client,
-    /// Minor number of the version in use; the major one is 1.
+    /// Minor number of the version agreed on; the major one is 1. Zero while nothing is agreed on.
     minor: AtomicU32,
 }
 
@@ -76,7 +76,7 @@ impl Engine {
     pub fn new(host: &str, certificates: Option<&Path>) -> Result<Engine, PlatformError> {
         let address = Address::parse(host, certificates)?;
         let client = wire::client(&address)?;
-        let shared = Arc::new(Shared { address, client, minor: AtomicU32::new(OLDEST_API) });
+        let shared = Arc::new(Shared { address, client, minor: AtomicU32::new(0) });
         Ok(Engine { shared, credentials: Arc::default() })
     }
 
@@ -95,9 +95,17 @@ impl Engine {
         &self.shared.address
     }
 
-    /// Minor number of the API version in use.
+    /// Minor number of the API version in use: the oldest one until a version is agreed on.
     pub fn api(&self) -> u32 {
-        self.shared.minor.load(Ordering::Relaxed)
+        self.shared.minor.load(Ordering::Relaxed).max(OLDEST_API)
+    }
+
+    /// Agrees on an API version unless one is agreed on already. A failure is left to the call that follows, which
+    /// meets the same engine and says what is wrong with it.
+    async fn agree(&self) {
+        if self.shared.minor.load(Ordering::Relaxed) == 0 {
+            let _ = self.negotiate().await;
+        }
     }
 
     /// Agrees on an API version. To be repeated after every loss of the connection, since another engine may
@@ -229,7 +237,30 @@ impl Engine {
     }
 
     /// Sends a request and waits for the head of a successful answer.
+    ///
+    /// Before the first one, a version is agreed on. An engine that was replaced under a running operator refuses the
+    /// version that its forerunner spoke, before it looks at anything else in the request: such a call is sent once more.
     async fn begin(
+        &self,
+        act: Act,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        auth: Option<&RegistryAuth>,
+    ) -> Result<Response<Incoming>, CallError> {
+        self.agree().await;
+        match self.begin_as_agreed(act, method.clone(), path, body.clone(), auth).await {
+            Err(error) if error.is_about_version() => {
+                self.shared.minor.store(0, Ordering::Relaxed);
+                self.agree().await;
+                self.begin_as_agreed(act, method, path, body, auth).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Sends a request in the version that was agreed on.
+    async fn begin_as_agreed(
         &self,
         act: Act,
         method: Method,

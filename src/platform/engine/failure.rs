@@ -136,6 +136,15 @@ impl CallError {
         }
     }
 
+    /// Whether the engine refuses the API version of the call. It does so before it looks at anything else.
+    pub(super) fn is_about_version(&self) -> bool {
+        self.refusal().is_some_and(|(status, message)| {
+            status == 400
+                && message.contains("client version")
+                && (message.contains("is too old") || message.contains("is too new"))
+        })
+    }
+
     /// Whether the engine says that the object does not exist.
     pub fn is_absent(&self) -> bool {
         self.refusal().is_some_and(|(status, _)| status == 404)
@@ -153,6 +162,8 @@ impl CallError {
                     FailureKind::Unavailable
                 }
             }
+            // Nothing is wrong with what was asked for, and the next call agrees on a version anew.
+            CallError::Refused { .. } if self.is_about_version() => FailureKind::Unavailable,
             CallError::Refused { act, status, message } => refused(*act, *status, message),
         }
     }
