@@ -376,7 +376,7 @@ async fn promise_7_a_version_conflict_is_looked_at_again_at_once() {
 async fn promise_7_a_failing_resource_backs_off_and_delays_no_other() {
     let world = World::new(78);
     world.source.write("bad.yml", app("BAD", "example/app:1", "    networks: [nowhere]\n"));
-    world.source.write("refused.yml", app("REFUSED", "'not an image'", ""));
+    world.source.write("refused.yml", app("REFUSED", "example/app:forbidden", ""));
     let operator = world.start();
     sleep(seconds(60)).await;
     world.source.write("good.yml", app("GOOD", "example/app:1", ""));
@@ -546,7 +546,7 @@ async fn promise_9_no_secret_in_sight() {
     world.swarm.edit("s", |service| service.spec.env[0].value = format!("{SECRET}-3"));
     look(&mut shown);
     world.settled().await;
-    world.source.write("app_S.yml", app("S", "'not an image'", &secretive(SECRET)));
+    world.source.write("app_S.yml", app("S", "example/app:forbidden", &secretive(SECRET)));
     sleep(seconds(10)).await;
     look(&mut shown);
     world.source.write(

@@ -354,7 +354,7 @@ async fn apply_waits_for_health_only_when_asked_to() {
 async fn apply_says_what_failed_and_does_the_rest() {
     let world = World::new(23);
     world.source.write("good.yml", app("GOOD", "example/app:1", ""));
-    world.source.write("refused.yml", app("REFUSED", "'not an image'", ""));
+    world.source.write("refused.yml", app("REFUSED", "example/app:forbidden", ""));
     world.swarm.deploy(FakeSwarm::stranger("taken"), None);
     world.source.write("taken.yml", app("TAKEN", "example/app:1", ""));
     let (report, _) = once(&world, world.options.clone(), ConvergeOptions::default()).await;

@@ -54,6 +54,9 @@ const MONITOR: Duration = Duration::from_secs(5);
 const STOPPING: Duration = Duration::from_secs(10);
 /// An image that cannot run has this tag.
 const BROKEN: &str = ":broken";
+/// An image that the engine refuses although its reference is well formed has this tag, as where an authorization plugin
+/// lets only some images in.
+const FORBIDDEN: &str = ":forbidden";
 
 impl Default for Swarm {
     fn default() -> Self {
@@ -167,8 +170,8 @@ impl Swarm {
     fn check(&self, spec: &ServiceSpec) -> Result<(), StepFailure> {
         match spec.networks.iter().find(|network| !self.networks.contains(*network)) {
             Some(network) => Err(StepFailure::new(FailureKind::Dependency, format!("network {network} not found"))),
-            None if spec.image.contains(' ') => {
-                Err(StepFailure::new(FailureKind::Rejected, "invalid reference format"))
+            None if spec.image.ends_with(FORBIDDEN) => {
+                Err(StepFailure::new(FailureKind::Rejected, "authorization denied by plugin: the image is not allowed"))
             }
             None => Ok(()),
         }
