@@ -1,6 +1,11 @@
 //! Two real daemons of one instance on a real Swarm, and commands beside them.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where it cannot go on")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test ends where it cannot go on, and watches real processes do nothing for a while"
+)]
 
 #[path = "support/engine.rs"]
 mod engine;

@@ -1,7 +1,5 @@
 //! What an engineer reads who made a mistake: the message names the mistake, and the hint says what to write instead.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests may stop the test")]
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -525,7 +525,7 @@ async fn setting_up_over_old_topics_brings_nothing_back_that_was_taken_back() {
             && snapshot.records[&record("KEPT").id()].owner == Some(owner(&resource))
     })
     .await;
-    assert!(found(&*registry.observe().await.unwrap(), &record("GONE").id()).is_none(), "it is back");
+    assert!(found(&registry.observe().await.unwrap(), &record("GONE").id()).is_none(), "it is back");
     for (topic, before) in derived.iter().zip(before) {
         let after = world.messages(topic).await;
         let (old, new) = after.split_at(before.len());

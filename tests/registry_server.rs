@@ -101,7 +101,7 @@ mod suite {
     /// A name that nobody else has.
     fn name(what: &str) -> AssetUuid {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        AssetUuid::new(&format!("OFOP-SUITE-{what}-{}", since.as_millis())).unwrap()
+        AssetUuid::new(format!("OFOP-SUITE-{what}-{}", since.as_millis())).unwrap()
     }
 
     fn owner(uuid: &AssetUuid) -> RecordOwner {

@@ -4,7 +4,6 @@
 
 #[path = "support/kafka.rs"]
 mod kafka;
-#[allow(dead_code, reason = "every test file that includes this uses a part of it")]
 #[path = "support/ksqldb.rs"]
 mod ksqldb;
 

@@ -21,7 +21,7 @@ pub(super) enum AnyPlatform {
     /// Docker Swarm.
     Swarm(Swarm),
     /// Plain containers.
-    Docker(DockerPlatform),
+    Docker(Box<DockerPlatform>),
 }
 
 impl AnyPlatform {

@@ -132,7 +132,7 @@ pub(super) fn platform(context: &Context) -> Result<Arc<AnyPlatform>, CliError> 
     Ok(Arc::new(match config.settings.platform {
         PlatformKind::Swarm => AnyPlatform::Swarm(Swarm::start(engine, pace, &config.instance)),
         PlatformKind::Docker => {
-            AnyPlatform::Docker(DockerPlatform::start(engine, pace, &config.state_dir, &config.instance))
+            AnyPlatform::Docker(Box::new(DockerPlatform::start(engine, pace, &config.state_dir, &config.instance)))
         }
     }))
 }

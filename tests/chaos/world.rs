@@ -114,7 +114,7 @@ impl Manifests {
 
     /// One operation, drawn: an edit of the manifests in all `folders`, or a hand that interferes.
     pub fn act(&mut self, folders: &[&Path], hand: &impl Hand) {
-        let (what, act): (&'static str, fn(&mut Manifests, &[&Path], Call<'_>)) = match self.rng.below(100) {
+        let (what, act): (&'static str, Act) = match self.rng.below(100) {
             0..50 => ("manifest edited", |world, folders, _| world.edit(folders)),
             50..62 => ("manifest added", |world, folders, _| _ = world.add(folders)),
             62..74 => ("manifest removed", |world, folders, _| {
@@ -236,6 +236,8 @@ impl Manifests {
 }
 
 type Call<'a> = &'a dyn Fn(&str, &str, &str) -> Option<(u16, String)>;
+/// One operation on the manifests in these folders, or on the engine.
+type Act = fn(&mut Manifests, &[&Path], Call<'_>);
 
 /// The service of this name; none when there is none or nobody answers.
 fn find(call: Call<'_>, name: &str) -> Option<Value> {

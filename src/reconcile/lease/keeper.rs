@@ -219,7 +219,8 @@ impl<L: LeaseStore, C: Clock> Task<L, C> {
         let sent = Permit::until(until).within(&*self.clock, self.store.write_lease(at, &record)).await; // I/O
         let lost = || Err(StepFailure::new(FailureKind::Ambiguous, "the lease could not be written in time"));
         let outcome = sent.unwrap_or_else(lost);
-        self.machine.wrote(self.clock.now(), outcome.as_ref().map(|()| ()).map_err(|failure| failure.kind)); // pure
+        let result = outcome.as_ref().map_or_else(|failure| Err(failure.kind), |()| Ok(()));
+        self.machine.wrote(self.clock.now(), result); // pure
         match outcome {
             Ok(()) => {
                 self.seen = Some(LeaseFound::Record(record));

@@ -183,7 +183,7 @@ pub(crate) async fn send(to: std::net::SocketAddr, request: &Request) -> Answer 
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await.unwrap();
     let at = bytes.windows(4).position(|part| part == b"\r\n\r\n").unwrap();
-    let mut answer = Answer::parse(&String::from_utf8(bytes[..at].to_vec()).unwrap());
+    let mut answer = Answer::parse(std::str::from_utf8(&bytes[..at]).unwrap());
     answer.headers.remove("connection");
     let mut rest = &bytes[at + 4..];
     let mut whole = Vec::new();
