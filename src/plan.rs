@@ -21,6 +21,7 @@
 //! - Nothing is removed on an incomplete read, on one sighting, while any manifest is invalid, or beyond the
 //!   guard without a person's word.
 
+mod attempts;
 mod context;
 mod diff;
 mod draft;
@@ -45,10 +46,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::attempts::{Attempt, NotedAttempt};
 use self::context::{Context, Recheck};
 pub use self::json::to_json;
 pub use self::markdown::{MAX_CHARACTERS, to_markdown};
-pub use self::memory::{Attempt, Memory, Written};
+pub use self::memory::{Memory, Written};
 pub use self::notebook::Notebook;
 use self::removal::Pruning;
 pub use self::text::{ShowSecrets, TextOptions, to_text};

@@ -415,6 +415,7 @@ async fn promise_7_removal_names_full_ids_and_waits_for_a_leader() {
 #[tokio::test(start_paused = true)]
 async fn promise_8_no_fight_with_swarm() {
     let (world, operator) = with_apps(8, &["ONE"]).await;
+    world.swarm.edit("one", |service| service.rollout.rolls_back = true);
     world.source.write("app_ONE.yml", app("ONE", "example/app:broken", ""));
     sleep(seconds(1800)).await;
     assert_eq!(world.swarm.count(StepVerb::Update), 1, "pushed once, rolled back, left alone");
@@ -430,6 +431,7 @@ async fn promise_8_holds_over_a_restart() {
         [None, Some(Fault::Refused), Some(Fault::AnswerLost), Some(Fault::RequestLost), Some(Fault::LateCommit)]
     {
         let (world, operator) = with_apps(81, &["ONE"]).await;
+        world.swarm.edit("one", |service| service.rollout.rolls_back = true);
         world.swarm.script_notes([fault]);
         world.source.write("app_ONE.yml", app("ONE", "example/app:broken", ""));
         sleep(seconds(300)).await;
@@ -441,6 +443,62 @@ async fn promise_8_holds_over_a_restart() {
         operator.tell(Command::Resume(Some(id("app/ONE")))).await;
         sleep(seconds(300)).await;
         assert_eq!(world.swarm.count(StepVerb::Update), 2, "a person may have it tried once more");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_8_one_attempt_at_whatever_moment_the_operator_dies() {
+    // From before the note to after the rollback; the operator comes back at once, soon, or when all is over.
+    for after in (0..60).chain((60..1500).step_by(60)).chain((1500..9000).step_by(500)) {
+        for back_after in [0, 700, 30_000] {
+            let (world, mut operator) = with_apps(82, &["ONE"]).await;
+            world.swarm.edit("one", |service| service.rollout.rolls_back = true);
+            sleep(seconds(20)).await;
+            world.source.write("app_ONE.yml", app("ONE", "example/app:broken", ""));
+            for _ in 0..2 {
+                sleep(Duration::from_millis(after)).await;
+                operator.crash().await;
+                sleep(Duration::from_millis(back_after)).await;
+                operator = world.start();
+            }
+            sleep(seconds(600)).await;
+            let when = format!("dies after {after} ms, back after {back_after} ms");
+            let service = world.swarm.service("one").unwrap();
+            assert_eq!((service.updates, service.spec.image.as_str()), (1, "example/app:1"), "{when}");
+            assert_eq!(operator.report.status().get(&id("app/ONE")).unwrap().health, Health::RolledBack, "{when}");
+            world.source.write("app_ONE.yml", app("ONE", "example/app:3", ""));
+            world.settled().await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_8_services_that_are_not_rolled_back_cost_no_note() {
+    let (world, _operator) = with_apps(83, &["ONE"]).await;
+    let before = world.swarm.note_writes();
+    world.source.write("app_ONE.yml", app("ONE", "example/app:2", ""));
+    world.settled().await;
+    assert_eq!(world.swarm.note_writes(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_8_a_rollback_by_hand_is_put_back_like_any_edit() {
+    for rolls_back in [false, true] {
+        for after in [50, 3000, 20_000] {
+            let (world, operator) = with_apps(84, &["ONE"]).await;
+            world.swarm.edit("one", |service| service.rollout.rolls_back = rolls_back);
+            world.source.write("app_ONE.yml", app("ONE", "example/app:2", ""));
+            while world.swarm.service("one").unwrap().spec.image != "example/app:2" {
+                sleep(Duration::from_millis(10)).await;
+            }
+            sleep(Duration::from_millis(after)).await;
+            world.swarm.roll_back("one");
+            assert_eq!(world.swarm.service("one").unwrap().spec.image, "example/app:1");
+            world.settled().await;
+            sleep(seconds(120)).await;
+            assert_eq!(operator.report.status().get(&id("app/ONE")).unwrap().health, Health::Healthy);
+            assert!(world.swarm.notes().is_empty(), "{:?}", world.swarm.notes());
+        }
     }
 }
 

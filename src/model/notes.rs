@@ -48,6 +48,9 @@ pub enum Note {
     Suspended(ResourceId),
     /// The engine undid an update of this service. Its text: what had been asked for.
     RolledBack(ServiceName),
+    /// An update of this service, which the engine may undo, is about to be sent or was. Its text: what is asked for, and
+    /// of which service in which state.
+    Attempted(ServiceName),
 }
 
 impl Note {
@@ -57,6 +60,7 @@ impl Note {
             Note::SuspendedAll => "suspended".into(),
             Note::Suspended(id) => format!("suspended/{id}"),
             Note::RolledBack(service) => format!("rolled-back/{service}"),
+            Note::Attempted(service) => format!("attempted/{service}"),
         }
     }
 
@@ -65,12 +69,16 @@ impl Note {
         match key.split_once('/') {
             None if key == "suspended" => Some(Note::SuspendedAll),
             Some(("suspended", id)) => id.parse().ok().map(Note::Suspended),
-            Some(("rolled-back", name)) => {
-                ServiceName::new(name).ok().filter(|service| service.as_str() == name).map(Note::RolledBack)
-            }
+            Some(("rolled-back", name)) => service(name).map(Note::RolledBack),
+            Some(("attempted", name)) => service(name).map(Note::Attempted),
             Some(_) | None => None,
         }
     }
+}
+
+/// The service of exactly this name.
+fn service(name: &str) -> Option<ServiceName> {
+    ServiceName::new(name).ok().filter(|service| service.as_str() == name)
 }
 
 #[cfg(test)]
@@ -83,6 +91,7 @@ mod tests {
             Note::SuspendedAll,
             Note::Suspended("device/odd /ü%?#".parse().unwrap()),
             Note::RolledBack(ServiceName::new("cnc-1-agent").unwrap()),
+            Note::Attempted(ServiceName::new("cnc-1-agent").unwrap()),
         ];
         for note in notes {
             assert_eq!(Note::of(&note.key()), Some(note));

@@ -162,6 +162,8 @@ pub enum Wait {
     Conflict,
     /// The engine undid the same update before.
     RolledBack,
+    /// The engine may undo it: that it is tried is noted first, so that it is tried once, whatever happens to the operator.
+    AttemptNoted,
     /// It may be suspended, or what the engine undid: what was noted of it has not been read yet.
     Notes,
     /// The reading of the registry does not prove that the record is absent, or whose it is; a condition says why.
@@ -186,6 +188,7 @@ impl Wait {
             Wait::Dependency => "what it builds on",
             Wait::Conflict => "its conflict to be resolved",
             Wait::RolledBack => "another manifest, or `resume`",
+            Wait::AttemptNoted => "a note of the attempt",
             Wait::Notes => "its notes to be read",
             Wait::Evidence { .. } => "a reading of the registry that proves it",
             Wait::Suspended(suspension) => suspension.until(),

@@ -118,9 +118,10 @@ impl Recheck {
     pub(super) fn look(&mut self, context: &Context<'_>, id: &ResourceId, plan: &ResourcePlan) {
         for held in &plan.held {
             match &held.wait {
-                Wait::SecondSighting | Wait::TasksEnding(_) | Wait::Evidence { lasting: false } => {
-                    self.after(LOOK_AGAIN)
-                }
+                Wait::SecondSighting
+                | Wait::TasksEnding(_)
+                | Wait::AttemptNoted
+                | Wait::Evidence { lasting: false } => self.after(LOOK_AGAIN),
                 Wait::RowsStayAway => {
                     let since = match &held.step.step {
                         Step::ForgetRecord { record } => context.memory.gone_since.get(record),

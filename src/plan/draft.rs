@@ -105,6 +105,15 @@ impl Draft {
         self.hold(waits, &Wait::Notes);
     }
 
+    /// Holds the rest of the resource while the attempt at one of its updates is being noted, so that its steps stay in
+    /// order.
+    pub(super) fn await_attempts(&mut self) {
+        if self.held.iter().any(|held| held.wait == Wait::AttemptNoted) {
+            let steps = std::mem::take(&mut self.steps);
+            self.hold(steps, &Wait::AttemptNoted);
+        }
+    }
+
     /// Puts these before everything else that is held.
     fn hold(&mut self, steps: Vec<PlannedStep>, wait: &Wait) {
         let mut held: Vec<HeldStep> = steps.into_iter().map(|step| HeldStep { step, wait: wait.clone() }).collect();
@@ -114,6 +123,9 @@ impl Draft {
 
     /// Turns every step into one that waits: the resource is suspended.
     pub(super) fn suspend(&mut self, by: Suspension, message: String) {
+        for held in self.held.iter_mut().filter(|held| held.wait == Wait::AttemptNoted) {
+            held.wait = Wait::Suspended(by);
+        }
         let steps = std::mem::take(&mut self.steps);
         self.hold(steps, &Wait::Suspended(by));
         self.note(ConditionKind::Suspended, by.as_str(), message);

@@ -7,14 +7,14 @@ use std::time::Duration;
 use crate::model::{
     Command, Compared, ConditionKind, Desired, DesiredResource, FailureKind, Health, InstanceName, Note, Observed,
     Plan, PlannedStep, PruneVerdict, Record, RecordId, ResourceId, ServiceId, ServiceName, SpecHash, Step, StepFailure,
-    Sync, TaskView, UpdateState, Wait,
+    Sync, TaskView, Wait,
 };
 
 use super::Policy;
+use super::attempts::{Attempt, NotedAttempt, attempt};
 use super::health::fragile;
 use super::notebook::Notebook;
 use super::records::is_taken_back;
-use super::services::{attempt, is_attempt_at};
 
 /// What the operator remembers between passes. What its notebook does not keep can be lost without harm: removals then
 /// take one more look, and deadlines begin anew.
@@ -33,13 +33,19 @@ pub struct Memory {
     pub expected: BTreeMap<RecordId, (Option<Written>, Duration)>,
     /// Since when an asset's rows have stayed away, for assets that are being taken back.
     pub gone_since: BTreeMap<RecordId, Duration>,
-    /// What outlives the operator: the three that say so below.
+    /// What outlives the operator: the four that say so below.
     pub notebook: Notebook,
     /// Updates that the engine rolled back: not tried again until the manifest changes. Noted, since the engine
     /// forgets what it rolled back.
     pub rolled_back: BTreeMap<ServiceName, SpecHash>,
     /// Updates that were sent and whose end has not been seen.
     pub attempted: BTreeMap<ServiceName, Attempt>,
+    /// Updates that are noted before they are sent, since the engine may undo them. Noted.
+    pub noted: BTreeMap<ServiceName, NotedAttempt>,
+    /// Those of them that this run has noted and not sent.
+    pub unsent: BTreeSet<ServiceName>,
+    /// Since when one of them is in force without a rollout.
+    pub quiet_since: BTreeMap<ServiceName, Duration>,
     /// Since when a resource has been on its way.
     pub progressing_since: BTreeMap<ResourceId, Duration>,
     /// Since when a task runs whose forerunners failed again and again, by the task's id.
@@ -77,17 +83,6 @@ pub struct Written {
     pub kept: bool,
 }
 
-/// An update that was sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attempt {
-    /// What was asked for: the hash in the mark, with the digest if one was pinned.
-    pub spec: SpecHash,
-    /// The service.
-    pub id: ServiceId,
-    /// The version that the update was planned on. Only what the engine says under a later one is about it.
-    pub version: u64,
-}
-
 /// How long a suspension outlives what it is about: files that are moved, and reads that lie, are over by then.
 const FORGET_SUSPENSION_AFTER: Duration = Duration::from_secs(10 * 60);
 
@@ -107,11 +102,15 @@ impl Memory {
         self.suspended_all = None;
         self.suspended.clear();
         self.rolled_back.clear();
+        self.noted.clear();
         for (note, text) in self.notebook.notes() {
             match note {
                 Note::SuspendedAll => self.suspended_all = Some(text.to_owned()),
                 Note::Suspended(id) => _ = self.suspended.insert(id, text.to_owned()),
                 Note::RolledBack(service) => _ = self.rolled_back.insert(service, SpecHash(text.to_owned())),
+                Note::Attempted(service) => {
+                    self.noted.extend(NotedAttempt::parse(text).map(|noted| (service, noted)));
+                }
             }
         }
     }
@@ -159,6 +158,7 @@ impl Memory {
                 self.progressing_since.insert(resource.clone(), now);
                 let sent = Attempt { spec: attempt(mark, spec), id: id.clone(), version: *version };
                 self.attempted.insert(spec.name.clone(), sent);
+                self.unsent.remove(&spec.name);
             }
             Step::RemoveService { id, .. } => {
                 self.departing.insert(id.clone(), resource.clone());
@@ -258,6 +258,7 @@ impl Memory {
                 | Wait::Dependency
                 | Wait::Conflict
                 | Wait::RolledBack
+                | Wait::AttemptNoted
                 | Wait::Notes
                 | Wait::Evidence { .. }
                 | Wait::Suspended(_)
@@ -305,71 +306,6 @@ impl Memory {
                 self.gone_since.insert(id.clone(), observed.at);
             }
         }
-    }
-
-    /// Which of the updates that were sent have ended, and how.
-    fn learn_updates(&mut self, desired: &Desired, observed: &Observed, plan: &Plan) {
-        let known = self.rolled_back.clone();
-        self.learn_rollbacks(desired, observed, plan);
-        for service in known.keys().filter(|service| !self.rolled_back.contains_key(*service)) {
-            self.notebook.set(&Note::RolledBack(service.clone()), None);
-        }
-        for (service, held) in &self.rolled_back {
-            if known.get(service) != Some(held) {
-                self.notebook.set(&Note::RolledBack(service.clone()), Some(held.0.clone()));
-            }
-        }
-    }
-
-    fn learn_rollbacks(&mut self, desired: &Desired, observed: &Observed, plan: &Plan) {
-        for id in &self.retry {
-            let services = desired.resources.get(id).into_iter().flat_map(|resource| &resource.services);
-            for service in services {
-                self.rolled_back.remove(&service.spec.name);
-                self.attempted.remove(&service.spec.name);
-            }
-        }
-        self.forget_other_manifests(desired, plan);
-        let Some(platform) = &observed.platform else { return };
-        let rolled_back = &mut self.rolled_back;
-        self.attempted.retain(|name, sent| {
-            let Some(found) = platform.services.get(name).filter(|found| found.id == sent.id) else {
-                return !platform.complete;
-            };
-            if found.version <= sent.version {
-                return true;
-            }
-            match &found.update {
-                UpdateState::RollbackStarted(_)
-                | UpdateState::RollbackPaused(_)
-                | UpdateState::RollbackCompleted(_) => {
-                    rolled_back.insert(name.clone(), sent.spec.clone());
-                    false
-                }
-                UpdateState::Completed => false,
-                UpdateState::None | UpdateState::Updating | UpdateState::Paused(_) => true,
-            }
-        });
-        if platform.complete {
-            // a service that is gone has nothing to go back to: it is simply made again
-            self.rolled_back.retain(|name, _| platform.services.contains_key(name));
-        }
-    }
-
-    /// A rolled-back update is held for as long as the manifest asks for it; whoever comes back to it later means it.
-    fn forget_other_manifests(&mut self, desired: &Desired, plan: &Plan) {
-        if self.rolled_back.is_empty() {
-            return;
-        }
-        let services = desired.resources.values().flat_map(|resource| &resource.services);
-        let asked: BTreeMap<ServiceName, SpecHash> = services
-            .filter(|service| self.rolled_back.contains_key(&service.spec.name))
-            .map(|service| (service.spec.name.clone(), service.hash.clone()))
-            .collect();
-        self.rolled_back.retain(|name, held| match asked.get(name) {
-            Some(hash) => is_attempt_at(held, hash),
-            None => plan.scoped || !desired.complete,
-        });
     }
 
     /// A suspension ends with what it is about.

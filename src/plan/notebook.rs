@@ -81,6 +81,23 @@ impl Notebook {
         self.read.is_none() && !self.unsupported && matches!(view, NotesView::Unread(_))
     }
 
+    /// Whether the notes were read at least once.
+    pub(super) fn is_read(&self) -> bool {
+        self.read.is_some()
+    }
+
+    /// Whether no notes can be kept here.
+    pub(super) fn is_unsupported(&self) -> bool {
+        self.unsupported
+    }
+
+    /// Whether a note is kept with this text, and nothing else is to be noted in its place.
+    pub(super) fn keeps(&self, note: &Note, text: &str) -> bool {
+        let key = note.key();
+        let kept = self.read.as_ref().and_then(|read| read.get(&key)).is_some_and(|kept| kept == text);
+        kept && self.edits.get(&key).is_none_or(|edit| edit.text.as_deref() == Some(text))
+    }
+
     /// Notes something, or takes a note away.
     pub(super) fn set(&mut self, note: &Note, text: Option<String>) {
         let key = note.key();
@@ -120,8 +137,10 @@ impl Notebook {
         let size = |key: &String, text: &String| key.len() + text.len();
         let mut bytes: usize =
             read.iter().filter(|(key, _)| !self.edits.contains_key(*key)).map(|(key, text)| size(key, text)).sum();
-        let (mut first, mut rest): (Vec<_>, Vec<_>) =
-            self.edits.iter().partition(|(key, _)| !matches!(Note::of(key), Some(Note::RolledBack(_))));
+        let (mut first, mut rest): (Vec<_>, Vec<_>) = self
+            .edits
+            .iter()
+            .partition(|(key, _)| !matches!(Note::of(key), Some(Note::RolledBack(_) | Note::Attempted(_))));
         first.append(&mut rest);
         let mut edits = NoteEdits::new();
         for (key, edit) in first {

@@ -117,6 +117,7 @@ fn finish(
     sync: Sync,
     mut health: Health,
 ) -> ResourcePlan {
+    draft.await_attempts();
     if context.notes_may_hide_something() {
         draft.await_notes();
     }

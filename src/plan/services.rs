@@ -8,6 +8,7 @@ use crate::model::{
 };
 use crate::model::{DesiredResource, Record, ServiceSpec};
 
+use super::attempts::attempt;
 use super::context::Context;
 use super::diff::{self, Differences};
 use super::draft::Draft;
@@ -46,18 +47,9 @@ pub(super) fn plan_services(
     }
 }
 
-/// What identifies an update that may be rolled back: the hash of what was asked for, and the digest if the
-/// image was pinned, so that a tag that has moved on is a new try.
-pub(super) fn attempt(mark: &Mark, spec: &ServiceSpec) -> SpecHash {
-    match image::digest(&spec.image) {
-        Some(digest) => SpecHash(format!("{}@{digest}", mark.spec.0)),
-        None => mark.spec.clone(),
-    }
-}
-
-/// Whether something that was sent was an attempt at this hash, whatever the digest was.
-pub(super) fn is_attempt_at(attempt: &SpecHash, hash: &SpecHash) -> bool {
-    attempt.0.strip_prefix(&hash.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
+/// Whether a person had Swarm go back to an earlier spec of ours, whose mark is back with it.
+fn was_undone_by_hand(found: &ObservedService) -> bool {
+    found.rollout.by_hand && found.mark.is_some()
 }
 
 /// The names of the fields in which a service differs from what is wanted, for a message.
@@ -260,7 +252,8 @@ impl Planner<'_> {
         let mark = self.mark();
         let spec = diff::merge(target, found, differences);
         let mut changes = diff::describe(target, found, differences);
-        let asked_before = found.mark.as_ref().is_some_and(|mark| mark.spec == self.service.hash);
+        let asked_before =
+            found.mark.as_ref().is_some_and(|mark| mark.spec == self.service.hash) || was_undone_by_hand(found);
         let reason = if adopt {
             Reason::Adopt
         } else if !asked_before || differences.none() {
@@ -321,23 +314,22 @@ impl Planner<'_> {
             let why = match &found.update {
                 UpdateState::RollbackStarted(why)
                 | UpdateState::RollbackPaused(why)
-                | UpdateState::RollbackCompleted(why)
-                    if !why.is_empty() =>
-                {
-                    format!(": {why}")
+                | UpdateState::RollbackCompleted(why) => {
+                    Some(if why.is_empty() { String::new() } else { format!(": {why}") })
                 }
-                UpdateState::RollbackStarted(_)
-                | UpdateState::RollbackPaused(_)
-                | UpdateState::RollbackCompleted(_)
-                | UpdateState::None
-                | UpdateState::Updating
-                | UpdateState::Paused(_)
-                | UpdateState::Completed => String::new(),
+                UpdateState::None | UpdateState::Updating | UpdateState::Paused(_) | UpdateState::Completed => None,
             };
             draft.note(
                 ConditionKind::RolledBack,
                 "UpdateRolledBack",
-                format!("the engine rolled the last update of service {} back{why}", spec.name),
+                match why {
+                    Some(why) => format!("the engine rolled the last update of service {} back{why}", spec.name),
+                    None => format!(
+                        "the engine rolled an update of service {} back, or somebody changed the service before it could be \
+                         seen what became of it; it is not sent again",
+                        spec.name
+                    ),
+                },
             );
             return Some(Wait::RolledBack);
         }
@@ -351,29 +343,18 @@ impl Planner<'_> {
             draft.blocked = true;
             return Some(Wait::Dependency);
         }
+        // until the notes were read it waits for that
+        let notes_read = !self.context.notes_may_hide_something();
+        if !differences.none() && notes_read && !self.context.memory.is_noted(found, spec, mark) {
+            return Some(Wait::AttemptNoted);
+        }
         None
     }
 
     /// Whether the engine undid this very update, now or at an earlier time.
     fn is_rolled_back(&self, found: &ObservedService, attempt: &SpecHash) -> bool {
         let memory = self.context.memory;
-        if memory.retry.contains(&self.resource.id) {
-            return false;
-        }
-        if memory.rolled_back.get(&self.service.spec.name) == Some(attempt) {
-            return true;
-        }
-        let rolling = match &found.update {
-            UpdateState::RollbackStarted(_) | UpdateState::RollbackPaused(_) | UpdateState::RollbackCompleted(_) => {
-                true
-            }
-            UpdateState::None | UpdateState::Updating | UpdateState::Paused(_) | UpdateState::Completed => false,
-        };
-        rolling
-            && memory
-                .attempted
-                .get(&self.service.spec.name)
-                .is_some_and(|sent| sent.spec == *attempt && sent.id == found.id && found.version > sent.version)
+        !memory.retry.contains(&self.resource.id) && memory.is_rolled_back(found, attempt)
     }
 
     /// A service of ours that somebody re-made in a mode that no update can change (Swarm answers 501): it goes,

@@ -48,6 +48,7 @@ pub(super) fn ripens(wait: &Wait) -> bool {
         | Wait::RowsStayAway
         | Wait::Notes
         | Wait::Evidence { lasting: false }
+        | Wait::AttemptNoted
         | Wait::Prune(PruneBlock::IncompleteObservation) => true,
         Wait::Dependency
         | Wait::Conflict

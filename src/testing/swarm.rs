@@ -198,6 +198,13 @@ impl FakeSwarm {
         self.touched();
     }
 
+    /// Somebody orders a rollback of a service.
+    pub fn roll_back(&self, name: &str) {
+        let now = self.now();
+        self.inner().swarm.roll_back(name, now);
+        self.touched();
+    }
+
     /// Somebody else removes a service.
     pub fn remove(&self, name: &str) {
         let now = self.now();

@@ -217,7 +217,7 @@ fn an_update_that_the_engine_rolled_back_is_sent_once_and_held_until_the_manifes
     world.converge(&desired([app("A", |_| {})]), &policy(), &mut memory);
     world.fails_update.insert(name("a"));
     let bad = desired([app("A", |spec| spec.image = "registry/app:broken".into())]);
-    assert_eq!(world.pass(&bad, &policy(), &mut memory).steps(), 1);
+    assert_eq!(world.noted_pass(&bad, &policy(), &mut memory).steps(), 1);
     for _ in 0..5 {
         let plan = world.pass(&bad, &policy(), &mut memory);
         assert_eq!(plan.steps(), 0);
@@ -225,7 +225,7 @@ fn an_update_that_the_engine_rolled_back_is_sent_once_and_held_until_the_manifes
         assert_eq!(one(&plan, "A").held[0].wait, Wait::RolledBack);
     }
     memory.command(&ofop::model::Command::Resume(Some(app_id("A"))), "2026-01-02T03:04:05Z");
-    assert_eq!(world.pass(&bad, &policy(), &mut memory).steps(), 1, "a person may have it tried again");
+    assert_eq!(world.noted_pass(&bad, &policy(), &mut memory).steps(), 1, "a person may have it tried again");
     world.fails_update.clear();
     let good = desired([app("A", |spec| spec.image = "registry/app:good".into())]);
     world.converge(&good, &policy(), &mut memory);

@@ -89,6 +89,7 @@ fn an_update_whose_answer_was_lost_is_an_attempt_and_its_rollback_is_held() {
     world.converge(&desired([app("A", |_| {})]), &policy(), &mut memory);
     world.fails_update.insert(name("a"));
     let broken = desired([app("A", |spec| spec.image = "registry/app:broken".into())]);
+    assert_eq!(one(&world.pass(&broken, &policy(), &mut memory), "A").held[0].wait, Wait::AttemptNoted);
     let observed = world.observe();
     memory.recall(&observed);
     let first = plan(&broken, &observed, &policy(), &memory);

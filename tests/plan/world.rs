@@ -11,7 +11,7 @@ use ofop::model::{
     AssetUuid, Availability, Desired, DesiredResource, DesiredService, FailureKind, Handling, InstanceName, Mark,
     Notes, NotesView, Observed, ObservedRecord, ObservedService, Origin, Plan, PlatformSnapshot, Reason, Record,
     RecordId, RegistrySnapshot, ResourceId, ResourcePlan, Revision, Rollout, ServiceId, ServiceName, ServiceSpec,
-    SpecHash, Step, StepFailure, StepVerb, TaskState, TaskView, UpdateState,
+    SpecHash, Step, StepFailure, StepVerb, TaskState, TaskView, UpdateState, Wait,
 };
 use ofop::plan::{Guard, Memory, Policy, plan};
 
@@ -165,6 +165,8 @@ pub(crate) struct World {
     pub(crate) registry_complete: bool,
     /// Updates of these services are rolled back.
     pub(crate) fails_update: BTreeSet<ServiceName>,
+    /// The failure action of these services, and of those above, is `rollback`.
+    pub(crate) rolls_back: BTreeSet<ServiceName>,
     made: u64,
 }
 
@@ -190,6 +192,7 @@ impl Default for World {
             platform_complete: true,
             registry_complete: true,
             fails_update: BTreeSet::new(),
+            rolls_back: BTreeSet::new(),
             made: 0,
         }
     }
@@ -199,6 +202,9 @@ impl World {
     /// A full read.
     pub(crate) fn observe(&mut self) -> Observed {
         self.generation += 1;
+        for (name, service) in &mut self.services {
+            service.rollout.rolls_back = self.rolls_back.contains(name) || self.fails_update.contains(name);
+        }
         let services = self.services.iter().map(|(name, service)| (name.clone(), Arc::new(service.clone()))).collect();
         let records = self.records.iter().map(|(id, record)| (id.clone(), Arc::new(record.clone()))).collect();
         Observed {
@@ -247,6 +253,17 @@ impl World {
         }
         self.note(memory);
         self.tick();
+        plan
+    }
+
+    /// A pass, and the one after it where the first had to note an attempt.
+    pub(crate) fn noted_pass(&mut self, desired: &Desired, policy: &Policy, memory: &mut Memory) -> Plan {
+        let plan = self.pass(desired, policy, memory);
+        let mut held = plan.resources.values().flat_map(|resource| &resource.held);
+        if held.any(|held| held.wait == Wait::AttemptNoted) {
+            assert_eq!(plan.steps(), 0);
+            return self.pass(desired, policy, memory);
+        }
         plan
     }
 
@@ -335,11 +352,14 @@ impl World {
                 let mut restarts = (**spec).clone();
                 restarts.labels = service.spec.labels.clone();
                 restarts.replicas = service.spec.replicas;
-                if rolls_back && restarts != service.spec {
+                let replaces_tasks = restarts != service.spec;
+                service.rollout.by_hand = false;
+                service.rollout.started = if replaces_tasks { format!("t{}", service.version) } else { String::new() };
+                if rolls_back && replaces_tasks {
                     service.update = UpdateState::RollbackCompleted("task failed".into());
                     return Ok(());
                 }
-                service.update = UpdateState::Completed;
+                service.update = if replaces_tasks { UpdateState::Completed } else { UpdateState::None };
                 service.container_labels = container_labels.clone();
                 service.mark = Some(mark.clone());
                 service.spec = (**spec).clone();

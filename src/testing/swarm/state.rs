@@ -24,11 +24,16 @@ pub struct FakeService {
     pub foreign_mode: Option<String>,
     /// What the engine says of its last update.
     pub update: UpdateState,
+    /// What it says beside that, and whether it goes back when an update fails; by default it stops half-way.
+    pub rollout: Rollout,
+    /// How many updates by an operator it has taken.
+    pub updates: usize,
     /// When the tasks of the present spec began.
     began: Duration,
-    /// What a rollback goes back to, and when one will.
+    /// What a rollback goes back to.
     previous: Option<Box<(ServiceSpec, Option<Mark>)>>,
-    rolls_back_at: Option<Duration>,
+    /// Tasks are being replaced, or are about to be.
+    rolling: bool,
 }
 
 /// The engine.
@@ -78,22 +83,14 @@ impl Swarm {
     /// Lets time do its work.
     pub(super) fn advance(&mut self, now: Duration) {
         self.lingering.retain(|_, (_, until)| *until > now);
-        let due: Vec<_> = self
-            .services
-            .values()
-            .filter(|service| service.rolls_back_at.is_some_and(|at| at <= now))
-            .map(|service| service.id.clone())
-            .collect();
-        for id in due {
+        for id in self.services.keys().cloned().collect::<Vec<_>>() {
+            let rolling = self.services.get(&id).is_some_and(|service| service.rolling && service.began < now);
+            if !rolling {
+                continue;
+            }
             let index = self.next_index();
-            if let Some(service) = self.services.get_mut(&id)
-                && let Some(previous) = service.previous.take()
-            {
-                (service.spec, service.mark) = *previous;
-                service.version = index;
-                service.update = UpdateState::RollbackCompleted("task failed".into());
-                service.began = now;
-                service.rolls_back_at = None;
+            if let Some(service) = self.services.get_mut(&id) {
+                service.roll(index, now);
             }
         }
     }
@@ -122,16 +119,10 @@ impl Swarm {
                 if service.version != *version {
                     return Err(StepFailure::new(FailureKind::Conflict, "update out of sequence"));
                 }
-                service.version = index;
                 let old = (std::mem::replace(&mut service.spec, ServiceSpec::clone(spec)), service.mark.clone());
                 service.mark = Some(mark.clone());
-                service.update = UpdateState::None;
-                service.rolls_back_at = None;
-                if old.0 != service.spec {
-                    service.began = now;
-                    service.rolls_back_at = service.spec.image.contains(BROKEN).then(|| now + MONITOR);
-                }
-                service.previous = Some(Box::new(old));
+                service.updated(old, index, now);
+                service.updates += 1;
                 Ok(())
             }
             Step::RemoveService { id, .. } => {
@@ -188,9 +179,11 @@ impl Swarm {
             mark,
             foreign_mode: None,
             update: UpdateState::None,
+            rollout: Rollout::default(),
+            updates: 0,
             began: now,
             previous: None,
-            rolls_back_at: None,
+            rolling: false,
         };
         self.services.insert(id.clone(), service);
         id
@@ -200,12 +193,27 @@ impl Swarm {
         self.advance(now);
         let index = self.next_index();
         if let Some(service) = self.services.values_mut().find(|service| service.spec.name.as_str() == name) {
-            let before = service.spec.clone();
+            let before = (service.spec.clone(), service.mark.clone());
             edit(service);
+            service.updated(before, index, now);
+        }
+    }
+
+    /// `docker service rollback`: exchanges the spec and the one before, with their labels.
+    pub(super) fn roll_back(&mut self, name: &str, now: Duration) {
+        self.advance(now);
+        let index = self.next_index();
+        if let Some(service) = self.services.values_mut().find(|service| service.spec.name.as_str() == name)
+            && let Some(previous) = &mut service.previous
+        {
+            std::mem::swap(&mut service.spec, &mut previous.0);
+            std::mem::swap(&mut service.mark, &mut previous.1);
             service.version = index;
-            if service.spec != before {
-                service.began = now;
-            }
+            service.began = now;
+            service.rolling = false;
+            service.update = UpdateState::RollbackCompleted("rollback completed".into());
+            service.rollout.started = format!("{now:?}");
+            service.rollout.by_hand = true;
         }
     }
 
@@ -292,8 +300,45 @@ impl FakeService {
             mark: self.mark.clone(),
             container_labels: self.spec.labels.clone(),
             update: self.update.clone(),
-            rollout: Rollout::default(),
+            rollout: self.rollout.clone(),
             created_at: "2026-01-02T03:04:05Z".into(),
+        }
+    }
+
+    /// What was before is replaced: the engine reports on no update until it begins to replace tasks.
+    fn updated(&mut self, old: (ServiceSpec, Option<Mark>), index: u64, now: Duration) {
+        self.version = index;
+        self.update = UpdateState::None;
+        self.rollout.started = String::new();
+        self.rollout.by_hand = false;
+        self.rolling = old.0 != self.spec;
+        if self.rolling {
+            self.began = now;
+        }
+        self.previous = Some(Box::new(old));
+    }
+
+    /// Lets a rollout go on. The engine moves the version whenever its report changes.
+    fn roll(&mut self, index: u64, now: Duration) {
+        if self.update == UpdateState::None {
+            self.update = UpdateState::Updating;
+            self.rollout.started = format!("{:?}", self.began);
+            self.version = index;
+        }
+        if now < self.began + MONITOR {
+            return;
+        }
+        self.version = index;
+        self.rolling = false;
+        let failed = self.spec.image.contains(BROKEN);
+        if !failed {
+            self.update = UpdateState::Completed;
+        } else if let Some(previous) = self.previous.take_if(|_| self.rollout.rolls_back) {
+            (self.spec, self.mark) = *previous;
+            self.update = UpdateState::RollbackCompleted("task failed".into());
+            self.began = now;
+        } else {
+            self.update = UpdateState::Paused("update paused due to failure".into());
         }
     }
 
