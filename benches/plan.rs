@@ -154,6 +154,7 @@ fn policy() -> Policy {
         prune_confirmed: false,
         scope: None,
         remove: std::collections::BTreeSet::new(),
+        adopt: std::collections::BTreeMap::new(),
         progress_deadline: Duration::from_secs(600),
         expectation: Duration::from_secs(60),
     }

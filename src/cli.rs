@@ -17,6 +17,7 @@
 //! - Exit codes are those of [`exit`]; an error of the user's making ends with a hint.
 
 mod adapters;
+pub mod adopt;
 pub mod apply;
 pub mod args;
 mod client;
@@ -99,6 +100,7 @@ fn start(cli: &Cli, output: Output) -> Result<Exit, CliError> {
         | Command::Reconcile(_)
         | Command::Suspend(_)
         | Command::Resume(_)
+        | Command::Adopt(_)
         | Command::Registry(_) => {}
     }
     let context = Context::new(cli, output)?;
@@ -138,6 +140,7 @@ async fn command(command: &Command, context: &Context) -> Result<Exit, CliError>
         Command::Reconcile(args) => wait::reconcile(args, context).await,
         Command::Suspend(args) => control::run(&Word::Suspend(args.resource.clone()), context).await,
         Command::Resume(args) => control::run(&Word::Resume(args.resource.clone()), context).await,
+        Command::Adopt(args) => adopt::run(args, context).await,
         Command::Registry(args) => registry::run(args, context).await,
         Command::Schema(args) => schema::run(args, &context.output),
         Command::Completions(args) => completions::run(args, &context.output),

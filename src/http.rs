@@ -134,6 +134,7 @@ fn router(shared: Shared, further: Router, address: SocketAddr) -> Router {
         .route("/api/v1/reconcile", post(api::reconcile))
         .route("/api/v1/suspend", post(api::suspend))
         .route("/api/v1/resume", post(api::resume))
+        .route("/api/v1/adopt", post(api::adopt))
         .route_layer(middleware::from_fn_with_state(shared.clone(), auth::require_token));
     let loopback = address.ip().is_loopback();
     Router::new()

@@ -22,6 +22,7 @@
 //!   guard without a person's word.
 
 mod attempts;
+mod contest;
 mod context;
 mod diff;
 mod draft;
@@ -42,15 +43,16 @@ mod target;
 mod text;
 mod words;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::attempts::{Attempt, NotedAttempt};
+pub use self::contest::{Contest, Contests};
 use self::context::{Context, Recheck};
 pub use self::json::to_json;
 pub use self::markdown::{MAX_CHARACTERS, to_markdown};
-pub use self::memory::{Memory, Written};
+pub use self::memory::{Adoption, Memory, Written};
 pub use self::notebook::Notebook;
 use self::removal::Pruning;
 pub use self::text::{ShowSecrets, TextOptions, to_text};
@@ -75,6 +77,9 @@ pub struct Policy {
     /// Resources that a person asked to tear down: removed although the manifests describe them, with
     /// [`crate::model::Reason::Requested`], whatever `prune` and the guard say.
     pub remove: BTreeSet<ResourceId>,
+    /// Resources whose services and records a person asked to take over, from strangers and from the instance that is
+    /// named.
+    pub adopt: BTreeMap<ResourceId, Option<InstanceName>>,
     /// How long a resource may be on its way before it counts as degraded.
     pub progress_deadline: Duration,
     /// How long something written to the registry may stay invisible before it counts as missing.
@@ -100,6 +105,7 @@ impl Policy {
             prune_confirmed: false,
             scope: None,
             remove: BTreeSet::new(),
+            adopt: BTreeMap::new(),
             progress_deadline: DEFAULT_PROGRESS_DEADLINE,
             expectation: DEFAULT_EXPECTATION,
         }

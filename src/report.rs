@@ -104,6 +104,11 @@ struct Inner {
 }
 
 impl Report {
+    /// Whose account it is.
+    pub fn instance(&self) -> InstanceName {
+        self.state().instance.clone()
+    }
+
     /// An account that knows nothing yet, of the operator that owns objects marked with `instance`.
     pub fn new(instance: InstanceName) -> Self {
         Report::with(State::new(instance, Restored::default()), None)

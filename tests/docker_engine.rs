@@ -77,6 +77,7 @@ impl Operator {
                 prune_confirmed: true,
                 scope: None,
                 remove: BTreeSet::new(),
+                adopt: std::collections::BTreeMap::new(),
                 progress_deadline: Duration::from_secs(300),
                 // How long a removal waits for rows to stay away.
                 expectation: Duration::from_millis(500),

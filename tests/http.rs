@@ -17,8 +17,8 @@ use std::time::Duration;
 use factory::{Factory, SECRET, app, device, instance};
 use ofop::http::{self, Token, Tokens};
 use ofop::model::{
-    Actor, Command, ConditionKind, FailureKind, Health, Problem, PruneBlock, PruneVerdict, Request, Revision,
-    SourceTrouble, StepFailure, Suspension, Sync, TroubleReason,
+    Actor, Command, ConditionKind, FailureKind, Health, InstanceName, Problem, PruneBlock, PruneVerdict, Request,
+    Revision, SourceTrouble, StepFailure, Suspension, Sync, TroubleReason,
 };
 use ofop::report::{Report, StepReport};
 use serde_json::{Value, json};
@@ -178,6 +178,12 @@ async fn commands_need_the_token() {
         ("suspend", "{}", Command::Suspend(None)),
         ("resume", body, Command::Resume(Some(app("PRESS-7")))),
         ("resume", "", Command::Resume(None)),
+        ("adopt", body, Command::Adopt { resource: app("PRESS-7"), from: None }),
+        (
+            "adopt",
+            r#"{"resource":"app/PRESS-7","from":"plant2"}"#,
+            Command::Adopt { resource: app("PRESS-7"), from: Some(InstanceName::new("plant2").unwrap()) },
+        ),
     ] {
         let answer = server.post(&format!("/api/v1/{path}"), Some(BEARER), body).await;
         assert_eq!(answer.status, 202, "{path}");
@@ -263,6 +269,10 @@ async fn bad_commands_say_what_is_wrong_with_them() {
     Factory::empty().with_app("PRESS-7").tell(&server.report, SECOND);
     for (path, body, status) in [
         ("/api/v1/suspend", r#"{"resources":["app/PRESS-7"]}"#, 400),
+        ("/api/v1/adopt", "", 400),
+        ("/api/v1/adopt", r#"{"resource":"app/NOWHERE"}"#, 404),
+        ("/api/v1/adopt", r#"{"resource":"app/PRESS-7","from":"not a name"}"#, 400),
+        ("/api/v1/adopt", r#"{"resource":"app/PRESS-7","instance":"another"}"#, 400),
         ("/api/v1/suspend", "{", 400),
         ("/api/v1/suspend", r#"{"resource":"PRESS-7"}"#, 400),
         ("/api/v1/suspend", r#"{"resource":"app/PRESS-8"}"#, 404),

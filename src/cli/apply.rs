@@ -138,7 +138,7 @@ pub(super) fn timeout(text: &str) -> Result<Duration, CliError> {
     })
 }
 
-async fn converge(
+pub(super) async fn converge(
     context: &Context,
     manifests: Manifests,
     policy: Policy,
@@ -174,7 +174,7 @@ async fn converge(
 
 /// Says what came of it, resource by resource where something is not as it should be, and how many of `total`
 /// reached the goal. What a refused file describes was left as it is, which is no success.
-fn conclude(context: &Context, report: &ConvergeReport, total: usize, goal: &str) -> Result<Exit, CliError> {
+pub(super) fn conclude(context: &Context, report: &ConvergeReport, total: usize, goal: &str) -> Result<Exit, CliError> {
     let output = &context.output;
     let causes = [
         ("the manifests cannot be read", &report.source_error),

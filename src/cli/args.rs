@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::adopt::AdoptArgs;
 use super::apply::{ApplyArgs, DownArgs};
 use super::completions::CompletionsArgs;
 use super::control::{NamedArgs, ReconcileArgs};
@@ -189,7 +190,8 @@ Examples:
   ofop plan desired/app_press.yml         only what this file describes
   ofop plan --git https://git.example/plant.git --revision new-press
 
-Exit code 0 when there is nothing to do, 1 when there is, 2 when it cannot be told.")]
+Exit code 0 when there is nothing to do, 1 when there is or when a resource is in conflict with somebody else, 2 when it
+cannot be told.")]
     Plan(PlanArgs),
     /// Converge once
     #[command(after_help = "\
@@ -270,6 +272,18 @@ Examples:
 
 What a manifest suspends (`x-ofop`) stays suspended until the manifest says otherwise.")]
     Resume(NamedArgs),
+    /// Take over a resource whose service or asset belongs to a stranger or to another instance
+    #[command(after_help = "\
+Examples:
+  ofop adopt app/PRESS-7                  a service or an asset in its place that carries no owner
+  ofop adopt app/PRESS-7 --from plant2    what belongs to the operator instance plant2
+  ofop adopt app/PRESS-7 --dry-run        what would change, field by field
+
+A manifest must describe the resource. What differs from it is shown first; then the mark and the differences are
+written. A task restarts when a field of its service differs, and not for the mark alone. The running daemon is asked
+to do it; without one it is done here, once. `x-ofop: {adopt: true}` in a manifest does the same for what carries no
+owner.")]
+    Adopt(AdoptArgs),
     /// Check or set up Kafka and ksqlDB
     #[command(after_help = "\
 Examples:
@@ -396,7 +410,8 @@ impl Cli {
             Command::Validate(ValidateArgs { revision, .. }) | Command::Render(RenderArgs { revision, .. }) => {
                 revision.add(&mut flags);
             }
-            Command::Get(GetArgs { daemon, .. })
+            Command::Adopt(AdoptArgs { daemon, .. })
+            | Command::Get(GetArgs { daemon, .. })
             | Command::Describe(DescribeArgs { daemon, .. })
             | Command::Events(EventsArgs { daemon, .. })
             | Command::Reconcile(ReconcileArgs { daemon, .. })

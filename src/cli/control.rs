@@ -63,6 +63,12 @@ pub(super) async fn send(command: &Command, context: &Context) -> Result<Value, 
                 None => "everything is left alone until `ofop resume`".into(),
             }
         }
+        Command::Adopt { resource, from } => {
+            let instance = &context.config.instance;
+            let body = json!({ "resource": resource, "from": from, "instance": instance });
+            answer = client.post("/api/v1/adopt", &body).await?;
+            format!("{resource} is being taken over; `ofop describe {resource}` shows what became of it")
+        }
         Command::Resume(resource) => {
             answer = client.post("/api/v1/resume", &json!({ "resource": resource })).await?;
             let said = match resource {

@@ -119,7 +119,8 @@ fn head(out: &mut String, resource: &ResourceStatus, source: &SourceStatus, pain
         field(out, "Steps to do", &resource.pending_steps.to_string());
     }
     let handling = &resource.handling;
-    let said = [("suspend: true", handling.suspend), ("prune: false", !handling.prune)];
+    let said =
+        [("suspend: true", handling.suspend), ("prune: false", !handling.prune), ("adopt: true", handling.adopt)];
     for (said, _) in said.into_iter().filter(|(_, holds)| *holds) {
         field(out, "Manifest", &format!("says `{said}`"));
     }

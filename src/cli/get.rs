@@ -195,7 +195,7 @@ fn resource_table(status: &Status, what: What, paint: Paint, wide: bool) -> Tabl
 /// The one thing that a person most wants to know: what is in the way, else what differs.
 fn note(resource: &ResourceStatus) -> String {
     let rank = |kind| match kind {
-        ConditionKind::Conflict => 0,
+        ConditionKind::Conflict | ConditionKind::Contested => 0,
         ConditionKind::RolledBack => 1,
         ConditionKind::Failed => 2,
         ConditionKind::Degraded => 3,

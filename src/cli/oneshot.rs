@@ -16,7 +16,7 @@ use super::parts;
 use super::sources::AnySource;
 use crate::clock::{Clock as _, SystemClock};
 use crate::desired::Source as _;
-use crate::model::{Desired, Observed, Plan};
+use crate::model::{Desired, InstanceName, Observed, Plan, ResourceId};
 use crate::plan::{self, Memory, Policy};
 use crate::platform::Platform as _;
 use crate::registry::Registry as _;
@@ -69,6 +69,21 @@ impl OneShot {
             policy,
             clock: SystemClock::new(),
         })
+    }
+
+    /// The same for one resource, which is looked at as if a person had asked to take it over.
+    ///
+    /// # Errors
+    /// As [`OneShot::open`].
+    pub(super) async fn adopting(
+        context: &Context,
+        resource: &ResourceId,
+        from: Option<&InstanceName>,
+    ) -> Result<Self, CliError> {
+        let mut oneshot = OneShot::open(context, &[]).await?;
+        oneshot.policy.scope = Some([resource.clone()].into());
+        oneshot.policy.adopt = [(resource.clone(), from.cloned())].into();
+        Ok(oneshot)
     }
 
     /// Where the manifests come from, as people know it.

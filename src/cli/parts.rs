@@ -45,6 +45,7 @@ pub(super) fn policy(context: &Context) -> Policy {
         prune_confirmed: false,
         scope: None,
         remove: std::collections::BTreeSet::new(),
+        adopt: std::collections::BTreeMap::new(),
         progress_deadline: config.progress_deadline,
         expectation: config.expectation,
     }

@@ -48,6 +48,7 @@ impl Described {
 struct Said {
     suspend: Option<bool>,
     prune: Option<bool>,
+    adopt: Option<bool>,
     ignore: Vec<IgnoredField>,
 }
 
@@ -123,6 +124,7 @@ impl Said {
         Handling {
             suspend: own.suspend.or(self.suspend).unwrap_or(false),
             prune: own.prune.or(self.prune).unwrap_or(true),
+            adopt: own.adopt.or(self.adopt).unwrap_or(false),
             ignore,
         }
     }
@@ -181,7 +183,7 @@ fn said(
             Err(error) => no_field(item, &path, text, &error, problems),
         }
     }
-    Said { suspend: object.bool("suspend"), prune: object.bool("prune"), ignore }
+    Said { suspend: object.bool("suspend"), prune: object.bool("prune"), adopt: object.bool("adopt"), ignore }
 }
 
 fn no_service(item: &Value, path: &str, service: &ServiceName, known: &[&ServiceName], problems: &mut Problems<'_>) {

@@ -342,6 +342,7 @@ pub(super) static X_OFOP: Shape = Shape {
         .such_as("true"),
         field("prune", Kind::Bool, Optional, "`false`: what this file no longer describes stays, and is not removed.")
             .such_as("false"),
+        field("adopt", Kind::Bool, Optional, ADOPT_DOC).such_as("true"),
         field("ignore", IGNORED, Optional, IGNORE_DOC).such_as("[\"replicas\"]"),
         field(
             "resources",
@@ -352,6 +353,8 @@ pub(super) static X_OFOP: Shape = Shape {
     ],
 };
 
+const ADOPT_DOC: &str = "`true`: services and assets in its place that carry no owner are taken over. What belongs to \
+     another instance is taken over by `ofop adopt` alone.";
 const IGNORED: Kind = Kind::List(&Kind::FieldPath);
 const IGNORE_DOC: &str = "Fields whose live value is left alone, as `ofop plan` writes them: `replicas`, \
      `environment.MODE`, `mounts[/data]`; of one service `cnc-1-agent/image`.";
@@ -365,6 +368,7 @@ static X_OFOP_RESOURCE: Shape = Shape {
             .such_as("true"),
         field("prune", Kind::Bool, Optional, "`false`: it stays when this file no longer describes it.")
             .such_as("false"),
+        field("adopt", Kind::Bool, Optional, ADOPT_DOC).such_as("true"),
         field("ignore", IGNORED, Optional, IGNORE_DOC).such_as("[\"replicas\"]"),
     ],
 };

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::Shared;
 use super::problem::Problem;
-use crate::model::{Actor, Command, ConditionKind, Health, Kind, Request, ResourceId, Suspension, Sync};
+use crate::model::{Actor, Command, ConditionKind, Health, InstanceName, Kind, Request, ResourceId, Suspension, Sync};
 use crate::report::{LeaseSummary, ResourceStatus, Status, metrics};
 
 pub(super) async fn healthz() -> &'static str {
@@ -195,6 +195,43 @@ pub(super) async fn resume(
     let (id, status) = named(&shared, body)?;
     let note = still_suspended(&status, id.as_ref());
     say(&shared, Command::Resume(id), actor, note)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AdoptBody {
+    resource: String,
+    #[serde(default)]
+    from: Option<String>,
+    /// Whose it shall be; another operator than this one refuses.
+    #[serde(default)]
+    instance: Option<String>,
+}
+
+pub(super) async fn adopt(
+    State(shared): State<Shared>,
+    Extension(actor): Extension<Actor>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    leads(&shared)?;
+    let wanted: AdoptBody = json(&whole(body)?)?;
+    let invalid = |error: crate::model::InvalidName| Problem::bad_request(error.to_string());
+    let resource: ResourceId = wanted.resource.parse().map_err(invalid)?;
+    let from = wanted.from.as_deref().map(InstanceName::new).transpose().map_err(invalid)?;
+    let us = shared.report.instance();
+    if let Some(instance) = wanted.instance.filter(|instance| instance != us.as_str()) {
+        let message = format!("this operator is of the instance {us}, not of {}", instance.escape_debug());
+        return Err(Problem::bad_request(message));
+    }
+    if from.as_ref() == Some(&us) {
+        return Err(Problem::bad_request(format!("what belongs to {us} is this operator's own already")));
+    }
+    let status = shared.report.status();
+    let described = status.get(&resource).is_some_and(|resource| resource.origin.is_some());
+    if !described {
+        return Err(Problem::not_found(format!("no manifest describes `{resource}`")));
+    }
+    say(&shared, Command::Adopt { resource, from }, actor, None)
 }
 
 /// The resource that a command names, none for everything, and what is known. It must exist: a typo shall not look

@@ -61,7 +61,8 @@ fn summary(html: &mut Html, resource: &ResourceStatus) {
     let handling = &resource.handling;
     if !handling.is_default() {
         html.raw("<dt>Its manifest says</dt><dd>");
-        let said = [("suspend: true", handling.suspend), ("prune: false", !handling.prune)];
+        let said =
+            [("suspend: true", handling.suspend), ("prune: false", !handling.prune), ("adopt: true", handling.adopt)];
         for (said, _) in said.into_iter().filter(|(_, holds)| *holds) {
             html.element("<code>", said, "</code> ");
         }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::names::ResourceId;
+use super::names::{InstanceName, ResourceId};
 
 /// The name of whoever uses the one API token that has no name of its own.
 pub const UNNAMED: &str = "token";
@@ -22,6 +22,13 @@ pub enum Command {
     /// Take care of a resource again; a rolled-back update may be tried again. None: end the suspension of everything,
     /// which is apart from those of single resources.
     Resume(Option<ResourceId>),
+    /// Take a resource over: its services and records that carry no owner, and those of the instance that is named.
+    Adopt {
+        /// The resource, which a manifest describes.
+        resource: ResourceId,
+        /// From which instance, beside what carries no owner.
+        from: Option<InstanceName>,
+    },
 }
 
 /// The kind of a command: one word for logs, events and filters.
@@ -34,6 +41,8 @@ pub enum CommandVerb {
     Suspend,
     /// [`Command::Resume`].
     Resume,
+    /// [`Command::Adopt`].
+    Adopt,
 }
 
 impl CommandVerb {
@@ -43,6 +52,7 @@ impl CommandVerb {
             CommandVerb::Reconcile => "reconcile",
             CommandVerb::Suspend => "suspend",
             CommandVerb::Resume => "resume",
+            CommandVerb::Adopt => "adopt",
         }
     }
 }
@@ -54,6 +64,7 @@ impl Command {
             Command::Reconcile { .. } => CommandVerb::Reconcile,
             Command::Suspend(_) => CommandVerb::Suspend,
             Command::Resume(_) => CommandVerb::Resume,
+            Command::Adopt { .. } => CommandVerb::Adopt,
         }
     }
 
@@ -62,6 +73,7 @@ impl Command {
         match self {
             Command::Reconcile { .. } => None,
             Command::Suspend(resource) | Command::Resume(resource) => resource.as_ref(),
+            Command::Adopt { resource, .. } => Some(resource),
         }
     }
 }
@@ -75,6 +87,8 @@ impl fmt::Display for Command {
             Command::Reconcile { confirm_prune: false } => Ok(()),
             Command::Suspend(Some(resource)) | Command::Resume(Some(resource)) => write!(f, " {resource}"),
             Command::Suspend(None) | Command::Resume(None) => f.write_str(" everything"),
+            Command::Adopt { resource, from: Some(from) } => write!(f, " {resource} from instance {from}"),
+            Command::Adopt { resource, from: None } => write!(f, " {resource}"),
         }
     }
 }
@@ -123,6 +137,11 @@ mod tests {
             (Command::Reconcile { confirm_prune: true }, "reconcile, removals beyond the guard confirmed"),
             (Command::Suspend(Some(app.clone())), "suspend app/PRESS-7"),
             (Command::Suspend(None), "suspend everything"),
+            (Command::Adopt { resource: app.clone(), from: None }, "adopt app/PRESS-7"),
+            (
+                Command::Adopt { resource: app.clone(), from: Some(InstanceName::new("plant2").unwrap()) },
+                "adopt app/PRESS-7 from instance plant2",
+            ),
             (Command::Resume(Some(app)), "resume app/PRESS-7"),
             (Command::Resume(None), "resume everything"),
         ] {

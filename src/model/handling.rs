@@ -14,13 +14,17 @@ pub struct Handling {
     pub suspend: bool,
     /// It goes when the manifests no longer describe it. False: it stays.
     pub prune: bool,
+    /// Services and assets in its place that carry no owner are taken over. What belongs to another instance is not: two
+    /// instances whose manifests both said so would take it from each other for ever.
+    #[serde(default)]
+    pub adopt: bool,
     /// Fields whose live value is left alone. Sorted, each once.
     pub ignore: Vec<IgnoredField>,
 }
 
 impl Default for Handling {
     fn default() -> Self {
-        Handling { suspend: false, prune: true, ignore: Vec::new() }
+        Handling { suspend: false, prune: true, adopt: false, ignore: Vec::new() }
     }
 }
 

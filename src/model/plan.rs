@@ -164,6 +164,8 @@ pub enum Wait {
     RolledBack,
     /// The engine may undo it: that it is tried is noted first, so that it is tried once, whatever happens to the operator.
     AttemptNoted,
+    /// Somebody undoes it again and again: the next repair comes later.
+    Contested,
     /// It may be suspended, or what the engine undid: what was noted of it has not been read yet.
     Notes,
     /// The reading of the registry does not prove that the record is absent, or whose it is; a condition says why.
@@ -189,6 +191,7 @@ impl Wait {
             Wait::Conflict => "its conflict to be resolved",
             Wait::RolledBack => "another manifest, or `resume`",
             Wait::AttemptNoted => "a note of the attempt",
+            Wait::Contested => "the next repair of what somebody undoes",
             Wait::Notes => "its notes to be read",
             Wait::Evidence { .. } => "a reading of the registry that proves it",
             Wait::Suspended(suspension) => suspension.until(),

@@ -144,6 +144,8 @@ pub enum ConditionKind {
     Kept,
     /// Something cannot be found out; it goes on with what is known.
     Unresolved,
+    /// Somebody undoes our changes again and again.
+    Contested,
 }
 
 impl ConditionKind {
@@ -161,6 +163,7 @@ impl ConditionKind {
             ConditionKind::Suspended => "Suspended",
             ConditionKind::Kept => "Kept",
             ConditionKind::Unresolved => "Unresolved",
+            ConditionKind::Contested => "Contested",
         }
     }
 }

@@ -225,6 +225,13 @@ impl Memory {
     }
 
     fn learn_outcomes(&mut self, platform: &PlatformSnapshot) {
+        let noted = &self.noted;
+        self.unsent.retain(|name| {
+            // what is in force was sent, if not by this run then by one before it whose call was still under way
+            let found = platform.services.get(name);
+            let outcome = noted.get(name).zip(found).map(|(noted, found)| noted.outcome(found));
+            !matches!(outcome, Some(Outcome::Open | Outcome::Completed))
+        });
         let (rolled_back, noted) = (&mut self.rolled_back, &mut self.noted);
         self.attempted.retain(|name, sent| {
             let Some(found) = platform.services.get(name).filter(|found| found.id == sent.id) else {

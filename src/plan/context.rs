@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::contest;
 use super::health::RECENTLY_FAILED;
 use super::records::{self, Coordinator};
 use super::{Memory, Policy, Written};
@@ -122,6 +123,11 @@ impl Recheck {
                 | Wait::TasksEnding(_)
                 | Wait::AttemptNoted
                 | Wait::Evidence { lasting: false } => self.after(LOOK_AGAIN),
+                Wait::Contested => {
+                    if let Some(pause) = contest::pause(context, id, &held.step) {
+                        self.after(pause.max(LOOK_AGAIN));
+                    }
+                }
                 Wait::RowsStayAway => {
                     let since = match &held.step.step {
                         Step::ForgetRecord { record } => context.memory.gone_since.get(record),

@@ -114,6 +114,12 @@ impl Draft {
         }
     }
 
+    /// Holds every step until the next repair of what somebody undoes.
+    pub(super) fn await_repair(&mut self) {
+        let steps = std::mem::take(&mut self.steps);
+        self.hold(steps, &Wait::Contested);
+    }
+
     /// Puts these before everything else that is held.
     fn hold(&mut self, steps: Vec<PlannedStep>, wait: &Wait) {
         let mut held: Vec<HeldStep> = steps.into_iter().map(|step| HeldStep { step, wait: wait.clone() }).collect();
@@ -123,7 +129,7 @@ impl Draft {
 
     /// Turns every step into one that waits: the resource is suspended.
     pub(super) fn suspend(&mut self, by: Suspension, message: String) {
-        for held in self.held.iter_mut().filter(|held| held.wait == Wait::AttemptNoted) {
+        for held in self.held.iter_mut().filter(|held| matches!(held.wait, Wait::AttemptNoted | Wait::Contested)) {
             held.wait = Wait::Suspended(by);
         }
         let steps = std::mem::take(&mut self.steps);

@@ -11,6 +11,7 @@ use crate::model::{
 };
 
 use super::context::Context;
+use super::ownership;
 
 /// Both sides, matched.
 pub(super) struct Joined<'a> {
@@ -80,6 +81,7 @@ pub(super) fn join<'a>(context: &Context<'a>) -> Joined<'a> {
     };
     join_services(context, &mut joined);
     join_records(context, &mut joined);
+    join_stripped(context, &mut joined);
     joined
 }
 
@@ -151,6 +153,35 @@ fn join_records<'a>(context: &Context<'a>, joined: &mut Joined<'a>) {
             && context.in_scope(&owner.resource)
         {
             joined.orphans.entry(&owner.resource).or_default().records.push((id, record));
+        }
+    }
+}
+
+/// Finds services that lost their mark while nothing describes them any more, by the records of ours that name them:
+/// such a service goes as if it still had its mark, before these records do. Without that it would stay for ever, since
+/// nothing else says whose it is.
+fn join_stripped<'a>(context: &Context<'a>, joined: &mut Joined<'a>) {
+    let Some(platform) = context.platform else { return };
+    let mut stripped: Vec<(&'a ResourceId, &'a Arc<ObservedService>)> = Vec::new();
+    for (id, orphans) in &joined.orphans {
+        for (_, found) in &orphans.records {
+            let Record::Asset(asset) = &found.record else { continue };
+            if let Ok(name) = ServiceName::new(&asset.docker_service)
+                && let Some(service) = platform.services.get(&name)
+                && ownership::is_ours_without_mark(service, id, asset)
+            {
+                stripped.push((id, service));
+            }
+        }
+    }
+    for (id, service) in stripped {
+        let is_wanted =
+            |wanted: &Wanted<'_>| wanted.resource.services.iter().any(|wanted| wanted.spec.name == service.spec.name);
+        let orphans = joined.orphans.entry(id).or_default();
+        let is_known = orphans.services.iter().any(|known| known.id == service.id);
+        if !is_known && !joined.wanted.iter().any(is_wanted) {
+            orphans.services.push(service);
+            orphans.services.sort_by(|left, right| left.spec.name.cmp(&right.spec.name));
         }
     }
 }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use crate::model::{
     Command, Compared, ConditionKind, Desired, DesiredResource, FailureKind, Health, InstanceName, Note, Observed,
-    Plan, PlannedStep, PruneVerdict, Record, RecordId, ResourceId, ServiceId, ServiceName, SpecHash, Step, StepFailure,
-    Sync, TaskView, Wait,
+    Plan, PlannedStep, PruneVerdict, Record, RecordId, ResourceId, RunId, ServiceId, ServiceName, SpecHash, Step,
+    StepFailure, Sync, TaskView, Wait,
 };
 
 use super::Policy;
 use super::attempts::{Attempt, NotedAttempt, attempt};
+use super::contest::Contests;
 use super::health::fragile;
 use super::notebook::Notebook;
 use super::records::is_taken_back;
@@ -72,7 +73,26 @@ pub struct Memory {
     pub absent_since: BTreeMap<ResourceId, Duration>,
     /// Resources of which a rolled-back update may be tried again.
     pub retry: BTreeSet<ResourceId>,
+    /// Writes that may be undone by somebody else.
+    pub contests: Contests,
+    /// Which run of the operator this is, once it has written something.
+    pub run: Option<RunId>,
+    /// Resources that a person asked to take over, until that is done.
+    pub adopting: BTreeMap<ResourceId, Adoption>,
 }
+
+/// A person's word that a resource may be taken over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adoption {
+    /// From which instance, beside what carries no owner.
+    pub from: Option<InstanceName>,
+    /// When the first plan heeded it.
+    pub since: Option<Duration>,
+}
+
+/// How long a person's word to adopt lasts when it cannot be carried out: what stands in the way by then needs another
+/// look by a person.
+const ADOPT_WITHIN: Duration = Duration::from_secs(10 * 60);
 
 /// A record that was written.
 #[derive(Debug, Clone, PartialEq)]
@@ -127,6 +147,8 @@ impl Memory {
         self.learn_synced(desired, plan);
         self.learn_compared(desired, plan);
         self.learn_confirmations(plan);
+        self.learn_adoptions(observed.at, plan);
+        self.learn_contests(observed, plan);
         if !observed.platform.as_ref().is_some_and(|platform| self.notebook.may_hide_something(&platform.notes)) {
             self.retry.clear();
         }
@@ -148,6 +170,10 @@ impl Memory {
         };
         if !may_have_worked {
             return;
+        }
+        if outcome.is_ok() {
+            self.run.clone_from(&policy.run);
+            self.wrote(resource, step, now);
         }
         let until = now + policy.expectation;
         match &step.step {
@@ -180,7 +206,10 @@ impl Memory {
     /// Takes in a person's word, said at this wall time, RFC 3339.
     pub fn command(&mut self, command: &Command, time: &str) {
         match command {
-            Command::Reconcile { confirm_prune } => self.confirm_next |= confirm_prune,
+            Command::Reconcile { confirm_prune } => {
+                self.confirm_next |= confirm_prune;
+                self.contests.clear();
+            }
             Command::Suspend(Some(id)) => {
                 let since = self.suspended.entry(id.clone()).or_insert_with(|| time.to_owned());
                 self.notebook.set(&Note::Suspended(id.clone()), Some(since.clone()));
@@ -189,13 +218,18 @@ impl Memory {
                 let since = self.suspended_all.get_or_insert_with(|| time.to_owned());
                 self.notebook.set(&Note::SuspendedAll, Some(since.clone()));
             }
+            Command::Adopt { resource, from } => {
+                self.adopting.insert(resource.clone(), Adoption { from: from.clone(), since: None });
+            }
             Command::Resume(Some(id)) => {
                 self.suspended.remove(id);
                 self.notebook.set(&Note::Suspended(id.clone()), None);
                 self.retry.insert(id.clone());
+                self.contests.retain(|(of, _), _| of != id);
             }
             Command::Resume(None) => {
                 self.suspended_all = None;
+                self.contests.clear();
                 self.notebook.set(&Note::SuspendedAll, None);
             }
         }
@@ -259,6 +293,7 @@ impl Memory {
                 | Wait::Conflict
                 | Wait::RolledBack
                 | Wait::AttemptNoted
+                | Wait::Contested
                 | Wait::Notes
                 | Wait::Evidence { .. }
                 | Wait::Suspended(_)
@@ -402,6 +437,15 @@ impl Memory {
         for (id, compared) in &plan.compared {
             self.compared.insert(id.clone(), compared.clone());
         }
+    }
+
+    /// A word to adopt ends with what it is about.
+    fn learn_adoptions(&mut self, now: Duration, plan: &Plan) {
+        self.adopting.retain(|id, adoption| {
+            let since = *adoption.since.get_or_insert(now);
+            let done = plan.resources.get(id).is_none_or(|resource| resource.sync == Sync::Synced);
+            !done && now.saturating_sub(since) < ADOPT_WITHIN
+        });
     }
 
     fn learn_confirmations(&mut self, plan: &Plan) {

@@ -38,7 +38,9 @@ impl Notebook {
     /// The notes before anything was read, with what was said and is not noted yet.
     pub(super) fn reopened(&self) -> Notebook {
         let kept = |key: &String| self.read.as_ref().and_then(|read| read.get(key));
-        let unsaved = self.edits.iter().filter(|(key, edit)| kept(key) != edit.text.as_ref());
+        // whoever acted in between may have noted the same attempt, and sent it
+        let is_attempt = |key: &String| matches!(Note::of(key), Some(Note::Attempted(_)));
+        let unsaved = self.edits.iter().filter(|(key, edit)| kept(key) != edit.text.as_ref() && !is_attempt(key));
         let edits = unsaved.map(|(key, edit)| (key.clone(), edit.clone())).collect();
         Notebook { edits, version: self.version, ..Notebook::default() }
     }

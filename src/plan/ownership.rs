@@ -10,6 +10,7 @@ use super::context::Context;
 use super::draft::Draft;
 use super::join::Found;
 use super::records::is_taken_back;
+use crate::model::record::AssetRecord;
 use crate::model::{DesiredResource, InstanceName, ObservedRecord, ObservedService, Record, ResourceId, ServiceName};
 
 /// Whose a service is.
@@ -54,12 +55,17 @@ impl RecordClaim<'_> {
 }
 
 /// Reads the owner of a record that is found where `wanted` shall be.
-pub(super) fn record_claim<'a>(wanted: &Record, found: &'a ObservedRecord, us: &InstanceName) -> RecordClaim<'a> {
+pub(super) fn record_claim<'a>(
+    wanted: &Record,
+    found: &'a ObservedRecord,
+    us: &InstanceName,
+    grant: Grant<'_>,
+) -> RecordClaim<'a> {
     match (&found.owner, wanted, &found.record) {
-        (Some(owner), ..) if owner.instance == *us => RecordClaim::Free,
+        (Some(owner), ..) if owner.instance == *us || grant.covers(&owner.instance) => RecordClaim::Free,
         (Some(owner), ..) => RecordClaim::Theirs(&owner.instance),
         (None, Record::Asset(wanted), Record::Asset(asset))
-            if !is_taken_back(&found.record) && wanted.asset_type != asset.asset_type =>
+            if !is_taken_back(&found.record) && wanted.asset_type != asset.asset_type && !grant.covers_strangers() =>
         {
             RecordClaim::Strangers(&asset.asset_type)
         }
@@ -85,6 +91,52 @@ pub(super) fn registry_names(
     })
 }
 
+/// Whether a service without a mark is the one that a record of ours was registered for: the record names it, and it
+/// carries the uuid of the asset or of the resource in its environment, as every service of ours with an asset does
+/// (`APP_UUID`, `MTC_AGENT_UUID`, `KAFKA_PRODUCER_UUID`). The name alone is not enough: a stranger may have taken it
+/// after our service went.
+pub(super) fn is_ours_without_mark(service: &ObservedService, id: &ResourceId, asset: &AssetRecord) -> bool {
+    let uuids = [asset.uuid.as_str(), id.uuid.as_str()];
+    service.mark.is_none()
+        && !asset.asset_type.is_empty()
+        && service
+            .spec
+            .env
+            .iter()
+            .any(|variable| variable.name.ends_with("_UUID") && uuids.contains(&variable.value.as_str()))
+}
+
+/// What a person, or the manifest, says may be taken over.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Grant<'a> {
+    /// What carries no owner.
+    strangers: bool,
+    /// What belongs to this instance.
+    from: Option<&'a InstanceName>,
+}
+
+impl<'a> Grant<'a> {
+    /// What holds for a resource.
+    pub(super) fn of(context: &Context<'a>, resource: &DesiredResource) -> Self {
+        let asked = context
+            .policy
+            .adopt
+            .get(&resource.id)
+            .or_else(|| context.memory.adopting.get(&resource.id).map(|adoption| &adoption.from));
+        Grant { strangers: asked.is_some() || resource.handling.adopt, from: asked.and_then(Option::as_ref) }
+    }
+
+    /// Whether what carries no owner may be taken over.
+    pub(super) fn covers_strangers(self) -> bool {
+        self.strangers
+    }
+
+    /// Whether what belongs to this instance may be taken over.
+    pub(super) fn covers(self, instance: &InstanceName) -> bool {
+        self.from == Some(instance)
+    }
+}
+
 /// Notes every record of a resource that somebody else has, before anything is planned for its services.
 pub(super) fn check_records(
     context: &Context<'_>,
@@ -93,10 +145,10 @@ pub(super) fn check_records(
     services: &[Found<'_>],
     found: &[Option<&Arc<ObservedRecord>>],
 ) {
-    let us = &context.policy.instance;
+    let (us, grant) = (&context.policy.instance, Grant::of(context, resource));
     for (wanted, found) in resource.records.iter().zip(found) {
         let Some(found) = found else { continue };
-        let (reason, message) = match record_claim(wanted, found, us) {
+        let (reason, message) = match record_claim(wanted, found, us, grant) {
             RecordClaim::Free => continue,
             RecordClaim::Theirs(other) => {
                 let ours = services.iter().filter_map(|found| found.service).find(|service| is_ours(service, us));

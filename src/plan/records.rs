@@ -13,7 +13,7 @@ use super::Written;
 use super::context::Context;
 use super::draft::Draft;
 use super::join::Found;
-use super::ownership;
+use super::ownership::{self, Grant};
 use super::proof;
 
 /// The attribute that says that a resource is kept, in the words of a difference.
@@ -34,7 +34,7 @@ pub(super) fn plan_records(
         draft.unknown = true;
         return;
     };
-    let planner = Planner { context, registry, resource, services };
+    let planner = Planner { context, registry, resource, services, grant: Grant::of(context, resource) };
     for (record, found) in resource.records.iter().zip(found) {
         planner.record(draft, record, found.map(|found| &**found));
     }
@@ -98,12 +98,13 @@ struct Planner<'a> {
     registry: &'a RegistrySnapshot,
     resource: &'a DesiredResource,
     services: &'a [Found<'a>],
+    grant: Grant<'a>,
 }
 
 impl Planner<'_> {
     fn record(&self, draft: &mut Draft, wanted: &Arc<Record>, found: Option<&ObservedRecord>) {
         let us = &self.context.policy.instance;
-        if found.is_some_and(|found| ownership::record_claim(wanted, found, us).is_foreign()) {
+        if found.is_some_and(|found| ownership::record_claim(wanted, found, us, self.grant).is_foreign()) {
             // a conflict, which was told before anything was planned for a service
             draft.blocked = true;
             return;
@@ -112,6 +113,7 @@ impl Planner<'_> {
             let marked = found
                 .owner
                 .as_ref()
+                .filter(|owner| owner.instance == *us)
                 .is_some_and(|owner| owner.resource == self.resource.id && self.says_whether_kept(wanted, owner));
             if marked && same(wanted, &found.record) && !self.is_being_taken_back(wanted) {
                 self.coordinator(draft, wanted);
@@ -182,6 +184,11 @@ impl Planner<'_> {
             self.register(draft, wanted, Reason::Adopt, changes, self.wait_of(draft, wanted));
             return;
         }
+        if found.owner.as_ref().is_some_and(|owner| owner.instance != self.context.policy.instance) {
+            self.coordinator(draft, wanted);
+            self.register(draft, wanted, Reason::Adopt, changes, self.wait_of(draft, wanted));
+            return;
+        }
         let id = wanted.id();
         let mark_alone = !changes.is_empty() && changes.iter().all(|change| change.field == MANAGED_PRUNE);
         // nobody else writes it, and what it says comes from the manifest
@@ -232,7 +239,8 @@ impl Planner<'_> {
     fn is_another_ones(&self, device: &AssetUuid) -> bool {
         let Some(found) = self.registry.records.get(&RecordId::Asset(device.clone())) else { return false };
         match (&found.owner, &found.record) {
-            (Some(owner), _) => owner.instance != self.context.policy.instance,
+            (Some(owner), _) => owner.instance != self.context.policy.instance && !self.grant.covers(&owner.instance),
+            (None, Record::Asset(_)) if self.grant.covers_strangers() => false,
             (None, Record::Asset(asset)) => self.resource.records.iter().any(|record| {
                 matches!(&**record, Record::Asset(wanted)
                     if wanted.uuid == *device && wanted.asset_type != asset.asset_type)

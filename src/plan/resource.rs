@@ -6,7 +6,7 @@ use super::context::Context;
 use super::draft::Draft;
 use super::join::{Found, Joined, Orphans, Wanted};
 use super::removal::Pruning;
-use super::{health, ownership, records, removal, services};
+use super::{contest, health, ownership, records, removal, services};
 use crate::model::{
     Compared, ConditionKind, DesiredResource, Health, ObservedRecord, Record, ResourceId, ResourcePlan, ServiceId,
     Suspension, Sync,
@@ -118,6 +118,7 @@ fn finish(
     mut health: Health,
 ) -> ResourcePlan {
     draft.await_attempts();
+    contest::hold(context, &mut draft, id);
     if context.notes_may_hide_something() {
         draft.await_notes();
     }

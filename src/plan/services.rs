@@ -13,7 +13,7 @@ use super::context::Context;
 use super::diff::{self, Differences};
 use super::draft::Draft;
 use super::join::Found;
-use super::ownership::{self, Claim};
+use super::ownership::{self, Claim, Grant};
 use super::target::Target;
 use super::{image, removal};
 
@@ -33,8 +33,9 @@ pub(super) fn plan_services(
         draft.blocked = true;
         return;
     };
+    let grant = Grant::of(context, resource);
     for (service, found) in resource.services.iter().zip(found) {
-        let planner = Planner { context, platform, resource, service, records };
+        let planner = Planner { context, platform, resource, service, records, grant };
         planner.note_unresolved(draft);
         match (found.rival, found.service) {
             (Some(rival), _) => {
@@ -64,6 +65,7 @@ struct Planner<'a> {
     resource: &'a DesiredResource,
     service: &'a DesiredService,
     records: &'a [Option<&'a Arc<ObservedRecord>>],
+    grant: Grant<'a>,
 }
 
 impl Planner<'_> {
@@ -181,6 +183,7 @@ impl Planner<'_> {
         let differences = diff::compare(&wanted, found);
         let adopt = match ownership::claim(found, &self.context.policy.instance) {
             Claim::Ours => false,
+            Claim::Theirs(other) if self.grant.covers(other) => true,
             Claim::Theirs(other) => {
                 draft.blocked = true;
                 let fields = changed_fields(&diff::describe(&wanted, found, differences), found);
@@ -191,7 +194,8 @@ impl Planner<'_> {
             Claim::Unmarked => {
                 let named =
                     || ownership::registry_names(self.resource, self.records, name, &self.context.policy.instance);
-                if found.foreign_mode.is_some() || !(differences.none() || named()) {
+                let taken = self.grant.covers_strangers();
+                if !taken && (found.foreign_mode.is_some() || !(differences.none() || named())) {
                     draft.blocked = true;
                     let fields = changed_fields(&diff::describe(&wanted, found, differences), found);
                     draft.conflict("StrangersService", ownership::strangers_service(&self.resource.id, name, &fields));
@@ -206,9 +210,10 @@ impl Planner<'_> {
         }
         let (target, differences) = self.leave_alone(draft, wanted, differences, found);
         let same_mark = found.mark.as_ref().is_some_and(|mark| {
-            // A mark that cannot say whether the service stays is part of the container: writing another hash would
-            // restart what already is as it is wanted.
-            (mark.spec == self.service.hash || mark.kept.is_none())
+            mark.instance == self.context.policy.instance
+                // A mark that cannot say whether the service stays is part of the container: writing another hash would
+                // restart what already is as it is wanted.
+                && (mark.spec == self.service.hash || mark.kept.is_none())
                 && mark.resource == self.resource.id
                 && mark.kept.is_none_or(|kept| kept != self.resource.handling.prune)
         });

@@ -129,6 +129,7 @@ impl Text {
             let paint = match kind {
                 ConditionKind::Failed
                 | ConditionKind::Conflict
+                | ConditionKind::Contested
                 | ConditionKind::RolledBack
                 | ConditionKind::Degraded => Paint::Red,
                 ConditionKind::Frozen

@@ -52,6 +52,7 @@ pub(super) fn ripens(wait: &Wait) -> bool {
         | Wait::Prune(PruneBlock::IncompleteObservation) => true,
         Wait::Dependency
         | Wait::Conflict
+        | Wait::Contested
         | Wait::RolledBack
         | Wait::Evidence { lasting: true }
         | Wait::Suspended(_)
@@ -78,6 +79,7 @@ pub(super) fn is_held(planned: &ResourcePlan) -> bool {
         | ConditionKind::Degraded
         | ConditionKind::Progressing
         | ConditionKind::Kept
+        | ConditionKind::Contested
         | ConditionKind::Unresolved => false,
     })
 }

@@ -14,8 +14,8 @@ use super::events::StepReport;
 use super::status::{PartState, Row};
 use super::track::{Changes, Parts};
 use crate::model::{
-    DriftType, FailureKind, Health, Kind, LeaseStatus, Plan, PruneVerdict, ResourceId, Standing, StepVerb, Sync,
-    TroubleReason,
+    ConditionKind, DriftType, FailureKind, Health, Kind, LeaseStatus, Plan, PruneVerdict, ResourceId, Standing,
+    StepVerb, Sync, TroubleReason,
 };
 
 /// The content type of [`encode`]'s text.
@@ -133,6 +133,7 @@ pub(super) struct Metrics {
     manifest_errors: IntGauge,
     prune_blocked: IntGauge,
     suspended: IntGauge,
+    contested: IntGauge,
     notes_unsaved: IntGauge,
     revision: IntGaugeVec,
     last_success: Gauge,
@@ -212,6 +213,7 @@ impl Metrics {
             manifest_errors: gauge("ofop_manifest_errors", "Errors in the manifests."),
             prune_blocked: gauge("ofop_prune_blocked", "Resources whose removal is held back."),
             suspended: gauge("ofop_suspended", "1 while a person has everything left alone."),
+            contested: gauge("ofop_contested", "Resources whose changes somebody undoes again and again."),
             notes_unsaved: gauge(
                 "ofop_notes_unsaved",
                 "Notes that are still to be written and would not survive a restart.",
@@ -333,6 +335,8 @@ impl Metrics {
         });
         self.notes_unsaved.set(count(pass.notes_unsaved));
         self.suspended.set(i64::from(plan.is_some_and(|plan| plan.suspended.is_some())));
+        let contested = |row: &&Row<'_>| row.conditions.iter().any(|one| one.kind == ConditionKind::Contested);
+        self.contested.set(count(rows.iter().filter(contested).count()));
         self.source_up.set(i64::from(parts.source.state == PartState::Up));
         self.set_trouble(parts.source_track.trouble());
         if let Some(at) = pass.source.read_ago.and_then(|ago| pass.wall.checked_sub(ago)) {

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+mod attempts;
 mod cases;
+mod contest;
 mod edges;
 mod evidence;
 mod ignore;

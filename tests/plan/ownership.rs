@@ -159,3 +159,144 @@ fn a_conflict_names_the_fields_that_differ_and_no_value_of_the_environment() {
         assert!(!message.contains("s3cret"), "{message}");
     }
 }
+
+fn adopting(from: Option<&str>) -> Policy {
+    Policy { adopt: [(app_id("A"), from.map(instance))].into(), ..policy() }
+}
+
+#[test]
+fn a_person_may_have_another_instances_resource_taken_over_and_nobody_elses() {
+    for image in ["registry/app:1", "registry/app:2"] {
+        let mut world = World::default();
+        theirs(&mut world, image);
+        let before = (world.services.clone(), world.records.clone());
+        let wanted = desired([app("A", |_| {})]);
+        for from in [None, Some("third")] {
+            world.settle(&wanted, &adopting(from), &mut Memory::default());
+            assert_eq!(before, (world.services.clone(), world.records.clone()), "{from:?}");
+        }
+        let tasks = world.services[&name("a")].id.clone();
+        let plans = world.converge(&wanted, &adopting(Some("other")), &mut Memory::default());
+        assert_eq!(world.services[&name("a")].mark.as_ref().unwrap().instance, instance("test"));
+        assert_eq!(world.records[&RecordId::Asset(uuid("A"))].owner.as_ref().unwrap().instance, instance("test"));
+        assert_eq!(world.services[&name("a")].id, tasks, "the same service goes on");
+        let fields: Vec<&str> = one(&plans[0], "A").steps[0].changes.iter().map(|change| &*change.field).collect();
+        assert_eq!(fields.contains(&"image"), image != "registry/app:1");
+        assert!(fields.contains(&"mark.instance"));
+        // Without the word it stays ours, and the other one leaves it alone.
+        world.converge(&wanted, &policy(), &mut Memory::default());
+        let plan =
+            world.settle(&desired([app("A", |spec| spec.image = image.into())]), &other(), &mut Memory::default());
+        assert_eq!(plan.conflicts(), 1);
+    }
+}
+
+#[test]
+fn a_split_resource_is_made_whole_by_a_persons_word() {
+    for service_is_ours in [false, true] {
+        let mut world = World::default();
+        theirs(&mut world, "registry/app:1");
+        if service_is_ours {
+            world.services.get_mut(&name("a")).unwrap().mark.as_mut().unwrap().instance = instance("test");
+        } else {
+            let record = world.records.get_mut(&RecordId::Asset(uuid("A"))).unwrap();
+            record.owner.as_mut().unwrap().instance = instance("test");
+        }
+        world.converge(&desired([app("A", |_| {})]), &adopting(Some("other")), &mut Memory::default());
+        assert_eq!(world.services[&name("a")].mark.as_ref().unwrap().instance, instance("test"));
+        assert_eq!(world.records[&RecordId::Asset(uuid("A"))].owner.as_ref().unwrap().instance, instance("test"));
+    }
+}
+
+#[test]
+fn strangers_things_are_taken_over_by_a_persons_word_or_the_manifests() {
+    for by_manifest in [false, true] {
+        let mut wanted = app("A", |_| {});
+        wanted.handling.adopt = by_manifest;
+        let mut world = World::default();
+        let mut spec = (*wanted.services[0].spec).clone();
+        spec.image = "somebody/else:1".into();
+        let id = world.insert(spec, None);
+        let record = Record::Asset(asset("A", "Robot", ""));
+        world.records.insert(record.id(), ObservedRecord { record, owner: None });
+        let policy = if by_manifest { policy() } else { adopting(None) };
+        world.converge(&desired([wanted]), &policy, &mut Memory::default());
+        assert_eq!(world.services[&name("a")].id, id);
+        assert_eq!(world.services[&name("a")].spec.image, "registry/app:1");
+        assert!(
+            matches!(&world.records[&RecordId::Asset(uuid("A"))].record, Record::Asset(asset) if asset.asset_type == "OpenFactoryApp")
+        );
+    }
+}
+
+#[test]
+fn a_manifest_alone_takes_nothing_from_another_instance() {
+    let mut world = World::default();
+    theirs(&mut world, "registry/app:1");
+    let before = (world.services.clone(), world.records.clone());
+    let mut wanted = app("A", |_| {});
+    wanted.handling.adopt = true;
+    let plan = world.settle(&desired([wanted]), &policy(), &mut Memory::default());
+    assert_eq!(plan.conflicts(), 1);
+    assert_eq!(before, (world.services.clone(), world.records.clone()));
+}
+
+#[test]
+fn a_running_operator_adopts_once_and_forgets_the_word() {
+    let (mut world, mut memory) = (World::default(), Memory::default());
+    theirs(&mut world, "registry/app:2");
+    let wanted = desired([app("A", |_| {})]);
+    world.settle(&wanted, &policy(), &mut memory);
+    let command = ofop::model::Command::Adopt { resource: app_id("A"), from: Some(instance("other")) };
+    memory.command(&command, "2026-01-02T03:04:05Z");
+    world.converge(&wanted, &policy(), &mut memory);
+    world.pass(&wanted, &policy(), &mut memory);
+    assert!(memory.adopting.is_empty());
+    // A word that cannot be carried out does not wait for ever.
+    memory.command(&command, "2026-01-02T03:04:05Z");
+    world.services.get_mut(&name("a")).unwrap().mark.as_mut().unwrap().instance = instance("third");
+    for _ in 0..3 {
+        world.now += std::time::Duration::from_secs(400);
+        world.pass(&wanted, &policy(), &mut memory);
+    }
+    assert!(memory.adopting.is_empty());
+}
+
+#[test]
+fn a_service_that_lost_its_mark_while_its_manifest_went_goes_before_its_records() {
+    for comes_back in [false, true] {
+        let (mut world, mut memory) = (World::default(), Memory::default());
+        world.converge(&desired([app("A", |_| {}), app("B", |_| {})]), &policy(), &mut memory);
+        world.edit("b", |service| service.mark = None);
+        let without = desired([app("A", |_| {})]);
+        for mut memory in [memory, Memory::default()] {
+            let mut world = world.clone();
+            for _ in 0..3 {
+                let plan = world.pass(&without, &policy(), &mut memory);
+                let steps = verbs(&plan);
+                let records = steps.iter().any(|(verb, ..)| *verb == StepVerb::Deregister);
+                assert!(!records || !world.services.contains_key(&name("b")), "{steps:?}");
+                if comes_back {
+                    break;
+                }
+            }
+            let back = desired([app("A", |_| {}), app("B", |spec| spec.image = "registry/app:2".into())]);
+            world.converge(if comes_back { &back } else { &without }, &policy(), &mut memory);
+            assert_eq!(world.services.contains_key(&name("b")), comes_back);
+            assert_eq!(world.records.contains_key(&RecordId::Asset(uuid("B"))), comes_back);
+        }
+    }
+}
+
+#[test]
+fn a_strangers_service_that_took_the_name_of_one_of_ours_survives_the_removal_of_the_record() {
+    let (mut world, mut memory) = (World::default(), Memory::default());
+    world.converge(&desired([app("A", |_| {}), app("B", |_| {})]), &policy(), &mut memory);
+    world.remove_by_hand("b");
+    let mut spec = (*app("B", |_| {}).services[0].spec).clone();
+    spec.env.clear();
+    let id = world.insert(spec, None);
+    world.converge(&desired([app("A", |_| {})]), &policy(), &mut memory);
+    assert_eq!(world.services[&name("b")].id, id);
+    assert!(!world.records.contains_key(&RecordId::Asset(uuid("B"))));
+}

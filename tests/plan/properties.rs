@@ -210,11 +210,26 @@ fn strangers(world: &World, wanted: &Desired) -> (Vec<ObservedService>, Vec<Obse
     let ids: BTreeSet<RecordId> =
         wanted.resources.values().flat_map(|resource| &resource.records).map(|record| record.id()).collect();
     let services = world.services.values().filter(|service| match instance(service) {
-        None => !names.contains(&service.spec.name),
+        None => !names.contains(&service.spec.name) && !is_named_by_ours(world, service),
         Some(instance) => instance != "test",
     });
     let records = world.records.iter().filter(|(id, record)| record.owner.is_none() && !ids.contains(id));
     (services.cloned().collect(), records.map(|(_, record)| record.clone()).collect())
+}
+
+/// Whether it lost its mark and the registry still says that it is ours.
+fn is_named_by_ours(world: &World, service: &ObservedService) -> bool {
+    world.records.values().any(|found| {
+        let ours = found.owner.as_ref().filter(|owner| owner.instance.as_str() == "test");
+        let Record::Asset(asset) = &found.record else { return false };
+        ours.is_some_and(|owner| {
+            asset.docker_service == service.spec.name.as_str()
+                && service.spec.env.iter().any(|variable| {
+                    variable.name == "APP_UUID"
+                        && [asset.uuid.as_str(), owner.resource.uuid.as_str()].contains(&&*variable.value)
+                })
+        })
+    })
 }
 
 fn undescribed(world: &World, wanted: &Desired) -> (BTreeSet<ResourceId>, BTreeSet<ResourceId>) {

@@ -27,6 +27,7 @@ pub(crate) fn policy() -> Policy {
         prune_confirmed: false,
         scope: None,
         remove: BTreeSet::new(),
+        adopt: BTreeMap::new(),
         progress_deadline: Duration::from_secs(120),
         expectation: Duration::from_secs(20),
     }

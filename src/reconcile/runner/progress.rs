@@ -91,7 +91,7 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
                 }
             }
             Command::Suspend(None) => self.executor.halt(),
-            Command::Resume(Some(resource)) => self.retries.forgive(&resource),
+            Command::Resume(Some(resource)) | Command::Adopt { resource, .. } => self.retries.forgive(&resource),
             Command::Resume(None) => {}
         }
         self.look_afresh(Trigger::Person, self.clock.now());

@@ -98,6 +98,9 @@ impl<'a> Marked<'a> {
     }
 }
 
+/// How many resources a warning names.
+const NAMED: usize = 5;
+
 /// Puts a status together.
 pub(in crate::report) fn build(view: &View<'_>) -> Status {
     let marked = Marked::find(view.instance, view.observed);
@@ -119,9 +122,20 @@ pub(in crate::report) fn build(view: &View<'_>) -> Status {
         let since = trouble.since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
         format!("the newest manifests are not in force ({}{since}): {}", trouble.reason.as_str(), trouble.message)
     });
+    let contested: Vec<String> = rows
+        .iter()
+        .filter(|row| row.conditions.iter().any(|condition| condition.kind == ConditionKind::Contested))
+        .map(|row| row.id.to_string())
+        .collect();
+    let contested = (!contested.is_empty()).then(|| {
+        let named = contested.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+        let more =
+            if contested.len() > NAMED { format!(" and {} more", contested.len() - NAMED) } else { String::new() };
+        format!("somebody undoes changes again and again: {named}{more}; `ofop describe` says which")
+    });
     Status {
         time: Some(rfc3339(view.wall)),
-        warnings: warnings.collect(),
+        warnings: warnings.chain(contested).collect(),
         revision: view.desired.revision.clone(),
         answered: view.history.as_ref().map(|history| history.answered),
         lease: None,
