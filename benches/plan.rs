@@ -151,6 +151,8 @@ fn policy() -> Policy {
         run: None,
         prune: true,
         guard: Guard::default(),
+        prune_delay: Duration::from_secs(10),
+        prune_last: true,
         prune_confirmed: false,
         scope: None,
         remove: std::collections::BTreeSet::new(),

@@ -45,6 +45,7 @@ pub mod render;
 pub mod run;
 pub mod schema;
 mod seen;
+mod service_assets;
 mod signals;
 mod source_text;
 mod sources;

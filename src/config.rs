@@ -104,6 +104,10 @@ pub struct Config {
     pub prune_guard_count: usize,
     /// The prune guard's share of the managed resources, 0 to 1.
     pub prune_guard_fraction: f64,
+    /// `--prune-delay`; none where it is not given.
+    pub prune_delay: Option<Duration>,
+    /// `--no-prune-last` not given.
+    pub prune_last: bool,
     /// `--progress-deadline`.
     pub progress_deadline: Duration,
     /// How long a record may stay invisible after it was written.
@@ -350,9 +354,11 @@ impl Config {
             follow: read.duration("OFOP_FOLLOW_INTERVAL", "OFOP_FOLLOW_INTERVAL", DEFAULT_FOLLOW)?,
             concurrency: read.concurrency()?,
             log_format: read.log_format()?,
-            prune: read.prune()?,
+            prune: read.switch("--no-prune", "OFOP_PRUNE")?,
             prune_guard_count: read.guard_count()?,
             prune_guard_fraction: read.guard_fraction()?,
+            prune_delay: read.prune_delay()?,
+            prune_last: read.switch("--no-prune-last", "OFOP_PRUNE_LAST")?,
             progress_deadline: read.duration(
                 "--progress-deadline",
                 "OFOP_PROGRESS_DEADLINE",

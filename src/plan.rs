@@ -69,6 +69,10 @@ pub struct Policy {
     pub prune: bool,
     /// How many resources one plan may remove without a person's word.
     pub guard: Guard,
+    /// How long a resource that nothing describes any more may still turn up in another file.
+    pub prune_delay: Duration,
+    /// A resource goes only when what the same revision brings in runs, or had its time to.
+    pub prune_last: bool,
     /// A person has confirmed removals beyond the guard, for this plan.
     pub prune_confirmed: bool,
     /// Plan for these resources alone and leave all others as they are; none for every resource. `apply` and
@@ -90,6 +94,10 @@ pub struct Policy {
 /// minutes.
 pub const DEFAULT_PROGRESS_DEADLINE: Duration = Duration::from_secs(600);
 
+/// How long a resource may be missing from all files unless told otherwise: two saves in an editor, a copy over the
+/// network and two pushes are some seconds apart.
+pub const DEFAULT_PRUNE_DELAY: Duration = Duration::from_secs(10);
+
 /// How long a write may stay invisible unless told otherwise: ksqlDB follows its topics within seconds, and within a
 /// minute while it rebalances.
 pub const DEFAULT_EXPECTATION: Duration = Duration::from_secs(60);
@@ -102,6 +110,8 @@ impl Policy {
             run: None,
             prune: true,
             guard: Guard::default(),
+            prune_delay: DEFAULT_PRUNE_DELAY,
+            prune_last: true,
             prune_confirmed: false,
             scope: None,
             remove: BTreeSet::new(),
@@ -120,13 +130,27 @@ impl Policy {
 }
 
 /// The prune guard: a plan that would remove everything, or more than `count` resources and more than
-/// `fraction` of those managed, removes nothing.
+/// `fraction` of those managed, removes nothing. Nor does one that would remove more than half of a small plant.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Guard {
     /// Default 5.
     pub count: usize,
     /// From 0 to 1, default 0.3.
     pub fraction: f64,
+}
+
+/// Up to so many managed resources a plant is small: of so few, more than half is no everyday change.
+pub const SMALL_PLANT: usize = 6;
+
+impl Guard {
+    /// Whether a person has to confirm that `gone` of `all` managed resources go.
+    fn asks(self, gone: usize, all: usize) -> bool {
+        #[expect(clippy::cast_precision_loss, reason = "counts of resources are far below 2^52")]
+        let beyond = |fraction: f64| gone as f64 > fraction * all as f64;
+        let many = gone > self.count && beyond(self.fraction);
+        let most_of_few = gone > 1 && all <= SMALL_PLANT && beyond(self.fraction.max(0.5));
+        many || most_of_few
+    }
 }
 
 impl Default for Guard {

@@ -74,6 +74,8 @@ impl Operator {
                 run: None,
                 prune: true,
                 guard: Guard::default(),
+                prune_delay: Duration::ZERO,
+                prune_last: false,
                 prune_confirmed: true,
                 scope: None,
                 remove: BTreeSet::new(),

@@ -59,7 +59,9 @@ struct Schedule {
 
 impl Schedule {
     fn new(seed: u64) -> Self {
-        let world = World::new(seed);
+        let mut world = World::new(seed);
+        // So few resources come and go all the time here.
+        world.options.policy.guard.fraction = 1.0;
         let mut rng = Rng::new(seed);
         world.registry.lag(Duration::from_millis(rng.below(5_000)));
         if rng.chance(30) {

@@ -373,10 +373,18 @@ pub struct PruneArgs {
     /// Remove nothing that the manifests no longer describe [env: OFOP_PRUNE=false]
     #[arg(long, help_heading = PRUNING)]
     pub no_prune: bool,
+    /// How long what is no longer described may still turn up in another file; 0 removes at once
+    /// [env: OFOP_PRUNE_DELAY] [default: 10s for `run`, else 0]
+    #[arg(long, value_name = "TIME", help_heading = PRUNING)]
+    pub prune_delay: Option<String>,
+    /// Remove without waiting until what the same revision brings in runs [env: OFOP_PRUNE_LAST=false]
+    #[arg(long, help_heading = PRUNING)]
+    pub no_prune_last: bool,
     /// Removing more than this many resources at once … [env: OFOP_PRUNE_GUARD_COUNT] [default: 5]
     #[arg(long, value_name = "N", help_heading = PRUNING)]
     pub prune_guard_count: Option<String>,
-    /// … and more than this share of all waits for a person's word [env: OFOP_PRUNE_GUARD_FRACTION] [default: 0.3]
+    /// … and more than this share of all waits for a person's word; of 2 to 6 resources, more than half does
+    /// [env: OFOP_PRUNE_GUARD_FRACTION] [default: 0.3]
     #[arg(long, value_name = "SHARE", help_heading = PRUNING)]
     pub prune_guard_fraction: Option<String>,
 }
@@ -469,6 +477,10 @@ impl PruneArgs {
     fn add(&self, flags: &mut Flags) {
         if self.no_prune {
             flags.insert("--no-prune", String::new());
+        }
+        put(flags, "--prune-delay", self.prune_delay.as_ref());
+        if self.no_prune_last {
+            flags.insert("--no-prune-last", String::new());
         }
         put(flags, "--prune-guard-count", self.prune_guard_count.as_ref());
         put(flags, "--prune-guard-fraction", self.prune_guard_fraction.as_ref());

@@ -14,6 +14,7 @@ use crate::clock::SystemClock;
 use crate::compile::Compiler;
 use crate::desired::Source as _;
 use crate::http::{self, Token, Tokens};
+use crate::plan::{DEFAULT_PRUNE_DELAY, Policy};
 use crate::reconcile::{self, Keeper};
 
 /// How many words of people may wait for the loop, which takes them within milliseconds.
@@ -59,7 +60,8 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
         commands: Some(commands),
         leadership: keeper.leadership(),
     };
-    let options = parts::options(context, parts::policy(context));
+    let prune_delay = config.prune_delay.unwrap_or(DEFAULT_PRUNE_DELAY);
+    let options = parts::options(context, Policy { prune_delay, ..parts::policy(context) });
 
     let stop = CancellationToken::new();
     signals::cancel_on_signal(stop.clone());

@@ -7,7 +7,7 @@ use super::client::DaemonArgs;
 use super::context::Context;
 use super::output::Paint;
 use super::table::{Cell, NARROW, Table};
-use super::{CliError, Exit, problems, seen, source_text};
+use super::{CliError, Exit, problems, seen, service_assets, source_text};
 use crate::model::{Availability, ConditionKind, Kind};
 use crate::render::yaml as render_yaml;
 use crate::report::status::{Ownership, RecordStatus, ServiceStatus};
@@ -19,6 +19,9 @@ pub struct GetArgs {
     /// What to list
     #[arg(value_enum, default_value_t)]
     pub what: What,
+    /// Only the assets that this service embodies: `cam`, a replica `cam-2`, or a task `cam.2` [with: assets]
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     pub output: GetFormat,
@@ -68,7 +71,16 @@ pub enum GetFormat {
 /// # Errors
 /// When the engine or the source cannot be read, and no daemon answers instead.
 pub(super) async fn run(args: &GetArgs, context: &Context) -> Result<Exit, CliError> {
-    let status = seen::status(context).await?;
+    let mut status = seen::status(context).await?;
+    if let Some(service) = &args.service {
+        if args.what != What::Assets {
+            return Err(CliError::usage(
+                "--service is about assets",
+                format!("write `ofop get assets --service {service}`"),
+            ));
+        }
+        service_assets::keep(&mut status, service);
+    }
     context.output.data(&render(&status, args.what, args.output, context.output.paint)?)?;
     if matches!(args.output, GetFormat::Table | GetFormat::Wide) {
         source_text::note(&status.source, &context.output);

@@ -42,6 +42,9 @@ pub(super) fn policy(context: &Context) -> Policy {
         run: Some(context.run.clone()),
         prune: config.prune,
         guard: Guard { count: config.prune_guard_count, fraction: config.prune_guard_fraction },
+        // A command reads the manifests once: nothing can turn up later.
+        prune_delay: config.prune_delay.unwrap_or_default(),
+        prune_last: config.prune_last,
         prune_confirmed: false,
         scope: None,
         remove: std::collections::BTreeSet::new(),

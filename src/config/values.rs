@@ -332,15 +332,28 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn prune(&self) -> Result<bool, ConfigError> {
-        if self.flags.contains_key("--no-prune") {
+    /// Something that is on unless a flag or a variable says otherwise.
+    pub(super) fn switch(&self, off: &'static str, name: &'static str) -> Result<bool, ConfigError> {
+        if self.flags.contains_key(off) {
             return Ok(false);
         }
-        let Some(found) = self.variable("OFOP_PRUNE") else { return Ok(true) };
+        let Some(found) = self.variable(name) else { return Ok(true) };
         match found.text.trim().to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" | "1" => Ok(true),
             "false" | "no" | "off" | "0" => Ok(false),
             _ => Err(invalid(found.from, format!("`{}` is neither true nor false", found.text), "write true or false")),
+        }
+    }
+
+    pub(super) fn prune_delay(&self) -> Result<Option<Duration>, ConfigError> {
+        let Some(found) = self.setting("--prune-delay", "OFOP_PRUNE_DELAY") else { return Ok(None) };
+        match parse_duration(&found.text) {
+            Some(duration) if duration <= LONGEST => Ok(Some(duration)),
+            _ => Err(invalid(
+                found.from,
+                format!("`{}` is not a time up to 24h", found.text),
+                "write a number with its unit, such as 10s; 0 removes at once",
+            )),
         }
     }
 

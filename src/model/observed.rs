@@ -219,6 +219,8 @@ pub struct RegistrySnapshot {
     pub expiring: BTreeSet<RecordId>,
     /// Things about the registry itself that a person should mend, each a sentence.
     pub warnings: Vec<String>,
+    /// Why the last write failed, as a sentence; none once one has worked. What is read may be right all the same.
+    pub write_error: Option<String>,
 }
 
 /// A record that exists.

@@ -177,6 +177,10 @@ pub enum Wait {
     Suspended(Suspension),
     /// Removals wait.
     Prune(PruneBlock),
+    /// Whatever is no longer described may turn up in another file for so long.
+    PruneDelay(Duration),
+    /// What the same revision brings in is to run first.
+    Successor(ResourceId),
 }
 
 impl Wait {
@@ -195,6 +199,8 @@ impl Wait {
             Wait::Notes => "its notes to be read",
             Wait::Evidence { .. } => "a reading of the registry that proves it",
             Wait::Suspended(suspension) => suspension.until(),
+            Wait::PruneDelay(_) => "the prune delay to pass",
+            Wait::Successor(_) => "what the same revision brings in to run",
             Wait::Prune(PruneBlock::Guard { .. }) => "a person's confirmation",
             Wait::Prune(PruneBlock::InvalidManifests) => "valid manifests",
             Wait::Prune(PruneBlock::SourceTrouble) => "the newest manifests",

@@ -128,6 +128,8 @@ impl Recheck {
                         self.after(pause.max(LOOK_AGAIN));
                     }
                 }
+                // Whole seconds of what is left are shown.
+                Wait::PruneDelay(left) => self.after((*left).min(LOOK_AGAIN)),
                 Wait::RowsStayAway => {
                     let since = match &held.step.step {
                         Step::ForgetRecord { record } => context.memory.gone_since.get(record),
@@ -147,6 +149,7 @@ impl Recheck {
                 | Wait::Notes
                 | Wait::Evidence { lasting: true }
                 | Wait::Suspended(_)
+                | Wait::Successor(_)
                 | Wait::Prune(_) => {}
             }
         }

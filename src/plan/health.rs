@@ -131,9 +131,11 @@ pub(super) fn fragile(tasks: &[TaskView]) -> Vec<&str> {
 /// A task that only just came up after a loop of failures will likely fail again: without this, a resource in a
 /// loop would count as healthy for a moment in each round.
 fn settling(context: &Context<'_>, draft: &mut Draft, service: &ObservedService, tasks: &[TaskView]) -> Pulse {
-    let fresh = |id: &&str| {
-        let since = context.memory.running_since.get(*id).copied().unwrap_or(context.at);
-        context.at.saturating_sub(since) < STABLE_AFTER
+    // What ran already when we first looked may have run for months: the engine tells since when in its own time, with
+    // which ours has nothing to do.
+    let fresh = |id: &&str| match context.memory.running_since.get(*id) {
+        Some(since) => since.is_some_and(|since| context.at.saturating_sub(since) < STABLE_AFTER),
+        None => context.memory.has_looked,
     };
     if !fragile(tasks).iter().any(fresh) {
         return Pulse::Runs;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::model::{
     Command, Compared, ConditionKind, Desired, DesiredResource, FailureKind, Health, InstanceName, Note, Observed,
-    Plan, PlannedStep, PruneVerdict, Record, RecordId, ResourceId, RunId, ServiceId, ServiceName, SpecHash, Step,
-    StepFailure, Sync, TaskView, Wait,
+    Plan, PlannedStep, PruneVerdict, Reason, Record, RecordId, ResourceId, Revision, RunId, ServiceId, ServiceName,
+    SpecHash, Step, StepFailure, Sync, TaskView, Wait,
 };
 
 use super::Policy;
@@ -49,8 +49,15 @@ pub struct Memory {
     pub quiet_since: BTreeMap<ServiceName, Duration>,
     /// Since when a resource has been on its way.
     pub progressing_since: BTreeMap<ResourceId, Duration>,
-    /// Since when a task runs whose forerunners failed again and again, by the task's id.
-    pub running_since: BTreeMap<String, Duration>,
+    /// Since when a task runs whose forerunners failed again and again, by the task's id; none for one that ran already
+    /// when we first looked.
+    pub running_since: BTreeMap<String, Option<Duration>>,
+    /// The engine's tasks were seen at least once.
+    pub has_looked: bool,
+    /// Since when nothing describes a resource that exists, and which revision was the first without it.
+    pub orphaned: BTreeMap<ResourceId, (Duration, Revision)>,
+    /// Resources that are new and do not run yet: since when, and which revision brought them in.
+    pub newcomers: BTreeMap<ResourceId, (Duration, Revision)>,
     /// Since when a condition holds, by its kind and reason.
     pub condition_since: BTreeMap<(ResourceId, ConditionKind, String), Duration>,
     /// What each resource looked like when it was last seen in sync: what of it is missing later was lost.
@@ -142,6 +149,7 @@ impl Memory {
         self.learn_records(observed);
         self.learn_updates(desired, observed, plan);
         self.learn_suspensions(desired, observed, plan);
+        self.learn_succession(desired, observed, plan);
         self.learn_running(observed);
         self.learn_times(observed.at, plan);
         self.learn_synced(desired, plan);
@@ -297,6 +305,8 @@ impl Memory {
                 | Wait::Notes
                 | Wait::Evidence { .. }
                 | Wait::Suspended(_)
+                | Wait::PruneDelay(_)
+                | Wait::Successor(_)
                 | Wait::Prune(_) => None,
             })
             .flatten()
@@ -369,9 +379,55 @@ impl Memory {
         let Some(platform) = &observed.platform else { return };
         let fragile: BTreeSet<&str> = platform.tasks.values().flat_map(|tasks| fragile(tasks)).collect();
         self.running_since.retain(|id, _| fragile.contains(id.as_str()));
+        let since = self.has_looked.then_some(observed.at);
         for id in fragile {
             if !self.running_since.contains_key(id) {
-                self.running_since.insert(id.to_owned(), observed.at);
+                self.running_since.insert(id.to_owned(), since);
+            }
+        }
+        self.has_looked |= observed.platform.is_some();
+    }
+
+    /// Which resources nothing describes any more, and which ones have come instead.
+    fn learn_succession(&mut self, desired: &Desired, observed: &Observed, plan: &Plan) {
+        if plan.scoped {
+            return;
+        }
+        let known = |id: &ResourceId| plan.resources.get(id);
+        self.orphaned.retain(|id, _| known(id).is_some_and(|resource| resource.origin.is_none()));
+        self.newcomers.retain(|id, _| {
+            known(id).is_some_and(|resource| {
+                resource.origin.is_some() && !matches!(resource.health, Health::Healthy | Health::Suspended)
+            })
+        });
+        let now = || (observed.at, desired.revision.clone());
+        for (id, resource) in &plan.resources {
+            if resource.origin.is_none() {
+                // Without every file nobody knows what is not described.
+                if desired.complete && !self.orphaned.contains_key(id) {
+                    self.orphaned.insert(id.clone(), now());
+                }
+                continue;
+            }
+            if self.newcomers.contains_key(id) {
+                continue;
+            }
+            let held = resource.held.iter().map(|held| &held.step);
+            let is_new =
+                |step: &PlannedStep| step.reason == Reason::New && matches!(step.step, Step::CreateService { .. });
+            // After a restart the marks alone tell what this revision brought in.
+            let came_with_this = || {
+                let services = desired.resources.get(id).into_iter().flat_map(|resource| &resource.services);
+                let found = observed.platform.iter().flat_map(|platform| {
+                    services.clone().filter_map(move |service| platform.services.get(&service.spec.name))
+                });
+                found.into_iter().any(|found| {
+                    found.mark.as_ref().is_some_and(|mark| mark.revision == desired.revision && mark.resource == *id)
+                })
+            };
+            let runs = matches!(resource.health, Health::Healthy | Health::Suspended);
+            if resource.steps.iter().chain(held).any(is_new) || (!self.has_looked && !runs && came_with_this()) {
+                self.newcomers.insert(id.clone(), now());
             }
         }
     }

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    ConditionKind, DriftType, ObservedRecord, ObservedService, PruneBlock, PruneVerdict, Reason, Record, RecordId,
-    ResourceId, ServiceId, Step, Wait,
+    ConditionKind, DesiredService, DriftType, ObservedRecord, ObservedService, PruneBlock, PruneVerdict, Reason,
+    Record, RecordId, ResourceId, Revision, ServiceId, ServiceSpec, Step, Wait,
 };
 
 use super::context::Context;
@@ -204,10 +204,7 @@ fn guard(context: &Context<'_>, removing: &[&ResourceId], kept: &BTreeSet<&Resou
     let (gone, all) = (removing.len(), managed.len());
     // nothing described at all is the mark of a directory that is not mounted, not of a wish
     let everything = context.desired.resources.is_empty() || (gone >= all && all > 1);
-    let limit = context.policy.guard;
-    #[expect(clippy::cast_precision_loss, reason = "counts of resources are far below 2^52")]
-    let many = gone > limit.count && gone as f64 > limit.fraction * all as f64;
-    if everything || many {
+    if everything || context.policy.guard.asks(gone, all) {
         Guarded { block: Some(PruneBlock::Guard { removing: gone, managed: all }), managed }
     } else {
         Guarded { block: None, managed: BTreeSet::new() }
@@ -246,12 +243,66 @@ pub(super) fn plan_removal(
     if let Some(block) = &remover.block {
         draft.note(ConditionKind::PruneBlocked, block_word(block), block_words(block));
     }
+    let grace = if requested || remover.block.is_some() { None } else { grace(context, id, orphans) };
+    match &grace {
+        Some(Wait::PruneDelay(left)) => {
+            let seconds = left.as_millis().div_ceil(1000);
+            let message = format!("no longer described: it goes in {seconds} s unless a file describes it by then");
+            draft.note(ConditionKind::Progressing, "PruneDelay", message);
+        }
+        Some(Wait::Successor(successor)) => {
+            let message =
+                format!("no longer described: it goes once {successor}, which came with the same revision, runs");
+            draft.note(ConditionKind::Progressing, "Successor", message);
+        }
+        Some(_) | None => {}
+    }
     draft.differs = true;
     // what a file that cannot be read just now may still describe is no orphan yet
     draft.unknown = !requested && !context.desired.complete;
-    remover.services(draft, &orphans.services, None);
-    let wait = if orphans.services.is_empty() { remover.tasks_ending(id, &[]) } else { Some(Wait::Services) };
+    remover.services(draft, &orphans.services, grace.clone());
+    let wait = if orphans.services.is_empty() {
+        grace.or_else(|| remover.tasks_ending(id, &[]))
+    } else {
+        Some(Wait::Services)
+    };
     remover.records(draft, &orphans.records, wait.as_ref());
+}
+
+/// Why a resource that may go does not go yet: its description may be on its way from one file to another, and what
+/// takes its place is to run first. Neither is about what a person has confirmed.
+fn grace(context: &Context<'_>, id: &ResourceId, orphans: &Orphans<'_>) -> Option<Wait> {
+    let (policy, memory) = (context.policy, context.memory);
+    if policy.prune_confirmed || memory.confirm_next || memory.confirmed.contains(id) || !orphans.is_alive() {
+        return None;
+    }
+    let here = (context.at, context.desired.revision.clone());
+    let (since, revision) = memory.orphaned.get(id).unwrap_or(&here);
+    let left = policy.prune_delay.saturating_sub(context.at.saturating_sub(*since));
+    if !left.is_zero() {
+        return Some(Wait::PruneDelay(left));
+    }
+    if !policy.prune_last {
+        return None;
+    }
+    successor(context, revision, orphans).map(Wait::Successor)
+}
+
+/// A resource that came with this revision and does not run yet. One whose time is up is no longer waited for, nor is
+/// one that needs a port which what goes still has.
+fn successor(context: &Context<'_>, revision: &Revision, orphans: &Orphans<'_>) -> Option<ResourceId> {
+    let ports = |spec: &ServiceSpec| spec.ports.iter().map(|port| port.published).collect::<BTreeSet<u16>>();
+    let taken: BTreeSet<u16> = orphans.services.iter().flat_map(|service| ports(&service.spec)).collect();
+    let waits = |id: &ResourceId, since: Duration| {
+        let Some(resource) = context.desired.resources.get(id) else { return false };
+        let wants = |service: &DesiredService| ports(&service.spec).iter().any(|port| taken.contains(port));
+        context.at.saturating_sub(since) < context.policy.progress_deadline
+            && !context.is_suspended(id)
+            && !resource.services.iter().any(wants)
+    };
+    let known = context.memory.newcomers.iter().filter(|(_, (_, brought_by))| brought_by == revision);
+    let mut newcomers = known.map(|(id, (since, _))| (id, *since));
+    newcomers.find(|(id, since)| waits(id, *since)).map(|(id, _)| id.clone())
 }
 
 /// Plans the removal of what a resource that is still described needs no longer.

@@ -12,6 +12,9 @@ use crate::model::handling::Amount;
 use crate::model::service::{EnvVar, Mount, Resources};
 use crate::model::{Field, ObservedService, ServiceSpec};
 
+/// The variable that tells a task of how many it is one.
+const SWARM_REPLICAS: &str = "SWARM_REPLICAS";
+
 /// What a service shall be.
 #[derive(Debug, Clone)]
 pub(super) struct Target<'a> {
@@ -80,7 +83,12 @@ impl<'a> Target<'a> {
             }
             Field::Constraints => self.spec.to_mut().constraints.clone_from(&live.constraints),
             Field::Networks => self.spec.to_mut().networks.clone_from(&live.networks),
-            Field::Replicas => self.spec.to_mut().replicas = live.replicas,
+            Field::Replicas => {
+                let spec = self.spec.to_mut();
+                spec.replicas = live.replicas;
+                // It says the same to the tasks, and would restart them.
+                leave_variable(&mut spec.env, &live.env, SWARM_REPLICAS);
+            }
             Field::Ports => self.spec.to_mut().ports.clone_from(&live.ports),
         }
     }

@@ -46,6 +46,8 @@ pub(super) fn ripens(wait: &Wait) -> bool {
         | Wait::Services
         | Wait::TasksEnding(_)
         | Wait::RowsStayAway
+        | Wait::PruneDelay(_)
+        | Wait::Successor(_)
         | Wait::Notes
         | Wait::Evidence { lasting: false }
         | Wait::AttemptNoted

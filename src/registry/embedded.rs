@@ -62,6 +62,8 @@ struct Store {
     /// The last full read and the state of the file that it was made on.
     seen: Option<(State, Arc<RegistrySnapshot>)>,
     generation: u64,
+    /// Why the last write failed.
+    write_error: Option<String>,
     /// Connections made so far.
     opened: u64,
 }
@@ -136,22 +138,9 @@ impl EmbeddedRegistry {
 
     async fn write(&self, messages: Vec<Message>, whole: Whole) -> Result<(), StepFailure> {
         let done = self.with_store(move |shared, store| {
-            let open = shared.open(store, true)?;
-            let Some(open) = open else { return Err(io::Error::other("it was not made").into()) };
-            let transaction = open.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            if let Whole::Replace(uuid) = &whole {
-                tables::forget(&transaction, uuid)?;
-                tables::displace(&transaction, uuid)?;
-            }
-            for message in &messages {
-                tables::apply(&transaction, message)?;
-            }
-            if let Whole::Remove(uuid) = &whole {
-                tables::forget(&transaction, uuid)?;
-            }
-            transaction.commit()?;
-            open.writes += 1;
-            Ok(())
+            let done = shared.write(store, &messages, &whole);
+            store.wrote(done.as_ref().err().map(|trouble| shared.sentence(trouble)));
+            done
         });
         let done = done.await.map_err(|trouble| self.shared.failure(&trouble));
         if done.is_ok() {
@@ -246,6 +235,16 @@ fn no_coordinator() -> StepFailure {
     )
 }
 
+impl Store {
+    /// Notes how a write ended, for the next look to show.
+    fn wrote(&mut self, error: Option<String>) {
+        if self.write_error != error {
+            self.write_error = error;
+            self.seen = None;
+        }
+    }
+}
+
 impl Shared {
     fn store(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
@@ -324,10 +323,30 @@ impl Shared {
             complete: true,
             records: rows::records(tables),
             availability,
+            write_error: store.write_error.clone(),
             ..RegistrySnapshot::default()
         });
         store.seen = Some((state, snapshot.clone()));
         Ok(snapshot)
+    }
+
+    fn write(&self, store: &mut Store, messages: &[Message], whole: &Whole) -> Result<(), Trouble> {
+        let open = self.open(store, true)?;
+        let Some(open) = open else { return Err(io::Error::other("it was not made").into()) };
+        let transaction = open.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if let Whole::Replace(uuid) = whole {
+            tables::forget(&transaction, uuid)?;
+            tables::displace(&transaction, uuid)?;
+        }
+        for message in messages {
+            tables::apply(&transaction, message)?;
+        }
+        if let Whole::Remove(uuid) = whole {
+            tables::forget(&transaction, uuid)?;
+        }
+        transaction.commit()?;
+        open.writes += 1;
+        Ok(())
     }
 
     fn sentence(&self, trouble: &Trouble) -> String {
@@ -388,4 +407,52 @@ fn identity(path: &std::path::Path) -> io::Result<Option<(u64, u64)>> {
 
 fn identity_or_gone(path: &std::path::Path) -> io::Result<(u64, u64)> {
     identity(path)?.ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::model::record::AssetRecord;
+
+    fn asset(uuid: &str) -> Whole {
+        Whole::Replace(AssetUuid::new(uuid).unwrap())
+    }
+
+    fn messages(uuid: &str, bytes: usize) -> Vec<Message> {
+        let record = Record::Asset(AssetRecord {
+            uuid: AssetUuid::new(uuid).unwrap(),
+            asset_type: "OpenFactoryApp".into(),
+            docker_service: "x".repeat(bytes),
+            references_above: Vec::new(),
+            references_below: Vec::new(),
+            uns: None,
+            attributes: Vec::new(),
+        });
+        messages::register(&record, None, None)
+    }
+
+    #[tokio::test]
+    async fn a_write_that_fails_is_shown_until_one_works() {
+        let directory = tempfile::tempdir().unwrap();
+        let registry = EmbeddedRegistry::new(directory.path(), Arc::new(SystemClock::new()));
+        registry.write(messages("A", 1), asset("A")).await.unwrap();
+        assert_eq!(registry.observe().await.unwrap().write_error, None);
+        // What SQLite says of a full disk, it says of a file that may not grow.
+        registry
+            .with_store(|shared, store| {
+                let open = shared.open(store, true)?.unwrap();
+                let pages: i64 = open.connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+                Ok(open.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?)
+            })
+            .await
+            .unwrap();
+        let failure = registry.write(messages("B", 100_000), asset("B")).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Unavailable);
+        let seen = registry.observe().await.unwrap();
+        assert!(seen.write_error.as_ref().is_some_and(|error| error.ends_with("is full")), "{:?}", seen.write_error);
+        assert!(seen.complete && seen.records.len() == 1, "what was written before can be read");
+        registry.write(messages("B", 100_000), asset("B")).await.unwrap();
+        assert_eq!(registry.observe().await.unwrap().write_error, None);
+    }
 }

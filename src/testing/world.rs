@@ -67,7 +67,9 @@ impl World {
     /// An empty world, in a tokio runtime. The seed decides everything that is drawn.
     pub fn new(seed: u64) -> Self {
         let instance = InstanceName::new("factory").unwrap_or_else(|error| unreachable!("{error}"));
-        let mut options = Options::new(Policy::new(instance));
+        // Short, since each story would wait for it again and again.
+        let policy = Policy { prune_delay: Duration::from_secs(1), ..Policy::new(instance) };
+        let mut options = Options::new(policy);
         options.seed = seed;
         let (source, settings) = (FakeSource::new(), Settings::default());
         World {

@@ -7,6 +7,7 @@ mod cases;
 mod contest;
 mod edges;
 mod evidence;
+mod gentle;
 mod ignore;
 mod kept;
 mod notes;

@@ -23,7 +23,10 @@ pub(crate) fn policy() -> Policy {
         instance: InstanceName::new("test").unwrap(),
         run: None,
         prune: true,
-        guard: Guard::default(),
+        // The small-plant rule has tests of its own: worlds here are small.
+        guard: Guard { fraction: 1.0, ..Guard::default() },
+        prune_delay: Duration::ZERO,
+        prune_last: false,
         prune_confirmed: false,
         scope: None,
         remove: BTreeSet::new(),

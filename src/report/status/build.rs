@@ -118,7 +118,14 @@ pub(in crate::report) fn build(view: &View<'_>) -> Status {
             not_ready.push(format!("{name} is {}{why}", part.state.as_str()));
         }
     }
-    let warnings = source.trouble.iter().map(|trouble| {
+    let mut warnings: Vec<String> = Vec::new();
+    if matches!(registry.state, PartState::Down | PartState::Partial) && not_ready.is_empty() {
+        let why = registry.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+        warnings.push(format!("the registry is {}{why}", registry.state.as_str()));
+    }
+    let write_error = view.observed.registry.as_ref().and_then(|registry| registry.write_error.as_ref());
+    warnings.extend(write_error.map(|error| format!("the registry cannot be written to: {error}")));
+    let troubles = source.trouble.iter().map(|trouble| {
         let since = trouble.since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
         format!("the newest manifests are not in force ({}{since}): {}", trouble.reason.as_str(), trouble.message)
     });
@@ -133,9 +140,11 @@ pub(in crate::report) fn build(view: &View<'_>) -> Status {
             if contested.len() > NAMED { format!(" and {} more", contested.len() - NAMED) } else { String::new() };
         format!("somebody undoes changes again and again: {named}{more}; `ofop describe` says which")
     });
+    warnings.extend(troubles);
+    warnings.extend(contested);
     Status {
         time: Some(rfc3339(view.wall)),
-        warnings: warnings.chain(contested).collect(),
+        warnings,
         revision: view.desired.revision.clone(),
         answered: view.history.as_ref().map(|history| history.answered),
         lease: None,
