@@ -1,6 +1,11 @@
 //! A real engine that undoes a failing update, and an operator that dies in between: one attempt, whatever happens.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where it cannot go on")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test ends where it cannot go on, and waits for a real engine"
+)]
 
 #[path = "support/engine.rs"]
 mod engine;
