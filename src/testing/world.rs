@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{FakeLease, FakeRegistry, FakeSource, FakeSwarm, TestClock};
 use crate::compile::Compiler;
 use crate::desired::{Loader, LoaderOptions};
+use crate::model::service::EnvVar;
 use crate::model::{
     Actor, Command, Desired, Field, Handling, InstanceName, PlatformKind, Record, Request, ResourceId, RunId, Settings,
 };
@@ -178,6 +179,13 @@ impl World {
                     let handling = &desired.resources[id].handling;
                     if handling.ignores(name, &Field::Replicas) {
                         spec.replicas = wanted.spec.replicas;
+                        // The variable that repeats them is left alone as well.
+                        let repeats = |variable: &&EnvVar| variable.name == "SWARM_REPLICAS";
+                        let value = wanted.spec.env.iter().find(repeats).map(|variable| variable.value.clone());
+                        let live = spec.env.iter_mut().find(|variable| variable.name == "SWARM_REPLICAS");
+                        if let (Some(value), Some(live)) = (value, live) {
+                            live.value = value;
+                        }
                     }
                     if service.mark.as_ref().is_some_and(|mark| mark.kept != Some(!handling.prune)) {
                         found.push(format!("service {name} does not say whether it stays"));
