@@ -139,8 +139,9 @@ pub struct Guard {
     pub fraction: f64,
 }
 
-/// Up to so many managed resources a plant is small: of so few, more than half is no everyday change.
-pub const SMALL_PLANT: usize = 6;
+/// A plan that removes more than half and leaves at most so many resources empties a small plant: no everyday change.
+/// What is left stays the same while a removal goes on, so that one that was allowed is not held half-way.
+pub const SMALL_REMAINDER: usize = 2;
 
 impl Guard {
     /// Whether a person has to confirm that `gone` of `all` managed resources go.
@@ -148,7 +149,7 @@ impl Guard {
         #[expect(clippy::cast_precision_loss, reason = "counts of resources are far below 2^52")]
         let beyond = |fraction: f64| gone as f64 > fraction * all as f64;
         let many = gone > self.count && beyond(self.fraction);
-        let most_of_few = gone > 1 && all <= SMALL_PLANT && beyond(self.fraction.max(0.5));
+        let most_of_few = gone > 1 && all.saturating_sub(gone) <= SMALL_REMAINDER && beyond(self.fraction.max(0.5));
         many || most_of_few
     }
 }

@@ -383,7 +383,7 @@ pub struct PruneArgs {
     /// Removing more than this many resources at once … [env: OFOP_PRUNE_GUARD_COUNT] [default: 5]
     #[arg(long, value_name = "N", help_heading = PRUNING)]
     pub prune_guard_count: Option<String>,
-    /// … and more than this share of all waits for a person's word; of 2 to 6 resources, more than half does
+    /// … and more than this share of all waits for a person's word; so does removing more than half and leaving at most 2
     /// [env: OFOP_PRUNE_GUARD_FRACTION] [default: 0.3]
     #[arg(long, value_name = "SHARE", help_heading = PRUNING)]
     pub prune_guard_fraction: Option<String>,

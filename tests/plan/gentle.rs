@@ -193,7 +193,9 @@ fn of_a_small_plant_more_than_half_is_asked_about() {
         (5, 3, true),
         (6, 3, false),
         (6, 5, true),
-        (7, 5, false),
+        (7, 5, true),
+        (7, 4, false),
+        (9, 5, false),
     ] {
         let names: Vec<String> = (0..all).map(|index| format!("A{index}")).collect();
         let of = |from: usize| names[from..].iter().map(|name| app(name, |_| {})).collect::<Vec<_>>();
