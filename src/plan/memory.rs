@@ -123,9 +123,21 @@ impl Memory {
     /// Takes in what is noted, by us or by a forerunner. To be called before every plan.
     pub fn recall(&mut self, observed: &Observed) {
         let Some(platform) = &observed.platform else { return };
-        if !self.notebook.see(&platform.notes, observed.at) {
-            return;
+        if self.notebook.see(&platform.notes, observed.at) {
+            self.recollect();
         }
+    }
+
+    /// Takes back what was learned of notes since `notebook` was copied: by an operator that may not write them, whose
+    /// notes would never be kept.
+    pub fn restore_notes(&mut self, notebook: Notebook) {
+        self.notebook = notebook;
+        self.unsent.clear();
+        self.recollect();
+    }
+
+    /// Rebuilds from the notebook everything that rests on notes.
+    fn recollect(&mut self) {
         self.suspended_all = None;
         self.suspended.clear();
         self.rolled_back.clear();

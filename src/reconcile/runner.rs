@@ -357,7 +357,7 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         let notebook = (!self.tenure.acts()).then(|| self.memory.notebook.clone());
         self.memory.learn(self.manifests.desired(), observed, &plan);
         if let Some(notebook) = notebook {
-            self.memory.notebook = notebook;
+            self.memory.restore_notes(notebook);
         }
         Arc::new(plan)
     }
