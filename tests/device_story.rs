@@ -133,9 +133,10 @@ impl Story {
         self.plant.engine.ok("DELETE", &format!("{path}{id}?force=true"), "");
     }
 
-    /// The environment of a service as the engine has it.
+    /// The environment of a service as the engine has it; null while there is none, as between a container and the one that
+    /// takes its place.
     fn environment(&self, short: &str) -> Value {
-        let (id, _) = self.service(short).unwrap();
+        let Some((id, _)) = self.service(short) else { return Value::Null };
         if self.platform == "swarm" {
             let found = self.plant.engine.get(&format!("/services/{id}"));
             found["Spec"]["TaskTemplate"]["ContainerSpec"]["Env"].clone()

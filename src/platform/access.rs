@@ -133,6 +133,8 @@ mod tests {
                 let head = String::from_utf8(head).unwrap().to_lowercase();
                 let (status, body) = if head.starts_with("get /v1.41/distribution/ghcr.io/plant/app%3a1/json ") {
                     if head.contains("x-registry-auth: ") { with } else { without }
+                } else if head.starts_with("get /version ") {
+                    (200, r#"{"ApiVersion":"1.41","MinAPIVersion":"1.12"}"#)
                 } else {
                     assert!(head.starts_with("get /v1.41/images/ghcr.io/plant/app%3a1/json "), "{head}");
                     (if has { 200 } else { 404 }, "{}")

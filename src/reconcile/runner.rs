@@ -181,8 +181,9 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
             return self.progressed(progress);
         }
         let permit = self.permit();
+        let permitted = permit.is_some();
         self.noting.begin(&mut self.memory.notebook, permit, now);
-        let note = self.noting.due(&self.memory.notebook).filter(|_| permit.is_some());
+        let note = self.noting.due(&self.memory.notebook).filter(|_| permitted);
         let wake =
             [due, note, self.retry_due, self.soon.due].into_iter().flatten().fold(self.next_timer, Duration::min);
         let until = tokio::time::sleep(wake.saturating_sub(now));

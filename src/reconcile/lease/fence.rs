@@ -25,10 +25,12 @@ enum State {
 }
 
 /// What a call may do that the fence let pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Permit {
     /// When it must have ended, on the operator's monotonic clock; none when nothing ends it.
     until: Option<Duration>,
+    /// The term that it belongs to. Each renewal of the lease moves the end.
+    term: Option<(Fence, u64)>,
 }
 
 impl Fence {
@@ -56,12 +58,23 @@ impl Fence {
     pub fn permit(&self, term: u64, now: Duration) -> Option<Permit> {
         let state = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match state {
-            State::Open => Some(Permit { until: None }),
+            State::Open => Some(Permit { until: None, term: None }),
             State::Closed => None,
             State::Term(in_force) => {
                 let fits = in_force.number == term && in_force.holds(now) && in_force.holds(now + SHORTEST_CALL);
-                fits.then_some(Permit { until: Some(in_force.until).filter(|until| *until < Duration::MAX) })
+                fits.then(|| Permit {
+                    until: Some(in_force.until).filter(|until| *until < Duration::MAX),
+                    term: Some((self.clone(), term)),
+                })
             }
+        }
+    }
+
+    /// When the term of this number ends, as far as its renewals are known by now; none when it is over.
+    fn end_of(&self, term: u64) -> Option<Duration> {
+        match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            State::Term(in_force) if in_force.number == term => Some(in_force.until),
+            State::Open | State::Closed | State::Term(_) => None,
         }
     }
 
@@ -76,24 +89,41 @@ impl Permit {
     /// The time is looked at before every step of the call, not only when a timer rings: after the process was stopped
     /// for a while, nothing that was not sent before is sent.
     pub async fn within<T>(self, clock: &impl Clock, call: impl Future<Output = T>) -> Option<T> {
-        let Some(until) = self.until else { return Some(call.await) };
+        let Some(mut until) = self.until else { return Some(call.await) };
         let mut call = pin!(call);
         let mut timer = pin!(tokio::time::sleep(until.saturating_sub(clock.now())));
         std::future::poll_fn(|context| {
-            if clock.now() >= until {
-                return Poll::Ready(None);
+            loop {
+                // While the lease is renewed, a call goes on. The end that was known first is no later than any other.
+                if clock.now() >= until {
+                    let renewed = self.term.as_ref().and_then(|(fence, term)| fence.end_of(*term));
+                    match renewed.filter(|end| *end > clock.now()) {
+                        Some(end) => until = end,
+                        None => return Poll::Ready(None),
+                    }
+                    timer.set(tokio::time::sleep(until.saturating_sub(clock.now())));
+                }
+                if let Poll::Ready(answer) = call.as_mut().poll(context) {
+                    return Poll::Ready(Some(answer));
+                }
+                if timer.as_mut().poll(context).is_pending() {
+                    return Poll::Pending;
+                }
+                if clock.now() < until {
+                    // The timer's clock and ours differ by less than a tick.
+                    timer.set(tokio::time::sleep(until.saturating_sub(clock.now())));
+                    if timer.as_mut().poll(context).is_pending() {
+                        return Poll::Pending;
+                    }
+                }
             }
-            if let Poll::Ready(answer) = call.as_mut().poll(context) {
-                return Poll::Ready(Some(answer));
-            }
-            timer.as_mut().poll(context).map(|()| None)
         })
         .await
     }
 
     /// One that ends at this time.
     pub(super) fn until(until: Duration) -> Self {
-        Permit { until: Some(until) }
+        Permit { until: Some(until), term: None }
     }
 }
 
@@ -109,15 +139,43 @@ mod tests {
     #[test]
     fn only_what_was_decided_in_the_term_that_is_in_force_passes() {
         let fence = Fence::closed();
-        assert_eq!(fence.permit(1, seconds(1)), None);
+        assert!(fence.permit(1, seconds(1)).is_none());
         fence.set(Some(Term { number: 1, from: seconds(1), until: seconds(10) }));
         let passes: Vec<bool> = [0, 1, 9, 10, 11].iter().map(|at| fence.permit(1, seconds(*at)).is_some()).collect();
         assert_eq!(passes, [false, true, true, false, false]);
-        assert_eq!(fence.permit(1, seconds(10) - SHORTEST_CALL / 2), None, "too little is left");
-        assert_eq!(fence.permit(2, seconds(5)), None);
+        assert!(fence.permit(1, seconds(10) - SHORTEST_CALL / 2).is_none(), "too little is left");
+        assert!(fence.permit(2, seconds(5)).is_none());
         fence.set(None);
-        assert_eq!(fence.permit(1, seconds(5)), None);
+        assert!(fence.permit(1, seconds(5)).is_none());
         assert!(Fence::open().permit(7, seconds(5)).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_goes_on_while_the_lease_is_renewed_and_ends_with_it() {
+        let clock = TestClock::new();
+        let fence = Fence::closed();
+        let term = |until| Some(Term { number: 3, from: seconds(0), until: seconds(until) });
+        fence.set(term(10));
+        let permit = fence.permit(3, clock.now()).unwrap();
+        let renewals = async {
+            for at in [5, 10, 15] {
+                tokio::time::sleep(seconds(4)).await;
+                fence.set(term(at + 10));
+            }
+        };
+        let call = permit.within(&clock, tokio::time::sleep(seconds(60)));
+        let (outcome, ()) = tokio::join!(call, renewals);
+        assert_eq!(outcome, None);
+        assert_eq!(clock.now(), seconds(25), "the end of the last renewal");
+
+        fence.set(Some(Term { number: 3, from: seconds(0), until: seconds(35) }));
+        let permit = fence.permit(3, clock.now()).unwrap();
+        let lost = async {
+            tokio::time::sleep(seconds(4)).await;
+            fence.set(Some(Term { number: 4, from: seconds(0), until: seconds(90) }));
+        };
+        let (outcome, ()) = tokio::join!(permit.within(&clock, tokio::time::sleep(seconds(60))), lost);
+        assert_eq!((outcome, clock.now()), (None, seconds(35)), "another term gives no more time");
     }
 
     #[tokio::test(start_paused = true)]
