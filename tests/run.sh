@@ -113,7 +113,44 @@ format() { cargo fmt --check; }
 lint() { cargo clippy --quiet --locked --all-targets --all-features -- -D warnings; }
 # Building the tests builds the program that they run too, `target/debug/ofop`.
 build() { cargo test --quiet --locked --all-features --no-run; }
-unit() { cargo test --quiet --locked --all-features --no-fail-fast; }
+
+# What takes longest, in the order in which it is begun.
+longest=(chaos registry rollback_memory registry_story high_availability lease_model device_story page walkthrough lib)
+
+# Every test: two test programs at a time, since most of them wait for an engine or a broker more than they compute.
+# What a program prints comes in one piece when it has ended.
+unit() {
+    mkdir "$work/unit"
+    cargo test --quiet --locked --all-features --no-run --message-format json > "$work/unit/built"
+    jq -r 'select(.executable and .profile.test)
+        | "\(if .target.kind == ["test"] then .target.name else .target.kind[0] end) \(.executable)"' \
+        "$work/unit/built" > "$work/unit/programs"
+    { printf '%s\n' "${longest[@]}"; cut -d' ' -f1 "$work/unit/programs"; } | awk '!seen[$0]++' > "$work/unit/order"
+    [ "$(wc -l < "$work/unit/order")" = "$(wc -l < "$work/unit/programs")" ] \
+        || { echo "a program in the list of the longest is gone"; return 1; }
+    local status=0
+    export work repo
+    export -f test_program
+    xargs -P 2 -L 1 bash -c 'test_program "$1"' _ < "$work/unit/order" || status=$?
+    cargo test --quiet --locked --all-features --doc || status=$?
+    [ ! -s "$work/unit/failed" ] || echo "failed: $(tr '\n' ' ' < "$work/unit/failed")" >&2
+    return $status
+}
+
+# Runs one test program, from where cargo would, and prints what it said.
+test_program() {
+    local name=$1 program status=0
+    program=$(grep "^$name " "$work/unit/programs" | cut -d' ' -f2)
+    CARGO_MANIFEST_DIR=$repo "$program" --quiet > "$work/unit/$name.log" 2>&1 || status=$?
+    {
+        flock 9
+        printf '\n--> %s: %s s, exit %s\n' "$name" "$SECONDS" $status
+        cat "$work/unit/$name.log"
+        [ $status = 0 ] || echo "$name" >> "$work/unit/failed"
+    } 9> "$work/unit/lock"
+    return $status
+}
+
 fuzz() { tests/fuzz.sh 60; }
 # Front doors name the private files behind them: such links serve who reads the code.
 documentation() {

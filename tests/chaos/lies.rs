@@ -8,7 +8,7 @@ use crate::engine::TestEngine;
 use crate::gate::Gate;
 use crate::operator::Operator;
 use crate::world::Manifests;
-use crate::{alone, number, seed};
+use crate::{DEADLINE, alone, number, seed};
 
 /// How long after the last lie everything may take to be as described: a call that was begun last may wait 30 s for
 /// its answer, and is tried again after a pause.
@@ -60,6 +60,7 @@ fn an_engine_that_lies_leads_to_no_duplicate_no_wrong_removal_and_no_standstill(
     let mut ofop = Operator::new(&gate.host());
     // Removals pile up while lists are not to be trusted; that they wait for a person is another test's matter.
     ofop.set("OFOP_PRUNE_GUARD_COUNT", "1000");
+    ofop.set("OFOP_PROGRESS_DEADLINE", DEADLINE);
     let desired = ofop.folder().join("desired");
     let folders = [desired.as_path()];
     let mut world = Manifests::new(seed);

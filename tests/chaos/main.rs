@@ -34,6 +34,10 @@ fn alone() -> std::sync::MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// How long what came with a revision may take to run before what the revision takes away goes without it. No service of
+/// these worlds ever runs, so every removal beside a newcomer waits for the whole of it.
+const DEADLINE: &str = "10s";
+
 /// What decides everything that is drawn.
 fn seed() -> u64 {
     number("OFOP_CHAOS_SEED", 1)

@@ -9,7 +9,7 @@ use crate::cluster::{Cluster, MANAGERS};
 use crate::gate::Gate;
 use crate::operator::Operator;
 use crate::world::Manifests;
-use crate::{alone, number, seed};
+use crate::{DEADLINE, alone, number, seed};
 
 /// How long anything may take to be well again after a fault: a call may wait 30 s for an answer and is then tried again.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -63,6 +63,7 @@ impl Site {
         let gate = Gate::start(&cluster.socket(OWN), &cluster.dir().join("gate.sock"), seed);
         let mut ofop = Operator::new(&gate.host());
         ofop.set("OFOP_PRUNE_GUARD_COUNT", "1000");
+        ofop.set("OFOP_PROGRESS_DEADLINE", DEADLINE);
         let mut site = Site { cluster, gate, ofop, world: Manifests::new(seed), rng: Rng::new(seed ^ 3) };
         let desired = site.ofop.folder().join("desired");
         for _ in 0..30 {
