@@ -12,6 +12,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::rc::Rc;
 use std::time::Duration;
 
 use ofop::model::{FailureKind, LeaseFound, LeaseSeen, RunId};
@@ -74,15 +75,22 @@ struct Operator {
 }
 
 /// The object as it was from one moment on.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Version {
     since: Micros,
-    at: Option<u64>,
     fields: BTreeMap<String, String>,
-    found: LeaseFound,
+    seen: Rc<LeaseSeen>,
 }
 
-#[derive(Debug, Clone)]
+impl Version {
+    fn new(since: Micros, at: Option<u64>, fields: BTreeMap<String, String>) -> Version {
+        let found = LeaseFound::of(fields.clone());
+        Version { since, fields, seen: Rc::new(LeaseSeen { at, found }) }
+    }
+}
+
+/// Small, since the queue moves it about.
+#[derive(Debug)]
 enum Happening {
     /// An operator's timer rings.
     Wake {
@@ -98,13 +106,13 @@ enum Happening {
     WriteArrives {
         operator: usize,
         call: u64,
-        write: Write,
+        write: Rc<Write>,
     },
     /// An answer arrives.
     Read {
         operator: usize,
         call: u64,
-        seen: Box<Option<LeaseSeen>>,
+        seen: Option<Rc<LeaseSeen>>,
     },
     Wrote {
         operator: usize,
@@ -177,7 +185,7 @@ impl History {
             number: 0,
             runs: 0,
             operators: Vec::new(),
-            versions: vec![Version { since: 0, at: None, fields: BTreeMap::new(), found: LeaseFound::Absent }],
+            versions: vec![Version::new(0, None, BTreeMap::new())],
             index: 10,
             leader: true,
             removable,
@@ -237,8 +245,9 @@ impl History {
                 break;
             }
             self.now = time;
-            self.happens(happening);
-            self.check();
+            if self.happens(happening) {
+                self.check();
+            }
             // What was sent before the end of the storm has arrived by then.
             if self.now > STORM + 3 * LEASE && (0..OPERATORS).any(|operator| self.acts(operator).is_some()) {
                 return self.terms;
@@ -247,40 +256,36 @@ impl History {
         panic!("seed {}: nobody can act long after the last fault", self.seed)
     }
 
-    /// At this instant at most one can act; and none whose right has begun goes on once another's has.
+    /// Of no two operators can both act at one instant, now or later, unless something happens first.
     fn check(&mut self) {
-        let acting = (0..OPERATORS).filter(|operator| self.acts(*operator).is_some()).count();
-        assert!(acting <= 1, "seed {}: {acting} can act at {} ms", self.seed, self.now / MILLI);
-        for operator in 0..OPERATORS {
+        let mut rights: [Option<(Micros, Micros)>; OPERATORS] = [None; OPERATORS];
+        for (operator, right) in rights.iter_mut().enumerate() {
             let term = self.operators[operator].machine.term();
             let number = term.map(|term| term.number);
-            if let Some(term) = term
-                && number != self.last_terms[operator]
-            {
+            if number.is_some() && number != self.last_terms[operator] {
                 self.terms += 1;
-                // Between two happenings too: every other right has ended when this one begins, or begins after its end.
-                let (begins, ends) = self.real(operator, term);
-                for other in (0..OPERATORS).filter(|other| *other != operator) {
-                    let theirs = self.operators[other].machine.term().map(|term| self.real(other, term));
-                    assert!(
-                        // One that would end before it begins is none until it is renewed.
-                        begins >= ends
-                            || theirs.is_none_or(|(from, until)| from >= until || until <= begins || from >= ends),
-                        "seed {}: {operator} can act from {begins} to {ends}, {other} within {theirs:?}",
-                        self.seed
-                    );
-                }
             }
             self.last_terms[operator] = number;
+            // One that would end before it begins is none until it is renewed.
+            *right = term.map(|term| self.real(operator, term)).filter(|(begins, ends)| begins < ends);
+        }
+        for (one, other) in [(0, 1), (0, 2), (1, 2)] {
+            if let (Some((begins, ends)), Some((from, until))) = (rights[one], rights[other]) {
+                assert!(
+                    ends <= from || until <= begins,
+                    "seed {}: at {} {one} can act from {begins} to {ends}, {other} from {from} to {until}",
+                    self.seed,
+                    self.now
+                );
+            }
         }
     }
 
-    fn happens(&mut self, happening: Happening) {
+    /// Takes in what happens. Whether anybody's right to act may be another one now.
+    fn happens(&mut self, happening: Happening) -> bool {
+        let Some(happening) = self.unless_stopped(happening) else { return false };
         match happening {
             Happening::Wake { operator, wake } => {
-                if self.defers(operator, &Happening::Wake { operator, wake }) {
-                    return;
-                }
                 let now = self.local(operator);
                 let one = &self.operators[operator];
                 if one.alive && one.wake == wake && one.awaits.is_none() {
@@ -290,13 +295,15 @@ impl History {
                         self.sleep(operator);
                     }
                 }
+                false
             }
             Happening::ReadArrives { operator, call } => {
                 let seen = self.see();
                 let delay = self.delay();
                 if !self.is_lost() {
-                    self.at(delay, Happening::Read { operator, call, seen: Box::new(seen) });
+                    self.at(delay, Happening::Read { operator, call, seen });
                 }
+                false
             }
             Happening::WriteArrives { operator, call, write } => {
                 let outcome = self.commit(&write);
@@ -304,30 +311,27 @@ impl History {
                 if !self.is_lost() {
                     self.at(delay, Happening::Wrote { operator, call, outcome });
                 }
+                false
             }
             Happening::Read { operator, call, seen } => {
-                if self.defers(operator, &Happening::Read { operator, call, seen: seen.clone() }) {
-                    return;
+                let answered = self.answered(operator, call);
+                if answered {
+                    self.read(operator, seen);
                 }
-                if self.answered(operator, call) {
-                    self.read(operator, *seen);
-                }
+                answered
             }
             Happening::Wrote { operator, call, outcome } => {
-                if self.defers(operator, &Happening::Wrote { operator, call, outcome }) {
-                    return;
-                }
-                if self.answered(operator, call) {
+                let answered = self.answered(operator, call);
+                if answered {
                     let now = self.local(operator);
                     self.operators[operator].machine.wrote(now, outcome);
                     self.sleep(operator);
                 }
+                answered
             }
             Happening::GiveUp { operator, call, writes } => {
-                if self.defers(operator, &Happening::GiveUp { operator, call, writes }) {
-                    return;
-                }
-                if self.answered(operator, call) {
+                let answered = self.answered(operator, call);
+                if answered {
                     let now = self.local(operator);
                     let machine = &mut self.operators[operator].machine;
                     if writes {
@@ -337,22 +341,40 @@ impl History {
                     }
                     self.sleep(operator);
                 }
+                answered
             }
-            Happening::Trouble if self.stormy() => self.trouble(),
-            Happening::Trouble => self.calm(),
-            Happening::Leader => self.leader = true,
+            Happening::Trouble if self.stormy() => {
+                self.trouble();
+                true
+            }
+            Happening::Trouble => {
+                self.calm();
+                true
+            }
+            Happening::Leader => {
+                self.leader = true;
+                false
+            }
         }
     }
 
     /// An operator that is stopped takes nothing in before it goes on.
-    fn defers(&mut self, operator: usize, happening: &Happening) -> bool {
+    fn unless_stopped(&mut self, happening: Happening) -> Option<Happening> {
+        let operator = match &happening {
+            Happening::Wake { operator, .. }
+            | Happening::Read { operator, .. }
+            | Happening::Wrote { operator, .. }
+            | Happening::GiveUp { operator, .. } => *operator,
+            Happening::ReadArrives { .. } | Happening::WriteArrives { .. } | Happening::Trouble | Happening::Leader => {
+                return Some(happening);
+            }
+        };
         let until = self.operators[operator].stopped_until;
-        let stopped = self.operators[operator].alive && until > self.now;
-        if stopped {
-            let delay = until - self.now;
-            self.at(delay, happening.clone());
+        if self.operators[operator].alive && until > self.now {
+            self.at(until - self.now, happening);
+            return None;
         }
-        stopped
+        Some(happening)
     }
 
     /// Whether this is the answer that is awaited.
@@ -382,7 +404,7 @@ impl History {
         self.at(LEASE / 3, Happening::GiveUp { operator, call, writes: false });
     }
 
-    fn read(&mut self, operator: usize, seen: Option<LeaseSeen>) {
+    fn read(&mut self, operator: usize, seen: Option<Rc<LeaseSeen>>) {
         let now = self.local(operator);
         let Some(seen) = seen else {
             self.operators[operator].machine.unread(now);
@@ -392,6 +414,7 @@ impl History {
         let Some(write) = self.operators[operator].machine.read(now, &seen) else {
             return self.sleep(operator);
         };
+        let write = Rc::new(write);
         // It may be stopped between deciding and sending; a call whose time is over is not sent.
         if self.stormy() && self.rng.chance(3) {
             self.operators[operator].stopped_until = self.now + self.rng.below(2 * LEASE);
@@ -402,7 +425,7 @@ impl History {
         let until = clock.shows(write.until);
         if sent < until && !self.is_lost() {
             let delay = sent - self.now + self.delay();
-            self.at(delay, Happening::WriteArrives { operator, call, write: write.clone() });
+            self.at(delay, Happening::WriteArrives { operator, call, write: Rc::clone(&write) });
             if self.stormy() && self.rng.chance(5) {
                 // The same request once more, however late.
                 let delay = delay + self.rng.below(2 * LEASE);
@@ -431,14 +454,14 @@ impl History {
     }
 
     /// What a manager shows: the present, or, when it is behind, the past.
-    fn see(&mut self) -> Option<LeaseSeen> {
+    fn see(&mut self) -> Option<Rc<LeaseSeen>> {
         if self.stormy() && self.rng.chance(3) {
             return None;
         }
         let behind = if self.stormy() && self.rng.chance(15) { self.rng.below(2 * LEASE) } else { 0 };
         let then = self.now.saturating_sub(behind);
         let version = self.versions.iter().rev().find(|version| version.since <= then);
-        version.map(|version| LeaseSeen { at: version.at, found: version.found.clone() })
+        version.map(|version| Rc::clone(&version.seen))
     }
 
     fn present(&self) -> &Version {
@@ -449,7 +472,7 @@ impl History {
         if !self.leader {
             return Err(FailureKind::Unavailable);
         }
-        if self.present().at != write.at {
+        if self.present().seen.at != write.at {
             return Err(if write.at.is_none() { FailureKind::Exists } else { FailureKind::Conflict });
         }
         let fields = write.record.fields().into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
@@ -460,8 +483,7 @@ impl History {
     fn put(&mut self, exists: Option<()>, fields: BTreeMap<String, String>) {
         self.index += 1;
         let at = exists.map(|()| self.index);
-        let found = LeaseFound::of(fields.clone());
-        self.versions.push(Version { since: self.now, at, fields, found });
+        self.versions.push(Version::new(self.now, at, fields));
         if self.versions.len() > 64 {
             self.versions.drain(..32);
         }
@@ -503,11 +525,11 @@ impl History {
             6 => self.hand_back(operator),
             // Somebody writes into the same object.
             7 => {
-                let Version { at, fields, .. } = self.present().clone();
+                let (at, fields) = (self.present().seen.at, self.present().fields.clone());
                 self.put(at.map(|_| ()), fields);
             }
             8 => {
-                let Version { at, mut fields, .. } = self.present().clone();
+                let (at, mut fields) = (self.present().seen.at, self.present().fields.clone());
                 if at.is_some() && !fields.is_empty() {
                     let name = ["holder", "epoch", "renewals", "milliseconds"]
                         [usize::try_from(self.rng.below(4)).unwrap_or(0)];
@@ -537,7 +559,7 @@ impl History {
             && let Some(write) = self.operators[operator].machine.read(now, &seen)
         {
             let delay = self.delay();
-            self.at(delay, Happening::WriteArrives { operator, call: 0, write });
+            self.at(delay, Happening::WriteArrives { operator, call: 0, write: Rc::new(write) });
         }
         let made = self.operator();
         self.operators[operator] = made;

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use ofop::testing::Rng;
 use serde_json::{Value, json};
 
+use crate::ledger::Ledger;
+
 /// How long the proxy waits for bytes before it gives a connection up: longer than any call of the operator.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -189,6 +191,8 @@ struct Shared {
     past: Mutex<HashMap<String, Vec<Vec<u8>>>>,
     /// Until when every list is one of the past, and which.
     stuck: Mutex<Option<(Instant, Vec<u8>)>>,
+    /// Where everything is entered, and whose requests these are.
+    ledger: Option<(Ledger, usize)>,
 }
 
 /// The proxy. It lives as long as the test's process.
@@ -208,6 +212,15 @@ struct Request {
 impl Gate {
     /// An honest proxy in front of the engine at `engine`, with its own socket at `path`.
     pub fn start(engine: &Path, path: &Path, seed: u64) -> Gate {
+        Gate::open(engine, path, seed, None)
+    }
+
+    /// One for this process alone, that enters into a ledger what is asked.
+    pub fn entering(engine: &Path, path: &Path, ledger: &Ledger, sender: usize) -> Gate {
+        Gate::open(engine, path, 0, Some((ledger.clone(), sender)))
+    }
+
+    fn open(engine: &Path, path: &Path, seed: u64, ledger: Option<(Ledger, usize)>) -> Gate {
         let listener = UnixListener::bind(path).unwrap();
         let shared = Arc::new(Shared {
             engine: Mutex::new(engine.to_owned()),
@@ -220,6 +233,7 @@ impl Gate {
             pending: AtomicUsize::new(0),
             past: Mutex::default(),
             stuck: Mutex::default(),
+            ledger,
         });
         let gate = Gate { path: path.to_owned(), shared };
         let accepting = gate.clone();
@@ -312,6 +326,11 @@ impl Gate {
     /// The engine's true answer.
     fn ask(&self, request: &Request) -> std::io::Result<(u16, Vec<u8>)> {
         let (at, asked) = (Instant::now(), Asked::of(&request.method, &request.path));
+        let entry = self
+            .shared
+            .ledger
+            .as_ref()
+            .map(|(ledger, sender)| (ledger, ledger.asked(*sender, &request.method, &request.path, &request.body)));
         let answer = || {
             let mut upstream = self.connect(request, "1.0")?;
             let (status, mut body) = answer_head(&mut upstream)?;
@@ -319,6 +338,10 @@ impl Gate {
             Ok((status, body))
         };
         let answer: std::io::Result<(u16, Vec<u8>)> = answer();
+        if let Some((ledger, entry)) = entry {
+            let (status, body) = answer.as_ref().map_or((0, &[][..]), |(status, body)| (*status, body.as_slice()));
+            ledger.answered(&entry, &request.path, status, body);
+        }
         if asked.is_write() {
             let status = answer.as_ref().map_or(0, |(status, _)| *status);
             self.shared.writes.lock().unwrap().push(Written { at, asked, path: request.path.clone(), status });

@@ -13,10 +13,12 @@
 )]
 
 mod cluster;
+mod duel;
 #[path = "../support/engine.rs"]
 mod engine;
 mod faults;
 mod gate;
+mod ledger;
 mod lies;
 mod managers;
 #[path = "../support/operator.rs"]

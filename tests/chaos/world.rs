@@ -77,7 +77,8 @@ impl Manifests {
         name
     }
 
-    fn write(&self, name: &str, folders: &[&Path]) {
+    /// Writes an app's manifest as an editor does.
+    pub fn write(&self, name: &str, folders: &[&Path]) {
         let app = &self.apps[name];
         let text = format!(
             "apps:\n  {name}:\n    uuid: {}\n    image: {}\n    environment: [MODE={}]\n    networks: [factory-net]\n    \
