@@ -138,6 +138,15 @@ impl Duel {
         }
     }
 
+    /// Many changes at once, and a moment for the holder to be at work on them.
+    fn burst(&mut self) {
+        let folders = self.folders();
+        for _ in 0..15 {
+            self.world.act(&paths(&folders), &self.cluster);
+        }
+        std::thread::sleep(Duration::from_millis(self.rng.below(400)));
+    }
+
     /// Which side holds the lease.
     fn holder(&self) -> Option<usize> {
         let (sender, lease) = self.ledger.lease()?;
@@ -223,6 +232,8 @@ impl Duel {
         let mut since = Instant::now();
         let taken = match fault {
             Fault::Killed => {
+                self.burst();
+                since = Instant::now();
                 self.sides[holder].ofop.kill();
                 self.act(4);
                 let taken = self.taken(fault, epoch);
@@ -230,6 +241,9 @@ impl Duel {
                 taken
             }
             Fault::Frozen => {
+                // In the middle of its work, which is out of date when it wakes.
+                self.burst();
+                since = Instant::now();
                 self.sides[holder].ofop.freeze(true);
                 self.act(4);
                 let taken = self.taken(fault, epoch);
