@@ -3,7 +3,8 @@
 # same tests is a part of tests/run.sh.
 #
 #   tests/chaos.sh --rounds 200 --seed 7             an operator on three managers, 200 faults
-#   tests/chaos.sh --kind lies --rounds 40 --seed 7  an engine that lies, 250 operations a round
+#   tests/chaos.sh --kind duel --rounds 200 --seed 7 two operators on three managers, 200 faults of the holder
+#   tests/chaos.sh --kind lies --rounds 20 --seed 7  an engine that lies, 500 operations a round
 #
 # Needs root and what `tests/run.sh packages` installs. Everything lives in namespaces and one temporary folder, and
 # goes with them, also after Ctrl-C. The last lines are the figures; the exit code is 0 when nothing was wrong.
@@ -26,7 +27,7 @@ while [ $# -gt 0 ]; do
     *) echo "there is no argument $1: see --help" >&2; exit 2 ;;
     esac
 done
-case $kind in managers | lies) ;; *) echo "--kind is managers or lies" >&2; exit 2 ;; esac
+case $kind in managers | duel | lies) ;; *) echo "--kind is managers, duel or lies" >&2; exit 2 ;; esac
 for number in "$rounds" "$seed"; do
     [[ $number =~ ^[0-9]+$ ]] || { echo "$number is no number" >&2; exit 2; }
 done
@@ -46,7 +47,7 @@ clean_up() {
 }
 trap clean_up EXIT
 trap 'exit 130' INT TERM
-export TMPDIR=$work OFOP_CHAOS_ROUNDS=$rounds OFOP_CHAOS_SEED=$seed
+export TMPDIR=$work OFOP_CHAOS_ROUNDS=$rounds OFOP_CHAOS_SEED=$seed OFOP_CHAOS_SECONDS=60
 
 echo "kind $kind, $rounds rounds, seed $seed, commit $(git rev-parse --short HEAD 2> /dev/null || echo unknown)"
 echo "machine: $(nproc) cores, $(uname -sr), $(dockerd --version)"

@@ -14,6 +14,10 @@ use crate::{DEADLINE, alone, number, seed};
 /// its answer, and is tried again after a pause.
 const PATIENCE: Duration = Duration::from_secs(240);
 
+/// How many operations a batch has, and how long it waits between two at most: the time between them is most of a batch.
+const BATCH: u64 = 500;
+const PAUSE: u64 = 50;
+
 /// Waits until all is as described and the daemon has nothing to do; how long that took.
 fn converge(ofop: &Operator, engine: &TestEngine, gate: &Gate, world: &Manifests) -> Duration {
     let began = Instant::now();
@@ -48,8 +52,8 @@ fn converge(ofop: &Operator, engine: &TestEngine, gate: &Gate, world: &Manifests
     }
 }
 
-/// 250 operations a batch, two batches unless `OFOP_CHAOS_ROUNDS` says otherwise; during each of them the engine lies, and after each of them everything must be
-/// exactly as described.
+/// Two batches of operations unless `OFOP_CHAOS_ROUNDS` says otherwise; during each of them the engine lies, and after each
+/// of them everything must be exactly as described.
 #[test]
 fn an_engine_that_lies_leads_to_no_duplicate_no_wrong_removal_and_no_standstill() {
     let _alone = alone();
@@ -72,12 +76,12 @@ fn an_engine_that_lies_leads_to_no_duplicate_no_wrong_removal_and_no_standstill(
     ofop.start();
     converge(&ofop, &engine, &gate, &world);
     assert_eq!(world.settled(&engine), [""; 0]);
-    let mut took = Vec::new();
+    let (began, mut took) = (Instant::now(), Vec::new());
     for round in 1..=rounds {
         gate.lie(true);
-        for _ in 0..250 {
+        for _ in 0..BATCH {
             world.act(&folders, &engine);
-            std::thread::sleep(Duration::from_millis(rng.below(100)));
+            std::thread::sleep(Duration::from_millis(rng.below(PAUSE)));
         }
         if round % 2 == 0 {
             // It dies in the middle of it, and finds itself among lies when it is back.
@@ -99,9 +103,9 @@ fn an_engine_that_lies_leads_to_no_duplicate_no_wrong_removal_and_no_standstill(
         assert!(written.is_empty(), "seed {seed}, round {round}: {written:?}");
     }
     let (lies, words) = gate.told();
-    println!("{} operations: {:?}", world.operations(), world.done);
+    println!("{} operations in {} s: {:?}", world.operations(), began.elapsed().as_secs(), world.done);
     println!("{lies} lies: {words}");
     println!("{} writes reached the engine; asked: {}", gate.writes().len(), gate.asked());
     println!("as described after the last lie within {took:?}");
-    assert!(world.operations() as u64 >= 250 * rounds && lies > 100);
+    assert!(world.operations() as u64 >= BATCH * rounds && lies > 100);
 }
