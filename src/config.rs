@@ -14,6 +14,7 @@
 //! - A `Config` that exists is valid; only files and servers that it names may still disappoint.
 //! - No error and no `Debug` output shows a value of a variable that could be a secret.
 
+mod credentials;
 pub mod dotenv;
 mod git;
 mod servers;
@@ -122,6 +123,8 @@ pub struct Config {
     pub webhook_secret: Option<Secret>,
     /// How files that manifests refer to are fetched.
     pub remote: Remote,
+    /// `OFOP_MODEL_ROOTS`: folders below which manifests of a directory may name device models by absolute paths.
+    pub model_roots: Vec<PathBuf>,
     /// How to reach Kafka and ksqlDB.
     pub servers: Servers,
     /// What `${NAME}` in a manifest may refer to.
@@ -370,6 +373,7 @@ impl Config {
             events_max: read.events_max()?,
             webhook_secret: read.webhook_secret()?,
             remote: read.remote(),
+            model_roots: read.model_roots()?,
             servers: read.servers()?,
             settings,
             variables,

@@ -433,6 +433,22 @@ async fn odd_files_are_in_the_tree_with_the_reason_and_attachments_stay_in_the_r
 }
 
 #[tokio::test]
+async fn a_commit_reads_no_file_of_this_machine_through_an_absolute_path() {
+    let plant = Plant::new();
+    let key = plant.work.join("key");
+    fs::write(&key, "PRIVATE KEY").unwrap();
+    let device = "devices:\n  cnc:\n    uuid: CNC\n    connector:\n      type: mtconnect\n      agent: {port: 5000, \
+                  device_xml: 'KEY', adapter: {ip: 10.0.0.5, port: 7878}}\n";
+    plant.write("dev.yml", &device.replace("KEY", key.to_str().unwrap()));
+    plant.push("A device");
+    let mut loader = Loader::new(GitSource::new(local(&plant)), LoaderOptions::at_once(PlatformKind::Swarm));
+    let tree = loader.load().await.unwrap();
+    let read: Vec<_> = tree.attachments.values().collect();
+    assert_eq!(read.len(), 1, "{:?}", tree.files);
+    assert!(read[0].as_ref().is_err_and(|reason| reason.starts_with("is an absolute path")), "{read:?}");
+}
+
+#[tokio::test]
 async fn ignore_files_and_pointers_of_lfs_count_in_a_commit_and_a_submodule_may_be_ignored() {
     let plant = Plant::new();
     plant.write("app_a.yml", "a");

@@ -53,6 +53,12 @@ impl Factory {
         Loader::new(DirectorySource::new([&self.root], Options::at_once()), options)
     }
 
+    /// A loader of manifests that may name device models below these folders.
+    fn with_models(&self, models: &[PathBuf]) -> Loader<DirectorySource> {
+        let options = Options { models: models.to_vec(), ..Options::at_once() };
+        Loader::new(DirectorySource::new([&self.root], options), LoaderOptions::at_once(PlatformKind::Swarm))
+    }
+
     /// A loader that trusts a server of the test's.
     fn remote(&self, server: &Server, change: impl FnOnce(&mut RemoteOptions)) -> Loader<DirectorySource> {
         self.loader(|options| {
@@ -61,6 +67,9 @@ impl Factory {
         })
     }
 }
+
+const NOT_NAMED: &str =
+    "is outside the folder of the manifests; if manifests may read it, name its folder in OFOP_MODEL_ROOTS";
 
 fn app(uuid: &str) -> String {
     format!("apps:\n  one:\n    uuid: {uuid}\n    image: demo/app\n")
@@ -150,21 +159,39 @@ async fn a_changed_namespace_schema_parses_everything_again_and_a_broken_one_is_
 }
 
 #[tokio::test]
-async fn local_attachments_are_read_beside_the_manifest_or_where_an_absolute_path_says() {
+async fn local_attachments_are_read_beside_the_manifest_or_below_a_folder_that_is_named() {
     let factory = Factory::new();
     fs::create_dir(factory.root.join("xml")).unwrap();
     factory.write("xml/dev.xml", "<beside/>");
     let outside = factory.root.parent().unwrap().join("dev.xml");
     fs::write(&outside, "<absolute/>").unwrap();
-    let mut loader = factory.loader(|_| {});
+    let named = factory.root.parent().unwrap().join("models");
+    fs::create_dir(&named).unwrap();
+    let model = named.join("dev.xml");
+    fs::write(&model, "<model/>").unwrap();
+    std::os::unix::fs::symlink(&outside, named.join("out.xml")).unwrap();
+    let mut loader = factory.with_models(&[named.clone(), "/nowhere".into()]);
     factory.write("dev.yml", &device("xml/dev.xml"));
     let tree = loader.load().await.unwrap();
     assert_eq!(attachment(&tree), Ok("<beside/>"));
     assert_eq!(tree.attachments.keys().next().unwrap(), &(factory.path("dev.yml"), "xml/dev.xml".to_owned()));
     factory.write("xml/dev.xml", "<changed/>");
     assert_eq!(attachment(&loader.load().await.unwrap()), Ok("<changed/>"));
-    factory.write("dev.yml", &device(outside.to_str().unwrap()));
-    assert_eq!(attachment(&loader.load().await.unwrap()), Ok("<absolute/>"));
+    for (path, content) in [
+        (model.clone(), Ok("<model/>")),
+        (factory.root.join("xml/dev.xml"), Ok("<changed/>")),
+        (outside.clone(), Err(NOT_NAMED)),
+        (named.join("out.xml"), Err(NOT_NAMED)),
+        (named.join("../dev.xml"), Err(NOT_NAMED)),
+        (named.join("none.xml"), Err("does not exist")),
+        // Whether there is a file where none may be read is not told.
+        (outside.with_file_name("none.xml"), Err(NOT_NAMED)),
+        ("/etc/shadow".into(), Err(NOT_NAMED)),
+        ("/proc/self/environ".into(), Err(NOT_NAMED)),
+    ] {
+        factory.write("dev.yml", &device(path.to_str().unwrap()));
+        assert_eq!(attachment(&loader.load().await.unwrap()), content, "{}", path.display());
+    }
     factory.write("dev.yml", &device("../dev.xml"));
     assert_eq!(attachment(&loader.load().await.unwrap()), Err("is outside the folder of the manifests"));
     factory.write("dev.yml", &device("xml/none.xml"));
@@ -315,7 +342,9 @@ async fn changes_of_the_schema_and_of_absolute_attachments_are_announced() {
     factory.write("dev.yml", &placed);
     fs::write(&schema, SCHEMA.replace("site", "plant")).unwrap();
     fs::write(&xml, "<one/>").unwrap();
-    let mut loader = factory.loader(|options| options.schema = Some(schema.clone()));
+    let models = Options { models: vec![xml.parent().unwrap().to_owned()], ..Options::at_once() };
+    let options = LoaderOptions { schema: Some(schema.clone()), ..LoaderOptions::at_once(PlatformKind::Swarm) };
+    let mut loader = Loader::new(DirectorySource::new([&factory.root], models), options);
     loader.load().await.unwrap();
     let mut changes = loader.changes();
     let mut expect = async |change: &Path, text: &str, wanted: fn(&ParsedTree) -> bool| {

@@ -1,6 +1,6 @@
 //! What an engineer reads who made a mistake: the message names the mistake, and the hint says what to write instead.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ofop::desired::{ParseContext, ParsedFile, parse};
@@ -159,4 +159,51 @@ fn lists_do_not_merge_and_a_map_does_not_mix_with_a_list() {
         let error = &parsed.problems[0];
         assert!(error.hint.as_ref().unwrap().contains("either a list or a map"), "{text}: {error}");
     }
+}
+
+#[test]
+fn a_credential_is_put_nowhere_whatever_stands_around_it() {
+    const VALUE: &str = "supersecrettoken99";
+    for (text, place) in [
+        (app("").replace("plant/press:1", "\"plant/press:${OFOP_TOKEN}\""), "apps.press.image"),
+        (app("").replace("plant/press:1", "\"plant/press:${OFOP_TOKEN:-1}\""), "apps.press.image"),
+        (app("    environment: [\"A=${OFOP_TOKEN}\"]\n"), "apps.press.environment[0]"),
+        (app("    environment: [A=1, \"${OFOP_TOKEN}\"]\n"), "apps.press.environment[1]"),
+        (app("    networks: [\"${OFOP_TOKEN}\"]\n"), "apps.press.networks[0]"),
+        (app("    routing: {expose: true, port: ${OFOP_TOKEN}}\n"), "apps.press.routing"),
+        (app("    environment: ${OFOP_TOKEN}\n"), "apps.press.environment"),
+        (format!("${{OFOP_TOKEN}}: 1\n{}", app("")), ""),
+        ("apps: {press: {uuid: P, image: x, ${OFOP_TOKEN}}}".into(), ""),
+    ] {
+        let context = ParseContext {
+            variables: Arc::new([("OFOP_TOKEN".to_owned(), VALUE.to_owned())].into()),
+            withheld: Arc::new(BTreeSet::from(["OFOP_TOKEN".to_owned()])),
+            ..ParseContext::new(PlatformKind::Swarm)
+        };
+        let parsed = parse(&"app_x.yml".into(), &text, [0; 32], &context);
+        assert!(parsed.manifest.is_none(), "{text}");
+        let errors = problems(&parsed, Severity::Error);
+        let told = errors.iter().find(|problem| problem.message.contains("`OFOP_TOKEN` is a credential"));
+        let told = told.unwrap_or_else(|| panic!("{text}: {errors:?}"));
+        assert!(place.is_empty() || told.path.starts_with(place), "{text}: {told}");
+        assert!(told.line > 0 && told.hint.is_some(), "{told:?}");
+        assert!(!format!("{:?}", parsed.problems).contains(VALUE), "{:?}", parsed.problems);
+    }
+}
+
+#[test]
+fn mount_options_name_no_server_but_the_one_that_is_checked() {
+    let storage = |options: &str| {
+        app(&format!(
+            "    storage:\n      data: {{type: nfs, server: nas, remote_path: /r, mount_point: /m, mount_options: [{options}]}}\n"
+        ))
+    };
+    for options in ["'addr=6.6.6.6'", "ro, 'ADDR=6.6.6.6'", "'ro,addr=6.6.6.6'", "'mountaddr=6.6.6.6'", "'addr'"] {
+        let parsed = read(&storage(options), &[]);
+        let errors = problems(&parsed, Severity::Error);
+        assert_eq!(errors.len(), 1, "{options}: {errors:?}");
+        assert!(errors[0].message.contains("names another server than `server`"), "{}", errors[0]);
+    }
+    let parsed = read(&storage("ro, 'nfsvers=3', 'clientaddr=10.0.0.1'"), &[]);
+    assert!(parsed.manifest.is_some(), "{:?}", parsed.problems);
 }

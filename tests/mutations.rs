@@ -30,6 +30,7 @@ static CONTEXT: LazyLock<ParseContext> = LazyLock::new(|| {
         variables: Arc::new([("V".to_owned(), "a: [b".to_owned()), ("N".to_owned(), "1\n2".to_owned())].into()),
         namespace: Namespace::Schema(Arc::new(Schema::parse(&"uns.yml".into(), schema).unwrap())),
         directory_exists: |path| Path::new(path).is_absolute(),
+        ..ParseContext::new(PlatformKind::Docker)
     }
 });
 

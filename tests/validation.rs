@@ -70,6 +70,7 @@ fn judge(case: &Value) -> Judgement {
         variables: Arc::new(variables),
         namespace,
         directory_exists: |path| std::path::Path::new(path).is_dir(),
+        ..ParseContext::new(PlatformKind::Docker)
     };
     let parsed = parse(&"case.yml".into(), case["yaml"].as_str().unwrap(), [0; 32], &context);
     judgement(&parsed.problems, parsed.manifest.is_some())

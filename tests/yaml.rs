@@ -3,7 +3,7 @@
 
 #![expect(clippy::panic, reason = "a test")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ofop::desired::yaml::expand::{self, Reading};
 use ofop::desired::yaml::{self, Data, Node, YamlError};
@@ -254,7 +254,7 @@ fn numbers_that_do_not_fit_come_as_near_as_a_float_does() {
 }
 
 fn filled(text: &str, value: &str) -> Result<Reading, Vec<YamlError>> {
-    expand::read(text, &BTreeMap::from([("V".to_owned(), value.to_owned())]))
+    expand::read(text, &BTreeMap::from([("V".to_owned(), value.to_owned())]), &BTreeSet::new())
 }
 
 #[test]

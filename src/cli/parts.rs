@@ -116,6 +116,7 @@ fn loader_options(context: &Context) -> LoaderOptions {
     }
     LoaderOptions {
         variables: Arc::new(config.variables.all()),
+        withheld: Arc::new(config.variables.withheld()),
         schema: config.settings.uns_schema.as_ref().map(PathBuf::from),
         remote,
         ..LoaderOptions::at_once(config.settings.platform)

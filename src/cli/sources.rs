@@ -57,6 +57,7 @@ impl AnySource {
                 Use::Once => directory::Options::at_once(),
                 Use::Watch => directory::Options::watching(config.resync),
             };
+            let options = directory::Options { models: config.model_roots.clone(), ..options };
             AnySource::Directory(Box::new(DirectorySource::new(paths, options)))
         };
         match (&config.manifests, given) {

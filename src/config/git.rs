@@ -131,7 +131,7 @@ impl Reader<'_> {
             allowed_signers: self.path("--verify-signatures", "OFOP_GIT_VERIFY_SIGNATURES"),
             rewritten: self.rewritten()?,
             user: self.text("OFOP_GIT_USER").or(address.user),
-            token: self.text("OFOP_GIT_TOKEN").map(Secret::new).or(address.password),
+            token: self.credential("OFOP_GIT_TOKEN").or(address.password),
             token_file: self.git_token_file()?,
             ssh_key: self.text("OFOP_GIT_SSH_KEY").map(PathBuf::from),
             ssh_passphrase: self.secret("OFOP_GIT_SSH_PASSPHRASE", Some("OFOP_GIT_SSH_PASSPHRASE_FILE"))?,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::values::{Reader, invalid};
-use super::{ConfigError, Secret};
+use super::{ConfigError, Secret, credentials};
 
 /// How to reach Kafka and ksqlDB, beside their addresses.
 #[derive(Debug, Clone, Default)]
@@ -73,6 +73,10 @@ impl Reader<'_> {
 
     /// A text from a variable, or from a file that another variable names.
     pub(super) fn secret(&self, name: &'static str, file: Option<&'static str>) -> Result<Option<Secret>, ConfigError> {
+        debug_assert!(
+            file.is_none() || credentials::SETTINGS.contains(&name),
+            "{name} is missing in the list of credentials"
+        );
         if let Some(found) = file.and_then(|file| self.variable(file)) {
             let path = PathBuf::from(found.text);
             return match std::fs::read_to_string(&path) {

@@ -1,4 +1,5 @@
 use std::io::Write as _;
+use std::path::Path;
 
 use super::*;
 
@@ -316,4 +317,26 @@ fn events_are_kept_for_days_and_up_to_a_size() {
     for wrong in ["1000", "-1", "17GiB", "1.5MiB", "many", "99999999999999999999", "18446744073709551615G"] {
         assert!(kept("OFOP_EVENTS_MAX", wrong).is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn no_manifest_is_given_a_credential() {
+    let environment =
+        [("OFOP_TOKEN", "a"), ("CI_JOB_TOKEN", "b"), ("db_password", "c"), ("APP_SECRET", "d"), ("TAG", "1")];
+    let file = "OFOP_GIT_TOKEN=e\nAPP_SECRET=f\nMQTT_PASSWORD=g\nLINE=h";
+    let withheld = variables(&environment, file).withheld();
+    for name in ["OFOP_TOKEN", "CI_JOB_TOKEN", "db_password", "OFOP_GIT_TOKEN", "OFOP_WEBHOOK_SECRET", "GITHUB_TOKEN"] {
+        assert!(withheld.contains(name), "{name}");
+    }
+    for name in ["APP_SECRET", "MQTT_PASSWORD", "LINE", "TAG"] {
+        assert!(!withheld.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn folders_of_device_models_are_absolute() {
+    let config = load(&[], &[("OFOP_MODEL_ROOTS", "/etc/models:/srv/xml")], "").unwrap();
+    assert_eq!(config.model_roots, [Path::new("/etc/models"), Path::new("/srv/xml")]);
+    let error = load(&[], &[], "OFOP_MODEL_ROOTS=/etc/models:xml").unwrap_err();
+    assert!(error.to_string().contains("`xml` is not an absolute path"), "{error}");
 }

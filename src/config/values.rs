@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::variables::{Found, From, Variables};
 use super::{
     ApiToken, ConfigError, DEFAULT_CONCURRENCY, DEFAULT_EVENTS_KEEP, DEFAULT_EVENTS_MAX, DEFAULT_INSTANCE,
-    DEFAULT_LISTEN, Flags, Host, LeaseTimes, LogFormat, RegistryKind, Remote, Secret, tokens,
+    DEFAULT_LISTEN, Flags, Host, LeaseTimes, LogFormat, RegistryKind, Remote, Secret, credentials, tokens,
 };
 use crate::model::lease::{MAX_LEASE, MIN_LEASE};
 use crate::model::{ImageRef, InstanceName, InvalidImage, PlatformKind, Settings};
@@ -391,10 +391,29 @@ impl Reader<'_> {
     pub(super) fn remote(&self) -> Remote {
         Remote {
             ca_file: self.text("OFOP_CA_FILE").map(PathBuf::from),
-            github_token: self.text("OFOP_GITHUB_TOKEN").or_else(|| self.text("GITHUB_TOKEN")).map(Secret::new),
+            github_token: self.credential("OFOP_GITHUB_TOKEN").or_else(|| self.credential("GITHUB_TOKEN")),
             github_api: self.text("OFOP_GITHUB_API"),
             github_raw: self.text("OFOP_GITHUB_RAW"),
         }
+    }
+
+    pub(super) fn model_roots(&self) -> Result<Vec<PathBuf>, ConfigError> {
+        let Some(found) = self.variable("OFOP_MODEL_ROOTS") else { return Ok(Vec::new()) };
+        let roots: Vec<PathBuf> = std::env::split_paths(found.text.trim()).collect();
+        match roots.iter().find(|root| !root.is_absolute()) {
+            None => Ok(roots),
+            Some(root) => Err(invalid(
+                found.from,
+                format!("`{}` is not an absolute path", root.display()),
+                "write folders with `:` between them, such as /etc/factory/models:/srv/models",
+            )),
+        }
+    }
+
+    /// The text of a variable that is a credential.
+    pub(super) fn credential(&self, name: &'static str) -> Option<Secret> {
+        debug_assert!(credentials::SETTINGS.contains(&name), "{name} is missing in the list of credentials");
+        self.text(name).map(Secret::new)
     }
 
     pub(super) fn tokens(&self) -> Result<Vec<ApiToken>, ConfigError> {
@@ -457,6 +476,7 @@ impl Reader<'_> {
         file: &'static str,
         name: &'static str,
     ) -> Result<Option<Found>, ConfigError> {
+        debug_assert!(credentials::SETTINGS.contains(&name), "{name} is missing in the list of credentials");
         let Some(Found { text, from }) = self.setting(flag, file) else { return Ok(self.variable(name)) };
         let path = PathBuf::from(text);
         match std::fs::read_to_string(&path) {

@@ -1,11 +1,11 @@
 //! Where a setting's text comes from: a flag, the environment, or a dotenv file, in this order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::ConfigError;
 use super::dotenv::{self, Unset};
+use super::{ConfigError, credentials};
 
 /// The dotenv file that is read when no other is named and it exists.
 pub const DEFAULT_FILE: &str = ".ofaenv";
@@ -96,7 +96,12 @@ impl Variables {
         Some(Found { text: text.clone(), from: From::File { name, path: self.path.clone(), line: *line } })
     }
 
-    /// Environment and file as one map: what `${NAME}` in a manifest may refer to.
+    /// The names that no manifest may refer to, whether they are set or not.
+    pub fn withheld(&self) -> BTreeSet<String> {
+        credentials::withheld(self.environment.keys().map(String::as_str), |name| self.file.contains_key(name))
+    }
+
+    /// Environment and file as one map: what `${NAME}` in a manifest stands for, unless the name is withheld.
     pub fn all(&self) -> BTreeMap<String, String> {
         let mut all: BTreeMap<String, String> =
             self.file.iter().map(|(name, (value, _))| (name.clone(), value.clone())).collect();

@@ -13,6 +13,40 @@ use super::file::{self, Reading};
 use super::settle::{Settle, Settling};
 use super::watch::Targets;
 
+/// Where a file must lie, once its symlinks are resolved.
+#[derive(Debug, Clone)]
+pub(crate) enum Within {
+    /// Wherever it is: whoever names it may read every file.
+    Anywhere,
+    /// Below the folder of the manifests.
+    Manifests(PathBuf),
+    /// Below the folder of the manifests or one of those that the operator's settings name.
+    Models(Vec<PathBuf>),
+}
+
+impl Within {
+    fn holds(&self, real: &Path) -> io::Result<bool> {
+        match self {
+            Within::Anywhere => Ok(true),
+            Within::Manifests(folder) => Ok(real.starts_with(fs::canonicalize(folder)?)),
+            // A folder that is not there holds nothing.
+            Within::Models(folders) => Ok(folders
+                .iter()
+                .filter_map(|folder| fs::canonicalize(folder).ok())
+                .any(|folder| real.starts_with(folder))),
+        }
+    }
+
+    fn refusal(&self) -> &'static str {
+        match self {
+            Within::Anywhere | Within::Manifests(_) => "is outside the folder of the manifests",
+            Within::Models(_) => {
+                "is outside the folder of the manifests; if manifests may read it, name its folder in OFOP_MODEL_ROOTS"
+            }
+        }
+    }
+}
+
 /// Reads files and believes their changes as those of manifests: once they lasted. The first sight of a file
 /// counts at once.
 #[derive(Debug)]
@@ -28,18 +62,19 @@ impl LocalFiles {
         LocalFiles { settling: Arc::default(), settle, targets }
     }
 
-    /// Reads a file; one that is to be below a folder is refused when its symlinks lead out of it.
+    /// Reads a file, unless it lies elsewhere than where it must. A file that may not be read is not looked at either: the
+    /// answer does not say whether it exists.
     ///
     /// # Errors
     /// A sentence that says why there is no text.
-    pub(crate) async fn read(&self, path: PathBuf, within: Option<PathBuf>) -> Result<Arc<str>, String> {
+    pub(crate) async fn read(&self, path: PathBuf, within: Within) -> Result<Arc<str>, String> {
         let name: Arc<str> = path.to_string_lossy().into();
         let known = {
             let settling = self.settling();
             let settled = !settling.is_pending(&name);
             settling.accepted().get(&name).filter(|_| settled).cloned()
         };
-        let read = tokio::task::spawn_blocking(move || read_within(&path, within.as_deref(), known));
+        let read = tokio::task::spawn_blocking(move || read_within(&path, &within, known));
         let reading = match tokio::time::timeout(PATIENCE, read).await {
             Ok(Ok(reading)) => reading,
             Ok(Err(_)) => return Err("reading it was cut short".into()),
@@ -63,22 +98,30 @@ impl LocalFiles {
     }
 }
 
-fn read_within(path: &Path, within: Option<&Path>, known: Option<Reading>) -> Reading {
-    let resolve = || -> io::Result<Option<PathBuf>> {
-        let real = fs::canonicalize(path)?;
-        let confined = match within {
-            Some(folder) => real.starts_with(fs::canonicalize(folder)?),
-            None => true,
-        };
-        Ok(confined.then_some(real))
+fn read_within(path: &Path, within: &Within, known: Option<Reading>) -> Reading {
+    let real = match fs::canonicalize(path) {
+        Ok(real) => real,
+        Err(error) => return missing(path, within, &error),
     };
-    match resolve() {
-        Ok(Some(real)) => match known.filter(|known| known.is_still(&real)) {
+    match within.holds(&real) {
+        Ok(true) => match known.filter(|known| known.is_still(&real)) {
             Some(known) => known,
             None => file::read(&real).unwrap_or_else(|| Reading::refused(None, "does not exist")),
         },
-        Ok(None) => Reading::refused(None, "is outside the folder of the manifests"),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Reading::refused(None, "does not exist"),
+        Ok(false) => Reading::refused(None, within.refusal()),
         Err(error) => Reading::refused(None, file::cannot_read(&error)),
     }
+}
+
+/// What to say of a file that cannot be found. Of a path outside, whoever wrote the manifest does not learn whether
+/// something is there.
+fn missing(path: &Path, within: &Within, error: &io::Error) -> Reading {
+    let parent = path.ancestors().skip(1).find_map(|folder| fs::canonicalize(folder).ok()).unwrap_or_default();
+    if !within.holds(&parent).unwrap_or(false) {
+        return Reading::refused(None, within.refusal());
+    }
+    if error.kind() == io::ErrorKind::NotFound {
+        return Reading::refused(None, "does not exist");
+    }
+    Reading::refused(None, file::cannot_read(error))
 }

@@ -34,7 +34,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::walk::{Beside, Found, Known};
-use super::attached::LocalFiles;
+use super::attached::{LocalFiles, Within};
 use super::file::Reading;
 use super::settle::{Settle, Settling};
 use super::watch::{Targets, Timing, hints};
@@ -54,7 +54,7 @@ struct Root {
 }
 
 /// How a directory is read and watched.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// How long a change has to last.
     pub settle: Settle,
@@ -62,17 +62,20 @@ pub struct Options {
     pub timing: Timing,
     /// How much there may be.
     pub limits: Limits,
+    /// Folders below which manifests may name device models by absolute paths, besides their own.
+    pub models: Vec<PathBuf>,
 }
 
 impl Options {
     /// For a daemon, with a full look at least this often.
     pub fn watching(rescan: Duration) -> Self {
-        Options { settle: Settle::WATCHING, timing: Timing { rescan, ..Timing::default() }, limits: Limits::default() }
+        let timing = Timing { rescan, ..Timing::default() };
+        Options { settle: Settle::WATCHING, timing, ..Options::at_once() }
     }
 
     /// For a command that loads once.
     pub fn at_once() -> Self {
-        Options { settle: Settle::AT_ONCE, timing: Timing::default(), limits: Limits::default() }
+        Options { settle: Settle::AT_ONCE, timing: Timing::default(), limits: Limits::default(), models: Vec::new() }
     }
 }
 
@@ -224,8 +227,16 @@ impl Source for DirectorySource {
     async fn attachment(&self, manifest: &str, path: &str) -> Result<Arc<str>, String> {
         let root = self.root_of(manifest).ok_or("belongs to no folder of this source")?;
         let beside = Path::new(manifest).parent().unwrap_or(Path::new(""));
-        // A file that was named by itself has no folder that would confine what is beside it.
-        let within = (root.shown != manifest).then(|| root.path.clone());
+        let named = root.shown == manifest;
+        let within = if Path::new(path).is_absolute() {
+            let own = if named { beside.to_path_buf() } else { root.path.clone() };
+            Within::Models(self.options.models.iter().cloned().chain([own]).collect())
+        } else if named {
+            // A file that was named by itself has no folder that would confine what is beside it.
+            Within::Anywhere
+        } else {
+            Within::Manifests(root.path.clone())
+        };
         self.attachments.read(beside.join(path), within).await
     }
 }

@@ -130,7 +130,9 @@ impl Source for GitSource {
 
     async fn attachment(&self, manifest: &str, path: &str) -> Result<Arc<str>, String> {
         if path.starts_with('/') {
-            return Err("is outside the repository".into());
+            return Err(
+                "is an absolute path: a repository names device models by paths beside its manifests, or URLs".into()
+            );
         }
         let folder = manifest.rsplit_once('/').map_or("", |(folder, _)| folder);
         let path = format!("{folder}/{path}");

@@ -25,7 +25,7 @@ use futures_util::stream::BoxStream;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, watch};
 
-use super::attached::LocalFiles;
+use super::attached::{LocalFiles, Within};
 use super::manifest::{Agent, Attachments, Connector, Manifest};
 use super::namespace::Schema;
 use super::remote::{Reference, Remote, RemoteOptions};
@@ -51,6 +51,8 @@ pub struct LoaderOptions {
     pub platform: PlatformKind,
     /// What `${VAR}` in a manifest stands for.
     pub variables: Arc<BTreeMap<String, String>>,
+    /// Variables that no manifest may refer to: credentials.
+    pub withheld: Arc<BTreeSet<String>>,
     /// `OPENFACTORY_UNS_SCHEMA`: the file with the namespace schema.
     pub schema: Option<PathBuf>,
     /// How remote files are fetched.
@@ -65,6 +67,7 @@ impl LoaderOptions {
         LoaderOptions {
             platform,
             variables: Arc::default(),
+            withheld: Arc::default(),
             schema: None,
             remote: RemoteOptions::default(),
             settle: Settle::AT_ONCE,
@@ -112,6 +115,7 @@ impl<S: Source> Loader<S> {
         let context = ParseContext {
             platform: options.platform,
             variables: options.variables,
+            withheld: options.withheld,
             namespace: Namespace::None,
             directory_exists: |path| Path::new(path).is_dir(),
         };
@@ -181,7 +185,7 @@ impl<S: Source> Loader<S> {
     /// Reads the schema file; true when something changed that parsing depends on.
     async fn read_schema(&mut self) -> bool {
         let Some(path) = &self.schema else { return false };
-        let content = self.local.read(PathBuf::from(&**path), None).await;
+        let content = self.local.read(PathBuf::from(&**path), Within::Anywhere).await;
         if self.schema_state.content.as_ref() == Some(&content) {
             return false;
         }
@@ -285,7 +289,6 @@ impl<S: Source> Loader<S> {
                 });
                 (answer.text, stale)
             }
-            Ok(None) if Path::new(reference).is_absolute() => (self.local.read(reference.into(), None).await, None),
             Ok(None) => (self.source.attachment(manifest, reference).await, None),
             Err(reason) => (Err(reason), None),
         }

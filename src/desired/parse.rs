@@ -1,6 +1,6 @@
 //! One manifest file: from text to a validated [`Manifest`], or to every reason why not.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::check::{Checker, report, shown};
@@ -11,7 +11,8 @@ use super::handling::{self, Described};
 use super::manifest::Manifest;
 use super::namespace::Namespace;
 use super::problems::Problems;
-use super::yaml::{Data, Entry, Node, Span, expand, key_text};
+use super::yaml::expand::{self, GIVE_ANOTHER, Missing, withheld};
+use super::yaml::{Data, Entry, Node, Span, key_text};
 use super::{ParsedFile, app, device, kind, shapes};
 use crate::model::Kind as ResourceKind;
 use crate::model::{OtherFile, PlatformKind, Severity};
@@ -23,6 +24,8 @@ pub struct ParseContext {
     pub platform: PlatformKind,
     /// What `${VAR}` stands for.
     pub variables: Arc<BTreeMap<String, String>>,
+    /// Variables that no manifest may refer to.
+    pub withheld: Arc<BTreeSet<String>>,
     /// The unified namespace.
     pub namespace: Namespace,
     /// Whether an absolute path is a directory on this host; asked for `local` storage on the docker platform.
@@ -32,7 +35,13 @@ pub struct ParseContext {
 impl ParseContext {
     /// For a platform, with no variables, no namespace, and a host that has every directory.
     pub fn new(platform: PlatformKind) -> Self {
-        ParseContext { platform, variables: Arc::default(), namespace: Namespace::None, directory_exists: |_| true }
+        ParseContext {
+            platform,
+            variables: Arc::default(),
+            withheld: Arc::default(),
+            namespace: Namespace::None,
+            directory_exists: |_| true,
+        }
     }
 }
 
@@ -60,7 +69,7 @@ enum Nature {
 }
 
 fn read(text: &str, context: &ParseContext, problems: &mut Problems<'_>, nature: &mut Nature) -> Option<Manifest> {
-    let reading = match expand::read(text, &context.variables) {
+    let reading = match expand::read(text, &context.variables, &context.withheld) {
         Ok(reading) => reading,
         Err(errors) => {
             if !kind::looks_like_a_manifest(text) {
@@ -71,6 +80,10 @@ fn read(text: &str, context: &ParseContext, problems: &mut Problems<'_>, nature:
         }
     };
     report(reading.warnings, Severity::Warning, problems);
+    for Missing { name, at, path } in reading.withheld {
+        let message = withheld(&name);
+        problems.error_hint(at, &path, message, GIVE_ANOTHER);
+    }
     problems.unset(reading.unset);
     const HINT: &str = "begin it with `apps:` or `devices:`; to remove what it described, delete the file";
     let entries = match reading.root {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::yaml::Span;
-use super::yaml::expand::{Unset, set_it};
+use super::yaml::expand::{Missing, set_it};
 use crate::model::{Problem, Severity};
 
 /// How many problems of one file are told one by one. More help nobody, and a hostile file could hold 100,000.
@@ -21,7 +21,7 @@ pub(super) struct Problems<'t> {
     list: Vec<Problem>,
     errors: usize,
     untold: usize,
-    unset: Vec<Unset>,
+    unset: Vec<Missing>,
 }
 
 impl<'t> Problems<'t> {
@@ -84,14 +84,14 @@ impl<'t> Problems<'t> {
     }
 
     /// Takes in which variables are not set: said with the error that this leads to, else with a warning.
-    pub(super) fn unset(&mut self, unset: Vec<Unset>) {
+    pub(super) fn unset(&mut self, unset: Vec<Missing>) {
         self.unset.extend(unset);
     }
 
     /// Says with each error that a variable without a value leads to what is behind it, and warns of the others.
     fn explain_unset(&mut self) {
         let mut warned = BTreeSet::new();
-        for Unset { name, at, path } in std::mem::take(&mut self.unset) {
+        for Missing { name, at, path } in std::mem::take(&mut self.unset) {
             let parent = path.rfind(['.', '[']).map_or("", |end| &path[..end]);
             let leads_to = |problem: &&mut Problem| {
                 let is_it = problem.path == path || (!parent.is_empty() && problem.path == parent);

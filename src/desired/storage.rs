@@ -98,6 +98,17 @@ fn nfs(object: &Object, path: &str, target: String, problems: &mut Problems<'_>)
         let hint = "begin it with `/`, such as `/exports/press`";
         problems.error_hint(object.at("remote_path"), &format!("{path}.remote_path"), "must be an absolute path", hint);
     }
+    for (index, value) in object.list("mount_options").iter().enumerate() {
+        let Typed::Text(text) = &value.typed else { continue };
+        if let Some(name) = text.split(',').find_map(address_option) {
+            problems.error_hint(
+                value.at,
+                &format!("{path}.mount_options[{index}]"),
+                format!("`{name}=` names another server than `server`"),
+                "leave the option out, and write the address as `server`",
+            );
+        }
+    }
     let given: Vec<&str> = object
         .list("mount_options")
         .iter()
@@ -122,6 +133,13 @@ fn nfs(object: &Object, path: &str, target: String, problems: &mut Problems<'_>)
         ]),
         read_only: false,
     }
+}
+
+/// The name of a mount option that says where the server is, if it is one: it would win over `server`, which is what is
+/// checked and shown.
+fn address_option(option: &str) -> Option<&'static str> {
+    let name = option.trim().split('=').next().unwrap_or_default().trim_end();
+    ["addr", "mountaddr", "mounthost"].into_iter().find(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// A volume keeps the options of its first use, so its name holds a hash of them.

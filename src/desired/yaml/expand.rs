@@ -6,7 +6,7 @@
 //! and with the values put in. Where a variable stands in a scalar, the second reading says what that scalar
 //! is, and as an item of a list, how many items it is; everywhere else both must be equal, or the file is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::characters::{Place, with_next};
 use super::required::{self, Search};
@@ -25,12 +25,14 @@ pub struct Reading {
     /// What is odd about values that were put in.
     pub warnings: Vec<YamlError>,
     /// Variables that are not set, and that have no default.
-    pub unset: Vec<Unset>,
+    pub unset: Vec<Missing>,
+    /// Variables that no manifest is given.
+    pub withheld: Vec<Missing>,
 }
 
-/// A variable in whose place nothing was put, since it is not set.
+/// A variable in whose place nothing was put.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unset {
+pub struct Missing {
     /// Its name.
     pub name: String,
     /// Where it stands.
@@ -39,13 +41,27 @@ pub struct Unset {
     pub path: String,
 }
 
-/// Reads a text and puts variables in.
+/// Why nothing is put in a variable's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lack {
+    /// It has no value and no default.
+    Unset,
+    /// No manifest is given its value.
+    Withheld,
+}
+
+/// Reads a text and puts variables in, all but those that are withheld. A default is no way around that: who writes it
+/// expects the value.
 ///
 /// # Errors
 /// As [`super::read`], and when a value changes more than the scalar it stands in.
-pub fn read(text: &str, variables: &BTreeMap<String, String>) -> Result<Reading, Vec<YamlError>> {
+pub fn read(
+    text: &str,
+    variables: &BTreeMap<String, String>,
+    withheld: &BTreeSet<String>,
+) -> Result<Reading, Vec<YamlError>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let found = if text.len() <= super::MAX_BYTES { find(text, variables) } else { Vec::new() };
+    let found = if text.len() <= super::MAX_BYTES { find(text, variables, withheld) } else { Vec::new() };
     let search = required::may_be_in(text);
     if found.is_empty() {
         let root = super::read(text)?;
@@ -53,7 +69,7 @@ pub fn read(text: &str, variables: &BTreeMap<String, String>) -> Result<Reading,
             Some(root) if search => Search::new(&|_| None, variables).run(root)?,
             Some(_) | None => Vec::new(),
         };
-        return Ok(Reading { root, warnings, unset: Vec::new() });
+        return Ok(Reading { root, warnings, ..Reading::default() });
     }
     let masks = Masks::new(text, &found)?;
     let masked = super::read(&masks.text).map_err(|mut errors| {
@@ -78,12 +94,13 @@ pub fn read(text: &str, variables: &BTreeMap<String, String>) -> Result<Reading,
         warnings = warnings.into_iter().map(place).collect();
     }
     let filled = super::read(&masks.filled).map_err(|errors| masks.blame(&errors))?;
-    let mut joining = Joining { masks: &masks, warnings, unset: Vec::new(), path: String::new() };
+    let reading = Reading { warnings, ..Reading::default() };
+    let mut joining = Joining { masks: &masks, reading, path: String::new() };
     match (masked, filled) {
         (None, None) => Ok(Reading::default()),
         (Some(masked), Some(filled)) => {
             let root = joining.join(masked, filled).map_err(|error| vec![error])?;
-            Ok(Reading { root: Some(root), warnings: joining.warnings, unset: joining.unset })
+            Ok(Reading { root: Some(root), ..joining.reading })
         }
         (Some(node), None) | (None, Some(node)) => Err(vec![joining.changed(node.at)]),
     }
@@ -95,11 +112,10 @@ struct Found<'t> {
     end: usize,
     name: &'t str,
     value: &'t str,
-    /// It has no value and no default.
-    unset: bool,
+    lack: Option<Lack>,
 }
 
-fn find<'t>(text: &'t str, variables: &'t BTreeMap<String, String>) -> Vec<Found<'t>> {
+fn find<'t>(text: &'t str, variables: &'t BTreeMap<String, String>, withheld: &BTreeSet<String>) -> Vec<Found<'t>> {
     let mut found = Vec::new();
     let mut from = 0;
     while let Some(start) = text[from..].find("${").map(|at| from + at) {
@@ -121,9 +137,13 @@ fn find<'t>(text: &'t str, variables: &'t BTreeMap<String, String>) -> Vec<Found
         }
         let end = start + 2 + name_end + length;
         let value = variables.get(name).map(String::as_str).filter(|value| !value.is_empty()).or(default);
-        // The author of `${NAME?message}` is told of it in another way.
-        let unset = value.is_none() && !name.contains('?');
-        found.push(Found { start, end, name, value: value.unwrap_or_default(), unset });
+        let (value, lack) = match value {
+            _ if withheld.contains(name) => ("", Some(Lack::Withheld)),
+            Some(value) => (value, None),
+            // The author of `${NAME?message}` is told of it in another way.
+            None => ("", (!name.contains('?')).then_some(Lack::Unset)),
+        };
+        found.push(Found { start, end, name, value, lack });
         from = end;
     }
     found
@@ -133,8 +153,7 @@ fn find<'t>(text: &'t str, variables: &'t BTreeMap<String, String>) -> Vec<Found
 struct Mask {
     name: String,
     value: String,
-    /// It has no value and no default.
-    unset: bool,
+    lack: Option<Lack>,
     /// Where it stands in the file.
     at: Span,
     /// Column of its mask in the masked text, from 1.
@@ -184,7 +203,7 @@ impl Masks {
             masks.masks.push(Mask {
                 name: found.name.to_owned(),
                 value: found.value.to_owned(),
-                unset: found.unset,
+                lack: found.lack,
                 at,
                 column: masked.column,
                 filled_line,
@@ -232,20 +251,32 @@ impl Masks {
         let line = errors.first().map_or(0, |error| error.at.line);
         let after = self.masks.partition_point(|mask| mask.filled_line <= line);
         let Some(mask) = self.masks.get(after.saturating_sub(1)) else { return errors.to_vec() };
-        if mask.unset {
-            let message = format!("`{}` is not set, and the file cannot be read without its value", mask.name);
-            return vec![YamlError::new(mask.at, message).hint(set_it(&mask.name))];
-        }
-        vec![
-            YamlError::new(mask.at, format!("with the value of `{}` put in, the file cannot be read", mask.name))
-                .hint("put quotes around the variable, or change its value"),
-        ]
+        let name = &mask.name;
+        let (message, hint) = match mask.lack {
+            Some(Lack::Unset) => {
+                (format!("`{name}` is not set, and the file cannot be read without its value"), set_it(name))
+            }
+            Some(Lack::Withheld) => (withheld(name), GIVE_ANOTHER.to_owned()),
+            None => (format!("with the value of `{name}` put in, the file cannot be read"), QUOTE_IT.to_owned()),
+        };
+        vec![YamlError::new(mask.at, message).hint(hint)]
     }
 }
 
 fn mask_index(c: char) -> Option<usize> {
     u32::from(c).checked_sub(FIRST_MASK).filter(|index| *index < MASKS).map(|index| index as usize)
 }
+
+/// What to do about a value that means something to YAML.
+const QUOTE_IT: &str = "put quotes around the variable, or change its value";
+
+/// What is wrong with a variable that no manifest is given.
+pub fn withheld(name: &str) -> String {
+    format!("`{name}` is a credential, and no manifest is given it")
+}
+
+/// What to do about it.
+pub const GIVE_ANOTHER: &str = "set a variable of the app's own in .ofaenv, and write its name";
 
 /// What to do about a variable that is not set.
 pub fn set_it(name: &str) -> String {
@@ -254,8 +285,8 @@ pub fn set_it(name: &str) -> String {
 
 struct Joining<'m> {
     masks: &'m Masks,
-    warnings: Vec<YamlError>,
-    unset: Vec<Unset>,
+    /// What was noticed so far; its root comes last.
+    reading: Reading,
     /// Of what is being joined.
     path: String,
 }
@@ -266,7 +297,7 @@ impl Joining<'_> {
         let at = self.masks.original(masked.at);
         let data = match (masked.data, filled.data) {
             (Data::Text(text), filled) if is_variable(&text) => {
-                self.note_unset(&text);
+                self.note_missing(&text);
                 self.warn_if_read_differently(at, &text, &filled);
                 let mut node = Node { at, data: filled, expanded: true };
                 mark(&mut node, at);
@@ -302,7 +333,7 @@ impl Joining<'_> {
     fn join_items(&mut self, at: Span, masked: Vec<Node>, filled: Vec<Node>) -> Result<Vec<Node>, YamlError> {
         if filled.len() > masked.len() {
             let message = "a value that was put in makes several items of this list";
-            self.warnings.push(
+            self.reading.warnings.push(
                 YamlError::new(at, message)
                     .hint("that is how OpenFactory reads it too; put quotes around the variable to keep it one"),
             );
@@ -315,7 +346,7 @@ impl Joining<'_> {
             if let Data::Text(text) = &masked.data
                 && is_variable(text)
             {
-                self.note_unset(text);
+                self.note_missing(text);
                 variable = Some(self.masks.original(masked.at));
                 continue;
             }
@@ -344,12 +375,15 @@ impl Joining<'_> {
         let mask = self.masks.masks.get(before.saturating_sub(1));
         let name = mask.map_or("…", |mask| mask.name.as_str());
         let at = mask.map_or(at, |mask| mask.at);
-        if mask.is_some_and(|mask| mask.unset) {
-            let message = format!("`{name}` is not set, and without its value the file around it means something else");
-            return YamlError::new(at, message).hint(set_it(name));
-        }
-        YamlError::new(at, format!("the value of `{name}` changes the structure of the file around it"))
-            .hint("put quotes around the variable, or change its value")
+        let (message, hint) = match mask.and_then(|mask| mask.lack) {
+            Some(Lack::Unset) => {
+                let message = "is not set, and without its value the file around it means something else";
+                (format!("`{name}` {message}"), set_it(name))
+            }
+            Some(Lack::Withheld) => (withheld(name), GIVE_ANOTHER.to_owned()),
+            None => (format!("the value of `{name}` changes the structure of the file around it"), QUOTE_IT.to_owned()),
+        };
+        YamlError::new(at, message).hint(hint)
     }
 
     /// Runs something one step further down.
@@ -361,11 +395,16 @@ impl Joining<'_> {
         result
     }
 
-    /// Notes which of the variables in a text are not set.
-    fn note_unset(&mut self, text: &str) {
-        let unset = text.chars().filter_map(|c| self.masks.get(c)).filter(|mask| mask.unset);
-        let path = &self.path;
-        self.unset.extend(unset.map(|mask| Unset { name: mask.name.clone(), at: mask.at, path: path.clone() }));
+    /// Notes in the place of which variables in a text nothing was put.
+    fn note_missing(&mut self, text: &str) {
+        for mask in text.chars().filter_map(|c| self.masks.get(c)) {
+            let list = match mask.lack {
+                Some(Lack::Unset) => &mut self.reading.unset,
+                Some(Lack::Withheld) => &mut self.reading.withheld,
+                None => continue,
+            };
+            list.push(Missing { name: mask.name.clone(), at: mask.at, path: self.path.clone() });
+        }
     }
 
     fn warn_if_read_differently(&mut self, at: Span, text: &str, filled: &Data) {
@@ -387,7 +426,7 @@ impl Joining<'_> {
             Data::Bool(_) | Data::Int(_) | Data::BigInt(_) | Data::Float(_) | Data::Timestamp(_) => false,
         };
         if different {
-            self.warnings.push(
+            self.reading.warnings.push(
                 YamlError::new(
                     at,
                     format!(
