@@ -11,7 +11,7 @@ mod repository;
 mod sshd;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Command;
 use std::sync::Arc;
@@ -292,7 +292,7 @@ async fn a_damaged_clone_is_made_anew() {
     plant.push("One");
     let mut followed = Followed::new(local(&plant));
     followed.load().await;
-    let clone = fs::read_dir(plant.dir.path().join("state/git")).unwrap().next().unwrap().unwrap().path();
+    let clone = clone_of(&plant);
     for damage in ["objects", "HEAD"] {
         match damage {
             "objects" => fs::remove_dir_all(clone.join("objects")).unwrap(),
@@ -612,39 +612,336 @@ async fn a_full_disk_leaves_the_commit_in_force_and_the_clone_as_it_is() {
     }
 }
 
+/// The clone of a source that keeps its state in the usual place.
+fn clone_of(plant: &Plant) -> PathBuf {
+    let folders = fs::read_dir(plant.dir.path().join("state/git")).unwrap();
+    let clones: Vec<PathBuf> =
+        folders.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_none()).collect();
+    assert_eq!(clones.len(), 1, "{clones:?}");
+    clones.into_iter().next().unwrap()
+}
+
+fn packs(clone: &Path) -> usize {
+    let files = fs::read_dir(clone.join("objects/pack")).unwrap();
+    files.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|end| end == "pack")).count()
+}
+
+/// More packs than a clone may have, one for each of as many commits, and all of them sound.
+fn make_untidy(plant: &Plant, clone: &Path) {
+    let script = "for number in $(seq 51); do echo $number | git hash-object -w --stdin | \
+                  git pack-objects -q objects/pack/pack > /dev/null || exit 1; done; git prune-packed -q";
+    plant.git(clone, &["-c", &format!("alias.packs=!{script}"), "packs"]);
+    assert!(packs(clone) > 50);
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LONG, wait).await.expect(what);
+}
+
+/// Every object that the clone's references lead to is there, but for the history that it says it lacks.
+fn check(plant: &Plant, clone: &Path) {
+    plant.git(clone, &["fsck", "--full", "--connectivity-only"]);
+}
+
 #[tokio::test]
-async fn a_clone_of_many_packs_is_made_anew() {
-    let plant = Plant::new();
+async fn a_clone_of_many_packs_is_tidied_up_in_the_background_without_the_remote() {
+    let (plant, server) = (Plant::new(), Server::start());
     plant.write("app.yml", "one");
+    plant.write("line/other.yml", "other");
     plant.push("One");
-    let mut followed = Followed::new(local(&plant));
+    let options = serve(&plant, &server);
+    let mut followed = Followed::new(options.clone());
     followed.load().await;
-    let clone = fs::read_dir(plant.dir.path().join("state/git")).unwrap().next().unwrap().unwrap().path();
-    let packs = || fs::read_dir(clone.join("objects/pack")).unwrap().count();
-    for number in 0..101 {
-        fs::write(clone.join(format!("objects/pack/pack-{number}.pack")), "").unwrap();
-    }
+    let clone = clone_of(&plant);
+    make_untidy(&plant, &clone);
     plant.write("app.yml", "two");
     plant.push("Two");
-    assert_eq!(texts(&followed.fetched().await), [("app.yml", "two".into())]);
-    assert!(packs() < 10, "{}", packs());
-    assert_eq!(fs::read_dir(clone.parent().unwrap()).unwrap().count(), 1, "nothing is left beside it");
-    let restarted = GitSource::new(local(&plant));
-    assert_eq!(restarted.load().await.unwrap().commit.unwrap().replaced, None);
+    let before = server.requests().len();
+    let two = followed.fetched().await;
+    assert_eq!(texts(&two), [("app.yml", "two".into()), ("line/other.yml", "other".into())]);
+    until("it is tidied up", || packs(&clone) < 3).await;
+    until("nothing is left beside it", || fs::read_dir(clone.parent().unwrap()).unwrap().count() == 2).await;
+    assert_eq!(server.requests().len() - before, 2, "nothing is fetched for it");
+    check(&plant, &clone);
+    // What is fetched next builds on it, and so does the next start.
+    plant.write("app.yml", "three");
+    plant.push("Three");
+    assert_eq!(texts(&followed.fetched().await)[0].1, "three");
+    check(&plant, &clone);
+    plant.write("app.yml", "one");
+    plant.push("As it was");
+    let tree = Followed::new(options).load().await;
+    assert_eq!((texts(&tree)[0].1.as_str(), errors(&tree)), ("one", vec![]));
+    check(&plant, &clone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clone_that_cannot_be_tidied_up_delays_no_commit_and_is_tried_again_later() {
+    let plant = Plant::new();
+    plant.write("app.yml", "0");
+    plant.push("0");
+    let mut followed = Followed::new(local(&plant));
+    followed.load().await;
+    let clone = clone_of(&plant);
+    make_untidy(&plant, &clone);
+    let in_the_way = clone.with_extension("tidy");
+    let lock = fs::File::options().write(true).open(clone.with_extension("lock")).unwrap();
+    let mut number = 0;
+    for obstacle in ["no place for the copy", "another process uses the clone", "none"] {
+        match obstacle {
+            "no place for the copy" => fs::write(&in_the_way, "").unwrap(),
+            "another process uses the clone" => lock.lock_shared().unwrap(),
+            _ => {}
+        }
+        for _ in 0..3 {
+            number += 1;
+            plant.write("app.yml", &number.to_string());
+            plant.push(&number.to_string());
+            assert_eq!(texts(&followed.fetched().await), [("app.yml", number.to_string())]);
+            // Whatever goes on in the background ends before the clock moves.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            check(&plant, &clone);
+        }
+        assert!(obstacle == "none" || packs(&clone) > 50, "{obstacle}");
+        let _ = fs::remove_file(&in_the_way);
+        lock.unlock().unwrap();
+        // Longer than the longest wait after a failure.
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+    }
+    until("it is tidied up", || packs(&clone) < 10).await;
+    check(&plant, &clone);
+}
+
+/// The ways to one repository: over HTTPS from a server that can leave out files and from one that cannot, over SSH,
+/// and on this machine.
+struct Ways {
+    plant: Plant,
+    server: Server,
+    sshd: Sshd,
+}
+
+impl Ways {
+    fn new() -> Self {
+        let (plant, server) = (Plant::new(), Server::start());
+        let (host, user) = (plant.key("host"), plant.key("user"));
+        let sshd = Sshd::start(plant.dir.path(), &host, &user.with_extension("pub"));
+        let public = fs::read_to_string(host.with_extension("pub")).unwrap();
+        fs::write(plant.dir.path().join("known_hosts"), format!("[127.0.0.1]:{} {public}", sshd.port)).unwrap();
+        Ways { plant, server, sshd }
+    }
+
+    fn options(&self, way: &str) -> GitOptions {
+        let plant = &self.plant;
+        let filters = if way == "https, commits alone" { "true" } else { "false" };
+        plant.git(&plant.hub(), &["config", "uploadpack.allowFilter", filters]);
+        let mut options = match way {
+            "file" => local(plant),
+            "ssh" => options(plant, self.sshd.url(&plant.hub())),
+            _ => serve(plant, &self.server),
+        };
+        options.credentials.ssh_key = Some(plant.dir.path().join("user"));
+        options.credentials.known_hosts = Some(plant.dir.path().join("known_hosts"));
+        options.state_dir = plant.dir.path().join(format!("state-{way}"));
+        options
+    }
+}
+
+const WAYS: [&str; 4] = ["https", "https, commits alone", "ssh", "file"];
+
+fn clone_in(state_dir: &Path) -> PathBuf {
+    let folders = fs::read_dir(state_dir.join("git")).unwrap();
+    folders.map(|entry| entry.unwrap().path()).find(|path| path.extension().is_none()).unwrap()
+}
+
+fn bytes(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
+    entries
+        .map(|entry| if entry.path().is_dir() { bytes(&entry.path()) } else { entry.metadata().unwrap().len() })
+        .sum()
+}
+
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut noise = vec![0; bytes];
+    std::io::Read::read_exact(&mut fs::File::open("/dev/urandom").unwrap(), &mut noise).unwrap();
+    noise
+}
+
+#[tokio::test]
+async fn of_a_long_history_the_newest_commit_alone_is_fetched() {
+    let ways = Ways::new();
+    let plant = &ways.plant;
+    plant.write("app.yml", "before");
+    plant.write("line/same.yml", "same");
+    fs::write(plant.work.join("noise.bin"), noise(2_000_000)).unwrap();
+    plant.push("Much");
+    fs::remove_file(plant.work.join("noise.bin")).unwrap();
+    plant.push("Little");
+    plant.write("app.yml", "0");
+    let first = plant.push("0");
+    for way in WAYS {
+        plant.git(&plant.work, &["reset", "-q", "--hard", &first]);
+        plant.git(&plant.work, &["push", "-q", "--force", "origin", "HEAD"]);
+        let options = ways.options(way);
+        let mut followed = Followed::new(options.clone());
+        assert_eq!(texts(&followed.load().await)[0].1, "0");
+        let clone = clone_in(&options.state_dir);
+        let history = |clone: &Path| plant.git(clone, &["rev-list", "--count", "--all"]);
+        assert_eq!(history(&clone), "1", "{way}");
+        assert!(bytes(&clone) < 200_000, "{way}: {} bytes", bytes(&clone));
+        for number in 1..4 {
+            plant.write("app.yml", &number.to_string());
+            plant.push(&number.to_string());
+            let tree = followed.fetched().await;
+            assert_eq!((texts(&tree)[0].1.clone(), errors(&tree)), (number.to_string(), vec![]), "{way}");
+            check(plant, &clone);
+        }
+        // A file that only the history has, which the server must not take for known.
+        plant.write("app.yml", "before");
+        plant.push("As before");
+        let tree = followed.fetched().await;
+        assert_eq!((texts(&tree)[0].1.as_str(), errors(&tree)), ("before", vec![]), "{way}");
+        check(plant, &clone);
+        assert_eq!(history(&clone), "5", "{way}");
+        assert!(bytes(&clone) < 200_000, "{way}: {} bytes", bytes(&clone));
+    }
+}
+
+#[tokio::test]
+async fn a_history_that_is_not_here_is_looked_at_to_tell_a_push_of_many_commits_from_a_rewritten_one() {
+    let ways = Ways::new();
+    let plant = &ways.plant;
+    let push = |text: &str| {
+        plant.write("app.yml", text);
+        plant.push(text)
+    };
+    let empty = |count: usize| {
+        for number in 0..count {
+            plant.git(&plant.work, &["commit", "-q", "--allow-empty", "-m", &format!("Small step {number}")]);
+        }
+    };
+    push("root");
+    let early = push("early");
+    let first = push("first");
+    for way in WAYS {
+        for rewritten in [Rewritten::Follow, Rewritten::Refuse] {
+            let reset = |to: &str| {
+                plant.git(&plant.work, &["checkout", "-q", "-B", "main", to]);
+                plant.git(&plant.work, &["push", "-q", "--force", "origin", "HEAD"]);
+            };
+            reset(&first);
+            let mut options = ways.options(way);
+            options.state_dir = options.state_dir.join(format!("{rewritten:?}"));
+            let mut followed = Followed::new(GitOptions { rewritten, ..options.clone() });
+            followed.load().await;
+            let is_followed = |tree: &Tree, commit: &str| {
+                assert_eq!((tree.revision.0.as_str(), errors(tree)), (commit, vec![]), "{way}, {rewritten:?}");
+            };
+            empty(3);
+            let some = push("some");
+            is_followed(&followed.fetched().await, &some);
+            // More than the first look over SSH, if it matters.
+            empty(if rewritten == Rewritten::Refuse { 70 } else { 3 });
+            let many = push("many");
+            is_followed(&followed.fetched().await, &many);
+            // A branch from before the commit in force, merged.
+            let now = plant.git(&plant.work, &["rev-parse", "HEAD"]);
+            plant.git(&plant.work, &["checkout", "-q", "-b", "side", &early]);
+            plant.git(&plant.work, &["commit", "-q", "--allow-empty", "-m", "Beside"]);
+            plant.git(&plant.work, &["checkout", "-q", "main"]);
+            plant.git(&plant.work, &["merge", "-q", "--no-ff", "-m", "Merged", "side"]);
+            plant.git(&plant.work, &["branch", "-q", "-D", "side"]);
+            let merged = push("merged");
+            is_followed(&followed.fetched().await, &merged);
+            let rewrites = |tree: &Tree, new: &str| {
+                let (in_force, trouble) = match rewritten {
+                    Rewritten::Follow => (new, None),
+                    Rewritten::Refuse => (merged.as_str(), Some(TroubleReason::Rewritten)),
+                };
+                assert_eq!((tree.revision.0.as_str(), reason(tree)), (in_force, trouble), "{way}, {rewritten:?}");
+                assert!(errors(tree)[0].contains("history was rewritten"), "{way}: {tree:?}");
+            };
+            // Back to an older commit; a branch from there; a history of its own.
+            reset(&now);
+            rewrites(&followed.fetched().await, &now);
+            reset(&early);
+            empty(2);
+            let other = push("another way");
+            rewrites(&followed.fetched().await, &other);
+            plant.git(&plant.work, &["checkout", "-q", "--orphan", "orphan"]);
+            let orphan = {
+                plant.write("app.yml", "orphan");
+                plant.git(&plant.work, &["add", "-A"]);
+                plant.git(&plant.work, &["commit", "-q", "-m", "Orphan"]);
+                plant.git(&plant.work, &["push", "-q", "--force", "origin", "HEAD:main"]);
+                plant.git(&plant.work, &["rev-parse", "HEAD"])
+            };
+            rewrites(&followed.fetched().await, &orphan);
+            let clone = clone_in(&options.state_dir);
+            check(plant, &clone);
+            assert!(!clone.with_extension("history").exists());
+            reset(&first);
+            plant.git(&plant.work, &["branch", "-q", "-D", "orphan"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_clone_with_the_whole_history_of_an_earlier_release_is_taken_up_and_cut_when_it_is_tidied_up() {
+    let ways = Ways::new();
+    let plant = &ways.plant;
+    for number in 0..5 {
+        plant.write("app.yml", &number.to_string());
+        plant.push(&number.to_string());
+    }
+    for way in WAYS {
+        let options = ways.options(way);
+        Followed::new(options.clone()).load().await;
+        let clone = clone_in(&options.state_dir);
+        // As such a release left it.
+        plant.git(&clone, &["fetch", "-q", "--unshallow", plant.hub().to_str().unwrap(), "main"]);
+        assert!(!clone.join("shallow").exists());
+        let count = || plant.git(&clone, &["rev-list", "--count", "--all"]).parse::<usize>().unwrap();
+        let before = count();
+        assert!(before >= 5, "{way}");
+        let mut followed = Followed::new(GitOptions { rewritten: Rewritten::Refuse, ..options });
+        followed.load().await;
+        for text in [format!("{way} again"), "0".to_owned()] {
+            plant.write("app.yml", &text);
+            plant.push("Next");
+            let tree = followed.fetched().await;
+            assert_eq!((texts(&tree)[0].1.clone(), errors(&tree)), (text, vec![]), "{way}");
+            check(plant, &clone);
+        }
+        assert_eq!(count(), before + 2, "{way}");
+        make_untidy(plant, &clone);
+        plant.write("app.yml", "tidy");
+        plant.push("Tidy");
+        followed.fetched().await;
+        until("it is cut", || packs(&clone) < 10).await;
+        assert!(count() < 3, "{way}: {}", count());
+        check(plant, &clone);
+    }
 }
 
 #[tokio::test]
 async fn a_damaged_clone_still_serves_while_the_remote_is_away() {
-    let plant = Plant::new();
-    plant.write("app.yml", "one");
+    let (plant, server) = (Plant::new(), Server::start());
+    plant.write("factory/app.yml", "one");
+    plant.write("beside/b.yml", "b");
     let first = plant.push("One");
-    Followed::new(local(&plant)).load().await;
-    plant.write("app.yml", "two");
+    let options = GitOptions { path: "factory".into(), ..serve(&plant, &server) };
+    let mut followed = Followed::new(options.clone());
+    followed.load().await;
+    plant.write("factory/app.yml", "two");
     let second = plant.push("Two");
-    let mut followed = Followed::new(local(&plant));
-    assert_eq!(followed.load().await.revision.0, second);
-    // The first commit cannot be read any more: history cannot be compared. The second still can.
-    let clone = fs::read_dir(plant.dir.path().join("state/git")).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(followed.fetched().await.revision.0, second);
+    // What came with the first commit cannot be read any more. What the path shows of the second still can.
+    let clone = clone_of(&plant);
     let files: Vec<PathBuf> =
         fs::read_dir(clone.join("objects/pack")).unwrap().map(|entry| entry.unwrap().path()).collect();
     for index in files.iter().filter(|path| path.extension().is_some_and(|end| end == "idx")) {
@@ -653,13 +950,16 @@ async fn a_damaged_clone_still_serves_while_the_remote_is_away() {
         }
     }
     fs::rename(plant.hub(), plant.dir.path().join("away")).unwrap();
-    let tree = GitSource::new(local(&plant)).load().await.unwrap();
-    assert_eq!((tree.revision.0.as_str(), reason(&tree)), (second.as_str(), Some(TroubleReason::Unreachable)));
+    let tree = GitSource::new(options.clone()).load().await.unwrap();
+    assert_eq!((tree.revision.0.as_str(), reason(&tree)), (second.as_str(), Some(TroubleReason::Missing)));
     fs::rename(plant.dir.path().join("away"), plant.hub()).unwrap();
-    plant.write("app.yml", "three");
+    // The server has no reason to send a file that we say we have.
+    fs::rename(plant.work.join("beside/b.yml"), plant.work.join("factory/b.yml")).unwrap();
     let third = plant.push("Three");
     let tree = followed.fetched().await;
     assert_eq!((tree.revision.0.as_str(), reason(&tree)), (third.as_str(), None), "{:?}", errors(&tree));
+    assert_eq!(texts(&tree), [("factory/app.yml", "two".into()), ("factory/b.yml", "b".into())]);
+    check(&plant, &clone);
 }
 
 #[tokio::test]
@@ -774,4 +1074,115 @@ async fn a_repository_behind_ssh_is_fetched_with_a_key_from_a_server_that_is_kno
     options.credentials.ssh_key = Some(folder.join("stranger"));
     let tree = GitSource::new(options).load().await.unwrap();
     assert!(errors(&tree)[0].contains("refuses our credentials"), "{:?}", errors(&tree));
+}
+
+/// How many commits the short form of the soak follows.
+const SOAK: usize = 300;
+
+/// From how many commits on the memory may no longer grow.
+const SETTLED: usize = 100;
+
+/// Commits that each change one of 1,000 files, after some megabytes of history that are no longer in the newest one.
+fn prepare_soak(plant: &Plant, commits: usize, megabytes: usize) -> Vec<String> {
+    if megabytes > 0 {
+        for _ in 0..3 {
+            fs::write(plant.work.join("noise.bin"), noise(megabytes * 1_000_000 / 3)).unwrap();
+            plant.git(&plant.work, &["add", "-A"]);
+            plant.git(&plant.work, &["commit", "-q", "-m", "Noise"]);
+        }
+        plant.git(&plant.work, &["rm", "-q", "noise.bin"]);
+        plant.push_to("Quiet", "refs/heads/steps");
+    }
+    let mut stream = String::new();
+    let text = |at: usize, tag: usize| format!("apps: {{a{at}: {{uuid: A-{at:04}, image: 'demo:{tag}'}}}}\n");
+    for commit in 0..=commits {
+        let at = |at: usize| format!("M 644 inline line{:02}/app{at:04}.yml\n", at / 50);
+        stream.push_str("commit refs/heads/steps\ncommitter Line Team <line@plant.example> ");
+        stream.push_str(&format!("{} +0000\ndata 4\nStep\n", 1_700_000_000 + commit));
+        if commit == 0 && megabytes > 0 {
+            stream.push_str("from refs/heads/steps^0\n");
+        }
+        for file in if commit == 0 { 0..1_000 } else { commit % 1_000..commit % 1_000 + 1 } {
+            let text = text(file, commit);
+            stream.push_str(&format!("{}data {}\n{text}\n", at(file), text.len()));
+        }
+    }
+    fs::write(plant.dir.path().join("stream"), stream).unwrap();
+    plant.git(&plant.hub(), &["-c", "alias.take=!git fast-import --quiet <../../stream", "take"]);
+    let newest = format!("--max-count={}", commits + 1);
+    let list = plant.git(&plant.hub(), &["rev-list", &newest, "refs/heads/steps"]);
+    list.lines().rev().map(str::to_owned).collect()
+}
+
+/// Follows the commits in a process of its own, whose memory nothing else uses: see the test below, and
+/// `benches/git-soak.sh`.
+#[test]
+#[ignore = "the process of another test"]
+fn soak() {
+    let given = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
+    let commits: Vec<String> = fs::read_to_string(given("SOAK_COMMITS")).unwrap().lines().map(str::to_owned).collect();
+    let head = PathBuf::from(given("SOAK_HEAD"));
+    let mut options = GitOptions::new(given("SOAK_URL"), given("SOAK_STATE"));
+    options.interval = Duration::from_secs(24 * 3600);
+    options.ca_file = Some(given("SOAK_CA").into());
+    options.credentials.ssh_key = Some(given("SOAK_KEY").into());
+    options.credentials.known_hosts = Some(given("SOAK_KNOWN_HOSTS").into());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut loader = Loader::new(GitSource::new(options), LoaderOptions::at_once(PlatformKind::Swarm));
+    let memory = |name: &str| {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim_matches([':', ' ', '\t']).trim_end_matches("kB").trim().parse::<u64>().unwrap()
+    };
+    for (number, commit) in commits.iter().enumerate() {
+        fs::write(&head, format!("{commit}\n")).unwrap();
+        loader.source().refresh();
+        let tree = runtime.block_on(loader.load()).unwrap();
+        assert_eq!(tree.files.len(), 1_000);
+        assert_eq!(&*tree.commit.as_ref().unwrap().id, commit.as_str());
+        if number == SETTLED || number % 500 == 0 || number + 1 == commits.len() {
+            println!("soak: {number} commits, {} KiB", memory("VmRSS"));
+        }
+        if number == 0 {
+            println!("the first commit: {} KiB at the most", memory("VmHWM"));
+        }
+    }
+    println!("all: {} KiB at the most", memory("VmHWM"));
+}
+
+#[test]
+fn memory_does_not_grow_with_the_number_of_commits() {
+    let commits = std::env::var("OFOP_SOAK_COMMITS").map_or(SOAK, |text| text.parse().expect("a number"));
+    let way = std::env::var("OFOP_SOAK_WAY").unwrap_or_else(|_| "https".into());
+    let ways = Ways::new();
+    let megabytes = std::env::var("OFOP_SOAK_HISTORY").map_or(0, |text| text.parse().expect("a number of MB"));
+    let list = prepare_soak(&ways.plant, commits, megabytes);
+    assert_eq!(list.len(), commits + 1);
+    let options = ways.options(&way);
+    let folder = ways.plant.dir.path();
+    fs::write(folder.join("commits"), list.join("\n")).unwrap();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "soak", "--nocapture", "--test-threads", "1"])
+        .envs([("SOAK_URL", options.url.as_str()), ("SOAK_STATE", options.state_dir.to_str().unwrap())])
+        .env("SOAK_COMMITS", folder.join("commits"))
+        .env("SOAK_HEAD", ways.plant.hub().join("refs/heads/main"))
+        .env("SOAK_CA", ways.server.ca())
+        .env("SOAK_KEY", folder.join("user"))
+        .env("SOAK_KNOWN_HOSTS", folder.join("known_hosts"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    let figures: Vec<(usize, u64)> = text
+        .lines()
+        .filter_map(|line| line.split_once("soak: ")?.1.strip_suffix(" KiB")?.split_once(" commits, "))
+        .map(|(commits, memory)| (commits.parse().unwrap(), memory.parse().unwrap()))
+        .collect();
+    print!("{text}");
+    let settled = figures.iter().find(|(commits, _)| *commits == SETTLED).expect("it got that far").1;
+    let last = *figures.last().unwrap();
+    assert_eq!(last.0, commits);
+    assert!(last.1 * 10 <= settled * 11, "{settled} KiB after {SETTLED} commits, {} KiB after {}", last.1, last.0);
+    let clone = clone_in(&options.state_dir);
+    assert!(packs(&clone) <= 100, "{}", packs(&clone));
 }

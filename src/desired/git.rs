@@ -5,6 +5,7 @@
 //! ```text
 //! changes ── interval, or a person's or a webhook's word ─► fetch ─► verify ─► read the commit's trees ─► in force
 //! load ───── the first time the same; from then on what is in force, at once ─► Tree
+//! tidy ───── in the background, after a commit came into force
 //! ```
 //!
 //! # Guarantees
@@ -14,18 +15,23 @@
 //!   lacks the path leaves the commit before in force. The tree says so, and nothing is pruned meanwhile.
 //! - The commit in force survives a restart. A damaged clone is made anew beside what is left of it; a full disk is no
 //!   reason to.
+//! - Of the history only what a rule asks for is fetched; what is fetched and held grows with the files of the newest
+//!   commit and not with the number of commits.
 //! - A fetch that hangs delays the first load, and one that somebody asked for, no longer than the time limit.
 //! - Credentials go to the repository's own host only and are never shown. Servers are checked: TLS by the
 //!   system's authorities and one's own, SSH by a known-hosts file.
 
 mod clone;
 mod commit;
+mod copy;
 mod fetch;
 mod follow;
+mod history;
 mod known_hosts;
 mod options;
 mod signers;
 mod smart_http;
+mod tidy;
 mod tree;
 mod trouble;
 
@@ -145,6 +151,7 @@ impl Source for GitSource {
         };
         let (follower, name) = (self.follower.clone(), path.clone());
         let read = blocking(move || {
+            let _shared = follower.clone.share();
             let repository = follower.clone.open()?;
             let commit = repository.find_commit(commit).map_err(|error| local(&error))?;
             tree::attachment(&commit, &name, &repository)

@@ -1,20 +1,30 @@
 //! The clone: a bare repository that holds what was fetched, and the one reference that says which commit is in
 //! force. Everything here blocks.
 //!
+//! The clone is shallow: it holds the newest commits without their history. Whatever commit it holds is there with all
+//! of its folders and files, because packs are taken in whole or not at all; whether a commit's parents are there is
+//! found out by looking for them ([`super::history`]).
+//!
 //! Nothing is ever checked out, so that no filter, hook or submodule of anybody's runs.
+//!
+//! A lock file beside the clone keeps processes on the same state directory from exchanging it under one another: who
+//! fetches or reads shares it, who exchanges the clone has it alone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use git2::{
     AutotagOption, CertificateCheckStatus, Cred, CredentialType, Direction, ErrorClass, ErrorCode, FetchOptions, Oid,
     RemoteCallbacks, Repository,
 };
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tokio::sync::mpsc;
 
+use super::copy::copy;
 use super::fetch::pick;
+use super::history;
 use super::known_hosts;
 use super::options::Credentials;
 use super::smart_http::Piece;
@@ -30,6 +40,32 @@ const ASKS: usize = 3;
 
 /// References that are ours.
 const OURS: &str = "refs/ofop/*";
+
+/// Each fetch that brings something leaves a pack, and each read looks through all of them. From this number on the
+/// clone is tidied up.
+const MAX_PACKS: usize = 50;
+
+/// How much of a branch's history is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// The newest commits, as many as this.
+    Newest(i32),
+    /// All of it.
+    All,
+}
+
+impl Depth {
+    /// The newest commit alone.
+    pub(super) const ONE: Depth = Depth::Newest(1);
+
+    /// As git's protocol has it, where this number stands for no limit.
+    pub(super) fn commits(self) -> i32 {
+        match self {
+            Depth::Newest(commits) => commits,
+            Depth::All => i32::MAX,
+        }
+    }
+}
 
 /// A clone on disk.
 #[derive(Debug, Clone)]
@@ -66,30 +102,109 @@ impl Clone {
     }
 
     /// Another clone beside this one.
-    pub(super) fn beside(&self) -> Self {
-        Clone { path: self.path.with_extension("new"), in_force: self.in_force.clone() }
+    pub(super) fn beside(&self, name: &str) -> Self {
+        Clone { path: self.path.with_extension(name), in_force: self.in_force.clone() }
     }
 
-    /// Takes the place of another one.
+    /// Keeps others from exchanging the clone until the lock is dropped. None when locks cannot be had here, on a disk
+    /// that is full or read-only.
+    pub(super) fn share(&self) -> Option<File> {
+        let file = self.lock_file()?;
+        file.lock_shared().ok()?;
+        Some(file)
+    }
+
+    /// Keeps others from reading and fetching until the lock is dropped. None while somebody does.
+    fn claim(&self) -> Option<File> {
+        let file = self.lock_file()?;
+        file.try_lock().ok()?;
+        Some(file)
+    }
+
+    fn lock_file(&self) -> Option<File> {
+        let path = self.path.with_extension("lock");
+        fs::create_dir_all(path.parent()?).ok()?;
+        File::options().create(true).write(true).truncate(false).open(path).ok()
+    }
+
+    /// Takes the place of another one, at once where the file system can do that.
     pub(super) fn replace(&self, other: &Clone) -> Result<(), SourceTrouble> {
         let cannot = |error: std::io::Error| {
             disk(format!("the clone `{}` cannot be replaced: {}", other.path.display(), io_reason(&error)))
         };
-        let old = other.path.with_extension("old");
         let gone = |result: std::io::Result<()>| match result {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(cannot(error)),
             Ok(()) | Err(_) => Ok(()),
         };
+        if renameat_with(CWD, &self.path, CWD, &other.path, RenameFlags::EXCHANGE).is_ok() {
+            return gone(fs::remove_dir_all(&self.path));
+        }
+        let old = other.path.with_extension("old");
         gone(fs::remove_dir_all(&old))?;
         gone(fs::rename(&other.path, &old))?;
         fs::rename(&self.path, &other.path).map_err(cannot)?;
         gone(fs::remove_dir_all(&old))
     }
 
-    /// How many packs there are.
-    pub(super) fn packs(&self) -> usize {
-        let Ok(folder) = fs::read_dir(self.path.join("objects/pack")) else { return 0 };
-        folder.flatten().filter(|entry| entry.path().extension().is_some_and(|end| end == "pack")).count()
+    /// Whether it has become slow to read, or holds a history that nobody needs.
+    pub(super) fn is_untidy(&self) -> bool {
+        let Ok(folder) = fs::read_dir(self.path.join("objects/pack")) else { return false };
+        let packs = folder.flatten().filter(|entry| entry.path().extension().is_some_and(|end| end == "pack"));
+        packs.count() > MAX_PACKS
+            || self.open().is_ok_and(|repository| {
+                history::seen(&repository, &tips(&repository)).is_ok_and(|seen| seen.commits > history::LONG)
+            })
+    }
+
+    /// Copies what our references name into a clone beside this one, and the references. What that one has already is
+    /// not copied again.
+    pub(super) fn copy_to(&self, fresh: &Clone) -> Result<(), SourceTrouble> {
+        let (from, to) = (self.open()?, fresh.open()?);
+        let of_here = |error: git2::Error| local(&error);
+        let references = from.references_glob(OURS).map_err(of_here)?;
+        let mut named = Vec::new();
+        for reference in references {
+            let reference = reference.map_err(of_here)?;
+            let (Ok(name), Ok(commit)) = (reference.name(), reference.peel_to_commit()) else { continue };
+            named.push((name.to_owned(), commit.id()));
+        }
+        let commits: Vec<Oid> = named.iter().map(|(_, commit)| *commit).collect();
+        copy(&from, &to, &commits)?;
+        for (name, commit) in named {
+            to.reference(&name, commit, true, "tidied up").map_err(of_here)?;
+        }
+        fresh.mark_boundaries().map(drop)
+    }
+
+    /// Takes the place of another clone that this is a copy of, with what came in meanwhile.
+    ///
+    /// # Errors
+    /// The other one is in use.
+    pub(super) fn replace_idle(&self, other: &Clone) -> Result<(), SourceTrouble> {
+        let _alone = other.claim().ok_or_else(|| super::trouble::other("the clone is in use"))?;
+        other.copy_to(self)?;
+        self.replace(other)
+    }
+
+    /// Removes it.
+    pub(super) fn remove(&self) {
+        // What is left is removed when it is made the next time.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+
+    /// Notes in the repository which commits lack parents, as git and libgit2 want it. Returns them.
+    fn mark_boundaries(&self) -> Result<Vec<Oid>, SourceTrouble> {
+        let repository = self.open()?;
+        let seen = history::seen(&repository, &tips(&repository)).map_err(|error| local(&error))?;
+        let text: String = seen.boundaries.iter().map(|commit| format!("{commit}\n")).collect();
+        let path = self.path.join("shallow");
+        if fs::read_to_string(&path).unwrap_or_default() != text {
+            let beside = self.path.join("shallow.new");
+            fs::write(&beside, text)
+                .and_then(|()| fs::rename(&beside, &path))
+                .map_err(|error| disk(format!("`{}` cannot be written: {}", path.display(), io_reason(&error))))?;
+        }
+        Ok(seen.boundaries)
     }
 
     /// The commit that was in force when the operator last ran.
@@ -110,7 +225,11 @@ impl Clone {
         let repository = self.open()?;
         let object = repository.find_object(fetched, None).map_err(|error| local(&error))?;
         let commit = object.peel_to_commit().map_err(|_| missing("the revision names no commit"))?;
-        repository.reference(FETCHED, commit.id(), true, "fetched").map_err(|error| local(&error))?;
+        let before = repository.find_reference(FETCHED).ok().and_then(|reference| reference.target());
+        if before != Some(commit.id()) {
+            repository.reference(FETCHED, commit.id(), true, "fetched").map_err(|error| local(&error))?;
+            self.mark_boundaries()?;
+        }
         Ok(commit.id())
     }
 
@@ -130,13 +249,16 @@ impl Clone {
         }
     }
 
-    /// Ids of the commits that are here, for a server to leave out what leads to them.
-    pub(super) fn tips(&self) -> Vec<String> {
-        let Ok(repository) = self.open() else { return Vec::new() };
-        let Ok(references) = repository.references_glob(OURS) else { return Vec::new() };
-        let commits = references.filter_map(|reference| reference.ok()?.peel_to_commit().ok());
-        let tips: BTreeSet<String> = commits.map(|commit| commit.id().to_string()).collect();
-        tips.into_iter().collect()
+    /// What is here, for a server to leave it out.
+    pub(super) fn held(&self) -> Result<Held, SourceTrouble> {
+        let shallow = self.mark_boundaries()?;
+        let ids = |commits: &[Oid]| commits.iter().map(Oid::to_string).collect();
+        Ok(Held { tips: ids(&tips(&self.open()?)), shallow: ids(&shallow) })
+    }
+
+    /// Whether one commit comes after another, as far as can be seen here.
+    pub(super) fn succeeds(&self, new: Oid, old: Oid) -> Result<history::Succeeds, SourceTrouble> {
+        history::succeeds(&self.open()?, new, old).map_err(|error| local(&error))
     }
 
     /// Takes in a pack that arrives in pieces. One that breaks off leaves nothing behind.
@@ -158,40 +280,125 @@ impl Clone {
         Err(unreachable("the connection broke off"))
     }
 
-    /// Fetches through libgit2: over SSH, or from a repository on this machine.
+    /// Fetches through libgit2: over SSH.
     pub(super) fn fetch(
         &self,
         url: &str,
         branch: Option<&str>,
         credentials: &Credentials,
+        depth: Depth,
     ) -> Result<Oid, SourceTrouble> {
         let repository = self.open()?;
         let mut remote = repository.remote_anonymous(url).map_err(|error| away(&error))?;
         let refusal = std::sync::Mutex::new(None);
-        let connection = remote.connect_auth(Direction::Fetch, Some(callbacks(url, credentials, &refusal)), None);
-        let refused = || refusal.lock().ok().and_then(|mut refusal| refusal.take());
-        let connection = connection.map_err(|error| refused().unwrap_or_else(|| away(&error)))?;
-        let refs: BTreeMap<String, String> = connection
-            .list()
-            .map_err(|error| away(&error))?
-            .iter()
-            .map(|head| (head.name().to_owned(), head.oid().to_string()))
-            .collect();
-        let head = connection.default_branch().ok().and_then(|name| name.as_str().ok().map(str::to_owned));
-        drop(connection);
-        let (name, id) = pick(&refs, head.as_deref(), branch)?;
-        let oid = Oid::from_str(&id).map_err(|error| away(&error))?;
-        if self.has(oid) {
+        let (name, oid) = wanted(&mut remote, url, branch, credentials, &refusal)?;
+        if depth == Depth::ONE && self.has(oid) {
             return Ok(oid);
         }
+        self.mark_boundaries()?;
+        // Opened again, since the boundaries are read only then.
+        let repository = self.open()?;
+        let mut remote = repository.remote_anonymous(url).map_err(|error| away(&error))?;
         let mut options = FetchOptions::new();
         options.remote_callbacks(callbacks(url, credentials, &refusal)).download_tags(AutotagOption::None);
+        options.depth(depth.commits());
         let spec = format!("+{name}:{FETCHED}");
         remote
             .fetch(&[spec.as_str()], Some(&mut options), None)
-            .map_err(|error| refused().unwrap_or_else(|| away(&error)))?;
+            .map_err(|error| refused(&refusal).unwrap_or_else(|| away(&error)))?;
+        // libgit2 notes every commit that the server was asked to stop at, also where its parents are here.
+        self.mark_boundaries()?;
         Ok(oid)
     }
+
+    /// Copies a branch's newest commit from a repository on this machine, or the commit of that branch whose id begins
+    /// like `id`.
+    pub(super) fn fetch_beside(
+        &self,
+        url: &str,
+        path: &Path,
+        branch: Option<&str>,
+        id: Option<&str>,
+    ) -> Result<Oid, SourceTrouble> {
+        let to = self.open()?;
+        let credentials = Credentials::default();
+        let mut remote = to.remote_anonymous(url).map_err(|error| away(&error))?;
+        let (_, mut oid) = wanted(&mut remote, url, branch, &credentials, &std::sync::Mutex::new(None))?;
+        drop(remote);
+        let source = Repository::open(path).map_err(|error| away(&error))?;
+        if let Some(id) = id {
+            let none = || missing(format!("the branch has no commit `{id}`"));
+            let commit = source.find_commit_by_prefix(id).map_err(|_| none())?.id();
+            let tip = source.find_object(oid, None).and_then(|object| object.peel_to_commit());
+            let tip = tip.map_err(|error| away(&error))?.id();
+            if tip != commit && !source.graph_descendant_of(tip, commit).map_err(|error| away(&error))? {
+                return Err(none());
+            }
+            oid = commit;
+        }
+        if !self.has(oid) {
+            // The source's objects are read by way of a repository with our own limits of memory.
+            let from = self.open()?;
+            let objects = source.commondir().join("objects");
+            from.odb()
+                .and_then(|odb| odb.add_disk_alternate(&objects.to_string_lossy()))
+                .map_err(|error| away(&error))?;
+            copy(&from, &to, &[oid])?;
+        }
+        Ok(oid)
+    }
+}
+
+/// What a clone holds, as ids.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Held {
+    /// The commits that are named by our references.
+    pub(super) tips: Vec<String>,
+    /// Commits whose parents are not here.
+    pub(super) shallow: Vec<String>,
+}
+
+/// The commits that our references name.
+fn tips(repository: &Repository) -> Vec<Oid> {
+    let Ok(references) = repository.references_glob(OURS) else { return Vec::new() };
+    let commits = references.filter_map(|reference| reference.ok()?.peel_to_commit().ok());
+    let tips: BTreeSet<Oid> = commits.map(|commit| commit.id()).collect();
+    tips.into_iter().collect()
+}
+
+/// Whether one commit of a repository on this machine comes after another.
+pub(super) fn succeeds_beside(path: &Path, new: Oid, old: Oid) -> Result<bool, SourceTrouble> {
+    let source = Repository::open(path).map_err(|error| away(&error))?;
+    if source.find_commit(old).is_err() {
+        return Ok(false);
+    }
+    source.graph_descendant_of(new, old).map_err(|error| away(&error))
+}
+
+/// Full name and id of what is wanted of a remote.
+fn wanted(
+    remote: &mut git2::Remote<'_>,
+    url: &str,
+    branch: Option<&str>,
+    credentials: &Credentials,
+    refusal: &std::sync::Mutex<Option<SourceTrouble>>,
+) -> Result<(String, Oid), SourceTrouble> {
+    let connection = remote
+        .connect_auth(Direction::Fetch, Some(callbacks(url, credentials, refusal)), None)
+        .map_err(|error| refused(refusal).unwrap_or_else(|| away(&error)))?;
+    let refs: BTreeMap<String, String> = connection
+        .list()
+        .map_err(|error| away(&error))?
+        .iter()
+        .map(|head| (head.name().to_owned(), head.oid().to_string()))
+        .collect();
+    let head = connection.default_branch().ok().and_then(|name| name.as_str().ok().map(str::to_owned));
+    let (name, id) = pick(&refs, head.as_deref(), branch)?;
+    Ok((name, Oid::from_str(&id).map_err(|error| away(&error))?))
+}
+
+fn refused(refusal: &std::sync::Mutex<Option<SourceTrouble>>) -> Option<SourceTrouble> {
+    refusal.lock().ok().and_then(|mut refusal| refusal.take())
 }
 
 fn callbacks<'a>(

@@ -1,18 +1,24 @@
 //! Fetching: which commit is wanted, and how its objects come into the clone.
 //!
-//! HTTPS is spoken by [`SmartHttp`], everything else by libgit2, which has no time limit of its own: what hangs is
-//! left to hang on a thread of its own, and no more than [`HANGING`] of them.
+//! Only the newest commit is fetched. More of the history is looked at where a rule asks for it: whether one commit
+//! comes after another, and which commit an id names that no branch points to.
+//!
+//! HTTPS is spoken by [`SmartHttp`], SSH by libgit2, which has no time limit of its own: what hangs is left to hang on
+//! a thread of its own, and no more than [`HANGING`] of them. A repository on this machine is copied from.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use git2::Oid;
+use reqwest::Url;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::blocking;
-use super::clone::Clone as LocalClone;
+use super::clone::{Clone as LocalClone, Depth, Held, succeeds_beside};
+use super::history::Succeeds;
 use super::options::{Credentials, GitOptions};
-use super::smart_http::SmartHttp;
+use super::smart_http::{Advertised, Ask, SmartHttp};
 use super::trouble::{missing, other, unreachable};
 use crate::desired::remote::{RemoteOptions, client};
 use crate::model::{SourceTrouble, TroubleReason};
@@ -23,11 +29,23 @@ const HANGING: usize = 4;
 /// Pieces of a pack on their way to the disk.
 const PIECES: usize = 16;
 
+/// How much of the history is fetched over SSH to find out whether one commit comes after another: a push of some
+/// commits, one of many, whatever there is.
+const DEEPER: [Depth; 3] = [Depth::Newest(64), Depth::Newest(1_024), Depth::All];
+
 /// Fetches into a clone.
 #[derive(Debug)]
 pub(super) struct Fetcher {
     options: Arc<GitOptions>,
     hanging: Arc<Semaphore>,
+}
+
+/// How a repository is reached.
+enum Reached {
+    Https(Url),
+    /// On this machine.
+    Beside(PathBuf),
+    Ssh,
 }
 
 impl Fetcher {
@@ -37,64 +55,150 @@ impl Fetcher {
 
     /// Fetches what is wanted; the id of the commit, or of the tag that names it.
     pub(super) async fn fetch(&self, clone: &LocalClone) -> Result<Oid, SourceTrouble> {
+        self.in_time(self.fetch_wanted(clone)).await
+    }
+
+    /// Whether a commit that was just fetched comes after another one, which may not be here.
+    pub(super) async fn succeeds(
+        &self,
+        clone: &LocalClone,
+        fetched: Oid,
+        new: Oid,
+        old: Oid,
+    ) -> Result<bool, SourceTrouble> {
+        let here = async |clone: &LocalClone| {
+            let clone = clone.clone();
+            blocking(move || clone.succeeds(new, old)).await
+        };
+        let first = here(clone).await?;
+        if let Some(known) = first.decided() {
+            return Ok(known);
+        }
+        self.in_time(async {
+            match self.reached()? {
+                Reached::Beside(path) => blocking(move || succeeds_beside(&path, new, old)).await,
+                Reached::Https(url) => {
+                    let beside = clone.beside("history");
+                    let outcome = self.history_behind_https(&beside, url, fetched, old).await;
+                    let succeeds = match outcome {
+                        Ok(()) => here(&beside).await,
+                        Err(trouble) => Err(trouble),
+                    };
+                    blocking(move || {
+                        beside.remove();
+                        Ok(())
+                    })
+                    .await?;
+                    // What is not here is what the old commit's history has as well.
+                    succeeds.map(|succeeds| succeeds == Succeeds::Yes)
+                }
+                Reached::Ssh => {
+                    let credentials = self.options.credentials.current()?;
+                    for depth in DEEPER {
+                        self.fetch_ssh(clone, self.options.wanted(), &credentials, depth).await?;
+                        if let Some(known) = here(clone).await?.decided() {
+                            return Ok(known);
+                        }
+                    }
+                    Ok(false)
+                }
+            }
+        })
+        .await
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, SourceTrouble>>) -> Result<T, SourceTrouble> {
         let late =
             |_| unreachable(format!("the repository did not answer within {} s", self.options.timeout.as_secs()));
-        tokio::time::timeout(self.options.timeout, self.fetch_wanted(clone)).await.map_err(late)?
+        tokio::time::timeout(self.options.timeout, work).await.map_err(late)?
+    }
+
+    fn reached(&self) -> Result<Reached, SourceTrouble> {
+        let url = &self.options.url;
+        Ok(match Url::parse(url) {
+            Ok(url) if url.scheme() == "https" => Reached::Https(url),
+            Ok(url) if url.scheme() == "http" => {
+                return Err(other("would be fetched without encryption").hint("use an `https://` or `ssh://` URL"));
+            }
+            Ok(parsed) if parsed.scheme() == "file" => {
+                Reached::Beside(parsed.to_file_path().map_err(|()| missing(format!("`{url}` names no path")))?)
+            }
+            Ok(_) | Err(_) if Path::new(url).is_dir() => Reached::Beside(url.into()),
+            Ok(_) | Err(_) => Reached::Ssh,
+        })
     }
 
     async fn fetch_wanted(&self, clone: &LocalClone) -> Result<Oid, SourceTrouble> {
         let credentials = self.options.credentials.current()?;
         let wanted = self.options.wanted();
-        let first = self.fetch_one(clone, wanted, &credentials).await;
+        let first = self.fetch_one(clone, wanted, None, &credentials).await;
         let Some(id) = wanted.filter(|wanted| is_id(wanted)) else { return first };
         match first {
             // It is no branch's newest commit: it lies in the history of the branch, or nowhere that we could see.
             Err(trouble) if trouble.reason == TroubleReason::Missing => {
                 let branch = self.options.revision.as_ref().and(self.options.branch.as_deref());
-                if self.fetch_one(clone, branch, &credentials).await.is_err() {
-                    return Err(trouble);
-                }
-                let (clone, id) = (clone.clone(), id.to_owned());
-                blocking(move || clone.find(&id)).await?.ok_or(trouble)
+                self.fetch_one(clone, branch, Some(id), &credentials).await.map_err(|_| trouble)
             }
             first => first,
         }
     }
 
-    /// Fetches a branch, a tag, or a commit that one of them points to.
+    /// Fetches a branch, a tag, or a commit that one of them points to; with an id the commit in the history of that
+    /// which it names.
     async fn fetch_one(
         &self,
         clone: &LocalClone,
         wanted: Option<&str>,
+        id: Option<&str>,
         credentials: &Credentials,
     ) -> Result<Oid, SourceTrouble> {
-        match reqwest::Url::parse(&self.options.url) {
-            Ok(url) if url.scheme() == "https" => self.fetch_https(clone, url, wanted, credentials).await,
-            Ok(url) if url.scheme() == "http" => {
-                Err(other("would be fetched without encryption").hint("use an `https://` or `ssh://` URL"))
+        let depth = if id.is_some() { Depth::All } else { Depth::ONE };
+        let fetched = match self.reached()? {
+            Reached::Https(url) => self.fetch_https(clone, url, wanted, credentials, depth).await,
+            Reached::Ssh => self.fetch_ssh(clone, wanted, credentials, depth).await,
+            Reached::Beside(path) => {
+                let (url, wanted, id) = (self.options.url.clone(), wanted.map(str::to_owned), id.map(str::to_owned));
+                let clone = clone.clone();
+                let copied = self.may_hang(move || clone.fetch_beside(&url, &path, wanted.as_deref(), id.as_deref()));
+                return copied.await;
             }
-            Ok(_) | Err(_) => {
-                let busy = || unreachable("earlier fetches still hang").hint("look for a firewall that drops packets");
-                let permit = self.hanging.clone().try_acquire_owned().map_err(|_| busy())?;
-                let (clone, url) = (clone.clone(), self.options.url.clone());
-                let (wanted, credentials) = (wanted.map(str::to_owned), credentials.clone());
-                blocking(move || {
-                    let fetched = clone.fetch(&url, wanted.as_deref(), &credentials);
-                    drop(permit);
-                    fetched
-                })
-                .await
-            }
-        }
+        }?;
+        let Some(id) = id.map(str::to_owned) else { return Ok(fetched) };
+        let clone = clone.clone();
+        let none = || missing(format!("the branch has no commit `{id}`"));
+        let searched = id.clone();
+        blocking(move || clone.find(&searched)).await?.ok_or_else(none)
     }
 
-    async fn fetch_https(
+    async fn fetch_ssh(
         &self,
         clone: &LocalClone,
-        mut url: reqwest::Url,
         wanted: Option<&str>,
         credentials: &Credentials,
+        depth: Depth,
     ) -> Result<Oid, SourceTrouble> {
+        let (clone, url) = (clone.clone(), self.options.url.clone());
+        let (wanted, credentials) = (wanted.map(str::to_owned), credentials.clone());
+        self.may_hang(move || clone.fetch(&url, wanted.as_deref(), &credentials, depth)).await
+    }
+
+    /// Runs work that may hang, as long as not too much of it does.
+    async fn may_hang<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, SourceTrouble> + Send + 'static,
+    ) -> Result<T, SourceTrouble> {
+        let busy = || unreachable("earlier fetches still hang").hint("look for a firewall that drops packets");
+        let permit = self.hanging.clone().try_acquire_owned().map_err(|_| busy())?;
+        blocking(move || {
+            let done = work();
+            drop(permit);
+            done
+        })
+        .await
+    }
+
+    /// The client for a repository, with what its URL says of who we are.
+    fn https(&self, mut url: Url, credentials: &Credentials) -> Result<SmartHttp, SourceTrouble> {
         let mut credentials = credentials.clone();
         if let Some(password) = url.password() {
             credentials =
@@ -105,27 +209,63 @@ impl Fetcher {
         let _ = url.set_username("");
         let remote = RemoteOptions { ca_file: self.options.ca_file.clone(), ..RemoteOptions::default() };
         let client = client(&remote).map_err(other)?;
-        let http = SmartHttp { client, url, credentials: &credentials };
+        Ok(SmartHttp { client, url, credentials })
+    }
+
+    async fn fetch_https(
+        &self,
+        clone: &LocalClone,
+        url: Url,
+        wanted: Option<&str>,
+        credentials: &Credentials,
+        depth: Depth,
+    ) -> Result<Oid, SourceTrouble> {
+        let http = self.https(url, credentials)?;
         let advertised = http.advertised().await?;
         let (_, id) = pick(&advertised.refs, advertised.head.as_deref(), wanted)?;
         let oid = Oid::from_str(&id).map_err(|_| unreachable("the server names an id that is none"))?;
         let known = clone.clone();
-        let (has, tips) = blocking(move || Ok((known.has(oid), known.tips()))).await?;
-        if has {
+        if depth == Depth::ONE && blocking(move || Ok(known.has(oid))).await? {
             return Ok(oid);
         }
-        let (sink, pieces) = mpsc::channel(PIECES);
-        let taking = clone.clone();
-        let take = tokio::task::spawn_blocking(move || taking.take_pack(pieces));
-        let sent = http.pack(&advertised, &id, &tips, &sink).await;
-        drop(sink);
-        let taken = take.await.map_err(|_| other("keeping what was fetched was cut short"))?;
-        match (sent, taken) {
-            // The disk's reason counts more than that nobody took what was sent.
-            (_, Err(trouble)) if matches!(trouble.reason, TroubleReason::Damaged | TroubleReason::Disk) => Err(trouble),
-            (Err(trouble), _) | (Ok(()), Err(trouble)) => Err(trouble),
-            (Ok(()), Ok(())) => Ok(oid),
-        }
+        let known = clone.clone();
+        let held = blocking(move || known.held()).await?;
+        take(&http, &advertised, clone, &Ask { want: id, held, depth: Some(depth), commits_only: false }).await?;
+        Ok(oid)
+    }
+
+    /// Fetches the commits between two into a clone of their own. The server is told that we have the old one with all
+    /// of its history, so that it sends what the new one has beside that: the commits alone where it can do so.
+    async fn history_behind_https(
+        &self,
+        clone: &LocalClone,
+        url: Url,
+        new: Oid,
+        old: Oid,
+    ) -> Result<(), SourceTrouble> {
+        let credentials = self.options.credentials.current()?;
+        let making = clone.clone();
+        blocking(move || making.make_anew().map(drop)).await?;
+        let http = self.https(url, &credentials)?;
+        let advertised = http.advertised().await?;
+        let held = Held { tips: vec![old.to_string()], shallow: Vec::new() };
+        take(&http, &advertised, clone, &Ask { want: new.to_string(), held, depth: None, commits_only: true }).await
+    }
+}
+
+/// Takes what a server sends into a clone.
+async fn take(http: &SmartHttp, advertised: &Advertised, clone: &LocalClone, ask: &Ask) -> Result<(), SourceTrouble> {
+    let (sink, pieces) = mpsc::channel(PIECES);
+    let taking = clone.clone();
+    let take = tokio::task::spawn_blocking(move || taking.take_pack(pieces));
+    let sent = http.pack(advertised, ask, &sink).await;
+    drop(sink);
+    let taken = take.await.map_err(|_| other("keeping what was fetched was cut short"))?;
+    match (sent, taken) {
+        // The disk's reason counts more than that nobody took what was sent.
+        (_, Err(trouble)) if matches!(trouble.reason, TroubleReason::Damaged | TroubleReason::Disk) => Err(trouble),
+        (Err(trouble), _) | (Ok(()), Err(trouble)) => Err(trouble),
+        (Ok(()), Ok(())) => Ok(()),
     }
 }
 

@@ -13,6 +13,7 @@ use super::clone::{Clone as LocalClone, local};
 use super::commit::{self, InForce};
 use super::fetch::Fetcher;
 use super::options::{GitOptions, Rewritten};
+use super::tidy::Tidying;
 use super::tree::Files;
 use crate::model::{SourceTrouble, TroubleReason};
 
@@ -20,9 +21,8 @@ use crate::model::{SourceTrouble, TroubleReason};
 /// tells the rest shall not wait an hour for the end of an outage of a minute.
 const RETRY: Duration = Duration::from_secs(60);
 
-/// Each fetch that brings something leaves a pack, and each read looks through all of them. From this number on the
-/// clone is made anew, in one pack.
-const MAX_PACKS: usize = 100;
+/// How long the history is looked at, at most, when the commit comes into force either way.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// A repository that is followed.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(super) struct Follower {
     fetcher: Fetcher,
     state: Mutex<State>,
     /// One fetch at a time.
-    fetching: tokio::sync::Mutex<()>,
+    pub(super) fetching: tokio::sync::Mutex<()>,
 }
 
 /// What is known.
@@ -53,6 +53,7 @@ pub(super) struct State {
     pub(super) trouble: Option<SourceTrouble>,
     /// Files beside the manifests that were read from the commit in force.
     pub(super) attachments: HashMap<String, Result<Arc<str>, String>>,
+    pub(super) tidying: Tidying,
 }
 
 impl Follower {
@@ -83,6 +84,8 @@ impl Follower {
     /// Fetches and puts the newest commit into force if it may be; true when `load` answers something new.
     pub(super) async fn refresh(self: &Arc<Self>) -> bool {
         let _one = self.fetching.lock().await;
+        let clone = self.clone.clone();
+        let shared = blocking(move || Ok(clone.share())).await;
         let first = !std::mem::replace(&mut self.state().started, true);
         if first {
             self.restore().await;
@@ -91,12 +94,18 @@ impl Follower {
         if outcome.as_ref().is_err_and(|trouble| trouble.reason == TroubleReason::Damaged) {
             tracing::warn!(repository = %self.shown, "the clone is damaged and made anew");
             outcome = self.fetch_anew().await;
-        } else if matches!(outcome, Ok(Some(_))) && self.clone.packs() > MAX_PACKS {
-            // The commit is here either way.
-            if let Err(trouble) = self.fetch_anew().await {
-                tracing::warn!(repository = %self.shown, reason = %trouble.message, "the clone is not tidied up");
-            }
         }
+        drop(shared);
+        let is_new = matches!(outcome, Ok(Some(_)));
+        let news = self.learn(outcome, first);
+        if is_new && !self.options.once {
+            self.tidy_soon();
+        }
+        news
+    }
+
+    /// Takes over what came of a fetch; true when that is something new.
+    fn learn(&self, outcome: Result<Option<InForce>, SourceTrouble>, first: bool) -> bool {
         let mut state = self.state();
         let (news, trouble) = match outcome {
             Ok(None) => (false, None),
@@ -145,14 +154,46 @@ impl Follower {
         let fetched = self.fetcher.fetch(clone).await?;
         self.state().fetched = Some(Instant::now());
         let now = self.state().in_force.clone();
+        let keeping = clone.clone();
+        let id = blocking(move || keeping.keep(fetched)).await?;
+        let replaced = match &now {
+            Some(now) if now.commit != id => self.rewrites(clone, fetched, id, now.commit).await?,
+            Some(_) | None => None,
+        };
         let (follower, clone) = (self.clone(), clone.clone());
-        blocking(move || follower.consider(&clone, fetched, now.as_ref())).await
+        blocking(move || follower.consider(&clone, id, replaced, now.as_ref())).await
+    }
+
+    /// The commit that is left behind when the new one does not succeed it, or may not.
+    async fn rewrites(
+        &self,
+        clone: &LocalClone,
+        fetched: Oid,
+        new: Oid,
+        old: Oid,
+    ) -> Result<Option<Oid>, SourceTrouble> {
+        let succeeds = self.fetcher.succeeds(clone, fetched, new, old);
+        let succeeds = match self.options.rewritten {
+            Rewritten::Refuse => succeeds.await?,
+            Rewritten::Follow => match tokio::time::timeout(LOOK, succeeds).await {
+                Ok(Err(trouble)) if trouble.reason == TroubleReason::Damaged => return Err(trouble),
+                Ok(Ok(succeeds)) => succeeds,
+                Ok(Err(_)) | Err(_) => {
+                    tracing::warn!(
+                        repository = %self.shown, commit = %new, replaced = %old,
+                        "the history between the commits cannot be looked at, and is taken for rewritten"
+                    );
+                    false
+                }
+            },
+        };
+        Ok((!succeeds).then_some(old))
     }
 
     /// The same into a clone beside the present one, whose place it takes once it holds everything: what can still be
     /// read of a damaged one is better than nothing while the repository is away.
     async fn fetch_anew(self: &Arc<Self>) -> Result<Option<InForce>, SourceTrouble> {
-        let fresh = self.clone.beside();
+        let fresh = self.clone.beside("new");
         let making = fresh.clone();
         blocking(move || making.make_anew().map(drop)).await?;
         let outcome = self.fetch_and_consider(&fresh).await?;
@@ -165,24 +206,10 @@ impl Follower {
     fn consider(
         &self,
         clone: &LocalClone,
-        fetched: Oid,
+        id: Oid,
+        replaced: Option<Oid>,
         now: Option<&InForce>,
     ) -> Result<Option<InForce>, SourceTrouble> {
-        let id = clone.keep(fetched)?;
-        let in_force = match now {
-            Some(now) if now.commit == id => None,
-            Some(now) => Some(self.successor(clone, id, now)?),
-            None => Some(commit::read(clone, &self.options, id, None, &Files::new())?),
-        };
-        if !self.options.once && clone.in_force() != Some(id) {
-            clone.put_in_force(id)?;
-        }
-        Ok(in_force)
-    }
-
-    /// Reads what shall take the place of the commit in force.
-    fn successor(&self, clone: &LocalClone, id: Oid, now: &InForce) -> Result<InForce, SourceTrouble> {
-        let replaced = rewrites(clone, id, now.commit)?;
         if let (Some(replaced), Rewritten::Refuse) = (replaced, self.options.rewritten) {
             let message = format!("history was rewritten: commit {id:.12} does not succeed {replaced:.12}");
             let commit = commit::info(&clone.open()?.find_commit(id).map_err(|error| local(&error))?);
@@ -190,17 +217,15 @@ impl Follower {
                 .hint("if that was meant to be, allow it once with `--git-rewritten follow`")
                 .about(commit));
         }
-        commit::read(clone, &self.options, id, replaced, &now.content.files)
+        let none = Files::new();
+        let in_force = match now {
+            Some(now) if now.commit == id => None,
+            Some(now) => Some(commit::read(clone, &self.options, id, replaced, &now.content.files)?),
+            None => Some(commit::read(clone, &self.options, id, None, &none)?),
+        };
+        if !self.options.once && clone.in_force() != Some(id) {
+            clone.put_in_force(id)?;
+        }
+        Ok(in_force)
     }
-}
-
-/// The commit that is left behind when the new one does not succeed it.
-fn rewrites(clone: &LocalClone, new: Oid, old: Oid) -> Result<Option<Oid>, SourceTrouble> {
-    let repository = clone.open()?;
-    if repository.find_commit(old).is_err() {
-        // The clone was made anew, and this history has no place for the old commit.
-        return Ok(Some(old));
-    }
-    let succeeds = repository.graph_descendant_of(new, old).map_err(|error| local(&error))?;
-    Ok((!succeeds).then_some(old))
 }

@@ -4,11 +4,12 @@
 //! Spoken by our own client rather than by libgit2's, which can neither be given a certificate authority nor a
 //! time limit without unsafe code, and which cannot be interrupted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use tokio::sync::mpsc;
 
+use super::clone::{Depth, Held};
 use super::options::Credentials;
 use super::trouble::{denied, disk, missing, other, unreachable};
 use crate::desired::remote::chain;
@@ -29,6 +30,8 @@ pub(super) struct Advertised {
     pub(super) refs: BTreeMap<String, String>,
     /// The full name of the default branch.
     pub(super) head: Option<String>,
+    /// What the server can do.
+    abilities: BTreeSet<String>,
     /// Where the repository really is, after redirects.
     base: Option<Url>,
 }
@@ -39,14 +42,27 @@ pub(super) enum Piece {
     End,
 }
 
-/// One repository behind HTTPS.
-pub(super) struct SmartHttp<'a> {
-    pub(super) client: Client,
-    pub(super) url: Url,
-    pub(super) credentials: &'a Credentials,
+/// What a server is asked for.
+#[derive(Debug)]
+pub(super) struct Ask {
+    /// The id of what is wanted.
+    pub(super) want: String,
+    /// What is here, with all that it refers to but for the history of what is shallow.
+    pub(super) held: Held,
+    /// How much of the history; none for all that is not here.
+    pub(super) depth: Option<Depth>,
+    /// Folders and files are not needed, if the server can leave them out.
+    pub(super) commits_only: bool,
 }
 
-impl SmartHttp<'_> {
+/// One repository behind HTTPS.
+pub(super) struct SmartHttp {
+    pub(super) client: Client,
+    pub(super) url: Url,
+    pub(super) credentials: Credentials,
+}
+
+impl SmartHttp {
     /// Asks which branches and tags there are: one round trip.
     pub(super) async fn advertised(&self) -> Result<Advertised, SourceTrouble> {
         let mut url = self.url.clone();
@@ -79,23 +95,16 @@ impl SmartHttp<'_> {
         if greeted { Ok(advertised) } else { Err(not_git()) }
     }
 
-    /// Asks for the objects of a commit that are not among those of the commits that are here.
+    /// Asks for objects that are not here.
     pub(super) async fn pack(
         &self,
         advertised: &Advertised,
-        want: &str,
-        have: &[String],
+        ask: &Ask,
         sink: &mpsc::Sender<Piece>,
     ) -> Result<(), SourceTrouble> {
         let mut url = advertised.base.clone().unwrap_or_else(|| self.url.clone());
         url.set_path(&format!("{}/git-upload-pack", url.path().trim_end_matches('/')));
-        let agent = concat!("agent=ofop/", env!("CARGO_PKG_VERSION"));
-        let mut body = packet(&format!("want {want} side-band-64k ofs-delta no-progress {agent}\n"));
-        body.push_str("0000");
-        for have in have {
-            body.push_str(&packet(&format!("have {have}\n")));
-        }
-        body.push_str(&packet("done\n"));
+        let body = advertised.request(ask);
         let request = self
             .client
             .post(url.clone())
@@ -148,6 +157,42 @@ impl SmartHttp<'_> {
 }
 
 impl Advertised {
+    /// The request (gitprotocol-pack: "Packfile Negotiation"), in one turn: what we have is said at once, and that this
+    /// is all.
+    fn request(&self, ask: &Ask) -> String {
+        let can = |ability: &str| self.abilities.contains(ability);
+        let mut wanted = format!("want {} side-band-64k ofs-delta no-progress", ask.want);
+        let is_cut = ask.depth.is_some() || !ask.held.shallow.is_empty();
+        if is_cut && can("shallow") {
+            wanted.push_str(" shallow");
+        }
+        if ask.commits_only && can("filter") {
+            wanted.push_str(" filter");
+        }
+        wanted.push_str(concat!(" agent=ofop/", env!("CARGO_PKG_VERSION"), "\n"));
+        let mut body = packet(&wanted);
+        if can("shallow") {
+            for commit in &ask.held.shallow {
+                body.push_str(&packet(&format!("shallow {commit}\n")));
+            }
+            if let Some(depth) = ask.depth {
+                body.push_str(&packet(&format!("deepen {}\n", depth.commits())));
+            }
+        }
+        if ask.commits_only && can("filter") {
+            body.push_str(&packet("filter tree:0\n"));
+        }
+        body.push_str("0000");
+        // A server that knows nothing of missing history would leave out what only that has.
+        if can("shallow") || ask.held.shallow.is_empty() {
+            for have in &ask.held.tips {
+                body.push_str(&packet(&format!("have {have}\n")));
+            }
+        }
+        body.push_str(&packet("done\n"));
+        body
+    }
+
     /// `<id> <name>`, on the first line followed by a NUL and what the server can do.
     fn take(&mut self, line: &[u8]) -> Result<(), SourceTrouble> {
         let text = std::str::from_utf8(line).map_err(|_| not_git())?.trim_end_matches('\n');
@@ -159,6 +204,7 @@ impl Advertised {
             if let Some(branch) = ability.strip_prefix("symref=HEAD:") {
                 self.head = Some(branch.to_owned());
             }
+            self.abilities.insert(ability.to_owned());
         }
         let (id, name) = text.split_once(' ').ok_or_else(not_git)?;
         if id.len() < 40 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -251,6 +297,26 @@ mod tests {
         let none = format!("{} capabilities^{{}}\0symref=HEAD:refs/heads/main\n", "0".repeat(40));
         assert!(advertise(&[&none]).unwrap().refs.is_empty());
         assert!(advertise(&["<html>"]).is_err());
+    }
+
+    #[test]
+    fn a_server_is_asked_for_no_more_than_it_can_do() {
+        let asked = |abilities: &str, depth, commits_only| {
+            let mut advertised = Advertised::default();
+            advertised.take(format!("{} refs/heads/main\0{abilities}\n", "1".repeat(40)).as_bytes()).unwrap();
+            let held = Held { tips: vec!["2222".into()], shallow: vec!["3333".into()] };
+            advertised.request(&Ask { want: "1111".into(), held, depth, commits_only })
+        };
+        let agent = concat!("agent=ofop/", env!("CARGO_PKG_VERSION"), "\n");
+        let want =
+            |abilities: &str| packet(&format!("want 1111 side-band-64k ofs-delta no-progress{abilities} {agent}"));
+        let newest = asked("shallow filter", Some(Depth::ONE), false);
+        let rest = "0011shallow 3333\n000ddeepen 1\n0000000ehave 2222\n0009done\n";
+        assert_eq!(newest, format!("{}{rest}", want(" shallow")));
+        let history = asked("shallow filter", None, true);
+        assert!(history.contains("filter tree:0\n") && !history.contains("deepen"), "{history}");
+        let old = asked("ofs-delta", Some(Depth::ONE), true);
+        assert_eq!(old, format!("{}00000009done\n", want("")), "nothing is had that may lack its history");
     }
 
     #[test]
