@@ -34,6 +34,7 @@ mod smart_http;
 mod tidy;
 mod tree;
 mod trouble;
+mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +44,8 @@ use futures_util::Stream;
 use self::clone::local;
 use self::follow::Follower;
 pub use self::options::{Credentials, DEFAULT_INTERVAL, DEFAULT_TIMEOUT, GitOptions, Rewritten};
-use self::trouble::{other, unreachable};
+use self::trouble::unreachable;
+use self::work::blocking;
 use super::{Source, Tree};
 use crate::model::{Problem, Revision, Severity, SourceKind, SourcePlace, SourceTrouble};
 
@@ -164,11 +166,4 @@ impl Source for GitSource {
         }
         read
     }
-}
-
-/// Runs work that blocks on a thread that may.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, SourceTrouble> + Send + 'static,
-) -> Result<T, SourceTrouble> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| other("the work was cut short"))?
 }

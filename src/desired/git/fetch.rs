@@ -14,12 +14,12 @@ use git2::Oid;
 use reqwest::Url;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::blocking;
 use super::clone::{Clone as LocalClone, Depth, Held, succeeds_beside};
 use super::history::Succeeds;
 use super::options::{Credentials, GitOptions};
 use super::smart_http::{Advertised, Ask, SmartHttp};
 use super::trouble::{missing, other, unreachable};
+use super::work::blocking;
 use crate::desired::remote::{RemoteOptions, client};
 use crate::model::{SourceTrouble, TroubleReason};
 
@@ -257,7 +257,7 @@ impl Fetcher {
 async fn take(http: &SmartHttp, advertised: &Advertised, clone: &LocalClone, ask: &Ask) -> Result<(), SourceTrouble> {
     let (sink, pieces) = mpsc::channel(PIECES);
     let taking = clone.clone();
-    let take = tokio::task::spawn_blocking(move || taking.take_pack(pieces));
+    let take = tokio::spawn(blocking(move || taking.take_pack(pieces)));
     let sent = http.pack(advertised, ask, &sink).await;
     drop(sink);
     let taken = take.await.map_err(|_| other("keeping what was fetched was cut short"))?;

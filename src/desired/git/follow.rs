@@ -8,13 +8,13 @@ use git2::Oid;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::blocking;
 use super::clone::{Clone as LocalClone, local};
 use super::commit::{self, InForce};
 use super::fetch::Fetcher;
 use super::options::{GitOptions, Rewritten};
 use super::tidy::Tidying;
 use super::tree::Files;
+use super::work::blocking;
 use crate::model::{SourceTrouble, TroubleReason};
 
 /// While the repository cannot be reached, it is tried at least this often: who fetches once an hour since a webhook

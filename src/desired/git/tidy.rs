@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::blocking;
 use super::follow::Follower;
+use super::work::blocking;
 use crate::model::SourceTrouble;
 
 /// How long to wait after a failure, and how long at most after many of them.
