@@ -4,7 +4,7 @@
 # run, and leaves nothing running or mounted. Run it as root: the tests start private Docker engines.
 #
 #   tests/run.sh            everything
-#   tests/run.sh NAME…      only the named parts (see `parts` below)
+#   tests/run.sh NAME…      only the named parts (see `parts` below), or `engine29-all`
 set -euo pipefail
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -186,7 +186,7 @@ quickstart() {
 bare() { tests/bare.sh; }
 
 # Today's engine. No distribution has it, so Go builds it once, at the versions that were tried.
-engine29_versions='github.com/moby/moby/v2/cmd/dockerd@v2.0.0-beta.24 github.com/opencontainers/runc@v1.5.3'
+engine29_versions='moby v2.0.0-beta.24 runc v1.5.3'
 engine29_folder=${XDG_CACHE_HOME:-$HOME/.cache}/ofop-tests/engine-29
 
 build_engine29() {
@@ -197,26 +197,44 @@ build_engine29() {
     } > "$work/apt.log" 2>&1 || { tail -20 "$work/apt.log"; return 1; }
     echo "building Docker Engine 29 (some minutes, once)"
     mkdir -p "$engine29_folder"
-    local dockerd runc
-    read -r dockerd runc <<< "$engine29_versions"
+    local moby runc
+    read -r _ moby _ runc <<< "$engine29_versions"
     export GOBIN=$engine29_folder GOFLAGS='-p=2 -buildvcs=false' CGO_ENABLED=1
-    go install -tags 'exclude_graphdriver_btrfs no_systemd' "$dockerd"
+    go install -tags 'exclude_graphdriver_btrfs no_systemd' "github.com/moby/moby/v2/cmd/dockerd@$moby"
+    # Debian's does not take over the socket that this engine has opened for a published port.
+    go install "github.com/moby/moby/v2/cmd/docker-proxy@$moby"
     # Debian's runc does not know the namespaces that this engine asks for.
-    go install -tags seccomp "$runc"
+    go install -tags seccomp "github.com/opencontainers/runc@$runc"
     echo "$engine29_versions" > "$engine29_folder/versions"
 }
 
-# The adapter, the program, and what it says of secrets and of images, on today's engine.
-engine29() {
+# Every test program that starts an engine. The chaos has managers of its own: `PATH` chooses theirs as well.
+engine_suites() { grep -lE 'support/engine\.rs|mod engine;' tests/*.rs | sed 's#.*/\(.*\)\.rs$#\1#'; }
+
+# Runs test programs on today's engine. They start whatever `dockerd` is found first, and check that it speaks what is
+# said here.
+on_engine29() {
     build_engine29
-    export PATH=$engine29_folder:$PATH
-    dockerd --version
-    cargo test --quiet --locked --all-features --no-fail-fast --test swarm_engine --test secrets --test private_images
+    export PATH=$engine29_folder:$PATH OFOP_TEST_API=1.56
+    local suites=() suite
+    for suite in "$@"; do suites+=(--test "$suite"); done
+    cargo test --quiet --locked --all-features --no-fail-fast "${suites[@]}"
 }
 
-# The part `bare` builds the release program in a root file system of its own and has to be named: it takes as long as
-# half of all others.
-parts=(packages toolchain format lint build unit engine29 fuzz documentation scripts quickstart)
+# The adapter, its faults, and what is said of secrets and of images, on today's engine.
+engine29() { on_engine29 swarm_engine swarm_faults secrets private_images; }
+
+# Everything that runs on an engine, and what matters on one that refuses clients older than itself, as 29.0 does.
+# It has to be named.
+engine29-all() {
+    local suites status=0
+    mapfile -t suites < <(engine_suites)
+    on_engine29 "${suites[@]}" || status=$?
+    DOCKER_MIN_API_VERSION=1.44 on_engine29 swarm_engine e2e || status=$?
+    return $status
+}
+
+parts=(bare packages toolchain format lint build unit engine29 fuzz documentation scripts quickstart)
 [ $# = 0 ] || parts=("$@")
 for part in "${parts[@]}"; do
     [ "$(type -t "$part")" = function ] || { echo "no part is called $part" >&2; exit 2; }

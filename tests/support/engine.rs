@@ -114,7 +114,19 @@ impl TestEngine {
         let answers = BufReader::new(keeper.stdout.take().unwrap());
         let mut engine = TestEngine { dir, keeper, commands, answers };
         engine.start();
+        engine.is_as_wanted();
         engine
+    }
+
+    /// Whoever chooses the engine by `PATH` says by `OFOP_TEST_API` which API it speaks, and `dockerd` itself takes the
+    /// oldest that it accepts from `DOCKER_MIN_API_VERSION`: that another engine passes the tests would prove nothing.
+    fn is_as_wanted(&self) {
+        let version = self.get("/version");
+        for (variable, field) in [("OFOP_TEST_API", "ApiVersion"), ("DOCKER_MIN_API_VERSION", "MinAPIVersion")] {
+            if let Ok(wanted) = std::env::var(variable) {
+                assert_eq!(version[field].as_str(), Some(&*wanted), "{variable}");
+            }
+        }
     }
 
     /// Starts the engine that was stopped, and waits until it answers.

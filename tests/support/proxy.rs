@@ -80,6 +80,16 @@ impl Drop for Proxy {
     }
 }
 
+/// The first line of a request without the API's version, which engines differ in.
+fn without_version(line: &str) -> String {
+    let plain = || {
+        let (method, target) = line.split_once(" /v1.")?;
+        let (version, rest) = target.split_once('/')?;
+        version.bytes().all(|byte| byte.is_ascii_digit()).then(|| format!("{method} /{rest}"))
+    };
+    plain().unwrap_or_else(|| line.to_owned())
+}
+
 async fn carry(mut client: UnixStream, engine: &Path, faults: &Faults) -> std::io::Result<()> {
     let mut request = Vec::new();
     let end = loop {
@@ -95,7 +105,7 @@ async fn carry(mut client: UnixStream, engine: &Path, faults: &Faults) -> std::i
     while request.len() < end + 4 + length.unwrap_or(0) {
         client.read_buf(&mut request).await?;
     }
-    let first = head.lines().next().unwrap_or_default().replacen("/v1.41/", "/", 1);
+    let first = without_version(head.lines().next().unwrap_or_default());
     let body = String::from_utf8_lossy(&request[end..]);
     let meets = |pattern: &str| first.contains(pattern) || body.contains(pattern);
     let fault = faults.lock().unwrap().iter_mut().find(|(pattern, ..)| meets(pattern)).map(|found| {
