@@ -94,7 +94,58 @@ impl Follower {
 
 #[cfg(test)]
 mod tests {
+    use git2::{Oid, Repository, Signature, Time};
+
+    use super::super::clone::Clone as LocalClone;
     use super::*;
+
+    #[test]
+    fn what_comes_in_while_the_copy_is_made_is_kept_and_a_clone_in_use_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = Repository::init_bare(folder.path().join("source")).unwrap();
+        let commit = |text: &str, parents: &[Oid]| {
+            let mut tree = source.treebuilder(None).unwrap();
+            tree.insert("app.yml", source.blob(text.as_bytes()).unwrap(), 0o100_644).unwrap();
+            let tree = source.find_tree(tree.write().unwrap()).unwrap();
+            let who = Signature::new("Line Team", "line@plant.example", &Time::new(1_700_000_000, 0)).unwrap();
+            let parents: Vec<_> = parents.iter().map(|id| source.find_commit(*id).unwrap()).collect();
+            let parents: Vec<_> = parents.iter().collect();
+            source.commit(Some("refs/heads/main"), &who, &who, text, &tree, &parents).unwrap()
+        };
+        let url = format!("file://{}", source.path().display());
+        let in_force = "refs/ofop/in-force/main".to_owned();
+        let clone = LocalClone { path: folder.path().join("state/clone"), in_force };
+        let fetch = || {
+            let fetched = clone.fetch_beside(&url, source.path(), Some("main"), None).unwrap();
+            clone.keep(fetched).unwrap();
+            clone.put_in_force(fetched).unwrap();
+            fetched
+        };
+        let one = commit("one", &[]);
+        assert_eq!(fetch(), one);
+        let two = commit("two", &[one]);
+        assert_eq!(fetch(), two);
+        let copy = clone.beside("tidy");
+        copy.make_anew().unwrap();
+        clone.copy_to(&copy).unwrap();
+        // A new commit, and then back to one that is here although nothing named it when the copy was made.
+        let three = commit("three", &[two]);
+        assert_eq!(fetch(), three);
+        source.reference("refs/heads/main", one, true, "back").unwrap();
+        assert_eq!(fetch(), one);
+        assert!(copy.has(two) && !copy.has(one));
+
+        let shared = clone.share().unwrap();
+        assert!(copy.replace_idle(&clone).is_err());
+        assert!(clone.has(three));
+        drop(shared);
+        copy.replace_idle(&clone).unwrap();
+        assert!(!copy.path.exists() && !clone.has(three));
+        let repository = clone.open().unwrap();
+        let tree = repository.find_commit(clone.in_force().unwrap()).unwrap().tree().unwrap();
+        let file = repository.find_blob(tree.get_name("app.yml").unwrap().id()).unwrap();
+        assert_eq!((clone.in_force(), file.content()), (Some(one), &b"one"[..]));
+    }
 
     #[test]
     fn it_runs_once_at_a_time_and_waits_ever_longer_after_failures() {
