@@ -243,6 +243,38 @@ fn a_commit_in_force_is_shown_everywhere_and_told_once() {
 }
 
 #[test]
+fn a_registry_on_a_full_disk_is_a_warning_of_readiness_for_as_long_as_it_lasts() {
+    let report = Report::new(instance());
+    let mut factory = Factory::empty().with_app("PRESS-7");
+    factory.tell(&report, MINUTE);
+    assert!(report.status().warnings.is_empty());
+    factory.registry.as_mut().unwrap().write_error = Some("the disk of the embedded registry is full".into());
+    factory.tell(&report, MINUTE);
+    let status = report.status();
+    assert!(status.ready, "what runs is looked after");
+    assert!(status.warnings.iter().any(|warning| warning.contains("is full")), "{:?}", status.warnings);
+    factory.registry.as_mut().unwrap().write_error = None;
+    factory.tell(&report, MINUTE);
+    assert!(report.status().warnings.is_empty());
+}
+
+#[test]
+fn a_resource_without_events_is_told_from_one_whose_events_nobody_knows() {
+    use ofop::cli::Output;
+    use ofop::cli::args::ColorWhen;
+    use ofop::cli::describe::{Events, text};
+    let report = Report::new(instance());
+    let mut factory = Factory::empty().with_app("PRESS-7");
+    factory.tell(&report, MINUTE);
+    let status = report.status();
+    let shown = |events| text(&status.resources[0], &status.source, &events, Output::new(ColorWhen::Never, true).paint);
+    let none = shown(Events::Known(Vec::new()));
+    assert!(none.ends_with("Events\n  none\n"), "{none}");
+    let unknown = shown(Events::Unknown("no daemon answered".into()));
+    assert!(unknown.ends_with("Events\n  unknown: no daemon answered\n"), "{unknown}");
+}
+
+#[test]
 fn a_source_in_trouble_is_a_condition_a_metric_and_an_event_with_the_reason_and_since_when() {
     let report = Report::new(instance());
     let mut factory = Factory::empty().with_app("PRESS-7");
