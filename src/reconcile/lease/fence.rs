@@ -91,34 +91,23 @@ impl Permit {
     pub async fn within<T>(self, clock: &impl Clock, call: impl Future<Output = T>) -> Option<T> {
         let Some(mut until) = self.until else { return Some(call.await) };
         let mut call = pin!(call);
-        let mut timer = pin!(tokio::time::sleep(until.saturating_sub(clock.now())));
-        std::future::poll_fn(|context| {
-            loop {
-                // While the lease is renewed, a call goes on. The end that was known first is no later than any other.
-                if clock.now() >= until {
-                    let renewed = self.term.as_ref().and_then(|(fence, term)| fence.end_of(*term));
-                    match renewed.filter(|end| *end > clock.now()) {
-                        Some(end) => until = end,
-                        None => return Poll::Ready(None),
-                    }
-                    timer.set(tokio::time::sleep(until.saturating_sub(clock.now())));
-                }
-                if let Poll::Ready(answer) = call.as_mut().poll(context) {
-                    return Poll::Ready(Some(answer));
-                }
-                if timer.as_mut().poll(context).is_pending() {
-                    return Poll::Pending;
-                }
-                if clock.now() < until {
-                    // The timer's clock and ours differ by less than a tick.
-                    timer.set(tokio::time::sleep(until.saturating_sub(clock.now())));
-                    if timer.as_mut().poll(context).is_pending() {
-                        return Poll::Pending;
-                    }
-                }
+        loop {
+            let step = std::future::poll_fn(|context| match clock.now() >= until {
+                true => Poll::Ready(None),
+                false => call.as_mut().poll(context).map(Some),
+            });
+            let left = until.saturating_sub(clock.now());
+            if let Ok(Some(answer)) = tokio::time::timeout(left, step).await {
+                return Some(answer);
             }
-        })
-        .await
+            // The timer's clock and ours differ by less than a tick.
+            if clock.now() < until {
+                continue;
+            }
+            // While the lease is renewed, a call goes on. The end that was known first is no later than any other.
+            let renewed = self.term.as_ref().and_then(|(fence, term)| fence.end_of(*term));
+            until = renewed.filter(|end| *end > clock.now())?;
+        }
     }
 
     /// One that ends at this time.
