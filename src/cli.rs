@@ -7,7 +7,7 @@
 //! ```
 //!
 //! One file per command: its arguments and what it does. [`daemon`] is the composition root of `ofop run`,
-//! [`oneshot`] looks once for commands that act on nothing, [`apply`] converges once; all take their parts
+//! [`oneshot`] looks once for commands that act on nothing, [`apply`] and [`down`] converge once; all take their parts
 //! from [`parts`].
 //!
 //! # Guarantees
@@ -22,10 +22,12 @@ pub mod apply;
 pub mod args;
 mod client;
 pub mod completions;
+mod confirm;
 mod context;
 mod control;
 mod daemon;
 pub mod describe;
+pub mod down;
 mod error;
 mod events;
 pub mod exit;
@@ -134,13 +136,13 @@ async fn command(command: &Command, context: &Context) -> Result<Exit, CliError>
         Command::Render(args) => render::run(args, context).await,
         Command::Plan(args) => plan::run(args, context).await,
         Command::Apply(args) => apply::apply(args, context).await,
-        Command::Down(args) => apply::down(args, context).await,
+        Command::Down(args) => down::run(args, context).await,
         Command::Get(args) => get::run(args, context).await,
         Command::Describe(args) => describe::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,
         Command::Reconcile(args) => wait::reconcile(args, context).await,
-        Command::Suspend(args) => control::run(&Word::Suspend(args.resource.clone()), context).await,
-        Command::Resume(args) => control::run(&Word::Resume(args.resource.clone()), context).await,
+        Command::Suspend(args) => control::run(&Word::Suspend(args.named("suspend")?), context).await,
+        Command::Resume(args) => control::run(&Word::Resume(args.named("resume")?), context).await,
         Command::Adopt(args) => adopt::run(args, context).await,
         Command::Registry(args) => registry::run(args, context).await,
         Command::Schema(args) => schema::run(args, &context.output),

@@ -11,7 +11,7 @@
 //! | `GET /api/v1/resources[/KIND/UUID]` | [`crate::report::Status`] as JSON |
 //! | `GET /api/v1/plan` | what the last pass decided, as `ofop plan -o json` |
 //! | `GET /api/v1/events` | events as a JSON list, or as server-sent events |
-//! | `POST /api/v1/reconcile`, `suspend`, `resume` | 202; needs the bearer token |
+//! | `POST /api/v1/reconcile`, `suspend`, `resume`, `down`, `adopt` | 202; needs the bearer token |
 //! | `POST /webhook` | 202; a host of git repositories tells of a push; needs its own secret |
 //!
 //! # Guarantees
@@ -54,6 +54,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::auth::{InvalidToken, MIN_TOKEN, Token, Tokens};
@@ -91,6 +92,8 @@ struct Shared {
     /// How often people asked for a look so far: the loop counts them as well.
     asked: Arc<Mutex<u64>>,
     tokens: Tokens,
+    /// When it began to answer.
+    began: Instant,
     /// Cancelled when the server goes down: endless answers end.
     closing: CancellationToken,
 }
@@ -123,7 +126,8 @@ pub async fn serve_with(
     shutdown: impl Future<Output = ()> + Send,
 ) -> std::io::Result<()> {
     let closing = CancellationToken::new();
-    let shared = Shared { report, commands, asked: Arc::default(), tokens, closing: closing.clone() };
+    let shared =
+        Shared { report, commands, asked: Arc::default(), tokens, began: Instant::now(), closing: closing.clone() };
     let router = router(shared, further, listener.local_addr()?);
     serve::run(listener, router, closing, shutdown).await;
     Ok(())
@@ -135,7 +139,9 @@ fn router(shared: Shared, further: Router, address: SocketAddr) -> Router {
         .route("/api/v1/suspend", post(api::suspend))
         .route("/api/v1/resume", post(api::resume))
         .route("/api/v1/adopt", post(api::adopt))
-        .route_layer(middleware::from_fn_with_state(shared.clone(), auth::require_token));
+        .route("/api/v1/down", post(api::down))
+        .route_layer(middleware::from_fn_with_state(shared.clone(), auth::require_token))
+        .route_layer(middleware::from_fn_with_state(shared.clone(), auth::account));
     let loopback = address.ip().is_loopback();
     Router::new()
         .route("/", get(page::overview))

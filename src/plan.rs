@@ -47,7 +47,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::attempts::{Attempt, NotedAttempt};
+pub use self::attempts::{Attempt, Attempts, NotedAttempt};
 pub use self::contest::{Contest, Contests};
 use self::context::{Context, Recheck};
 pub use self::json::to_json;
@@ -190,10 +190,17 @@ pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy, memory: &Me
         }
     }
     for (id, orphans) in &joined.orphans {
-        if policy.remove.contains(*id) || !desired.resources.contains_key(*id) {
+        if context.is_to_go(id) || !desired.resources.contains_key(*id) {
             let plan = resource::plan_unwanted(&context, id, orphans, &pruning);
             recheck.look(&context, id, &plan);
             resources.push(((*id).clone(), plan));
+        }
+    }
+    for id in memory.taken_down.keys().filter(|id| context.in_scope(id) && !policy.remove.contains(*id)) {
+        if let Some(resource) = desired.resources.get(id)
+            && !joined.orphans.contains_key(id)
+        {
+            resources.push((id.clone(), resource::plan_gone(&context, resource)));
         }
     }
     recheck.expectations(&context);

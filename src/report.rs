@@ -21,6 +21,7 @@ pub mod archive;
 mod event_log;
 pub mod events;
 pub mod metrics;
+mod refusals;
 pub mod source;
 mod state;
 pub mod status;
@@ -31,9 +32,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::broadcast;
+use tracing::warn;
 
 use self::archive::{Archive, Restored};
-pub use self::events::{CommandEvent, ConditionEvent, Entry, Event, EventOutcome, EventQuery, EventType, StepReport};
+pub use self::events::{
+    CommandEvent, ConditionEvent, Entry, Event, EventOutcome, EventQuery, EventType, RefusedCommand, StepReport,
+};
 pub use self::metrics::WebhookResult;
 pub use self::source::{SourceEvent, SourceStatus, SourceView};
 pub use self::status::{LeaseSummary, ResourceStatus, Status};
@@ -42,6 +46,7 @@ use self::events::RESOURCE_EVENTS;
 use self::metrics::Metrics;
 use self::state::{Last, Noted, State};
 use self::status::{History, View};
+use crate::clock::{Clock as _, SystemClock};
 use crate::model::plan_json::{SecretValues, plan_json};
 use crate::model::{Desired, InstanceName, LeaseStatus, Observed, Plan, Request, ResourceId, SourceTrouble, Standing};
 
@@ -238,6 +243,19 @@ impl Report {
         let mut state = self.state();
         let State { events, tracker, .. } = &mut *state;
         let event = events.push_command(&request.command, &request.actor, wall, |resource| tracker.knows(resource));
+        state.changed();
+        self.publish(Entry::Command(event));
+    }
+
+    /// Takes note of a command that was refused just now; `now` is monotonic time. Whoever knocks again and again pushes
+    /// nothing out: so many are events of their own, and the others are counted.
+    pub fn refused(&self, refused: RefusedCommand, now: Duration) {
+        self.inner.metrics.refused();
+        let mut state = self.state();
+        let Some(more) = state.refusals.take(now) else { return };
+        let (name, address) = (&refused.actor.name, refused.actor.address.as_deref());
+        warn!(by = name, address, code = %refused.code, more, "command refused: {}: {}", refused.command.as_str(), refused.message);
+        let event = state.events.push_refused(refused, more, SystemClock::new().wall());
         state.changed();
         self.publish(Entry::Command(event));
     }

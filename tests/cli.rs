@@ -120,7 +120,7 @@ fn an_engine_behind_ssh_is_refused_by_the_commands_that_need_it_and_by_no_other(
         &["run", "--desired", ".", "--listen", "127.0.0.1:0"][..],
         &["plan", "."],
         &["apply", "."],
-        &["down", "."],
+        &["down", ".", "--yes"],
         &["get", "all", "--desired", "."],
         &["describe", "app/PRESS", "--desired", "."],
     ] {

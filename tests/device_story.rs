@@ -375,7 +375,7 @@ fn devices_of_every_connector(platform: &'static str) {
     let applied = story.run(&["apply", "desired/mill.yml", "--wait"]);
     assert_eq!(applied.code, Some(0), "{} {}", applied.out, applied.err);
     assert!(story.service("MILL-AGENT").is_some());
-    let down = story.run(&["down", "desired"]);
+    let down = story.run(&["down", "desired", "--yes"]);
     assert_eq!(down.code, Some(0), "{} {}", down.out, down.err);
     assert_eq!(story.services(), BTreeMap::new());
     for asset in ["MILL", "MILL-AGENT", "MILL-PRODUCER", "OVEN", "SAW", "LATHE", "LATHE-AGENT", "LATHE-PRODUCER"] {

@@ -490,6 +490,28 @@ async fn a_strangers_container_under_a_wanted_name_is_left_alone() {
 }
 
 #[tokio::test]
+async fn a_word_to_adopt_a_strangers_container_is_heeded_by_the_next_operator() {
+    let mut operator = Operator::start("heeded");
+    let engine = Arc::clone(&operator.engine);
+    engine.ok("POST", "/containers/create?name=heeded", &json!({"Image": IDLE_2}).to_string());
+    let manifest = "apps: {a: {uuid: HEEDED, image: 'idle:1'}}\n";
+    let desired = operator.desired(manifest);
+    let (plan, _) = operator.pass(&desired).await;
+    assert_eq!(plan.conflicts(), 1);
+    let adopt = ofop::model::Command::Adopt { resource: "app/HEEDED".parse().unwrap(), from: None };
+    operator.memory.command(&adopt, "2026-01-02T03:04:05Z");
+    operator.platform.note(&operator.memory.notebook.unsent()).await.unwrap();
+    operator.restart();
+    operator.settle(&desired, "adopt", |snapshot| snapshot.services.values().any(|found| found.mark.is_some())).await;
+    assert_eq!(operator.container("heeded").unwrap()["Config"]["Image"], "idle:1");
+    assert!(operator.memory.adopting.is_empty(), "carried out");
+    let edits = operator.memory.notebook.unsent();
+    assert_eq!(edits.into_iter().collect::<Vec<_>>(), [("adopting/app/HEEDED".to_owned(), None)], "the note goes");
+    operator.apply("apps: {}\n").await;
+    assert_eq!(operator.containers("heeded"), states(&[]));
+}
+
+#[tokio::test]
 async fn what_openfactorys_own_command_line_deployed_is_taken_over() {
     let mut operator = Operator::start("adopt");
     let engine = Arc::clone(&operator.engine);

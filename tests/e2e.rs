@@ -235,7 +235,7 @@ fn one_shot_commands_plan_apply_show_and_tear_down() {
     assert!(ofop.run(&["plan", "--show-secrets"]).out.contains("other-sentinel"));
     assert!(!ofop.run(&["plan", "-o", "json"]).out.contains("sentinel"));
 
-    let down = ofop.run(&["down", "desired"]);
+    let down = ofop.run(&["down", "desired", "--yes"]);
     assert_eq!(down.code, Some(0), "{} {}", down.out, down.err);
     assert!(down.out.ends_with("; 2 of 2 gone\n"), "{}", down.out);
     assert_eq!(engine.get("/services"), Value::Array(Vec::new()));
@@ -353,11 +353,11 @@ fn what_people_said_and_what_swarm_rolled_back_survives_the_operator() {
 
     // A suspension of everything is noted before the daemon ends.
     ofop.wait("the lease of the one before is over", || ofop.metric("ofop_leader ") == Some(1.0));
-    assert_eq!(ofop.run(&["suspend"]).code, Some(0));
+    assert_eq!(ofop.run(&["suspend", "--all"]).code, Some(0));
     assert_eq!(ofop.signal("TERM"), Some(0));
     ofop.start();
     ofop.wait("everything is suspended", || ofop.metric("ofop_suspended") == Some(1.0));
-    let resumed = ofop.run(&["resume"]);
+    let resumed = ofop.run(&["resume", "--all"]);
     assert!(resumed.err.contains("still suspended by themselves: app/PRESS"), "{}", resumed.err);
     assert_eq!(ofop.run(&["resume", "app/PRESS"]).code, Some(0));
     ofop.settles("app/PRESS");

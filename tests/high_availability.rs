@@ -91,9 +91,6 @@ fn of_two_daemons_on_different_directories_one_works_and_the_other_says_so_and_t
     assert_eq!(ran.code, Some(2), "{ran:?}");
     assert!(ran.err.contains("holds the lease") && ran.err.contains("reconcile --wait"), "{ran:?}");
     assert!(ran.err.contains(&one.address().unwrap()), "{ran:?}");
-    let ran = other.run(&["down", "app/MILL"]);
-    assert_eq!(ran.code, Some(2), "{ran:?}");
-    assert_eq!(image(&engine, "mill"), IDLE);
     let ran = other.run(&["suspend", "app/PRESS"]);
     assert!(ran.code == Some(2) && ran.err.contains(&one.address().unwrap()), "{ran:?}");
 
@@ -104,6 +101,139 @@ fn of_two_daemons_on_different_directories_one_works_and_the_other_says_so_and_t
     other.settles("app/LATHE");
     assert_eq!(image(&engine, "press"), IDLE_2);
     other.wait("what only the other one described is gone after the prune delay", || image(&engine, "mill").is_empty());
+}
+
+#[test]
+fn down_beside_a_daemon_is_its_work_and_keeps_the_resource_away_until_it_is_resumed() {
+    let engine = TestEngine::swarm();
+    let mut daemon = operator(&engine, &[("press", IDLE), ("mill", IDLE)]);
+    daemon.start();
+    daemon.settles("app/PRESS");
+    daemon.settles("app/MILL");
+    // Somebody at another desk, who knows no address but that in the lease.
+    let mut person = operator(&engine, &[]);
+    let shown = person.run(&["down", "app/MILL", "--dry-run"]);
+    assert!(shown.code == Some(0) && shown.out.contains("remove service mill"), "{shown:?}");
+    let ran = person.run(&["down", "app/MILL"]);
+    assert!(ran.code == Some(2) && ran.err.contains("--yes") && ran.err.contains("no terminal"), "{ran:?}");
+    let ran = person.run(&["down"]);
+    assert!(ran.code == Some(2) && ran.err.contains("--all"), "{ran:?}");
+    person.set("OFOP_TOKEN", "");
+    let ran = person.run(&["down", "app/MILL", "--yes"]);
+    assert!(ran.code == Some(2) && ran.err.contains("--token-file"), "{ran:?}");
+    person.set("OFOP_TOKEN", operator::TOKEN);
+    assert_eq!(image(&engine, "mill"), IDLE, "nothing was changed so far");
+
+    let ran = person.run(&["down", "app/MILL", "--yes"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.out.starts_with("1 of 1 gone"), "{ran:?}");
+    assert_eq!(image(&engine, "mill"), "");
+    let mill = daemon.resource("app/MILL");
+    assert_eq!((&mill["sync"], &mill["health"]), (&"Synced".into(), &"Suspended".into()), "{mill}");
+    assert_eq!(daemon.metric("ofop_taken_down "), Some(1.0));
+    assert!(daemon.try_get("/").unwrap().contains("kept away until"));
+    assert!(leads(&daemon), "it never lost the lease");
+
+    // It stays away over a restart.
+    assert_eq!(daemon.signal("TERM"), Some(0));
+    daemon.start();
+    daemon.settles("app/PRESS");
+    daemon.wait("it is known to be taken down", || daemon.metric("ofop_taken_down ") == Some(1.0));
+    let passes = || daemon.metric("ofop_reconcile_total{result=\"success\"}").unwrap_or_default();
+    let before = passes();
+    daemon.wait("it has looked again", || passes() > before + 2.0);
+    assert_eq!(image(&engine, "mill"), "");
+    let got = person.run(&["get", "all", "--address", &daemon.address().unwrap()]);
+    assert!(got.out.contains("app/MILL") && got.out.contains("Suspended"), "{got:?}");
+
+    let ran = daemon.run(&["resume", "app/MILL"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    daemon.settles("app/MILL");
+    assert_eq!(image(&engine, "mill"), IDLE);
+
+    // Who holds the lease, since when, where: for whoever looks for themselves too.
+    let got = person.run(&["get", "all", "--desired", "desired"]);
+    let line = got.err.lines().find(|line| line.starts_with("lease: held by")).unwrap_or_default();
+    assert!(line.contains(&daemon.address().unwrap()) && line.contains(" since 20"), "{got:?}");
+    let got = person.run(&["get", "all", "--desired", "desired", "-o", "json"]);
+    let json: Value = serde_json::from_str(&got.out).unwrap();
+    assert_eq!(json["lease"]["holder"]["address"].as_str(), daemon.address().as_deref());
+    assert!(json["lease"]["holder"]["since"].as_str().is_some_and(|since| since.starts_with("20")), "{json}");
+
+    // Everything is only meant by whoever says so, and a daemon that died is no daemon.
+    for command in ["suspend", "resume"] {
+        let ran = daemon.run(&[command]);
+        assert!(ran.code == Some(2) && ran.err.contains("--all"), "{ran:?}");
+    }
+    daemon.kill();
+    let got = person.run(&["get", "all", "--desired", "desired"]);
+    assert!(got.err.contains("lease: last held by") && got.err.contains("does not answer"), "{got:?}");
+    let ran = person.run(&["down", "--all", "--yes"]);
+    assert!(ran.code == Some(0) && ran.out.ends_with("2 of 2 gone\n"), "{ran:?}");
+    assert_eq!(engine.get("/services"), Value::Array(Vec::new()));
+}
+
+#[test]
+fn two_daemons_with_one_state_directory_are_one_holder_and_one_standby_that_says_so() {
+    let engine = TestEngine::swarm();
+    two_daemons_with_one_state_directory(&engine, &[]);
+    let engine = TestEngine::plain(&[]);
+    engine.import_images();
+    engine.ok("POST", "/networks/create", r#"{"Name":"factory-net"}"#);
+    two_daemons_with_one_state_directory(&engine, &[("DEPLOYMENT_PLATFORM", "docker")]);
+}
+
+/// Both see the same manifests and write into the same state directory.
+fn two_daemons_with_one_state_directory(engine: &TestEngine, variables: &[(&str, &str)]) {
+    let state = tempfile::tempdir().unwrap();
+    let daemon = || {
+        let mut daemon = operator(engine, &[("press", IDLE), ("mill", IDLE)]);
+        daemon.set("OFOP_STATE_DIR", state.path().to_str().unwrap());
+        variables.iter().for_each(|(name, value)| daemon.set(name, value));
+        daemon
+    };
+    let (mut one, mut other) = (daemon(), daemon());
+    one.start();
+    one.settles("app/PRESS");
+    other.start();
+    other.wait("the second daemon says that it is a standby", || {
+        other.log().contains("is a standby") && other.metric("ofop_leader ") == Some(0.0)
+    });
+    other.wait("it sees the same", || other.resource("app/MILL")["sync"] == "Synced");
+    assert!(leads(&one));
+    assert_eq!(steps(&other), 0, "{}", other.log());
+
+    // The lock, or the lease, of the first one is what commands meet as well.
+    let ran = other.run(&["apply"]);
+    assert!(ran.code == Some(2) && ran.err.contains("holds the lease"), "{ran:?}");
+    if !variables.is_empty() {
+        let ran = other.run(&["apply", "--take-over"]);
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        let process = one.process().to_string();
+        assert!(ran.err.contains("has locked") && ran.err.contains(&format!("kill {process}")), "{ran:?}");
+        assert!(leads(&one));
+        // A stranger's container is taken over when a person says so, there too.
+        engine.ok("POST", "/containers/create?name=lathe", &format!(r#"{{"Image":"{IDLE_2}"}}"#));
+        one.write("lathe.yml", &app("lathe", IDLE));
+        other.write("lathe.yml", &app("lathe", IDLE));
+        let conflict = |resource: &Value| resource["conditions"].to_string().contains("Conflict");
+        one.wait("it is a conflict", || conflict(&one.resource("app/LATHE")));
+        let ran = one.run(&["adopt", "app/LATHE", "--yes"]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        one.settles("app/LATHE");
+        assert_eq!(engine.get("/containers/lathe/json")["Config"]["Image"], IDLE);
+        // The daemon takes a resource down there too, and keeps it away.
+        let ran = other.run(&["down", "app/MILL", "--yes"]);
+        assert!(ran.code == Some(0) && ran.out.starts_with("1 of 1 gone"), "{ran:?}");
+    }
+    one.kill();
+    other.wait("the standby takes over", || leads(&other));
+    other.settles("app/PRESS");
+    assert!(!other.log().contains("database is locked"), "{}", other.log());
+    if !variables.is_empty() {
+        other.wait("what was taken down stays away", || other.resource("app/MILL")["health"] == "Suspended");
+        assert!(other.resource("app/MILL")["services"].as_array().is_none_or(Vec::is_empty));
+    }
 }
 
 #[test]
@@ -163,4 +293,59 @@ fn a_config_of_that_name_that_is_somebody_elses_stops_everything_with_a_clear_me
     assert!(ran.code == Some(2) && ran.err.contains("is not ours") && ran.err.contains("--instance"), "{ran:?}");
     assert_eq!(image(&engine, "press"), "");
     assert_eq!(engine.get("/configs")[0]["Spec"]["Labels"]["team"], "blue");
+}
+
+#[test]
+fn notes_of_an_older_ofop_without_a_lease_are_heeded_with_a_warning() {
+    let engine = TestEngine::swarm();
+    let labels = serde_json::json!({
+        "io.openfactory.operator/instance": "default",
+        "io.openfactory.operator/note/suspended/app/MILL": "2026-01-02T03:04:05Z",
+    });
+    let config = serde_json::json!({"Name": "ofop-default", "Data": "eA==", "Labels": labels});
+    engine.ok("POST", "/configs/create", &config.to_string());
+    let mut one = operator(&engine, &[("press", IDLE), ("mill", IDLE)]);
+    one.start();
+    one.settles("app/PRESS");
+    assert!(leads(&one));
+    assert!(one.log().contains("knows of no lease") && one.log().contains("end it if it still runs"), "{}", one.log());
+    one.wait("what was noted holds", || one.resource("app/MILL")["health"] == "Suspended");
+    assert_eq!(image(&engine, "mill"), "");
+}
+
+#[test]
+fn labels_that_somebody_edited_to_rubbish_stop_writes_for_a_while_and_remove_nothing() {
+    let engine = TestEngine::swarm();
+    let mut one = operator(&engine, &[("press", IDLE)]);
+    one.set("OFOP_LEASE", "2s");
+    one.set("OFOP_LEASE_RENEW", "500ms");
+    one.start();
+    one.settles("app/PRESS");
+    let spoil = |label: &str, text: &str| {
+        // The daemon renews its lease meanwhile: try until the version is still the newest.
+        one.wait("the label is edited", || {
+            let config = engine.get("/configs")[0].clone();
+            let mut spec = config["Spec"].clone();
+            spec["Labels"][format!("io.openfactory.operator/lease/{label}")] = text.into();
+            let (id, version) = (config["ID"].as_str().unwrap(), &config["Version"]["Index"]);
+            let path = format!("/configs/{id}/update?version={version}");
+            engine.call("POST", &path, &spec.to_string()).0 == 200
+        });
+    };
+    spoil("epoch", "rubbish");
+    one.wait("it says what is wrong", || one.log().contains("the lease cannot be understood"));
+    assert!(one.log().contains("its `epoch` is not a number"), "{}", one.log());
+    one.wait("it writes the lease anew", || {
+        leads(&one) && engine.get("/configs")[0]["Spec"]["Labels"]["io.openfactory.operator/lease/epoch"] != "rubbish"
+    });
+    // A lease from the future is one like any other: it is over when it does not move.
+    spoil("epoch", &u64::MAX.to_string());
+    spoil("holder", "future/1/1");
+    one.wait("it is a standby, or has waited already", || {
+        one.log().contains("is a standby") || one.metric("ofop_lease_epoch ").is_some_and(|epoch| epoch > 1e18)
+    });
+    one.wait("it holds the lease again", || leads(&one));
+    one.write("mill.yml", &app("mill", IDLE));
+    one.settles("app/MILL");
+    assert_eq!(image(&engine, "press"), IDLE, "nothing was removed");
 }

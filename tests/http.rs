@@ -174,10 +174,10 @@ async fn commands_need_the_token() {
         ("reconcile", "", Command::Reconcile { confirm_prune: false }),
         ("reconcile", r#"{"confirm_prune":true}"#, Command::Reconcile { confirm_prune: true }),
         ("suspend", body, Command::Suspend(Some(app("PRESS-7")))),
-        ("suspend", "", Command::Suspend(None)),
-        ("suspend", "{}", Command::Suspend(None)),
+        ("suspend", r#"{"all":true}"#, Command::Suspend(None)),
         ("resume", body, Command::Resume(Some(app("PRESS-7")))),
-        ("resume", "", Command::Resume(None)),
+        ("resume", r#"{"all":true}"#, Command::Resume(None)),
+        ("down", body, Command::Down(app("PRESS-7"))),
         ("adopt", body, Command::Adopt { resource: app("PRESS-7"), from: None }),
         (
             "adopt",
@@ -205,7 +205,7 @@ async fn a_command_carries_the_name_of_its_token_whatever_the_client_calls_itsel
     for (token, name) in [("token-of-anna", "anna"), ("token-of-pipeline", "pipeline")] {
         let headers =
             format!("Bearer {token}\r\nX-User: boss\r\nX-Forwarded-For: 192.0.2.1\r\nForwarded: for=192.0.2.1");
-        assert_eq!(server.post("/api/v1/suspend", Some(&headers), "").await.status, 202);
+        assert_eq!(server.post("/api/v1/suspend", Some(&headers), EVERYTHING).await.status, 202);
         let actor = Actor { name: name.into(), address: Some("127.0.0.1".into()) };
         assert_eq!(server.commands.try_recv().unwrap(), Request { command: Command::Suspend(None), actor });
     }
@@ -216,6 +216,9 @@ async fn a_command_carries_the_name_of_its_token_whatever_the_client_calls_itsel
     assert!(server.commands.try_recv().is_err());
     server.stop().await;
 }
+
+/// What a command about everything says.
+const EVERYTHING: &str = r#"{"all":true}"#;
 
 /// Resumes, and what the answer has to say about it.
 async fn resume(server: &mut Server, body: &str) -> Option<String> {
@@ -230,27 +233,74 @@ async fn a_word_that_does_not_end_a_suspension_says_so() {
     let mut server = Server::start(Some(TOKEN)).await;
     let mut factory = Factory::empty().with_app("ONE").with_app("TWO").with_app("THREE");
     factory.tell(&server.report, SECOND);
-    assert_eq!(resume(&mut server, "").await, None);
+    assert_eq!(resume(&mut server, EVERYTHING).await, None);
     assert_eq!(resume(&mut server, r#"{"resource":"app/ONE"}"#).await, None);
     factory.suspend(&app("ONE"), Suspension::Manifest);
     factory.suspend(&app("TWO"), Suspension::Person);
     factory.plan.as_mut().unwrap().suspended = Some("2026-01-02T03:04:05Z".into());
     factory.tell(&server.report, SECOND);
     assert_eq!(
-        resume(&mut server, "").await.unwrap(),
+        resume(&mut server, EVERYTHING).await.unwrap(),
         "still suspended by themselves: app/ONE (`x-ofop` in desired/app_press.yml says `suspend: true`), \
          app/TWO (`ofop resume app/TWO`)"
     );
     assert_eq!(
         resume(&mut server, r#"{"resource":"app/ONE"}"#).await.unwrap(),
         "app/ONE stays suspended: `x-ofop` in desired/app_press.yml says `suspend: true`; \
-         everything is suspended since 2026-01-02T03:04:05Z, until `ofop resume`"
+         everything is suspended since 2026-01-02T03:04:05Z, until `ofop resume --all`"
     );
     let status = server.get("/api/v1/resources").await.json();
     assert_eq!(status["suspended"], json!({"since": "2026-01-02T03:04:05Z"}));
     assert_eq!(server.get("/api/v1/plan").await.json()["suspended"], "2026-01-02T03:04:05Z");
     assert!(server.get("/").await.body.contains("Everything is suspended"));
     assert!(server.get("/metrics").await.body.contains("\nofop_suspended 1\n"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_suspended_is_not_taken_down_before_that_is_lifted() {
+    let mut server = Server::start(Some(TOKEN)).await;
+    let mut factory = Factory::empty().with_app("ONE").with_app("TWO").with_app("THREE");
+    factory.suspend(&app("ONE"), Suspension::Manifest);
+    factory.suspend(&app("TWO"), Suspension::Person);
+    factory.tell(&server.report, SECOND);
+    for (resource, status) in [("app/ONE", 409), ("app/TWO", 409), ("app/THREE", 202)] {
+        let answer = server.post("/api/v1/down", Some(BEARER), &format!(r#"{{"resource":"{resource}"}}"#)).await;
+        assert_eq!(answer.status, status, "{resource} {}", answer.body);
+        assert!(status == 202 || answer.code() == "suspended");
+    }
+    assert_eq!(server.commands.try_recv().unwrap().command, Command::Down(app("THREE")));
+    factory.plan.as_mut().unwrap().suspended = Some("2026-01-02T03:04:05Z".into());
+    factory.tell(&server.report, SECOND);
+    let answer = server.post("/api/v1/down", Some(BEARER), r#"{"resource":"app/THREE"}"#).await;
+    assert!(answer.status == 409 && answer.body.contains("resume --all"), "{}", answer.body);
+    assert!(server.commands.try_recv().is_err());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn refused_commands_are_events_and_a_flood_of_them_is_counted() {
+    let server = Server::start(Some(TOKEN)).await;
+    let mut factory = Factory::empty().with_app("ONE");
+    factory.suspend(&app("ONE"), Suspension::Person);
+    factory.tell(&server.report, SECOND);
+    let body = r#"{"resource":"app/ONE"}"#;
+    assert_eq!(server.post("/api/v1/down", Some(BEARER), body).await.status, 409);
+    for _ in 0..50 {
+        assert_eq!(server.post("/api/v1/suspend", Some("Bearer a-wrong-token"), body).await.status, 401);
+    }
+    // A slip of the pen is nobody's business.
+    assert_eq!(server.post("/api/v1/suspend", Some(BEARER), "{").await.status, 400);
+    let events = server.get("/api/v1/events?type=command").await.json();
+    let events = events["events"].as_array().unwrap();
+    assert_eq!(events.len(), 10, "{events:#?}");
+    assert_eq!((&events[0]["command"], &events[0]["refused"]), (&json!("down"), &json!("suspended")));
+    assert_eq!(events[0]["actor"], json!({"name": "token", "address": "127.0.0.1"}));
+    assert_eq!((&events[1]["command"], &events[1]["refused"]), (&json!("suspend"), &json!("unauthorized")));
+    assert_eq!(events[1]["actor"]["address"], "127.0.0.1");
+    assert!(!events[1].to_string().contains("a-wrong-token"));
+    assert!(server.get("/metrics").await.body.contains("\nofop_commands_refused_total 51\n"));
+    assert!(server.get("/").await.body.contains("down refused"));
     server.stop().await;
 }
 
@@ -274,6 +324,13 @@ async fn bad_commands_say_what_is_wrong_with_them() {
         ("/api/v1/adopt", r#"{"resource":"app/PRESS-7","from":"not a name"}"#, 400),
         ("/api/v1/adopt", r#"{"resource":"app/PRESS-7","instance":"another"}"#, 400),
         ("/api/v1/suspend", "{", 400),
+        ("/api/v1/suspend", "", 400),
+        ("/api/v1/resume", "{}", 400),
+        ("/api/v1/suspend", r#"{"resource":"app/PRESS-7","all":true}"#, 400),
+        ("/api/v1/down", "", 400),
+        ("/api/v1/down", r#"{"all":true}"#, 400),
+        ("/api/v1/down", r#"{"resource":"app/PRESS-8"}"#, 404),
+        ("/api/v1/down", r#"{"resource":"app/PRESS-7","instance":"another"}"#, 400),
         ("/api/v1/suspend", r#"{"resource":"PRESS-7"}"#, 400),
         ("/api/v1/suspend", r#"{"resource":"app/PRESS-8"}"#, 404),
         ("/api/v1/reconcile", r#"{"confirm-prune":true}"#, 400),

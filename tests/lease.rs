@@ -1,28 +1,21 @@
 //! Several operators of one instance in one world: one acts, the others watch.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on")]
+#[path = "support/fakes.rs"]
+mod fakes;
 
 use std::time::Duration;
 
-use ofop::model::{Command, Health, LeaseFound, LeaseUnread, ResourceId, Standing};
+use fakes::{beside, id, seconds};
+use ofop::model::{Command, ConditionKind, Health, LeaseFound, LeaseUnread, Standing};
+use ofop::report::Entry;
+use ofop::report::events::ConditionChange;
 use ofop::testing::{FakeLease, Operator, World, app};
 use tokio::time::{Instant, sleep};
 
-fn id(text: &str) -> ResourceId {
-    text.parse().unwrap()
-}
-
-fn seconds(number: u64) -> Duration {
-    Duration::from_secs(number)
-}
-
 /// A world whose operators share a lease.
 fn world_of(seed: u64, uuids: &[&str]) -> World {
-    let mut world = World::new(seed);
+    let mut world = fakes::world_of(seed, uuids);
     world.lease = Some(FakeLease::new());
-    for uuid in uuids {
-        world.source.write(&format!("{uuid}.yml"), app(uuid, "example/app:1", ""));
-    }
     world
 }
 
@@ -93,11 +86,7 @@ async fn a_clean_stop_hands_the_lease_back_and_the_next_operator_takes_over_with
 #[tokio::test(start_paused = true)]
 async fn two_operators_that_see_different_manifests_do_not_fight() {
     let world = world_of(3, &["ONE", "TWO"]);
-    let mut elsewhere = world_of(4, &["ONE", "THREE"]);
-    elsewhere.swarm = world.swarm.clone();
-    elsewhere.registry = world.registry.clone();
-    elsewhere.lease = world.lease.clone();
-    elsewhere.source.write("ONE.yml", app("ONE", "example/app:9", ""));
+    let elsewhere = beside(&world, 4, &["ONE", "THREE"]);
     let one = world.start();
     leads(&one).await;
     let _other = elsewhere.start();
@@ -315,4 +304,77 @@ async fn many_operators_hand_over_again_and_again_and_lose_nothing() {
         sleep(seconds(30)).await;
         assert_eq!(world.writes(), writes + 1, "round {round}: one service was lost, and one was made");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_taken_down_and_a_word_to_adopt_outlive_a_hand_over() {
+    let world = world_of(21, &["ONE", "TWO"]);
+    let one = world.start();
+    leads(&one).await;
+    world.settled().await;
+    let other = world.start();
+    sleep(seconds(20)).await;
+    one.tell(Command::Down(id("app/ONE"))).await;
+    sleep(seconds(3)).await;
+    assert!(world.swarm.notes().contains_key("taken-down/app/ONE"), "{:?}", world.swarm.notes());
+    // It dies half-way: the records are still there.
+    one.crash().await;
+    leads(&other).await;
+    world.settled().await;
+    assert!(world.swarm.service("one").is_none() && world.swarm.service("two").is_some());
+    sleep(seconds(600)).await;
+    assert!(world.swarm.service("one").is_none(), "it stays away");
+    let status = other.report.status();
+    assert_eq!(status.get(&id("app/ONE")).unwrap().health, Health::Suspended);
+    other.tell(Command::Resume(Some(id("app/ONE")))).await;
+    sleep(seconds(5)).await;
+    assert!(world.swarm.notes().is_empty());
+    world.settled().await;
+    assert!(world.swarm.service("one").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_may_change_their_mind_while_something_is_taken_down() {
+    for after in [0, 5, 500, 1_000, 2_000, 5_000, 12_000, 35_000] {
+        let world = world_of(22, &["ONE", "TWO"]);
+        world.swarm.latency(Duration::from_millis(300));
+        let one = world.start();
+        leads(&one).await;
+        world.settled().await;
+        one.tell(Command::Down(id("app/ONE"))).await;
+        sleep(Duration::from_millis(after)).await;
+        one.tell(Command::Resume(Some(id("app/ONE")))).await;
+        sleep(seconds(5)).await;
+        world.settled().await;
+        assert!(world.swarm.service("one").is_some(), "after {after} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn contested_is_told_as_it_begins_and_as_it_ends() {
+    // Operators of a version that knows of no lease.
+    let world = fakes::world_of(23, &["ONE", "TWO"]);
+    let elsewhere = beside(&world, 24, &["ONE", "TWO"]);
+    let (one, other) = (world.start(), elsewhere.start());
+    let told = |operator: &Operator, change: ConditionChange| {
+        let (events, _) = operator.report.events(0);
+        let is_it = |entry: &Entry| matches!(entry, Entry::Condition(event) if event.condition == ConditionKind::Contested && event.change == change);
+        events.iter().any(is_it)
+    };
+    let warned = |operator: &Operator| {
+        let status = operator.report.status();
+        status.warnings.iter().any(|warning| warning.contains("undoes changes again and again: app/ONE"))
+    };
+    while !(told(&one, ConditionChange::Raised) && told(&other, ConditionChange::Raised)) {
+        sleep(seconds(1)).await;
+    }
+    assert!(warned(&one) && warned(&other), "/readyz says so");
+    assert!(one.report.metrics().contains("\nofop_contested 1\n"));
+    assert!(!told(&one, ConditionChange::Cleared));
+    assert!(other.stop().await);
+    while !told(&one, ConditionChange::Cleared) {
+        sleep(seconds(1)).await;
+    }
+    assert!(!warned(&one) && one.report.metrics().contains("\nofop_contested 0\n"));
+    world.settled().await;
 }

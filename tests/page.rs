@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use browser::Browser;
 use factory::{Factory, app, instance};
-use ofop::model::{ConditionKind, Health, Problem, SourceTrouble, TroubleReason};
+use ofop::model::{
+    ConditionKind, Health, LeaseRecord, LeaseStatus, Problem, RunId, SourceTrouble, Standing, TroubleReason,
+};
 use ofop::report::Report;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -52,6 +54,39 @@ async fn the_page_follows_what_happens_and_fits_a_phone() {
     browser.until("document.querySelector('time').title !== ''").await;
     browser.until("document.title.startsWith('(3)')").await;
     assert_eq!(browser.run("return document.body.innerText.includes('rolled back')").await, false);
+
+    // Who changes the cluster, since when, and where to ask; still no wider than a phone.
+    let run = RunId::new("manager-of-the-third-hall.plant.example", 4711, u64::MAX);
+    let record = LeaseRecord {
+        holder: Some(run),
+        epoch: 3,
+        renewals: 9,
+        lease: 15 * SECOND,
+        version: "0.1.0".into(),
+        address: Some("manager-of-the-third-hall.plant.example:8420".into()),
+        since: Some("2026-01-02T03:04:05.678Z".into()),
+    };
+    let standby = LeaseStatus { standing: Standing::Standby, record: Some(record), ..LeaseStatus::default() };
+    report.lease(&standby);
+    browser.until("document.querySelector('.parts').innerText.includes('standby')").await;
+    browser
+        .until("document.querySelector('.parts').innerText.includes('manager-of-the-third-hall.plant.example:8420')")
+        .await;
+    browser.until("document.querySelector('.parts time[datetime=\"2026-01-02T03:04:05.678Z\"]').title !== ''").await;
+    let wider = browser.run("return document.documentElement.scrollWidth - window.innerWidth").await;
+    assert_eq!(wider, 0, "the lease must not make it scroll sideways");
+
+    // Somebody undoes what is done: in the row, among the events as it begins and as it ends.
+    let undone = "image of service press-7 is set to demo:1 and changed back to demo:2";
+    factory.condition(&app("PRESS-7"), ConditionKind::Contested, "UndoneByOthers", undone);
+    factory.tell(&report, SECOND);
+    assert!(report.status().warnings.iter().any(|warning| warning.contains("app/PRESS-7")), "readyz warns");
+    browser.until("document.querySelector('tbody').innerText.includes('changed back to demo:2')").await;
+    browser.until("document.body.innerText.includes('Contested raised')").await;
+    factory.planned(&app("PRESS-7")).conditions.clear();
+    factory.tell(&report, SECOND);
+    browser.until("document.body.innerText.includes('Contested cleared')").await;
+    browser.until("!document.querySelector('tbody').innerText.includes('changed back to demo:2')").await;
 
     factory.planned(&app("PRESS-7")).health = Health::RolledBack;
     factory.tell(&report, SECOND);

@@ -1,31 +1,17 @@
 //! How the loop behaves around what it promises: quick, patient, stoppable, and converging once.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on")]
+#[path = "support/fakes.rs"]
+mod fakes;
 
 use std::time::Duration;
 
-use ofop::model::{Command, Health, ResourceId, StepVerb, Sync};
+use fakes::{id, seconds, world_of};
+use ofop::model::{Command, Health, StepVerb, Sync};
 use ofop::reconcile::{ConvergeOptions, ConvergeReport, Ending, Happening, Options, converge};
 use ofop::report::status::PartState;
 use ofop::testing::{FakeSwarm, Fault, World, app};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-
-fn id(text: &str) -> ResourceId {
-    text.parse().unwrap()
-}
-
-fn seconds(number: u64) -> Duration {
-    Duration::from_secs(number)
-}
-
-fn world_of(seed: u64, uuids: &[&str]) -> World {
-    let world = World::new(seed);
-    for uuid in uuids {
-        world.source.write(&format!("{uuid}.yml"), app(uuid, "example/app:1", ""));
-    }
-    world
-}
 
 /// Converges once, and counts passes.
 async fn once(world: &World, options: Options, until: ConvergeOptions) -> (ConvergeReport, usize) {

@@ -203,9 +203,10 @@ impl Schedule {
             }
             22..=24 => {
                 let about = self.rng.chance(70).then(|| id(uuid));
-                let (word, command) = match self.rng.chance(50) {
-                    true => ("suspends", Command::Suspend(about.clone())),
-                    false => ("resumes", Command::Resume(about.clone())),
+                let (word, command) = match (self.rng.chance(50), self.rng.chance(30), &about) {
+                    (true, true, Some(one)) => ("takes down", Command::Down(one.clone())),
+                    (true, _, _) => ("suspends", Command::Suspend(about.clone())),
+                    (false, _, _) => ("resumes", Command::Resume(about.clone())),
                 };
                 self.tell(format!("a person {word} {about:?}"));
                 if let Some(operator) = &self.operator {

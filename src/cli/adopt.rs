@@ -1,14 +1,12 @@
 //! `ofop adopt`: takes over what a person says is ours.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
-
 use clap::Args;
 use serde_json::Value;
 
 use super::client::{self, Client, DaemonArgs};
 use super::context::Context;
 use super::oneshot::OneShot;
-use super::{CliError, Exit, apply, control, manifests, parts};
+use super::{CliError, Exit, apply, confirm, control, manifests, parts};
 use crate::model::{Command, InstanceName, ResourceId};
 use crate::plan::{ShowSecrets, TextOptions, to_text};
 use crate::reconcile::ConvergeOptions;
@@ -63,7 +61,9 @@ pub(super) async fn run(args: &AdoptArgs, context: &Context) -> Result<Exit, Cli
     if args.dry_run {
         return Ok(Exit::Success);
     }
-    if !args.yes && !confirmed(id)? {
+    let needs = format!("taking over {id} needs a confirmation");
+    let hint = "--yes confirms; --dry-run shows what would change";
+    if !args.yes && !confirm::asked(&format!("take over {id}?"), &needs, hint)? {
         context.output.note("nothing was changed");
         return Ok(Exit::Failure);
     }
@@ -104,21 +104,4 @@ fn show_conflicts(id: &ResourceId, resource: &Value, context: &Context) -> Resul
         context.output.data_line(&format!("{id}: {message}"))?;
     }
     Ok(())
-}
-
-/// Asks on the terminal.
-fn confirmed(id: &ResourceId) -> Result<bool, CliError> {
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
-        return Err(CliError::usage(
-            format!("taking over {id} needs a confirmation, and there is no terminal to ask on"),
-            "--yes confirms; --dry-run shows what would change",
-        ));
-    }
-    let mut error = std::io::stderr().lock();
-    // a standard error that is gone shows no question; the answer counts all the same
-    let _ = write!(error, "take over {id}? [y/N] ").and_then(|()| error.flush());
-    let mut answer = String::new();
-    let read = stdin.lock().read_line(&mut answer);
-    Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -1,4 +1,4 @@
-//! `ofop apply` and `ofop down`: converge once.
+//! `ofop apply`: converges once.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -8,15 +8,17 @@ use std::time::Duration;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
+use super::adapters::AnyPlatform;
 use super::args::{ConvergeArgs, PRUNING, PruneArgs, RevisionArgs, TakeOverArgs};
 use super::context::Context;
+use super::lease::Held;
 use super::manifests::Manifests;
 use super::progress::Progress;
 use super::{CliError, Exit, lease, manifests, parts, problems, signals};
 use crate::clock::SystemClock;
 use crate::compile::Compiler;
 use crate::config::parse_duration;
-use crate::model::{Desired, ResourceId, Severity};
+use crate::model::{Desired, Severity};
 use crate::plan::Policy;
 use crate::reconcile::{self, ConvergeOptions, ConvergeReport, Ending};
 use crate::report::Report;
@@ -50,20 +52,6 @@ pub struct ApplyArgs {
     pub prune: PruneArgs,
 }
 
-/// `down`.
-#[derive(Debug, Args)]
-pub struct DownArgs {
-    /// Files and directories whose resources shall go, or single resources as app/UUID or device/UUID
-    #[arg(value_name = "PATH|KIND/UUID", required = true)]
-    pub what: Vec<PathBuf>,
-    /// How long it may take
-    #[arg(long, value_name = "TIME", default_value = "2m")]
-    pub timeout: String,
-    /// Who acts.
-    #[command(flatten)]
-    pub lease: TakeOverArgs,
-}
-
 /// Converges everything, or what the paths describe.
 ///
 /// # Errors
@@ -81,38 +69,9 @@ pub(super) async fn apply(args: &ApplyArgs, context: &Context) -> Result<Exit, C
     conclude(context, &report, report.resources.len(), goal)
 }
 
-/// Tears down what the paths describe.
-///
-/// # Errors
-/// When it cannot begin.
-pub(super) async fn down(args: &DownArgs, context: &Context) -> Result<Exit, CliError> {
-    let (paths, named) = paths_and_resources(&args.what);
-    let manifests = if paths.is_empty() { manifests::none(context) } else { checked(context, &paths).await? };
-    let mut policy = parts::policy(context);
-    policy.remove = manifests.desired.resources.keys().cloned().chain(named).collect();
-    policy.scope = Some(policy.remove.clone());
-    let until = ConvergeOptions { wait: false, timeout: timeout(&args.timeout)?, ..ConvergeOptions::default() };
-    let requested = policy.remove.len();
-    let report = converge(context, manifests, policy, until, args.lease.take_over).await?;
-    // What is wholly gone is in the report no more.
-    conclude(context, &report, requested, "gone")
-}
-
-/// What exists at its path is a file or a directory, whatever it looks like.
-fn paths_and_resources(what: &[PathBuf]) -> (Vec<PathBuf>, Vec<ResourceId>) {
-    let (mut paths, mut resources) = (Vec::new(), Vec::new());
-    for one in what {
-        match one.to_str().and_then(|text| text.parse().ok()) {
-            Some(resource) if !one.exists() => resources.push(resource),
-            Some(_) | None => paths.push(one.clone()),
-        }
-    }
-    (paths, resources)
-}
-
 /// The manifests, which must not be wholly wrong: a person waits, so that what is wrong is shown first. What
 /// is valid is converged all the same, as the daemon would.
-async fn checked(context: &Context, paths: &[PathBuf]) -> Result<Manifests, CliError> {
+pub(super) async fn checked(context: &Context, paths: &[PathBuf]) -> Result<Manifests, CliError> {
     let manifests = manifests::read(context, paths).await?;
     let desired = &manifests.desired;
     if let Some(trouble) = &desired.trouble {
@@ -145,9 +104,21 @@ pub(super) async fn converge(
     until: ConvergeOptions,
     take_over: bool,
 ) -> Result<ConvergeReport, CliError> {
-    let config = &context.config;
     let (platform, clock) = (parts::platform(context)?, Arc::new(SystemClock::new()));
     let held = lease::hold(context, &platform, &clock, take_over).await?;
+    converge_as(held, context, (platform, clock), manifests, policy, until).await
+}
+
+/// The same with the lease in hand.
+pub(super) async fn converge_as(
+    held: Held,
+    context: &Context,
+    (platform, clock): (Arc<AnyPlatform>, Arc<SystemClock>),
+    manifests: Manifests,
+    policy: Policy,
+    until: ConvergeOptions,
+) -> Result<ConvergeReport, CliError> {
+    let config = &context.config;
     let report = Report::new(config.instance.clone());
     let parts = reconcile::Parts {
         loader: manifests.loader,
@@ -286,14 +257,5 @@ mod tests {
             assert_eq!(refused(&report.desired), files);
             assert_eq!(conclude(&context, &report, 0, "in sync").unwrap(), expected);
         }
-    }
-
-    #[test]
-    fn what_exists_is_a_path_and_the_name_of_a_resource_is_one() {
-        let given: Vec<PathBuf> = ["app/PRESS-7", "device/CNC-1", "src/cli", "app_press.yml"].map(PathBuf::from).into();
-        let (paths, resources) = paths_and_resources(&given);
-        assert_eq!(paths, [PathBuf::from("src/cli"), PathBuf::from("app_press.yml")]);
-        let named: Vec<String> = resources.iter().map(ToString::to_string).collect();
-        assert_eq!(named, ["app/PRESS-7", "device/CNC-1"]);
     }
 }

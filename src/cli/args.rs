@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::adopt::AdoptArgs;
-use super::apply::{ApplyArgs, DownArgs};
+use super::apply::ApplyArgs;
 use super::completions::CompletionsArgs;
 use super::control::{NamedArgs, ReconcileArgs};
 use super::describe::DescribeArgs;
+use super::down::DownArgs;
 use super::events::EventsArgs;
 use super::get::GetArgs;
 use super::plan::PlanArgs;
@@ -212,11 +213,17 @@ a file was refused.")]
     #[command(after_help = "\
 Examples:
   ofop down desired/app_press.yml
-  ofop down desired/
+  ofop down desired/ --dry-run            what would go; changes nothing
   ofop down app/PRESS-7                   also when no file describes it any more
+  ofop down app/PRESS-7 --yes             in a script, where nobody can be asked
+  ofop down --all                         everything of the instance
 
-It refuses while a daemon of the instance runs, whose manifests still describe them: take them out of there instead.
-With --take-over the daemon waits until this command has ended, and then deploys again what its manifests describe.")]
+While a daemon of the instance runs, it is asked to do it (its token is needed, as for `suspend`), and keeps the resource
+away although its manifests describe it, until `ofop resume KIND/UUID`. It is found by the address in its lease, or by
+--address. Without a daemon this command does it, once: a daemon that starts later deploys again what its manifests
+describe. --take-over does it here although a daemon runs, which waits meanwhile and then goes on.
+
+Exit code 0 when all of it is gone, 2 when it could not begin, 3 when some of it is not gone.")]
     Down(DownArgs),
     /// List what is wanted beside what is there
     #[command(after_help = "\
@@ -262,13 +269,14 @@ suspended aside, and 3 when the time is over or something is in the way that onl
     #[command(after_help = "\
 Examples:
   ofop suspend app/PRESS-7
-  ofop suspend                            everything: no change to the cluster until `ofop resume`")]
+  ofop suspend --all                      no change to the cluster until `ofop resume --all`")]
     Suspend(NamedArgs),
     /// Tell the running daemon to take care of a resource again, or of everything
     #[command(after_help = "\
 Examples:
   ofop resume app/PRESS-7                 an update that was rolled back is tried once more
-  ofop resume                             ends `ofop suspend`; what was suspended by itself stays so
+  ofop resume app/PRESS-7                 after `ofop down`: it is deployed again
+  ofop resume --all                       ends `ofop suspend --all`; what was suspended or taken down by itself stays so
 
 What a manifest suspends (`x-ofop`) stays suspended until the manifest says otherwise.")]
     Resume(NamedArgs),
@@ -428,7 +436,11 @@ impl Cli {
                 put(&mut flags, "--address", daemon.address.as_ref());
                 put_path(&mut flags, "--token-file", daemon.token_file.as_ref());
             }
-            Command::Down(args) => args.lease.times.add(&mut flags),
+            Command::Down(args) => {
+                args.lease.times.add(&mut flags);
+                put(&mut flags, "--address", args.daemon.address.as_ref());
+                put_path(&mut flags, "--token-file", args.daemon.token_file.as_ref());
+            }
             Command::Registry(_) | Command::Schema(_) | Command::Completions(_) => {}
         }
         flags

@@ -29,6 +29,7 @@ pub struct DaemonArgs {
 pub(super) struct Client<'a> {
     http: reqwest::Client,
     config: &'a Config,
+    address: String,
 }
 
 impl<'a> Client<'a> {
@@ -37,10 +38,23 @@ impl<'a> Client<'a> {
     /// # Errors
     /// When the machine has no entropy or no sockets to offer.
     pub(super) fn new(context: &'a Context) -> Result<Self, CliError> {
+        Client::at(context, &context.config.address)
+    }
+
+    /// Whoever listens at this address.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub(super) fn at(context: &'a Context, address: &str) -> Result<Self, CliError> {
         // A proxy from the environment would be asked for an address that is ours alone.
         let http = reqwest::Client::builder().no_proxy().connect_timeout(TIMEOUT).build();
         let http = http.map_err(|error| CliError::Daemon { what: error.to_string(), hint: String::new() })?;
-        Ok(Client { http, config: &context.config })
+        Ok(Client { http, config: &context.config, address: address.to_owned() })
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> &str {
+        &self.address
     }
 
     /// Reads something.
@@ -65,6 +79,28 @@ impl<'a> Client<'a> {
             Err(error) if error.is_connect() => Ok(None),
             Err(error) => Err(self.broken(&error)),
         }
+    }
+
+    /// Reads something that may not exist.
+    ///
+    /// # Errors
+    /// When nobody answers, or with another error than that it does not exist.
+    pub(super) async fn get_if_there(&self, path: &str) -> Result<Option<Value>, CliError> {
+        let response = self.request(Method::GET, path).timeout(TIMEOUT).send().await;
+        match response.map_err(|error| self.unanswered(&error))? {
+            response if response.status() == StatusCode::NOT_FOUND => Ok(None),
+            response if response.status().is_success() => {
+                response.json().await.map(Some).map_err(|error| self.broken(&error))
+            }
+            response => Err(self.refused(response).await),
+        }
+    }
+
+    /// Whether the operator there is this run, and holds the lease. Not when it cannot be asked within `limit`.
+    pub(super) async fn is_holder(&self, run: &str, limit: Duration) -> bool {
+        let Ok(response) = self.request(Method::GET, "/leaderz").timeout(limit).send().await else { return false };
+        let Ok(lease) = response.json::<Value>().await else { return false };
+        lease["leader"] == true && lease["holder"]["run"] == run
     }
 
     /// Begins to read a stream that lasts.
@@ -94,24 +130,26 @@ impl<'a> Client<'a> {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("http://{}{path}", self.config.address))
+        self.http.request(method, format!("http://{}{path}", self.address))
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, CliError> {
-        let response = request.send().await.map_err(|error| {
-            if error.is_connect() {
-                CliError::Daemon {
-                    what: format!("no daemon answers at {}", self.config.address),
-                    hint: "start one with `ofop run`, or name its address with --address".into(),
-                }
-            } else {
-                self.broken(&error)
-            }
-        })?;
+        let response = request.send().await.map_err(|error| self.unanswered(&error))?;
         if response.status().is_success() {
             return Ok(response);
         }
         Err(self.refused(response).await)
+    }
+
+    fn unanswered(&self, error: &reqwest::Error) -> CliError {
+        if error.is_connect() {
+            CliError::Daemon {
+                what: format!("no daemon answers at {}", self.address),
+                hint: "start one with `ofop run`, or name its address with --address".into(),
+            }
+        } else {
+            self.broken(error)
+        }
     }
 
     /// What the daemon says is wrong, with its own hint where there is one.
@@ -121,14 +159,17 @@ impl<'a> Client<'a> {
         let text = |name: &str| body["error"][name].as_str().map(str::to_owned);
         let hint = text("hint").unwrap_or_else(|| match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "check the token that --token-file names".into(),
-            _ => format!("is it an ofop that answers at {}?", self.config.address),
+            _ => format!("is it an ofop that answers at {}?", self.address),
         });
+        if body["error"]["code"] == "busy" {
+            return CliError::Busy { what: text("message").unwrap_or_default(), hint };
+        }
         CliError::Daemon { what: text("message").unwrap_or_else(|| format!("the daemon answered {status}")), hint }
     }
 
     fn broken(&self, error: &reqwest::Error) -> CliError {
         CliError::Daemon {
-            what: format!("the answer from {} was cut short: {}", self.config.address, super::chain(error)),
+            what: format!("the answer from {} was cut short: {}", self.address, super::chain(error)),
             hint: "look at the daemon's log".into(),
         }
     }

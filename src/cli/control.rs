@@ -28,12 +28,36 @@ pub struct ReconcileArgs {
 /// `suspend` and `resume`.
 #[derive(Debug, Args)]
 pub struct NamedArgs {
-    /// app/UUID or device/UUID [default: everything]
+    /// app/UUID or device/UUID
     #[arg(value_name = "KIND/UUID")]
     pub resource: Option<ResourceId>,
+    /// Everything
+    #[arg(long, conflicts_with = "resource")]
+    pub all: bool,
     /// The daemon.
     #[command(flatten)]
     pub daemon: DaemonArgs,
+}
+
+impl NamedArgs {
+    /// The resource; none for everything, which must be said.
+    ///
+    /// # Errors
+    /// When neither is named.
+    pub(super) fn named(&self, verb: &str) -> Result<Option<ResourceId>, CliError> {
+        if self.resource.is_none() && !self.all {
+            return Err(CliError::usage(
+                format!("`ofop {verb}` names no resource"),
+                format!("write `ofop {verb} KIND/UUID`, or `ofop {verb} --all` for everything"),
+            ));
+        }
+        Ok(self.resource.clone())
+    }
+}
+
+/// What names a resource, or everything, in a request.
+fn body(resource: Option<&ResourceId>) -> Value {
+    resource.map_or_else(|| json!({ "all": true }), |id| json!({ "resource": id }))
 }
 
 /// Sends a word and says that it was taken.
@@ -57,11 +81,15 @@ pub(super) async fn send(command: &Command, context: &Context) -> Result<Value, 
             if *confirm_prune { "looking again; removals are confirmed".to_owned() } else { "looking again".into() }
         }
         Command::Suspend(resource) => {
-            answer = client.post("/api/v1/suspend", &json!({ "resource": resource })).await?;
+            answer = client.post("/api/v1/suspend", &body(resource.as_ref())).await?;
             match resource {
                 Some(id) => format!("{id} is left alone until `ofop resume {id}`"),
-                None => "everything is left alone until `ofop resume`".into(),
+                None => "everything is left alone until `ofop resume --all`".into(),
             }
+        }
+        Command::Down(id) => {
+            answer = client.post("/api/v1/down", &body(Some(id))).await?;
+            format!("{id} is being taken down, and stays away until `ofop resume {id}`")
         }
         Command::Adopt { resource, from } => {
             let instance = &context.config.instance;
@@ -70,7 +98,7 @@ pub(super) async fn send(command: &Command, context: &Context) -> Result<Value, 
             format!("{resource} is being taken over; `ofop describe {resource}` shows what became of it")
         }
         Command::Resume(resource) => {
-            answer = client.post("/api/v1/resume", &json!({ "resource": resource })).await?;
+            answer = client.post("/api/v1/resume", &body(resource.as_ref())).await?;
             let said = match resource {
                 Some(id) => format!("{id} is resumed"),
                 None => "everything is resumed".into(),

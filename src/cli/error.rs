@@ -42,6 +42,14 @@ pub enum CliError {
         /// What to do.
         hint: String,
     },
+    /// The running daemon has too many commands to take another one now.
+    #[error("{what}")]
+    Busy {
+        /// What it says.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
     /// The HTTP address is taken or refused.
     #[error("cannot listen on {address}")]
     Listen {
@@ -81,7 +89,9 @@ impl CliError {
     pub fn hint(&self) -> Option<String> {
         match self {
             CliError::Config(error) => Some(error.hint()),
-            CliError::Usage { hint, .. } | CliError::Daemon { hint, .. } => Some(hint.clone()),
+            CliError::Usage { hint, .. } | CliError::Daemon { hint, .. } | CliError::Busy { hint, .. } => {
+                Some(hint.clone())
+            }
             CliError::Source(error) => error.hint.clone(),
             CliError::Platform(error) => error.hint.clone(),
             CliError::Registry(error) | CliError::SetUp(error) => error.hint.clone(),

@@ -180,8 +180,10 @@ fn line_in(event: &Value, paint: Paint, zone: &TimeZone) -> String {
 fn command_line(event: &Value, time: &str, paint: Paint) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let from = event["actor"]["address"].as_str().map(|address| format!(" from {address}")).unwrap_or_default();
+    let more = event["more"].as_u64().filter(|more| *more > 0);
+    let more = more.map(|more| format!(" (and {more} more before)")).unwrap_or_default();
     format!(
-        "{} {} {}: by {}{from}",
+        "{} {} {}: by {}{from}{more}",
         paint.dim(time),
         paint.bold("command"),
         text(&event["message"]),

@@ -7,11 +7,11 @@ use super::client::DaemonArgs;
 use super::context::Context;
 use super::output::Paint;
 use super::table::{Cell, NARROW, Table};
-use super::{CliError, Exit, problems, seen, service_assets, source_text};
-use crate::model::{Availability, ConditionKind, Kind};
+use super::{CliError, Exit, lease, problems, seen, service_assets, source_text};
+use crate::model::{Availability, ConditionKind, Kind, Standing};
 use crate::render::yaml as render_yaml;
 use crate::report::status::{Ownership, RecordStatus, ServiceStatus};
-use crate::report::{ResourceStatus, Status};
+use crate::report::{LeaseSummary, ResourceStatus, Status};
 
 /// `get`.
 #[derive(Debug, Args)]
@@ -84,6 +84,9 @@ pub(super) async fn run(args: &GetArgs, context: &Context) -> Result<Exit, CliEr
     context.output.data(&render(&status, args.what, args.output, context.output.paint)?)?;
     if matches!(args.output, GetFormat::Table | GetFormat::Wide) {
         source_text::note(&status.source, &context.output);
+        if let Some(lease) = &status.lease {
+            context.output.note(&lease_line(lease, context).await);
+        }
     }
     if !status.problems.is_empty() {
         context
@@ -91,6 +94,20 @@ pub(super) async fn run(args: &GetArgs, context: &Context) -> Result<Exit, CliEr
             .note(&format!("{} in the manifests; `ofop validate` shows them", problems::count(&status.problems)));
     }
     Ok(Exit::Success)
+}
+
+/// Who holds the lease. Of a command's own look, which sees the lease once, the holder is asked whether it lives.
+async fn lease_line(lease: &LeaseSummary, context: &Context) -> String {
+    let (Some(line), Some(holder)) = (lease.holder_line(), &lease.holder) else {
+        return "lease: nobody holds it".into();
+    };
+    let seen_by_daemon = lease.standing != Standing::Unknown.as_str();
+    match &holder.address {
+        Some(address) if !seen_by_daemon && !lease::lives(context, &holder.run, address).await => {
+            format!("lease: last held by {line}, which does not answer there")
+        }
+        Some(_) | None => format!("lease: held by {line}"),
+    }
 }
 
 /// The text of a status in a format.

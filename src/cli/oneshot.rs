@@ -16,11 +16,11 @@ use super::parts;
 use super::sources::AnySource;
 use crate::clock::{Clock as _, SystemClock};
 use crate::desired::Source as _;
-use crate::model::{Desired, InstanceName, Observed, Plan, ResourceId};
+use crate::model::{Desired, InstanceName, LeaseFound, LeaseStatus, Observed, Plan, ResourceId};
 use crate::plan::{self, Memory, Policy};
-use crate::platform::Platform as _;
+use crate::platform::{LeaseStore as _, Platform as _};
 use crate::registry::Registry as _;
-use crate::report::{SourceView, Status};
+use crate::report::{LeaseSummary, SourceView, Status};
 
 /// How long a command that acts on nothing waits for a reading of the registry that is proven: longer than the second
 /// reading takes where topics are not followed.
@@ -61,6 +61,15 @@ impl OneShot {
         if !given.is_empty() {
             policy.scope = Some(desired.resources.keys().cloned().collect());
         }
+        OneShot::of(context, Manifests { desired, loader }, policy)
+    }
+
+    /// The same for manifests that were read.
+    ///
+    /// # Errors
+    /// When the state directory cannot be used.
+    pub(super) fn of(context: &Context, manifests: Manifests, policy: Policy) -> Result<Self, CliError> {
+        let Manifests { desired, loader } = manifests;
         Ok(OneShot {
             desired,
             source: Arc::clone(loader.source()),
@@ -69,6 +78,14 @@ impl OneShot {
             policy,
             clock: SystemClock::new(),
         })
+    }
+
+    /// Every resource that is described, or of which something carries our mark.
+    ///
+    /// # Errors
+    /// As [`OneShot::look`].
+    pub(super) async fn ours(&mut self) -> Result<BTreeSet<ResourceId>, CliError> {
+        Ok(self.look().await?.plan.resources.into_keys().collect())
     }
 
     /// The same for one resource, which is looked at as if a person had asked to take it over.
@@ -142,6 +159,17 @@ impl OneShot {
         Ok(Look { desired: Arc::clone(&self.desired), observed, plan })
     }
 
+    /// Who holds the lease; none where none is kept, or it cannot be read.
+    pub(super) async fn lease(&self) -> Option<LeaseSummary> {
+        let seen = self.platform.lease().read_lease().await.ok()?; // I/O
+        match seen.found {
+            LeaseFound::Record(record) => {
+                Some(LeaseSummary::of(&LeaseStatus { record: Some(record), ..LeaseStatus::default() }))
+            }
+            LeaseFound::Absent | LeaseFound::Unreadable { .. } => None,
+        }
+    }
+
     /// Looks at both sides and says how everything is.
     ///
     /// # Errors
@@ -151,6 +179,8 @@ impl OneShot {
         let Look { desired, observed, plan } = &look;
         let place = self.source.place();
         let source = SourceView { place: &place, read_ago: self.source.read_ago() };
-        Ok(Status::of(&self.policy.instance, self.clock.wall(), desired, observed, source, Some(plan)))
+        let lease = self.lease().await;
+        let status = Status::of(&self.policy.instance, self.clock.wall(), desired, observed, source, Some(plan));
+        Ok(Status { lease, ..status })
     }
 }

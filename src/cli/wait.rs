@@ -106,7 +106,7 @@ fn judge(status: &Value) -> Judgement {
         }
     }
     if let Some(since) = status["suspended"]["since"].as_str() {
-        judged.failed.push(format!("everything is suspended since {since}; `ofop resume` ends that"));
+        judged.failed.push(format!("everything is suspended since {since}; `ofop resume --all` ends that"));
     }
     let prune = &status["prune"];
     if prune["state"] == "blocked" && (prune["reason"] == "guard" || prune["reason"] == "disabled") {
@@ -216,7 +216,7 @@ mod tests {
             (
                 "suspended",
                 json!({ "since": "2026-01-02T03:04:05Z" }),
-                "everything is suspended since 2026-01-02T03:04:05Z; `ofop resume` ends that",
+                "everything is suspended since 2026-01-02T03:04:05Z; `ofop resume --all` ends that",
             ),
             (
                 "resources",

@@ -15,6 +15,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::Shared;
 use super::problem::Problem;
 use crate::model::{Actor, Command, ConditionKind, Health, InstanceName, Kind, Request, ResourceId, Suspension, Sync};
+use crate::report::status::ConditionStatus;
 use crate::report::{LeaseSummary, ResourceStatus, Status, metrics};
 
 pub(super) async fn healthz() -> &'static str {
@@ -132,6 +133,8 @@ struct ReconcileBody {
 #[serde(deny_unknown_fields, default)]
 struct ResourceBody {
     resource: Option<String>,
+    /// Everything is meant.
+    all: bool,
 }
 
 #[derive(Serialize)]
@@ -182,7 +185,7 @@ pub(super) async fn suspend(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     leads(&shared)?;
-    let (id, _) = named(&shared, body)?;
+    let (id, _) = named(&shared, "suspend", body)?;
     say(&shared, Command::Suspend(id), actor, None)
 }
 
@@ -192,7 +195,7 @@ pub(super) async fn resume(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     leads(&shared)?;
-    let (id, status) = named(&shared, body)?;
+    let (id, status) = named(&shared, "resume", body)?;
     let note = still_suspended(&status, id.as_ref());
     say(&shared, Command::Resume(id), actor, note)
 }
@@ -218,11 +221,7 @@ pub(super) async fn adopt(
     let invalid = |error: crate::model::InvalidName| Problem::bad_request(error.to_string());
     let resource: ResourceId = wanted.resource.parse().map_err(invalid)?;
     let from = wanted.from.as_deref().map(InstanceName::new).transpose().map_err(invalid)?;
-    let us = shared.report.instance();
-    if let Some(instance) = wanted.instance.filter(|instance| instance != us.as_str()) {
-        let message = format!("this operator is of the instance {us}, not of {}", instance.escape_debug());
-        return Err(Problem::bad_request(message));
-    }
+    let us = is_meant(&shared, wanted.instance)?;
     if from.as_ref() == Some(&us) {
         return Err(Problem::bad_request(format!("what belongs to {us} is this operator's own already")));
     }
@@ -235,39 +234,105 @@ pub(super) async fn adopt(
 }
 
 /// The resource that a command names, none for everything, and what is known. It must exist: a typo shall not look
-/// like success.
-fn named(shared: &Shared, body: Result<Bytes, BytesRejection>) -> Result<(Option<ResourceId>, Arc<Status>), Problem> {
+/// like success. Nor shall a name that was left out mean everything.
+fn named(
+    shared: &Shared,
+    verb: &str,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(Option<ResourceId>, Arc<Status>), Problem> {
     let body = whole(body)?;
     let wanted: ResourceBody = if body.is_empty() { ResourceBody::default() } else { json(&body)? };
     let status = shared.report.status();
-    let Some(wanted) = wanted.resource else { return Ok((None, status)) };
-    let id = wanted.parse().map_err(|error: crate::model::InvalidName| Problem::bad_request(error.to_string()))?;
-    if status.get(&id).is_none() {
-        return Err(unknown(&id));
+    match (wanted.resource, wanted.all) {
+        (None, true) => Ok((None, status)),
+        (None, false) | (Some(_), true) => Err(Problem::nothing_named(verb)),
+        (Some(id), false) => Ok((Some(known(&status, &id)?), status)),
     }
-    Ok((Some(id), status))
+}
+
+/// The resource of this name, which must exist or be described.
+fn known(status: &Status, id: &str) -> Result<ResourceId, Problem> {
+    let id = id.parse().map_err(|error: crate::model::InvalidName| Problem::bad_request(error.to_string()))?;
+    if status.get(&id).is_none() { Err(unknown(&id)) } else { Ok(id) }
+}
+
+/// Another operator than the one that is meant refuses.
+fn is_meant(shared: &Shared, instance: Option<String>) -> Result<InstanceName, Problem> {
+    let us = shared.report.instance();
+    match instance.filter(|instance| instance != us.as_str()) {
+        Some(instance) => {
+            let message = format!("this operator is of the instance {us}, not of {}", instance.escape_debug());
+            Err(Problem::bad_request(message))
+        }
+        None => Ok(us),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DownBody {
+    resource: String,
+    /// Whose it is; another operator than this one refuses.
+    #[serde(default)]
+    instance: Option<String>,
+}
+
+pub(super) async fn down(
+    State(shared): State<Shared>,
+    Extension(actor): Extension<Actor>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    leads(&shared)?;
+    let wanted: DownBody = json(&whole(body)?)?;
+    is_meant(&shared, wanted.instance)?;
+    let status = shared.report.status();
+    let id = known(&status, &wanted.resource)?;
+    if let Some((why, hint)) = left_alone(&status, &id) {
+        return Err(Problem::left_alone(&why, hint));
+    }
+    say(&shared, Command::Down(id), actor, None)
+}
+
+/// Why nothing is done to a resource, and what ends that; none for one that is taken care of, or taken down.
+fn left_alone(status: &Status, id: &ResourceId) -> Option<(String, String)> {
+    if let Some(suspended) = &status.suspended {
+        let why = format!("everything is suspended since {}", suspended.since);
+        return Some((why, "`ofop resume --all` ends that".into()));
+    }
+    let resource = status.get(id)?;
+    if resource.handling.suspend {
+        return Some((format!("{id} is suspended: {}", by_manifest(resource)), "change the manifest first".into()));
+    }
+    let person = because(resource, Suspension::Person);
+    person.then(|| (format!("{id} is suspended"), format!("`ofop resume {id}` ends that; then take it down")))
 }
 
 /// How many resources a note names.
 const NAMED: usize = 5;
 
+/// Whether a resource is suspended for this reason.
+fn because(resource: &ResourceStatus, reason: Suspension) -> bool {
+    let holds =
+        |condition: &ConditionStatus| condition.kind == ConditionKind::Suspended && condition.reason == reason.as_str();
+    resource.conditions.iter().any(holds)
+}
+
+fn by_manifest(resource: &ResourceStatus) -> String {
+    let file = resource.origin.as_ref().map(|origin| format!(" in {}", origin.file)).unwrap_or_default();
+    format!("`x-ofop`{file} says `suspend: true`")
+}
+
 /// What stays suspended although a person resumes this resource, or everything.
 fn still_suspended(status: &Status, resumed: Option<&ResourceId>) -> Option<String> {
-    let because = |resource: &ResourceStatus, reason: Suspension| {
-        resource
-            .conditions
-            .iter()
-            .any(|condition| condition.kind == ConditionKind::Suspended && condition.reason == reason.as_str())
-    };
-    let by_manifest = |resource: &ResourceStatus| {
-        let file = resource.origin.as_ref().map(|origin| format!(" in {}", origin.file)).unwrap_or_default();
-        format!("`x-ofop`{file} says `suspend: true`")
-    };
     let Some(id) = resumed else {
         let stays: Vec<&ResourceStatus> = status
             .resources
             .iter()
-            .filter(|resource| because(resource, Suspension::Person) || because(resource, Suspension::Manifest))
+            .filter(|resource| {
+                [Suspension::Person, Suspension::Manifest, Suspension::TakenDown]
+                    .iter()
+                    .any(|why| because(resource, *why))
+            })
             .collect();
         let why = |resource: &&ResourceStatus| match because(resource, Suspension::Manifest) {
             true => format!("{} ({})", resource.id, by_manifest(resource)),
@@ -282,7 +347,7 @@ fn still_suspended(status: &Status, resumed: Option<&ResourceId>) -> Option<Stri
         notes.push(format!("{id} stays suspended: {}", by_manifest(resource)));
     }
     if let Some(suspended) = &status.suspended {
-        notes.push(format!("everything is suspended since {}, until `ofop resume`", suspended.since));
+        notes.push(format!("everything is suspended since {}, until `ofop resume --all`", suspended.since));
     }
     (!notes.is_empty()).then(|| notes.join("; "))
 }

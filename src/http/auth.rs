@@ -5,15 +5,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 
 use super::Shared;
-use super::problem::Problem;
-use crate::model::Actor;
+use super::problem::{Problem, Refusal};
 use crate::model::command::UNNAMED;
+use crate::model::{Actor, CommandVerb};
+use crate::report::RefusedCommand;
 
 /// The shortest token that is taken, in bytes: shorter ones can be guessed.
 pub const MIN_TOKEN: usize = 8;
@@ -101,8 +102,31 @@ pub(super) async fn require_token(State(shared): State<Shared>, mut request: Req
     };
     // An address of IPv4 that came through a socket of IPv6 is still one of IPv4.
     let address = request.extensions().get::<Peer>().map(|Peer(address)| address.to_canonical().to_string());
-    request.extensions_mut().insert(Actor { name: name.to_owned(), address });
-    next.run(request).await
+    let actor = Actor { name: name.to_owned(), address };
+    request.extensions_mut().insert(actor.clone());
+    let mut response = next.run(request).await;
+    response.extensions_mut().insert(actor);
+    response
+}
+
+/// The name of whoever proved none.
+const NOBODY: &str = "nobody known";
+
+/// Keeps account of commands that are refused for who gives them, or for when: without a token or with a wrong one, to a
+/// standby, about what is left alone. One that makes no sense is the caller's own affair.
+pub(super) async fn account(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let path = request.uri().path().rsplit('/').next();
+    let command = CommandVerb::ALL.into_iter().find(|verb| Some(verb.as_str()) == path);
+    let address = request.extensions().get::<Peer>().map(|Peer(address)| address.to_canonical().to_string());
+    let response = next.run(request).await;
+    let counts = matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::CONFLICT);
+    if let (true, Some(command), Some(refusal)) = (counts, command, response.extensions().get::<Refusal>()) {
+        let unknown = || Actor { name: NOBODY.to_owned(), address };
+        let actor = response.extensions().get::<Actor>().cloned().unwrap_or_else(unknown);
+        let (code, message) = (refusal.code.to_owned(), refusal.message.clone());
+        shared.report.refused(RefusedCommand { command, actor, code, message }, shared.began.elapsed());
+    }
+    response
 }
 
 fn bearer(request: &Request) -> Option<&[u8]> {

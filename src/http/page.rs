@@ -146,7 +146,34 @@ fn parts(html: &mut Html, status: &Status) {
         }
         html.raw("</li>");
     }
+    if let Some(lease) = &status.lease {
+        lease_part(html, lease);
+    }
     html.raw("</ul>");
+}
+
+/// Who may change the cluster, since when, and where that operator is asked.
+fn lease_part(html: &mut Html, lease: &LeaseSummary) {
+    let open = match lease.standing.as_str() {
+        "holder" => "<span class=\"badge good\">✓ ",
+        "standby" => "<span class=\"badge\">‖ ",
+        "unguarded" => "<span class=\"badge warn\">! ",
+        "blocked" => "<span class=\"badge bad\">✗ ",
+        _ => "<span class=\"badge\">? ",
+    };
+    html.raw("<li>Lease ").element(open, &lease.standing, "</span>");
+    if let Some(holder) = &lease.holder {
+        if let Some(since) = &holder.since {
+            html.raw(" <span class=\"soft\">held since ");
+            time(html, since);
+            html.raw("</span>");
+        }
+        html.raw("<br>by <code>").text(&holder.run).raw("</code>, ofop ").text(&holder.version);
+        if let Some(address) = &holder.address {
+            html.raw(", API at <code>").text(address).raw("</code>");
+        }
+    }
+    html.raw("</li>");
 }
 
 fn part_badge(html: &mut Html, part: &PartStatus) {
@@ -167,7 +194,7 @@ fn notes(html: &mut Html, status: &Status) {
     if let Some(suspended) = &status.suspended {
         html.raw("<div class=\"note warn\"><strong>Everything is suspended</strong> since ");
         time(html, &suspended.since);
-        html.raw(": nothing is changed until <code>ofop resume</code>.</div>");
+        html.raw(": nothing is changed until <code>ofop resume --all</code>.</div>");
     }
     if let Some(trouble) = &status.source.trouble {
         page_source::trouble(html, trouble);

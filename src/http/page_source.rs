@@ -123,12 +123,17 @@ fn command_row(html: &mut Html, event: &CommandEvent, with_resource: bool) {
         html.raw("<td class=\"name\">");
         match &event.resource {
             Some(resource) => link(html, resource.kind.as_str(), resource.uuid.as_str()),
+            None if event.refused.is_some() => {}
             None => _ = html.raw("everything"),
         }
         html.raw("</td>");
     }
     html.raw("<td class=\"what\">").text(&event.message).raw("</td><td data-label=\"because:\">command</td>");
-    html.raw("<td>by ").text(&event.actor).raw("</td></tr>");
+    html.raw("<td>by ").text(&event.actor);
+    if event.more > 0 {
+        html.raw(" (and ").text(event.more).raw(" more before)");
+    }
+    html.raw("</td></tr>");
 }
 
 fn condition_row(html: &mut Html, event: &ConditionEvent, with_resource: bool) {

@@ -20,6 +20,13 @@ pub(super) struct Problem {
     hint: Option<Cow<'static, str>>,
 }
 
+/// Why a request was refused, for whoever keeps account of it.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    pub(super) code: &'static str,
+    pub(super) message: String,
+}
+
 #[derive(Serialize)]
 struct Body {
     error: Problem,
@@ -73,6 +80,16 @@ impl Problem {
         }
     }
 
+    /// A resource that is left alone, which a person would have taken down.
+    pub(super) fn left_alone(why: &str, hint: String) -> Self {
+        Problem::new(StatusCode::CONFLICT, "suspended", why).hint(hint)
+    }
+
+    pub(super) fn nothing_named(verb: &str) -> Self {
+        Problem::bad_request(format!("`{verb}` names neither a resource nor everything"))
+            .hint("send `{\"resource\":\"KIND/UUID\"}`, or `{\"all\":true}` for everything")
+    }
+
     pub(super) fn stopping() -> Self {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the operator is going down")
     }
@@ -119,7 +136,9 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.status;
+        let refusal = Refusal { code: self.code, message: self.message.clone() };
         let mut response = (status, Json(Body { error: self })).into_response();
+        response.extensions_mut().insert(refusal);
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ofop\""));
         }

@@ -22,6 +22,8 @@ pub enum Command {
     /// Take care of a resource again; a rolled-back update may be tried again. None: end the suspension of everything,
     /// which is apart from those of single resources.
     Resume(Option<ResourceId>),
+    /// Take a resource down, and keep it away until it is resumed, although a manifest describes it.
+    Down(ResourceId),
     /// Take a resource over: its services and records that carry no owner, and those of the instance that is named.
     Adopt {
         /// The resource, which a manifest describes.
@@ -41,17 +43,24 @@ pub enum CommandVerb {
     Suspend,
     /// [`Command::Resume`].
     Resume,
+    /// [`Command::Down`].
+    Down,
     /// [`Command::Adopt`].
     Adopt,
 }
 
 impl CommandVerb {
+    /// Every kind.
+    pub const ALL: [CommandVerb; 5] =
+        [CommandVerb::Reconcile, CommandVerb::Suspend, CommandVerb::Resume, CommandVerb::Down, CommandVerb::Adopt];
+
     /// The word, as the command line has it.
     pub fn as_str(self) -> &'static str {
         match self {
             CommandVerb::Reconcile => "reconcile",
             CommandVerb::Suspend => "suspend",
             CommandVerb::Resume => "resume",
+            CommandVerb::Down => "down",
             CommandVerb::Adopt => "adopt",
         }
     }
@@ -64,6 +73,7 @@ impl Command {
             Command::Reconcile { .. } => CommandVerb::Reconcile,
             Command::Suspend(_) => CommandVerb::Suspend,
             Command::Resume(_) => CommandVerb::Resume,
+            Command::Down(_) => CommandVerb::Down,
             Command::Adopt { .. } => CommandVerb::Adopt,
         }
     }
@@ -73,7 +83,7 @@ impl Command {
         match self {
             Command::Reconcile { .. } => None,
             Command::Suspend(resource) | Command::Resume(resource) => resource.as_ref(),
-            Command::Adopt { resource, .. } => Some(resource),
+            Command::Adopt { resource, .. } | Command::Down(resource) => Some(resource),
         }
     }
 }
@@ -88,7 +98,7 @@ impl fmt::Display for Command {
             Command::Suspend(Some(resource)) | Command::Resume(Some(resource)) => write!(f, " {resource}"),
             Command::Suspend(None) | Command::Resume(None) => f.write_str(" everything"),
             Command::Adopt { resource, from: Some(from) } => write!(f, " {resource} from instance {from}"),
-            Command::Adopt { resource, from: None } => write!(f, " {resource}"),
+            Command::Adopt { resource, from: None } | Command::Down(resource) => write!(f, " {resource}"),
         }
     }
 }
@@ -142,6 +152,7 @@ mod tests {
                 Command::Adopt { resource: app.clone(), from: Some(InstanceName::new("plant2").unwrap()) },
                 "adopt app/PRESS-7 from instance plant2",
             ),
+            (Command::Down(app.clone()), "down app/PRESS-7"),
             (Command::Resume(Some(app)), "resume app/PRESS-7"),
             (Command::Resume(None), "resume everything"),
         ] {

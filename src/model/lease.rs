@@ -31,6 +31,8 @@ pub struct LeaseRecord {
     pub version: String,
     /// Where the holder serves its API, `HOST:PORT`; none when it serves none.
     pub address: Option<String>,
+    /// When the holder took the lease by its own wall clock, RFC 3339. For people: nothing is ever decided by it.
+    pub since: Option<String>,
 }
 
 /// The names of the fields, as they are kept.
@@ -40,6 +42,7 @@ const RENEWALS: &str = "renewals";
 const LEASE: &str = "milliseconds";
 const VERSION: &str = "version";
 const ADDRESS: &str = "address";
+const SINCE: &str = "since";
 
 impl LeaseRecord {
     /// The fields as texts, by name.
@@ -51,6 +54,7 @@ impl LeaseRecord {
             (LEASE, self.lease.as_millis().to_string()),
             (VERSION, self.version.clone()),
             (ADDRESS, self.address.clone().unwrap_or_default()),
+            (SINCE, self.since.clone().unwrap_or_default()),
         ]
         .into()
     }
@@ -79,6 +83,7 @@ impl LeaseRecord {
             lease,
             version: plain(VERSION)?.to_owned(),
             address: Some(plain(ADDRESS)?.to_owned()).filter(|address| !address.is_empty()),
+            since: Some(plain(SINCE)?.to_owned()).filter(|since| !since.is_empty()),
         })
     }
 }
@@ -223,6 +228,7 @@ mod tests {
             lease: Duration::from_secs(15),
             version: "1.2.3".into(),
             address: Some("127.0.0.1:8420".into()),
+            since: Some("2026-01-02T03:04:05Z".into()),
         }
     }
 
@@ -232,12 +238,13 @@ mod tests {
 
     #[test]
     fn a_lease_is_read_as_it_was_written() {
-        let released = LeaseRecord { holder: None, address: None, ..record() };
+        let released = LeaseRecord { holder: None, address: None, since: None, ..record() };
         for record in [record(), released] {
             assert_eq!(LeaseFound::of(kept(&record)), LeaseFound::Record(record));
         }
         let mut newer = kept(&record());
         newer.insert("colour".into(), "blue".into());
+        newer.insert("place".into(), "hall 2".into());
         assert_eq!(LeaseFound::of(newer), LeaseFound::Record(record()), "fields of a newer version are left alone");
         assert_eq!(LeaseFound::of(BTreeMap::new()), LeaseFound::Absent);
     }

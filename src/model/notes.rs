@@ -46,6 +46,10 @@ pub enum Note {
     SuspendedAll,
     /// A person suspended this resource. Its text: since when, RFC 3339.
     Suspended(ResourceId),
+    /// A person took this resource down: it stays away. Its text: since when, RFC 3339.
+    TakenDown(ResourceId),
+    /// A person said that this resource may be taken over. Its text: from which instance, or nothing.
+    Adopting(ResourceId),
     /// The engine undid an update of this service. Its text: what had been asked for.
     RolledBack(ServiceName),
     /// An update of this service, which the engine may undo, is about to be sent or was. Its text: what is asked for, and
@@ -59,6 +63,8 @@ impl Note {
         match self {
             Note::SuspendedAll => "suspended".into(),
             Note::Suspended(id) => format!("suspended/{id}"),
+            Note::TakenDown(id) => format!("taken-down/{id}"),
+            Note::Adopting(id) => format!("adopting/{id}"),
             Note::RolledBack(service) => format!("rolled-back/{service}"),
             Note::Attempted(service) => format!("attempted/{service}"),
         }
@@ -69,6 +75,8 @@ impl Note {
         match key.split_once('/') {
             None if key == "suspended" => Some(Note::SuspendedAll),
             Some(("suspended", id)) => id.parse().ok().map(Note::Suspended),
+            Some(("taken-down", id)) => id.parse().ok().map(Note::TakenDown),
+            Some(("adopting", id)) => id.parse().ok().map(Note::Adopting),
             Some(("rolled-back", name)) => service(name).map(Note::RolledBack),
             Some(("attempted", name)) => service(name).map(Note::Attempted),
             Some(_) | None => None,
@@ -90,13 +98,17 @@ mod tests {
         let notes = [
             Note::SuspendedAll,
             Note::Suspended("device/odd /ü%?#".parse().unwrap()),
+            Note::TakenDown("device/odd /ü%?#".parse().unwrap()),
+            Note::Adopting("app/ONE".parse().unwrap()),
             Note::RolledBack(ServiceName::new("cnc-1-agent").unwrap()),
             Note::Attempted(ServiceName::new("cnc-1-agent").unwrap()),
         ];
         for note in notes {
             assert_eq!(Note::of(&note.key()), Some(note));
         }
-        for others in ["", "lease", "suspended/", "suspended/pod/x", "rolled-back/", "rolled-back/UPPER", "suspend"] {
+        for others in
+            ["", "lease", "suspended/", "suspended/pod/x", "taken-down", "rolled-back/", "rolled-back/UPPER", "suspend"]
+        {
             assert_eq!(Note::of(others), None, "{others}");
         }
     }

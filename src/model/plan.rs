@@ -115,6 +115,8 @@ pub enum Suspension {
     Everything,
     /// A person said so of it.
     Person,
+    /// A person took it down: what exists of it goes, and stays away.
+    TakenDown,
 }
 
 impl Suspension {
@@ -124,6 +126,7 @@ impl Suspension {
             Suspension::Manifest => "Manifest",
             Suspension::Everything => "Everything",
             Suspension::Person => "Person",
+            Suspension::TakenDown => "TakenDown",
         }
     }
 
@@ -131,7 +134,7 @@ impl Suspension {
     pub fn until(self) -> &'static str {
         match self {
             Suspension::Manifest => "a manifest without `suspend: true`",
-            Suspension::Everything | Suspension::Person => "`resume`",
+            Suspension::Everything | Suspension::Person | Suspension::TakenDown => "`resume`",
         }
     }
 }

@@ -19,7 +19,7 @@
 //!   manifest changes or a person resumes the resource.
 //! - What a person undid (`docker service rollback`) is drift like any other edit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -141,14 +141,30 @@ fn went_back(found: &ObservedService) -> bool {
     }
 }
 
-impl Memory {
-    /// Whether the engine undid this very update of a service, or may have, now or at an earlier time.
-    pub(super) fn is_rolled_back(&self, found: &ObservedService, attempt: &SpecHash) -> bool {
+/// The updates that may still be undone.
+#[derive(Debug, Clone, Default)]
+pub struct Attempts {
+    /// Those that were sent and whose end has not been seen.
+    pub sent: BTreeMap<ServiceName, Attempt>,
+    /// Those that are noted before they are sent, since the engine may undo them. Noted.
+    pub noted: BTreeMap<ServiceName, NotedAttempt>,
+    /// Those of them that this run has noted and not sent.
+    pub unsent: BTreeSet<ServiceName>,
+    /// Since when one of them is in force without a rollout.
+    pub quiet_since: BTreeMap<ServiceName, Duration>,
+}
+
+impl Attempts {
+    /// Takes in that an update was sent, or may have been.
+    pub(super) fn was_sent(&mut self, service: &ServiceName, attempt: Attempt) {
+        self.sent.insert(service.clone(), attempt);
+        self.unsent.remove(service);
+    }
+
+    /// Whether the engine undid this very update of a service, or may have.
+    fn is_undone(&self, found: &ObservedService, attempt: &SpecHash) -> bool {
         let name = &found.spec.name;
-        if self.rolled_back.get(name) == Some(attempt) {
-            return true;
-        }
-        if let Some(sent) = self.attempted.get(name) {
+        if let Some(sent) = self.sent.get(name) {
             return went_back(found) && sent.spec == *attempt && sent.id == found.id && found.version > sent.version;
         }
         let noted = self.noted.get(name).filter(|noted| noted.spec == *attempt && noted.id == found.id);
@@ -157,74 +173,28 @@ impl Memory {
         })
     }
 
-    /// Whether an update may be sent as far as notes are concerned: the engine undoes no update of this service, or a
-    /// note of this one can be read.
-    pub(super) fn is_noted(&self, found: &ObservedService, spec: &ServiceSpec, mark: &Mark) -> bool {
-        !found.rollout.rolls_back
-            || self.notebook.is_unsupported()
-            || self
-                .notebook
-                .keeps(&Note::Attempted(spec.name.clone()), &NotedAttempt::of(found, spec, mark).to_string())
-    }
-
-    /// Which of the updates that were sent or noted have ended, and how; and which are to be noted.
-    pub(super) fn learn_updates(&mut self, desired: &Desired, observed: &Observed, plan: &Plan) {
-        let (known, noted) = (self.rolled_back.clone(), self.noted.clone());
-        self.learn_retries(desired);
-        self.forget_other_manifests(desired, plan);
-        if let Some(platform) = &observed.platform {
-            self.learn_outcomes(platform);
-            self.learn_quiet(platform, observed.at);
-            self.learn_notes(platform, plan);
-        }
-        for service in known.keys().chain(self.rolled_back.keys()) {
-            let held = self.rolled_back.get(service);
-            if known.get(service) != held {
-                self.notebook.set(&Note::RolledBack(service.clone()), held.map(|held| held.0.clone()));
-            }
-        }
-        for service in noted.keys().chain(self.noted.keys()) {
-            let now = self.noted.get(service);
-            if noted.get(service) != now {
-                self.notebook.set(&Note::Attempted(service.clone()), now.map(ToString::to_string));
-            }
-        }
+    /// Takes in what became of them. Which ones the engine undid goes to `rolled_back`. What the plan holds back until it
+    /// is noted is noted, once notes `are_read`: before that there may be one of a forerunner, which says more.
+    fn learn(
+        &mut self,
+        platform: &PlatformSnapshot,
+        now: Duration,
+        plan: &Plan,
+        are_read: bool,
+        rolled_back: &mut BTreeMap<ServiceName, SpecHash>,
+    ) {
+        self.learn_outcomes(platform, rolled_back);
+        self.learn_quiet(platform, now);
+        self.learn_notes(platform, plan, are_read);
     }
 
     /// What a person wants tried again counts as never tried.
-    fn learn_retries(&mut self, desired: &Desired) {
-        for id in &self.retry {
-            let services = desired.resources.get(id).into_iter().flat_map(|resource| &resource.services);
-            for service in services {
-                self.rolled_back.remove(&service.spec.name);
-                self.attempted.remove(&service.spec.name);
-                self.noted.remove(&service.spec.name);
-            }
-        }
+    fn forget(&mut self, service: &ServiceName) {
+        self.sent.remove(service);
+        self.noted.remove(service);
     }
 
-    /// An update that was undone is held for as long as the manifest asks for it; whoever comes back to it later means
-    /// it.
-    fn forget_other_manifests(&mut self, desired: &Desired, plan: &Plan) {
-        if self.rolled_back.is_empty() && self.noted.is_empty() {
-            return;
-        }
-        let services = desired.resources.values().flat_map(|resource| &resource.services);
-        let asked: BTreeMap<ServiceName, SpecHash> = services
-            .filter(|service| {
-                self.rolled_back.contains_key(&service.spec.name) || self.noted.contains_key(&service.spec.name)
-            })
-            .map(|service| (service.spec.name.clone(), service.hash.clone()))
-            .collect();
-        let still_asked = |name: &ServiceName, held: &SpecHash| match asked.get(name) {
-            Some(hash) => is_attempt_at(held, hash),
-            None => plan.scoped || !desired.complete,
-        };
-        self.rolled_back.retain(|name, held| still_asked(name, held));
-        self.noted.retain(|name, noted| still_asked(name, &noted.spec));
-    }
-
-    fn learn_outcomes(&mut self, platform: &PlatformSnapshot) {
+    fn learn_outcomes(&mut self, platform: &PlatformSnapshot, rolled_back: &mut BTreeMap<ServiceName, SpecHash>) {
         let noted = &self.noted;
         self.unsent.retain(|name| {
             // what is in force was sent, if not by this run then by one before it whose call was still under way
@@ -232,8 +202,8 @@ impl Memory {
             let outcome = noted.get(name).zip(found).map(|(noted, found)| noted.outcome(found));
             !matches!(outcome, Some(Outcome::Open | Outcome::Completed))
         });
-        let (rolled_back, noted) = (&mut self.rolled_back, &mut self.noted);
-        self.attempted.retain(|name, sent| {
+        let noted = &mut self.noted;
+        self.sent.retain(|name, sent| {
             let Some(found) = platform.services.get(name).filter(|found| found.id == sent.id) else {
                 return !platform.complete;
             };
@@ -257,9 +227,9 @@ impl Memory {
                 UpdateState::None | UpdateState::Updating | UpdateState::Paused(_) => true,
             }
         });
-        let (attempted, unsent) = (&self.attempted, &self.unsent);
+        let (sent, unsent) = (&self.sent, &self.unsent);
         self.noted.retain(|name, noted| {
-            if attempted.contains_key(name) || unsent.contains(name) {
+            if sent.contains_key(name) || unsent.contains(name) {
                 return true;
             }
             let Some(found) = platform.services.get(name).filter(|found| found.id == noted.id) else {
@@ -276,7 +246,7 @@ impl Memory {
         });
         if platform.complete {
             // a service that is gone has nothing to go back to: it is simply made again
-            self.rolled_back.retain(|name, _| platform.services.contains_key(name));
+            rolled_back.retain(|name, _| platform.services.contains_key(name));
         }
     }
 
@@ -298,14 +268,14 @@ impl Memory {
         {
             if !self.unsent.contains(name) {
                 self.noted.remove(name);
-                self.attempted.remove(name);
+                self.sent.remove(name);
             }
         }
     }
 
     /// Notes what a plan holds back until it is noted. A note of an update that was never sent, and that no plan needs
     /// any more, goes.
-    fn learn_notes(&mut self, platform: &PlatformSnapshot, plan: &Plan) {
+    fn learn_notes(&mut self, platform: &PlatformSnapshot, plan: &Plan, are_read: bool) {
         let mut wanted = BTreeMap::new();
         for resource in plan.resources.values() {
             let held = resource.held.iter().filter(|held| held.wait == Wait::AttemptNoted);
@@ -317,11 +287,10 @@ impl Memory {
                 }
             }
         }
-        let (unsent, notebook) = (&mut self.unsent, &self.notebook);
+        let unsent = &mut self.unsent;
         self.noted.retain(|name, _| !unsent.contains(name) || wanted.contains_key(name));
         unsent.retain(|name| wanted.contains_key(name));
-        if !notebook.is_read() {
-            // there may be a note of a forerunner, which says more
+        if !are_read {
             return;
         }
         for (name, attempt) in wanted {
@@ -330,6 +299,79 @@ impl Memory {
                 self.noted.insert(name, attempt);
             }
         }
+    }
+}
+
+impl Memory {
+    /// Whether the engine undid this very update of a service, or may have, now or at an earlier time.
+    pub(super) fn is_rolled_back(&self, found: &ObservedService, attempt: &SpecHash) -> bool {
+        self.rolled_back.get(&found.spec.name) == Some(attempt) || self.attempts.is_undone(found, attempt)
+    }
+
+    /// Whether an update may be sent as far as notes are concerned: the engine undoes no update of this service, or a
+    /// note of this one can be read.
+    pub(super) fn is_noted(&self, found: &ObservedService, spec: &ServiceSpec, mark: &Mark) -> bool {
+        !found.rollout.rolls_back
+            || self.notebook.is_unsupported()
+            || self
+                .notebook
+                .keeps(&Note::Attempted(spec.name.clone()), &NotedAttempt::of(found, spec, mark).to_string())
+    }
+
+    /// Which of the updates that were sent or noted have ended, and how; and which are to be noted.
+    pub(super) fn learn_updates(&mut self, desired: &Desired, observed: &Observed, plan: &Plan) {
+        let (known, noted) = (self.rolled_back.clone(), self.attempts.noted.clone());
+        self.learn_retries(desired);
+        self.forget_other_manifests(desired, plan);
+        if let Some(platform) = &observed.platform {
+            let are_read = self.notebook.is_read();
+            self.attempts.learn(platform, observed.at, plan, are_read, &mut self.rolled_back);
+        }
+        for service in known.keys().chain(self.rolled_back.keys()) {
+            let held = self.rolled_back.get(service);
+            if known.get(service) != held {
+                self.notebook.set(&Note::RolledBack(service.clone()), held.map(|held| held.0.clone()));
+            }
+        }
+        for service in noted.keys().chain(self.attempts.noted.keys()) {
+            let now = self.attempts.noted.get(service);
+            if noted.get(service) != now {
+                self.notebook.set(&Note::Attempted(service.clone()), now.map(ToString::to_string));
+            }
+        }
+    }
+
+    /// What a person wants tried again counts as never tried.
+    fn learn_retries(&mut self, desired: &Desired) {
+        for id in &self.retry {
+            let services = desired.resources.get(id).into_iter().flat_map(|resource| &resource.services);
+            for service in services {
+                self.rolled_back.remove(&service.spec.name);
+                self.attempts.forget(&service.spec.name);
+            }
+        }
+    }
+
+    /// An update that was undone is held for as long as the manifest asks for it; whoever comes back to it later means
+    /// it.
+    fn forget_other_manifests(&mut self, desired: &Desired, plan: &Plan) {
+        if self.rolled_back.is_empty() && self.attempts.noted.is_empty() {
+            return;
+        }
+        let services = desired.resources.values().flat_map(|resource| &resource.services);
+        let asked: BTreeMap<ServiceName, SpecHash> = services
+            .filter(|service| {
+                self.rolled_back.contains_key(&service.spec.name)
+                    || self.attempts.noted.contains_key(&service.spec.name)
+            })
+            .map(|service| (service.spec.name.clone(), service.hash.clone()))
+            .collect();
+        let still_asked = |name: &ServiceName, held: &SpecHash| match asked.get(name) {
+            Some(hash) => is_attempt_at(held, hash),
+            None => plan.scoped || !desired.complete,
+        };
+        self.rolled_back.retain(|name, held| still_asked(name, held));
+        self.attempts.noted.retain(|name, noted| still_asked(name, &noted.spec));
     }
 }
 

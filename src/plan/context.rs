@@ -63,6 +63,12 @@ impl<'a> Context<'a> {
         self.platform.is_some_and(|platform| self.memory.notebook.may_hide_something(&platform.notes))
     }
 
+    /// Whether a person wants this resource gone, whether or not it is described: it was named to the command that plans,
+    /// or taken down at the running operator.
+    pub(super) fn is_to_go(&self, id: &ResourceId) -> bool {
+        self.policy.remove.contains(id) || self.memory.taken_down.contains_key(id)
+    }
+
     /// Whether this resource is left alone.
     pub(super) fn is_suspended(&self, id: &ResourceId) -> bool {
         self.memory.is_suspended(id) || self.desired.resources.get(id).is_some_and(|resource| resource.handling.suspend)

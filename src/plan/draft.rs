@@ -96,13 +96,11 @@ impl Draft {
         }
     }
 
-    /// Holds what would change or take away something that exists, until the notes were read: they may say that it is
-    /// suspended, or that the engine undid it.
+    /// Holds everything until the notes were read: they may say that the resource is suspended or was taken down, or that
+    /// the engine undid the update.
     pub(super) fn await_notes(&mut self) {
-        let changes = |step: &Step| step.is_destructive() || matches!(step, Step::UpdateService { .. });
-        let (waits, goes): (Vec<_>, Vec<_>) = self.steps.drain(..).partition(|step| changes(&step.step));
-        self.steps = goes;
-        self.hold(waits, &Wait::Notes);
+        let steps = std::mem::take(&mut self.steps);
+        self.hold(steps, &Wait::Notes);
     }
 
     /// Holds the rest of the resource while the attempt at one of its updates is being noted, so that its steps stay in

@@ -67,7 +67,7 @@ pub(super) fn join<'a>(context: &Context<'a>) -> Joined<'a> {
     let mut wanted = Vec::with_capacity(context.desired.resources.len());
     let (mut services, mut records) = (0, 0);
     for (id, resource) in &context.desired.resources {
-        if !context.policy.remove.contains(id) {
+        if !context.is_to_go(id) {
             wanted.push(Wanted { resource, services, records });
             services += resource.services.len();
             records += resource.records.len();

@@ -127,7 +127,7 @@ impl Page {
         let revision = if revision.is_empty() { String::new() } else { format!("Revision `{revision}`; ") };
         self.add(&format!("{revision}{}.\n\n", in_sync(plan)));
         if plan.suspended.is_some() {
-            self.add("**Everything is suspended:** nothing is done until `ofop resume`.\n\n");
+            self.add("**Everything is suspended:** nothing is done until `ofop resume --all`.\n\n");
         }
     }
 

@@ -11,7 +11,7 @@ use crate::model::{
 };
 
 use super::Policy;
-use super::attempts::{Attempt, NotedAttempt, attempt};
+use super::attempts::{Attempt, Attempts, NotedAttempt, attempt};
 use super::contest::Contests;
 use super::health::fragile;
 use super::notebook::Notebook;
@@ -34,19 +34,13 @@ pub struct Memory {
     pub expected: BTreeMap<RecordId, (Option<Written>, Duration)>,
     /// Since when an asset's rows have stayed away, for assets that are being taken back.
     pub gone_since: BTreeMap<RecordId, Duration>,
-    /// What outlives the operator: the four that say so below.
+    /// What outlives the operator: whatever says so below.
     pub notebook: Notebook,
     /// Updates that the engine rolled back: not tried again until the manifest changes. Noted, since the engine
     /// forgets what it rolled back.
     pub rolled_back: BTreeMap<ServiceName, SpecHash>,
-    /// Updates that were sent and whose end has not been seen.
-    pub attempted: BTreeMap<ServiceName, Attempt>,
-    /// Updates that are noted before they are sent, since the engine may undo them. Noted.
-    pub noted: BTreeMap<ServiceName, NotedAttempt>,
-    /// Those of them that this run has noted and not sent.
-    pub unsent: BTreeSet<ServiceName>,
-    /// Since when one of them is in force without a rollout.
-    pub quiet_since: BTreeMap<ServiceName, Duration>,
+    /// Updates that the engine may still undo.
+    pub attempts: Attempts,
     /// Since when a resource has been on its way.
     pub progressing_since: BTreeMap<ResourceId, Duration>,
     /// Since when a task runs whose forerunners failed again and again, by the task's id; none for one that ran already
@@ -74,9 +68,11 @@ pub struct Memory {
     pub confirm_next: bool,
     /// Resources that a person told us to leave alone, with the time, RFC 3339. Noted.
     pub suspended: BTreeMap<ResourceId, String>,
+    /// Resources that a person took down and that stay away, with the time, RFC 3339. Noted.
+    pub taken_down: BTreeMap<ResourceId, String>,
     /// Since when a person has us leave everything alone. Noted.
     pub suspended_all: Option<String>,
-    /// Since when a suspended resource is neither described nor there.
+    /// Since when a resource that is suspended, or was taken down, is neither described nor there.
     pub absent_since: BTreeMap<ResourceId, Duration>,
     /// Resources of which a rolled-back update may be tried again.
     pub retry: BTreeSet<ResourceId>,
@@ -84,7 +80,7 @@ pub struct Memory {
     pub contests: Contests,
     /// Which run of the operator this is, once it has written something.
     pub run: Option<RunId>,
-    /// Resources that a person asked to take over, until that is done.
+    /// Resources that a person asked to take over, until that is done. Noted.
     pub adopting: BTreeMap<ResourceId, Adoption>,
 }
 
@@ -132,7 +128,7 @@ impl Memory {
     /// notes would never be kept.
     pub fn restore_notes(&mut self, notebook: Notebook) {
         self.notebook = notebook;
-        self.unsent.clear();
+        self.attempts.unsent.clear();
         self.recollect();
     }
 
@@ -140,15 +136,23 @@ impl Memory {
     fn recollect(&mut self) {
         self.suspended_all = None;
         self.suspended.clear();
+        self.taken_down.clear();
         self.rolled_back.clear();
-        self.noted.clear();
+        self.attempts.noted.clear();
+        let adopting = std::mem::take(&mut self.adopting);
         for (note, text) in self.notebook.notes() {
             match note {
                 Note::SuspendedAll => self.suspended_all = Some(text.to_owned()),
                 Note::Suspended(id) => _ = self.suspended.insert(id, text.to_owned()),
+                Note::TakenDown(id) => _ = self.taken_down.insert(id, text.to_owned()),
+                Note::Adopting(id) => {
+                    let since = adopting.get(&id).and_then(|adoption| adoption.since);
+                    let from = (!text.is_empty()).then(|| InstanceName::new(text)).transpose();
+                    self.adopting.extend(from.ok().map(|from| (id, Adoption { from, since })));
+                }
                 Note::RolledBack(service) => _ = self.rolled_back.insert(service, SpecHash(text.to_owned())),
                 Note::Attempted(service) => {
-                    self.noted.extend(NotedAttempt::parse(text).map(|noted| (service, noted)));
+                    self.attempts.noted.extend(NotedAttempt::parse(text).map(|noted| (service, noted)));
                 }
             }
         }
@@ -167,7 +171,7 @@ impl Memory {
         self.learn_synced(desired, plan);
         self.learn_compared(desired, plan);
         self.learn_confirmations(plan);
-        self.learn_adoptions(observed.at, plan);
+        self.learn_adoptions(desired, observed.at, plan);
         self.learn_contests(observed, plan);
         if !observed.platform.as_ref().is_some_and(|platform| self.notebook.may_hide_something(&platform.notes)) {
             self.retry.clear();
@@ -203,8 +207,7 @@ impl Memory {
             Step::UpdateService { id, version, spec, mark, .. } => {
                 self.progressing_since.insert(resource.clone(), now);
                 let sent = Attempt { spec: attempt(mark, spec), id: id.clone(), version: *version };
-                self.attempted.insert(spec.name.clone(), sent);
-                self.unsent.remove(&spec.name);
+                self.attempts.was_sent(&spec.name, sent);
             }
             Step::RemoveService { id, .. } => {
                 self.departing.insert(id.clone(), resource.clone());
@@ -238,12 +241,20 @@ impl Memory {
                 let since = self.suspended_all.get_or_insert_with(|| time.to_owned());
                 self.notebook.set(&Note::SuspendedAll, Some(since.clone()));
             }
+            Command::Down(id) => {
+                let since = self.taken_down.entry(id.clone()).or_insert_with(|| time.to_owned());
+                self.notebook.set(&Note::TakenDown(id.clone()), Some(since.clone()));
+            }
             Command::Adopt { resource, from } => {
                 self.adopting.insert(resource.clone(), Adoption { from: from.clone(), since: None });
+                let text = from.as_ref().map(ToString::to_string).unwrap_or_default();
+                self.notebook.set(&Note::Adopting(resource.clone()), Some(text));
             }
             Command::Resume(Some(id)) => {
                 self.suspended.remove(id);
                 self.notebook.set(&Note::Suspended(id.clone()), None);
+                self.taken_down.remove(id);
+                self.notebook.set(&Note::TakenDown(id.clone()), None);
                 self.retry.insert(id.clone());
                 self.contests.retain(|(of, _), _| of != id);
             }
@@ -260,37 +271,42 @@ impl Memory {
         self.suspended_all.is_some() || self.suspended.contains_key(id)
     }
 
-    /// Sightings count only when everything was read and every manifest is valid, and only in a row.
+    /// Sightings count only when everything was read and every manifest is valid, and only in a row. What a person named
+    /// is to go whatever the manifests say.
     fn learn_sightings(&mut self, desired: &Desired, observed: &Observed, plan: &Plan) {
         let (mut services, mut records) = (BTreeSet::<&ServiceId>::new(), BTreeSet::<RecordId>::new());
+        let counts = |step: &PlannedStep| desired.complete || step.reason == Reason::Requested;
         for (id, resource) in &plan.resources {
             let held = resource.held.iter().map(|held| &held.step);
             for step in resource.steps.iter().chain(held) {
                 match &step.step {
                     Step::RemoveService { id: service, .. } => {
-                        services.insert(service);
+                        if counts(step) {
+                            services.insert(service);
+                        }
                         self.departing.insert(service.clone(), id.clone());
                     }
-                    Step::Deregister { record } => {
+                    Step::Deregister { record } if counts(step) => {
                         records.insert(record.id());
                     }
                     Step::CreateService { .. }
                     | Step::UpdateService { .. }
                     | Step::Register { .. }
+                    | Step::Deregister { .. }
                     | Step::ForgetRecord { .. } => {}
                 }
             }
         }
         self.orphan_services.retain(|id, _| services.contains(id));
         self.orphan_records.retain(|id, _| records.contains(id));
-        if let Some(platform) = observed.platform.as_ref().filter(|platform| platform.complete && desired.complete) {
+        if let Some(platform) = observed.platform.as_ref().filter(|platform| platform.complete) {
             for id in services {
                 self.orphan_services.entry(id.clone()).or_insert(platform.generation);
             }
         } else {
             self.orphan_services.clear();
         }
-        if let Some(registry) = observed.registry.as_ref().filter(|registry| registry.complete && desired.complete) {
+        if let Some(registry) = observed.registry.as_ref().filter(|registry| registry.complete) {
             for id in records {
                 self.orphan_records.entry(id).or_insert(registry.generation);
             }
@@ -373,18 +389,20 @@ impl Memory {
             && observed.registry.as_ref().is_some_and(|registry| registry.complete && !observed.registry_stands_in);
         let absent = |id: &ResourceId| all && !plan.resources.contains_key(id);
         self.absent_since.retain(|id, _| absent(id));
-        for id in self.suspended.keys().filter(|id| absent(id)) {
+        for id in self.suspended.keys().chain(self.taken_down.keys()).filter(|id| absent(id)) {
             self.absent_since.entry(id.clone()).or_insert(observed.at);
         }
         let (absent_since, notebook) = (&self.absent_since, &mut self.notebook);
-        self.suspended.retain(|id, _| {
+        let mut stays = |id: &ResourceId, note: fn(ResourceId) -> Note| {
             let since = absent_since.get(id);
             let stays = since.is_none_or(|since| observed.at.saturating_sub(*since) < FORGET_SUSPENSION_AFTER);
             if !stays {
-                notebook.set(&Note::Suspended(id.clone()), None);
+                notebook.set(&note(id.clone()), None);
             }
             stays
-        });
+        };
+        self.suspended.retain(|id, _| stays(id, Note::Suspended));
+        self.taken_down.retain(|id, _| stays(id, Note::TakenDown));
     }
 
     fn learn_running(&mut self, observed: &Observed) {
@@ -492,6 +510,10 @@ impl Memory {
             }
         }
         self.synced.extend(fresh);
+        // What a person took down was not lost.
+        for id in self.taken_down.keys() {
+            self.synced.remove(id);
+        }
     }
 
     fn learn_compared(&mut self, desired: &Desired, plan: &Plan) {
@@ -508,11 +530,19 @@ impl Memory {
     }
 
     /// A word to adopt ends with what it is about.
-    fn learn_adoptions(&mut self, now: Duration, plan: &Plan) {
+    fn learn_adoptions(&mut self, desired: &Desired, now: Duration, plan: &Plan) {
+        let notebook = &mut self.notebook;
         self.adopting.retain(|id, adoption| {
             let since = *adoption.since.get_or_insert(now);
-            let done = plan.resources.get(id).is_none_or(|resource| resource.sync == Sync::Synced);
-            !done && now.saturating_sub(since) < ADOPT_WITHIN
+            let done = match plan.resources.get(id) {
+                Some(resource) => resource.sync == Sync::Synced,
+                None => desired.complete && !plan.scoped,
+            };
+            let stays = !done && now.saturating_sub(since) < ADOPT_WITHIN;
+            if !stays {
+                notebook.set(&Note::Adopting(id.clone()), None);
+            }
+            stays
         });
     }
 

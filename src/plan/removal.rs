@@ -77,7 +77,7 @@ impl<'a> Pruning<'a> {
         let kept: BTreeSet<&'a ResourceId> = joined
             .orphans
             .iter()
-            .filter(|(id, orphans)| !described(id) && !context.policy.remove.contains(*id) && orphans.are_kept())
+            .filter(|(id, orphans)| !described(id) && !context.is_to_go(id) && orphans.are_kept())
             .map(|(id, _)| *id)
             .collect();
         let emptied = emptied(context, joined);
@@ -86,7 +86,7 @@ impl<'a> Pruning<'a> {
             .iter()
             .filter(|(id, orphans)| {
                 !described(id)
-                    && !context.policy.remove.contains(*id)
+                    && !context.is_to_go(id)
                     && !context.is_suspended(id)
                     && !kept.contains(*id)
                     && !emptied.contains_key(*id)
@@ -119,7 +119,7 @@ impl<'a> Pruning<'a> {
 
     /// Why this resource may not go.
     fn block_of(&self, context: &Context<'_>, id: &ResourceId) -> Option<PruneBlock> {
-        if context.policy.remove.contains(id) {
+        if context.is_to_go(id) {
             // a person named it: neither the guard nor another file's error is about it
             let complete = context.platform.is_some_and(|platform| platform.complete);
             return (!complete).then_some(PruneBlock::IncompleteObservation);
@@ -146,7 +146,7 @@ fn emptied<'a>(context: &Context<'_>, joined: &join::Joined<'a>) -> BTreeMap<&'a
         return emptied;
     }
     for (id, orphans) in &joined.orphans {
-        if context.desired.resources.contains_key(*id) || context.policy.remove.contains(*id) {
+        if context.desired.resources.contains_key(*id) || context.is_to_go(id) {
             continue;
         }
         let origins = orphans.services.iter().filter_map(|service| service.mark.as_ref()?.origin.rsplit_once(':'));
@@ -176,10 +176,7 @@ struct Guarded {
 /// The guard: everything at once, or more than the policy allows. What a person confirmed does not count.
 fn guard(context: &Context<'_>, removing: &[&ResourceId], kept: &BTreeSet<&ResourceId>) -> Guarded {
     let exempt = |id: &ResourceId| {
-        kept.contains(id)
-            || context.is_suspended(id)
-            || context.memory.confirmed.contains(id)
-            || context.policy.remove.contains(id)
+        kept.contains(id) || context.is_suspended(id) || context.memory.confirmed.contains(id) || context.is_to_go(id)
     };
     let removing: BTreeSet<&ResourceId> = removing.iter().copied().filter(|id| !exempt(id)).collect();
     if removing.is_empty() || context.policy.prune_confirmed || context.memory.confirm_next {
@@ -234,7 +231,7 @@ pub(super) fn plan_removal(
     orphans: &Orphans<'_>,
     pruning: &Pruning<'_>,
 ) {
-    let requested = context.policy.remove.contains(id);
+    let requested = context.is_to_go(id);
     let remover = Remover {
         context,
         block: pruning.block_of(context, id),

@@ -105,8 +105,21 @@ pub(super) fn plan_unwanted(
         true => Sync::Synced,
         false => Sync::OutOfSync,
     };
-    let health = if kept && orphans.services.is_empty() { Health::Healthy } else { health };
+    let health = match kept {
+        true if orphans.services.is_empty() => Health::Healthy,
+        // what is left of it are records on their way out
+        false if orphans.services.is_empty() && context.memory.taken_down.contains_key(id) => Health::Suspended,
+        true | false => health,
+    };
     finish(context, draft, id, described, sync, health)
+}
+
+/// Plans a resource that a person took down and of which nothing is left: it stays away, as wanted.
+pub(super) fn plan_gone(context: &Context<'_>, resource: &DesiredResource) -> ResourcePlan {
+    let seen = context.platform.is_some_and(|platform| platform.complete)
+        && context.registry.is_some_and(|registry| registry.complete);
+    let sync = if seen { Sync::Synced } else { Sync::Unknown };
+    finish(context, Draft::default(), &resource.id, Some(resource), sync, Health::Suspended)
 }
 
 fn finish(
@@ -128,8 +141,15 @@ fn finish(
         health = Health::Suspended;
     }
     if let Some(since) = &context.memory.suspended_all {
-        draft.suspend(Suspension::Everything, format!("everything is left alone since {since}, until `ofop resume`"));
+        draft.suspend(
+            Suspension::Everything,
+            format!("everything is left alone since {since}, until `ofop resume --all`"),
+        );
         health = Health::Suspended;
+    }
+    if let Some(since) = context.memory.taken_down.get(id) {
+        let message = format!("taken down since {since}, and kept away until `ofop resume {id}`");
+        draft.note(ConditionKind::Suspended, Suspension::TakenDown.as_str(), message);
     }
     if let Some(since) = context.memory.suspended.get(id) {
         draft.suspend(Suspension::Person, format!("left alone since {since}, until `ofop resume {id}`"));

@@ -272,7 +272,7 @@ impl Text {
         let Some(since) = since else { return };
         let sign = self.paint(Paint::Yellow, "!");
         self.wrapped(&format!("{sign} "), 2, &format!("Everything is suspended since {}.", printable(since)));
-        let way_out = self.paint(Paint::Cyan, "`ofop resume` ends that.");
+        let way_out = self.paint(Paint::Cyan, "`ofop resume --all` ends that.");
         self.wrapped("  ", 2, &way_out);
     }
 

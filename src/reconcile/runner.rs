@@ -334,8 +334,14 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
             }
         };
         // At once, and not only when the plan is made: until then tasks go on.
-        if !self.manifests.desired().complete || !platform.as_ref().is_ok_and(|snapshot| snapshot.complete) {
+        if !platform.as_ref().is_ok_and(|snapshot| snapshot.complete) {
             self.spare();
+        } else if !self.manifests.desired().complete {
+            // What a person took down goes whatever a manifest may still say.
+            let running = self.executor.running().iter();
+            running.filter(|(resource, _)| !self.memory.taken_down.contains_key(*resource)).for_each(|(_, running)| {
+                running.restrict(Leave::NothingDestructive);
+            });
         }
         let registry = self.registry_reader.read(self.clock.now()).await;
         if !registry.is_complete() {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::events::{
-    CommandEvent, ConditionEvent, ConditionNews, Entry, Event, EventOutcome, GLOBAL_EVENTS, RESOURCE_EVENTS, StepReport,
+    CommandEvent, ConditionEvent, ConditionNews, Entry, Event, EventOutcome, GLOBAL_EVENTS, RESOURCE_EVENTS,
+    RefusedCommand, StepReport,
 };
 use super::source::{SourceEvent, SourceNews};
 use crate::clock::rfc3339;
@@ -74,8 +75,27 @@ impl EventLog {
             resource: command.resource().cloned(),
             actor: actor.clone(),
             message: command.to_string(),
+            refused: None,
+            more: 0,
         });
         self.keep(Entry::Command(Arc::clone(&event)), alive);
+        event
+    }
+
+    /// Numbers and keeps a command that was refused.
+    pub(super) fn push_refused(&mut self, refused: RefusedCommand, more: u64, wall: SystemTime) -> Arc<CommandEvent> {
+        self.sequence += 1;
+        let event = Arc::new(CommandEvent {
+            sequence: self.sequence,
+            time: rfc3339(wall),
+            command: refused.command,
+            resource: None,
+            actor: refused.actor,
+            message: format!("{} refused: {}", refused.command.as_str(), refused.message),
+            refused: Some(refused.code),
+            more,
+        });
+        self.keep(Entry::Command(Arc::clone(&event)), |_| true);
         event
     }
 

@@ -127,6 +127,30 @@ pub struct CommandEvent {
     pub actor: Actor,
     /// The command as people read it: `suspend app/PRESS-7`.
     pub message: String,
+    /// Why it was refused, as a word for machines; none for one that was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// How many more were refused before, since the last event that says so.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// A command that was refused before the loop saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedCommand {
+    /// What kind of command.
+    pub command: CommandVerb,
+    /// Who gave it.
+    pub actor: Actor,
+    /// Why it was refused, as a word for machines.
+    pub code: String,
+    /// The same for people.
+    pub message: String,
 }
 
 /// A condition of a resource that came or went.

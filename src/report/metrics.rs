@@ -6,7 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use super::Pass;
@@ -132,7 +133,9 @@ pub(super) struct Metrics {
     convergence: Histogram,
     manifest_errors: IntGauge,
     prune_blocked: IntGauge,
+    refused: IntCounter,
     suspended: IntGauge,
+    taken_down: IntGauge,
     contested: IntGauge,
     notes_unsaved: IntGauge,
     revision: IntGaugeVec,
@@ -212,7 +215,15 @@ impl Metrics {
             ),
             manifest_errors: gauge("ofop_manifest_errors", "Errors in the manifests."),
             prune_blocked: gauge("ofop_prune_blocked", "Resources whose removal is held back."),
+            refused: made(
+                r,
+                IntCounter::new(
+                    "ofop_commands_refused_total",
+                    "Commands that were refused for who gave them or for when, by the API.",
+                ),
+            ),
             suspended: gauge("ofop_suspended", "1 while a person has everything left alone."),
+            taken_down: gauge("ofop_taken_down", "Number of resources that a person took down and that are kept away."),
             contested: gauge("ofop_contested", "Resources whose changes somebody undoes again and again."),
             notes_unsaved: gauge(
                 "ofop_notes_unsaved",
@@ -335,6 +346,7 @@ impl Metrics {
         });
         self.notes_unsaved.set(count(pass.notes_unsaved));
         self.suspended.set(i64::from(plan.is_some_and(|plan| plan.suspended.is_some())));
+        self.taken_down.set(count(rows.iter().filter(|row| row.is_taken_down()).count()));
         let contested = |row: &&Row<'_>| row.conditions.iter().any(|one| one.kind == ConditionKind::Contested);
         self.contested.set(count(rows.iter().filter(contested).count()));
         self.source_up.set(i64::from(parts.source.state == PartState::Up));
@@ -371,6 +383,10 @@ impl Metrics {
 
     pub(super) fn webhook(&self, result: WebhookResult) {
         self.webhooks.with_label_values(&[result.as_str()]).inc();
+    }
+
+    pub(super) fn refused(&self) {
+        self.refused.inc();
     }
 
     pub(super) fn gather(&self) -> Vec<MetricFamily> {

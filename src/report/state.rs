@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::Retry;
 use super::archive::Restored;
 use super::event_log::EventLog;
+use super::refusals::Refusals;
 use super::status::Status;
 use super::track::{Parts, Tracker};
 use crate::model::{Desired, InstanceName, LeaseStatus, Observed, Plan, ResourceId, SourcePlace};
@@ -21,6 +22,8 @@ pub(super) struct State {
     /// Shared with a reader that is building a status; copied when it must change meanwhile.
     pub(super) tracker: Arc<Tracker>,
     pub(super) events: EventLog,
+    /// How many refused commands may still be told of.
+    pub(super) refusals: Refusals,
     /// How many requests of people for a look have been answered.
     pub(super) answered: u64,
     /// Counts passes and steps: what a status rests on.
@@ -64,6 +67,7 @@ impl State {
             parts: Parts::default(),
             tracker: Arc::new(Tracker::restored(&restored.entries)),
             events: EventLog::restored(restored.sequence, restored.entries),
+            refusals: Refusals::default(),
             answered: 0,
             generation: 0,
             status: None,

@@ -31,7 +31,8 @@ pub struct Status {
     /// after them. None without a daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered: Option<u64>,
-    /// Who may change the cluster, and how this operator stands to that. None without a daemon.
+    /// Who may change the cluster, and how this operator stands to that: `unknown` for a command, which tries for nothing.
+    /// None where no lease is kept or it cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<LeaseSummary>,
     /// A first complete pass is done and the platform is up.
@@ -97,6 +98,9 @@ pub struct HolderSummary {
     pub address: Option<String>,
     /// The version of its `ofop`.
     pub version: String,
+    /// Since when it holds the lease, by its own clock, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
 }
 
 impl LeaseSummary {
@@ -109,6 +113,7 @@ impl LeaseSummary {
                 host: run.host().to_owned(),
                 address: record.address.clone(),
                 version: record.version.clone(),
+                since: record.since.clone(),
             })
         });
         LeaseSummary {
@@ -118,6 +123,14 @@ impl LeaseSummary {
             epoch: lease.record.as_ref().map_or(0, |record| record.epoch),
             trouble: lease.trouble.clone(),
         }
+    }
+
+    /// Who holds the lease, as people read it; none when nobody is known to.
+    pub fn holder_line(&self) -> Option<String> {
+        let holder = self.holder.as_ref()?;
+        let address = holder.address.as_ref().map(|address| format!(", API at {address}")).unwrap_or_default();
+        let since = holder.since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
+        Some(format!("{} (ofop {}{address}){since}", holder.run, holder.version))
     }
 
     /// A sentence for people, where the operator may not act, or acts without protection.

@@ -146,9 +146,11 @@ impl World {
     }
 
     /// Everything in which the world differs from what the manifests say, judged without any code that plans:
-    /// empty once an operator has converged.
+    /// empty once an operator has converged. What a person took down should not exist.
     pub async fn differences(&self) -> Vec<String> {
-        let desired = self.desired().await;
+        let mut desired = Desired::clone(&*self.desired().await);
+        let notes = self.swarm.notes();
+        desired.resources.retain(|id, _| !notes.contains_key(&format!("taken-down/{id}")));
         let us = &self.options.policy.instance;
         let mut found = Vec::new();
         let mut expected = BTreeMap::new();

@@ -14,4 +14,5 @@ mod notes;
 mod ownership;
 mod properties;
 mod rendering;
+mod taken_down;
 mod world;

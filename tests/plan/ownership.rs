@@ -2,8 +2,8 @@
 
 use ofop::model::record::RecordOwner;
 use ofop::model::{
-    Condition, ConditionKind, DesiredResource, InstanceName, Mark, ObservedRecord, Plan, Record, RecordId,
-    ResourcePlan, Revision, StepVerb, Wait,
+    Command, Condition, ConditionKind, DesiredResource, InstanceName, Mark, ObservedRecord, Plan, Record, RecordId,
+    ResourcePlan, Revision, ServiceSpec, StepVerb, Wait,
 };
 use ofop::plan::{Memory, Policy};
 
@@ -299,4 +299,38 @@ fn a_strangers_service_that_took_the_name_of_one_of_ours_survives_the_removal_of
     world.converge(&desired([app("A", |_| {})]), &policy(), &mut memory);
     assert_eq!(world.services[&name("b")].id, id);
     assert!(!world.records.contains_key(&RecordId::Asset(uuid("B"))));
+}
+
+#[test]
+fn a_word_to_adopt_survives_a_restart_and_ends_when_it_is_carried_out() {
+    for from in [None, Some(InstanceName::new("plant2").unwrap())] {
+        let (mut world, mut memory) = (World::default(), Memory::default());
+        let wanted = desired([app("A", |_| {})]);
+        let mark = from.as_ref().map(|instance| {
+            let mut elsewhere = World::default();
+            let theirs = Policy { instance: instance.clone(), ..policy() };
+            elsewhere.converge(&wanted, &theirs, &mut Memory::default());
+            elsewhere.services[&name("a")].mark.clone().unwrap()
+        });
+        let stranger = ServiceSpec {
+            image: "registry/other:1".into(),
+            ..(*wanted.resources[&app_id("A")].services[0].spec).clone()
+        };
+        world.insert(stranger, mark);
+        world.settle(&wanted, &policy(), &mut memory);
+        assert_eq!(world.services[&name("a")].spec.image, "registry/other:1", "a conflict");
+        memory.command(&Command::Adopt { resource: app_id("A"), from: from.clone() }, "2026-01-02T03:04:05Z");
+        // It dies right after the word was noted.
+        let observed = world.observe();
+        memory.recall(&observed);
+        for (key, text) in memory.notebook.unsent() {
+            world.notes.insert(key, text.unwrap());
+        }
+        let mut memory = Memory::default();
+        world.settle(&wanted, &policy(), &mut memory);
+        let found = &world.services[&name("a")];
+        assert_eq!(found.spec.image, wanted.resources[&app_id("A")].services[0].spec.image, "{from:?}");
+        assert_eq!(found.mark.as_ref().unwrap().instance, policy().instance);
+        assert!(world.notes.is_empty(), "{:?}", world.notes);
+    }
 }

@@ -254,10 +254,10 @@ fn a_suspension_of_everything_is_said_once() {
     let plan = ofop::plan::plan(&wanted, &world.observe(), &policy(), &memory);
     assert_eq!(plan.steps(), 0);
     let text = to_text(&plan, TextOptions::default());
-    let end = "! Everything is suspended since 2026-01-02T03:04:05Z.\n  `ofop resume` ends that.\n";
+    let end = "! Everything is suspended since 2026-01-02T03:04:05Z.\n  `ofop resume --all` ends that.\n";
     assert!(text.ends_with(end) && text.matches("Suspended").count() == 0, "{text}");
     assert!(text.contains("update service edited (modified outside the manifests), waits for `resume`"), "{text}");
     let comment = to_markdown(&plan, &[]);
-    let told = "**Everything is suspended:** nothing is done until `ofop resume`.";
+    let told = "**Everything is suspended:** nothing is done until `ofop resume --all`.";
     assert!(comment.contains(told) && !comment.contains("Suspended"), "{comment}");
 }

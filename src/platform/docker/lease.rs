@@ -160,6 +160,7 @@ mod tests {
             lease: Duration::from_secs(15),
             version: "1".into(),
             address: None,
+            since: None,
         }
     }
 

@@ -112,6 +112,7 @@ mod tests {
             lease: Duration::from_secs(15),
             version: "1.0.0".into(),
             address: None,
+            since: Some("2026-01-02T03:04:05Z".into()),
         };
         let after = with(before.map(|(label, text)| (label.to_owned(), text.to_owned())).into(), &record);
         for (label, text) in before {

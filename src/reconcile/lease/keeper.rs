@@ -9,7 +9,7 @@ use tracing::{debug, info, warn};
 
 use super::fence::{Fence, Permit};
 use super::machine::{Candidate, Machine, Term, Terms, Wish, Write};
-use crate::clock::Clock;
+use crate::clock::{Clock, rfc3339};
 use crate::model::{FailureKind, LeaseFound, LeaseRecord, LeaseSeen, LeaseStatus, LeaseUnread, Standing, StepFailure};
 use crate::platform::LeaseStore;
 use crate::report::Report;
@@ -208,6 +208,13 @@ impl<L: LeaseStore, C: Clock> Task<L, C> {
             && self.seen.as_ref() != Some(&seen.found)
         {
             warn!(%reason, "the lease cannot be understood; it is written anew once nobody can hold it any more");
+        }
+        self.machine.wall(rfc3339(self.clock.wall()));
+        if seen.at.is_some() && seen.found == LeaseFound::Absent && self.seen.is_none() {
+            warn!(
+                "there are notes of this instance and no lease beside them: an ofop that knows of no lease wrote them; \
+                 end it if it still runs, since this one cannot see it and both would act"
+            );
         }
         let write = self.machine.read(self.clock.now(), &seen); // pure
         self.seen = Some(seen.found);

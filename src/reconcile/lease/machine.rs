@@ -178,6 +178,8 @@ struct Sent {
 pub struct Machine {
     me: Candidate,
     terms: Terms,
+    /// What time it is, for people who read the lease.
+    wall: Option<String>,
     wish: Wish,
     term: Option<Term>,
     watched: Option<Watched>,
@@ -208,6 +210,7 @@ impl Machine {
         Machine {
             me,
             terms,
+            wall: None,
             wish: Wish::Hold,
             term: None,
             watched: None,
@@ -226,6 +229,11 @@ impl Machine {
     /// Who this is.
     pub fn me(&self) -> &Candidate {
         &self.me
+    }
+
+    /// Takes note of the wall clock's time, RFC 3339: the lease says since when it is held. Nothing follows from it.
+    pub fn wall(&mut self, wall: String) {
+        self.wall = Some(wall);
     }
 
     /// When to read the lease next.
@@ -388,6 +396,10 @@ impl Machine {
             LeaseFound::Absent | LeaseFound::Unreadable { .. } => 1,
         };
         let held = self.wish != Wish::HandBack;
+        let since = match &seen.found {
+            LeaseFound::Record(record) if record.epoch == epoch && record.since.is_some() => record.since.clone(),
+            LeaseFound::Record(_) | LeaseFound::Absent | LeaseFound::Unreadable { .. } => self.wall.clone(),
+        };
         let record = LeaseRecord {
             holder: held.then(|| self.me.run.clone()),
             epoch,
@@ -395,6 +407,7 @@ impl Machine {
             lease: self.terms.lease.max(self.owed),
             version: self.me.version.clone(),
             address: self.me.address.clone().filter(|_| held),
+            since: since.filter(|_| held),
         };
         self.sent = Some(Sent { record: record.clone(), at: now });
         self.attempt = Some(record.clone());

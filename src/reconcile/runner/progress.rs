@@ -77,6 +77,13 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         info!(by = name, address, "command: {}", request.command);
         self.report.command(&request, wall);
         let Request { command, .. } = request;
+        if let Command::Down(resource) | Command::Resume(Some(resource)) = &command
+            && (matches!(command, Command::Down(_)) || self.memory.taken_down.contains_key(resource))
+            && let Some(running) = self.executor.running().get(resource)
+        {
+            // What is under way is the opposite of what is wanted from now on.
+            running.restrict(Leave::Nothing);
+        }
         self.memory.command(&command, &rfc3339(wall));
         match command {
             Command::Reconcile { .. } => {
@@ -91,7 +98,9 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
                 }
             }
             Command::Suspend(None) => self.executor.halt(),
-            Command::Resume(Some(resource)) | Command::Adopt { resource, .. } => self.retries.forgive(&resource),
+            Command::Resume(Some(resource)) | Command::Adopt { resource, .. } | Command::Down(resource) => {
+                self.retries.forgive(&resource);
+            }
             Command::Resume(None) => {}
         }
         self.look_afresh(Trigger::Person, self.clock.now());

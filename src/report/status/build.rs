@@ -13,7 +13,8 @@ use super::{
 use crate::clock::rfc3339;
 use crate::model::{
     Condition, ConditionKind, Desired, DesiredResource, Drift, FailureKind, Health, HeldStep, Ignored, InstanceName,
-    NotesView, Observed, ObservedRecord, ObservedService, Plan, Record, RecordId, ResourceId, ResourcePlan, Sync,
+    NotesView, Observed, ObservedRecord, ObservedService, Plan, Record, RecordId, ResourceId, ResourcePlan, Suspension,
+    Sync,
 };
 use crate::report::Retry;
 use crate::report::source::{self, SourceStatus, SourceView};
@@ -29,6 +30,14 @@ pub(in crate::report) struct Row<'a> {
     pub(in crate::report) drift: &'a [Drift],
     pub(in crate::report) conditions: &'a [Condition],
     plan: Option<&'a ResourcePlan>,
+}
+
+impl Row<'_> {
+    /// Whether a person took it down.
+    pub(in crate::report) fn is_taken_down(&self) -> bool {
+        let word = Suspension::TakenDown.as_str();
+        self.conditions.iter().any(|one| one.kind == ConditionKind::Suspended && one.reason == word)
+    }
 }
 
 /// Every resource, sorted. A blind pass shows what was planned last, and what is described since, as unknown.
@@ -244,6 +253,8 @@ fn resource(view: &View<'_>, marked: &Marked<'_>, row: &Row<'_>) -> ResourceStat
     let desired = view.desired.resources.get(row.id).map(Arc::as_ref);
     let tracked = view.history.as_ref().and_then(|history| history.tracker.get(row.id));
     let ours = marked.services.get(row.id).map(Vec::as_slice).unwrap_or_default();
+    // What a person took down is described, and none of it is wanted.
+    let wanted = desired.filter(|_| !row.is_taken_down());
     ResourceStatus {
         id: row.id.clone(),
         kind: row.id.kind,
@@ -261,8 +272,8 @@ fn resource(view: &View<'_>, marked: &Marked<'_>, row: &Row<'_>) -> ResourceStat
         conditions: conditions(row, tracked),
         pending_steps: row.plan.map_or(0, |plan| plan.steps.len()),
         held: row.plan.map(|plan| plan.held.iter().map(held).collect()).unwrap_or_default(),
-        services: services(view, desired, ours),
-        records: records(view, desired, marked.records.get(row.id).map(Vec::as_slice).unwrap_or_default()),
+        services: services(view, wanted, ours),
+        records: records(view, wanted, marked.records.get(row.id).map(Vec::as_slice).unwrap_or_default()),
         retry: view
             .history
             .as_ref()
