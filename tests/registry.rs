@@ -583,6 +583,44 @@ async fn setting_up_says_what_does_not_fit_and_waits_for_what_is_slow() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn topics_that_cannot_be_joined_are_named_with_their_partitions_and_what_to_do() {
+    let kafka = tokio::task::spawn_blocking(Kafka::start).await.unwrap();
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", kafka.address()).create().unwrap();
+    let topics = [("ofa_assets", 3), ("asset_to_uns_map_topic", 1)];
+    let topics = topics.map(|(name, partitions)| NewTopic::new(name, partitions, TopicReplication::Fixed(1)));
+    assert!(admin.create_topics(&topics, &AdminOptions::new()).await.unwrap().iter().all(Result::is_ok));
+    let ksqldb = Ksqldb::start(&kafka.address()).await;
+    let world = World { kafka, ksqldb };
+    let sentence = "topic asset_to_uns_map_topic has 1 partition and needs 3, as many as topic ofa_assets";
+    let command =
+        format!("kafka-topics.sh --bootstrap-server {} --delete --topic asset_to_uns_map_topic", world.kafka.address());
+
+    let error = init(&world.settings(), |_| {}).await.unwrap_err();
+    assert!(error.message.contains("ASSETS_STREAM_UNS cannot be made") && error.message.contains(sentence), "{error}");
+    assert!(error.hint.unwrap().contains(&command));
+    // Only other parts of OpenFactory need it.
+    let findings = check(&world.settings()).await;
+    let found =
+        findings.iter().find(|finding| finding.message.contains(sentence)).unwrap_or_else(|| panic!("{findings:#?}"));
+    assert_eq!(found.kind, FindingKind::Warning);
+    assert!(found.hint.as_ref().unwrap().contains(&command));
+
+    // What the hint says, as far as the stand-in knows these statements.
+    world.ksqldb.lose_metastore();
+    assert!(admin.delete_topics(&["asset_to_uns_map_topic"], &AdminOptions::new()).await.unwrap()[0].is_ok());
+    let again = async {
+        // The broker deletes in its own time.
+        while init(&world.settings(), |_| {}).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    };
+    tokio::time::timeout(6 * LONG, again).await.expect("it goes on");
+    let findings = check(&world.settings()).await;
+    assert!(!findings.iter().any(|finding| finding.message.contains("needs 3")), "{findings:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_forgets_is_told() {
     let kafka = tokio::task::spawn_blocking(Kafka::start).await.unwrap();
     let ksqldb = Ksqldb::start(&kafka.address()).await;

@@ -10,7 +10,7 @@
 //! # Errors
 //! When ksqlDB or Kafka refuses; the message names the topic, the setting and its values where they do not fit.
 
-mod mismatch;
+pub(super) mod mismatch;
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
-use self::mismatch::Mismatch;
+use self::mismatch::{JoinMismatch, Mismatch};
 use super::OpenfactorySettings;
 use super::kafka::topics::policies;
 use super::kafka::{KafkaSettings, METADATA_TIME, Writer};
@@ -34,6 +34,8 @@ use crate::registry::RegistryError;
 const LOOKED_FOR: Duration = Duration::from_secs(40);
 /// How long to wait between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How often a partition without a leader is asked for again, [`LOOK_AGAIN`] apart.
+const LEADER_TRIES: u32 = 40;
 /// How often a person who waits is told what for.
 const TOLD_EVERY: Duration = Duration::from_secs(5);
 
@@ -90,6 +92,12 @@ fn refused(needed: &Needed, error: &KsqlError, ksqldb: &Ksqldb, brokers: &str) -
             hint: Some(mismatch.hint(brokers)),
         };
     }
+    if let Some(join) = JoinMismatch::parse(&text, |alias| needed.joined(alias).map(topic_of)) {
+        return RegistryError {
+            message: format!("{} cannot be made: {}", needed.name, join.sentence()),
+            hint: Some(join.hint(brokers)),
+        };
+    }
     let RegistryError { message, hint } = error.explain(ksqldb.url());
     let hint = match error {
         KsqlError::Statement { .. } => Some("the log of the ksqlDB server says more".to_owned()),
@@ -103,9 +111,10 @@ fn refused(needed: &Needed, error: &KsqlError, ksqldb: &Ksqldb, brokers: &str) -
     RegistryError { message: format!("{} cannot be made: {message}", needed.name), hint }
 }
 
-/// The topic behind a stream or table of ours.
+/// The topic behind a stream or table of ours; behind what it is made of, where ksqlDB names its own.
 fn topic_of(name: &'static str) -> &'static str {
-    NEEDED.iter().find(|needed| needed.name == name).and_then(|needed| needed.topic).unwrap_or(name)
+    let Some(needed) = NEEDED.iter().find(|needed| needed.name == name) else { return name };
+    needed.topic.unwrap_or_else(|| needed.reads().map_or(name, topic_of))
 }
 
 /// Makes a stream or table and waits until it is there, since the next one is made of it.
@@ -179,25 +188,49 @@ fn may_be_under_way(error: &KsqlError) -> bool {
 /// Whether a topic has ever held a message, also if it was forgotten since. One that was made and never written to, as by
 /// a run that was interrupted, is as good as none.
 async fn has_held(kafka: &KafkaSettings, topic: &str, partitions: usize) -> Result<bool, RegistryError> {
-    let (settings, name) = (kafka.clone(), topic.to_owned());
-    let look = move || -> Result<bool, KafkaError> {
-        let consumer: BaseConsumer = settings.client().create()?;
-        for partition in 0..partitions {
-            let partition = i32::try_from(partition).unwrap_or(i32::MAX);
-            if consumer.fetch_watermarks(&name, partition, METADATA_TIME)?.1 > 0 {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    };
     let problem = |reason: String| RegistryError {
         message: format!("whether topic {topic} holds messages cannot be told: {reason}"),
         hint: Some("may this user Describe topics on KAFKA_BROKER?".into()),
     };
-    tokio::task::spawn_blocking(look)
-        .await
-        .map_err(|error| problem(error.to_string()))?
-        .map_err(|error| problem(error.to_string()))
+    let mut tries = 0;
+    loop {
+        let (settings, name) = (kafka.clone(), topic.to_owned());
+        let looked = tokio::task::spawn_blocking(move || has_messages(&settings, &name, partitions)).await;
+        match looked.map_err(|error| problem(error.to_string()))? {
+            Ok(held) => return Ok(held),
+            // A topic that was made a moment ago, or a broker that starts.
+            Err(error) if tries < LEADER_TRIES && awaits_leader(&error) => {
+                tries += 1;
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            Err(error) => return Err(problem(error.to_string())),
+        }
+    }
+}
+
+fn has_messages(kafka: &KafkaSettings, topic: &str, partitions: usize) -> Result<bool, KafkaError> {
+    let consumer: BaseConsumer = kafka.client().create()?;
+    for partition in 0..partitions {
+        let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+        if consumer.fetch_watermarks(topic, partition, METADATA_TIME)?.1 > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a partition will have a leader in a moment.
+fn awaits_leader(error: &KafkaError) -> bool {
+    let code = error.rdkafka_error_code();
+    code.is_some_and(|code| {
+        matches!(
+            code,
+            RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownPartition
+        )
+    })
 }
 
 async fn make_compacted(

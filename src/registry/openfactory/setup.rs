@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::OpenfactorySettings;
 use super::hints::{self, FOLLOWED};
+use super::init::mismatch::JoinMismatch;
 use super::kafka::topics::{Hints, TopicPolicy, policies};
 use super::kafka::{KafkaSettings, PARTITIONER, Writer};
 use super::ksqldb::{KsqlError, Ksqldb};
@@ -170,12 +171,34 @@ async fn check_kafka(settings: &OpenfactorySettings, topics: &BTreeMap<Source, S
             )),
         }
     }
+    findings.extend(check_join(&settings.kafka.brokers, topics, &partitions));
     findings.extend(check_hints(settings, topics).await);
     let names = topics.values().filter(|topic| partitions.contains_key(*topic)).cloned().collect();
     match policies(&settings.kafka, &names).await {
         Ok(policies) => findings.extend(check_policies(&settings.kafka.brokers, topics, &names, &policies)),
         Err(error) => findings.push(error.into()),
     }
+}
+
+/// Whether ksqlDB can join the attributes of assets to their places: only topics with as many partitions as each other.
+fn check_join(
+    brokers: &str,
+    topics: &BTreeMap<Source, String>,
+    partitions: &BTreeMap<String, usize>,
+) -> Option<Finding> {
+    let side = |source: Source| {
+        let topic = topics.get(&source)?;
+        Some((topic.clone(), i64::try_from(*partitions.get(topic)?).ok()?))
+    };
+    let join = JoinMismatch { left: side(Source::AssetsStream)?, right: side(Source::AssetToUnsMapRaw)? };
+    (join.left.1 != join.right.1).then(|| Finding {
+        kind: FindingKind::Warning,
+        message: format!(
+            "ASSETS_STREAM_UNS, which other parts of OpenFactory read, cannot be made: {}",
+            join.sentence()
+        ),
+        hint: Some(join.hint(brokers)),
+    })
 }
 
 /// Whether changes are heard of. What the broker refuses it refuses at once.

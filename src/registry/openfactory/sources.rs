@@ -39,6 +39,14 @@ impl Needed {
         self.statement.split(" FROM ").nth(1)?.split([' ', ';']).next()
     }
 
+    /// The stream or table that its query calls by this name: a join has a short one for each side.
+    pub(super) fn joined(&self, alias: &str) -> Option<&'static str> {
+        let mut words = self.statement.split(" FROM ").nth(1)?.split(' ');
+        let (left, left_alias) = (words.next()?, words.next()?);
+        let (right, right_alias) = (words.nth(2)?, words.next()?);
+        [(left_alias, left), (right_alias, right)].into_iter().find(|(known, _)| *known == alias).map(|(_, name)| name)
+    }
+
     /// The statement that makes it, over a topic with so many partitions: ksqlDB refuses any other number than that of
     /// a topic that exists.
     pub(super) fn statement(&self, partitions: usize) -> String {
@@ -267,5 +275,9 @@ mod tests {
         assert_eq!(reads("ASSETS_TYPE_STREAM"), Some("ASSETS_STREAM"));
         assert_eq!(reads("DEVICE_CONNECTOR"), Some("DEVICE_CONNECTOR_SOURCE"));
         assert_eq!(reads("ASSETS_TYPE"), None);
+        let joined =
+            |alias: &str| NEEDED.iter().find(|needed| needed.name == "ASSETS_STREAM_UNS").unwrap().joined(alias);
+        assert_eq!((joined("A"), joined("M"), joined("X")), (Some("ASSETS_STREAM"), Some("ASSET_TO_UNS_MAP"), None));
+        assert_eq!(NEEDED[2].joined("A"), None, "no join");
     }
 }

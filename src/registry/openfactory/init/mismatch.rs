@@ -1,4 +1,5 @@
-//! A topic that is not as ksqlDB needs it, told from the message with which it refuses (500, code 50000). Pure.
+//! Topics that are not as ksqlDB needs them, told from the messages with which it refuses: one that differs from what a
+//! statement asks for (500, code 50000), and two that cannot be joined. Pure.
 
 /// A setting of a topic: what it must be and what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +97,51 @@ impl Mismatch {
     }
 }
 
+/// Two topics that a query joins, and that have different numbers of partitions: keys of the one are not where those of the
+/// other are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::registry::openfactory) struct JoinMismatch {
+    /// The topic that the other must be like, and its partitions: that of all attributes, which nobody makes anew.
+    pub(in crate::registry::openfactory) left: (String, i64),
+    /// The topic of state that differs from it.
+    pub(in crate::registry::openfactory) right: (String, i64),
+}
+
+impl JoinMismatch {
+    /// `Can't join `A` with `M` since the number of partitions don't match. `A` partitions = 3; `M` partitions = 1. …`;
+    /// `topic` tells which topic is behind such a name.
+    pub(super) fn parse(message: &str, topic: impl Fn(&str) -> Option<&'static str>) -> Option<JoinMismatch> {
+        let (_, rest) = message.split_once("since the number of partitions don't match. ")?;
+        let side = |text: &str| {
+            let (name, rest) = text.split_once(" partitions = ")?;
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            Some((topic(name.trim_matches('`'))?.to_owned(), digits.parse().ok()?))
+        };
+        let (left, right) = rest.split_once("; ")?;
+        Some(JoinMismatch { left: side(left)?, right: side(right)? })
+    }
+
+    /// What does not fit, for people.
+    pub(in crate::registry::openfactory) fn sentence(&self) -> String {
+        let JoinMismatch { left: (left, wanted), right: (right, actual) } = self;
+        format!(
+            "topic {right} has {actual} partition{} and needs {wanted}, as many as topic {left}: ksqlDB joins no others",
+            if *actual == 1 { "" } else { "s" }
+        )
+    }
+
+    /// The commands that mend it. Partitions that are added to a topic of state would leave its keys where they are, and
+    /// later messages about them elsewhere, so it is made anew.
+    pub(in crate::registry::openfactory) fn hint(&self, brokers: &str) -> String {
+        let JoinMismatch { left: _, right: (right, _) } = self;
+        format!(
+            "in ksqlDB: DROP TABLE ASSET_TO_UNS_MAP DELETE TOPIC; DROP TABLE ASSET_TO_UNS_MAP_RAW; then kafka-topics.sh \
+             --bootstrap-server {brokers} --delete --topic {right}; then run `ofop registry init` again, which makes all of \
+             them; ofop writes the places of its own assets again, others must register theirs"
+        )
+    }
+}
+
 /// `3 partitions (topic has 3)`: both numbers, and what follows.
 fn setting<'t>(text: &'t str, between: &str) -> Option<(Setting, &'t str)> {
     let (wanted, rest) = text.split_once(between)?;
@@ -131,6 +177,32 @@ mod tests {
         let partitions = captured(include_str!("../../../../tests/ksqldb_wire/ksql-create-partitions-mismatch.txt"));
         assert_eq!(partitions.partitions, Setting { wanted: 7, actual: 1 });
         assert_eq!(Mismatch::parse("KSQL is not yet ready to serve requests."), None);
+    }
+
+    #[test]
+    fn topics_that_cannot_be_joined_are_told_by_their_names() {
+        let topic = |alias: &str| match alias {
+            "A" => Some("ofa_assets"),
+            "M" => Some("asset_to_uns_map_topic"),
+            _ => None,
+        };
+        // As ksqlDB has written it: with aliases in quotes, and before 0.8 without.
+        for quote in ["`", ""] {
+            let message = format!(
+                "Can't join {quote}A{quote} with {quote}M{quote} since the number of partitions don't match. {quote}A{quote} \
+                 partitions = 3; {quote}M{quote} partitions = 1. Please repartition either one so that the number of \
+                 partitions match."
+            );
+            let found = JoinMismatch::parse(&message, topic).unwrap();
+            assert_eq!(
+                found.sentence(),
+                "topic asset_to_uns_map_topic has 1 partition and needs 3, as many as topic ofa_assets: ksqlDB joins no others"
+            );
+            let hint = found.hint("b:1");
+            assert!(hint.contains("kafka-topics.sh --bootstrap-server b:1 --delete --topic asset_to_uns_map_topic"));
+            assert_eq!(JoinMismatch::parse(&message, |_| None), None);
+        }
+        assert_eq!(JoinMismatch::parse("Can't join a stream", topic), None);
     }
 
     #[test]
