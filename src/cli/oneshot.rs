@@ -16,7 +16,9 @@ use super::parts;
 use super::sources::AnySource;
 use crate::clock::{Clock as _, SystemClock};
 use crate::desired::Source as _;
-use crate::model::{Desired, InstanceName, LeaseFound, LeaseStatus, Observed, Plan, ResourceId};
+use crate::model::{
+    Desired, InstanceName, LeaseFound, LeaseStatus, Observed, Plan, Proof, RegistrySnapshot, ResourceId,
+};
 use crate::plan::{self, Memory, Policy};
 use crate::platform::{LeaseStore as _, Platform as _};
 use crate::registry::Registry as _;
@@ -116,7 +118,7 @@ impl OneShot {
         let mut told = false;
         // A registry that cannot be read is an error of the look.
         while let Ok(snapshot) = self.registry.observe().await
-            && snapshot.evidence.awaits_reading()
+            && let Some(why) = self.unproven(&snapshot)
         {
             let waited = self.clock.now().saturating_sub(begun);
             if waited >= EVIDENCE_WITHIN {
@@ -124,12 +126,27 @@ impl OneShot {
             }
             if waited >= TOLD_AFTER && !told {
                 told = true;
-                let doubt = snapshot.evidence.doubt.as_ref().or_else(|| snapshot.evidence.assets.values().next());
-                let why = doubt.map(|doubt| doubt.message.as_str()).unwrap_or_default();
                 output.note(&format!("reading the registry once more: {why}"));
             }
             let _ = tokio::time::timeout(LOOK_AGAIN, changes.next()).await;
         }
+    }
+
+    /// Why another reading may prove more: of the whole, or of an asset that the manifests describe.
+    fn unproven<'a>(&self, snapshot: &'a RegistrySnapshot) -> Option<&'a str> {
+        let evidence = &snapshot.evidence;
+        let doubted = || evidence.assets.values().find(|doubt| !doubt.lasting);
+        if let Some(doubt) = evidence.doubt.as_ref().or_else(doubted) {
+            return Some(&doubt.message);
+        }
+        if evidence.unmarked.is_empty() {
+            return None;
+        }
+        let mut wanted = self.desired.resources.values().flat_map(|resource| &resource.records);
+        wanted.find_map(|record| match evidence.of_owner(record.id().asset()) {
+            Proof::Unproven(doubt) if !doubt.lasting => Some(doubt.message.as_str()),
+            Proof::Unproven(_) | Proof::Proven => None,
+        })
     }
 
     /// Looks at both sides and plans.

@@ -1,6 +1,7 @@
 //! How far a reading of the registry may be relied on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +18,19 @@ pub struct Evidence {
     pub doubt: Option<Doubt>,
     /// Assets about which the reading contradicts itself, or the topics behind it.
     pub assets: BTreeMap<AssetUuid, Doubt>,
+    /// Assets that are shown without any mark, and have not been for long enough: the mark may be what is not shown.
+    pub unmarked: BTreeSet<AssetUuid>,
 }
+
+/// Why nobody may take an asset of [`Evidence::unmarked`].
+static UNMARKED: LazyLock<Doubt> = LazyLock::new(|| Doubt {
+    reason: DoubtReason::Unconfirmed,
+    message:
+        "an asset that is shown without an owner is nobody's only when readings over 20 s agree on it: no topic tells \
+              whether its owner is what they do not show"
+            .into(),
+    lasting: false,
+});
 
 /// Whether something may be concluded about an asset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +80,14 @@ impl Evidence {
         match self.doubt.as_ref().or_else(|| self.assets.get(asset)) {
             Some(doubt) => Proof::Unproven(doubt),
             None => Proof::Proven,
+        }
+    }
+
+    /// Whether the reading proves whose an asset is.
+    pub fn of_owner(&self, asset: &AssetUuid) -> Proof<'_> {
+        match self.of(asset) {
+            Proof::Proven if self.unmarked.contains(asset) => Proof::Unproven(&UNMARKED),
+            proof => proof,
         }
     }
 

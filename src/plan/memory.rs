@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    Command, Compared, ConditionKind, Desired, DesiredResource, FailureKind, Health, InstanceName, Note, Observed,
-    Plan, PlannedStep, PruneVerdict, Reason, Record, RecordId, ResourceId, Revision, RunId, ServiceId, ServiceName,
-    SpecHash, Step, StepFailure, Sync, TaskView, Wait,
+    Command, Compared, ConditionKind, Desired, DesiredResource, FailureKind, Health, HeldStep, InstanceName, Note,
+    Observed, Plan, PlannedStep, PruneVerdict, Reason, Record, RecordId, ResourceId, Revision, RunId, ServiceId,
+    ServiceName, SpecHash, Step, StepFailure, Sync, TaskView, Wait,
 };
 
 use super::Policy;
@@ -80,6 +80,11 @@ pub struct Memory {
     pub contests: Contests,
     /// Which run of the operator this is, once it has written something.
     pub run: Option<RunId>,
+    /// Resources of which the last reading showed something of somebody else's: the reason and the message of the conflict.
+    /// It holds while the registry cannot be read.
+    pub others: BTreeMap<ResourceId, (&'static str, String)>,
+    /// Since when a reading does not prove that a resource may have the services that it lacks.
+    pub doubted: BTreeMap<ResourceId, Duration>,
     /// Resources that a person asked to take over, until that is done. Noted.
     pub adopting: BTreeMap<ResourceId, Adoption>,
 }
@@ -113,7 +118,8 @@ impl Memory {
     /// What is still true after others may have acted: what people said and was not noted yet. Everything else is seen
     /// or read anew, as after a restart.
     pub fn after_a_gap(&self) -> Memory {
-        Memory { notebook: self.notebook.reopened(), ..Memory::default() }
+        // Nor does what is somebody else's stop being so.
+        Memory { notebook: self.notebook.reopened(), others: self.others.clone(), ..Memory::default() }
     }
 
     /// Takes in what is noted, by us or by a forerunner. To be called before every plan.
@@ -172,6 +178,7 @@ impl Memory {
         self.learn_compared(desired, plan);
         self.learn_confirmations(plan);
         self.learn_adoptions(desired, observed.at, plan);
+        self.learn_others(observed, plan);
         self.learn_contests(observed, plan);
         if !observed.platform.as_ref().is_some_and(|platform| self.notebook.may_hide_something(&platform.notes)) {
             self.retry.clear();
@@ -377,6 +384,33 @@ impl Memory {
         for (id, found) in &registry.records {
             if is_taken_back(&found.record) && !self.gone_since.contains_key(id) {
                 self.gone_since.insert(id.clone(), observed.at);
+            }
+        }
+    }
+
+    /// A conflict over a record stays until a reading that proves something shows none, and so does a doubt.
+    fn learn_others(&mut self, observed: &Observed, plan: &Plan) {
+        if observed.registry.is_none() {
+            return;
+        }
+        let is_doubted = |held: &HeldStep| matches!(held.wait, Wait::Evidence { .. });
+        let creates = |held: &HeldStep| matches!(held.step.step, Step::CreateService { .. });
+        let since = std::mem::take(&mut self.doubted);
+        for (id, resource) in &plan.resources {
+            if resource.held.iter().any(|held| creates(held) && is_doubted(held)) {
+                self.doubted.insert(id.clone(), since.get(id).copied().unwrap_or(observed.at));
+            }
+        }
+        let mut before = std::mem::take(&mut self.others);
+        for (id, resource) in &plan.resources {
+            let found = resource.conditions.iter().find_map(|condition| {
+                let reasons = ["OtherInstance", "StrangersAsset"];
+                let reason = reasons.into_iter().find(|reason| condition.reason == *reason)?;
+                (condition.kind == ConditionKind::Conflict).then(|| (reason, condition.message.clone()))
+            });
+            let known = || before.remove(id).filter(|_| resource.held.iter().any(is_doubted));
+            if let Some(conflict) = found.or_else(known) {
+                self.others.insert(id.clone(), conflict);
             }
         }
     }

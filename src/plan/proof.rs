@@ -1,7 +1,7 @@
 //! Whether a reading of the registry proves enough to write a record, or to let go of one.
 
 use crate::model::record::RecordOwner;
-use crate::model::{Doubt, ObservedRecord, Proof, Record, RecordId, RegistrySnapshot, Step, Wait};
+use crate::model::{Doubt, InstanceName, ObservedRecord, Proof, Record, RecordId, RegistrySnapshot, Step, Wait};
 
 /// Why a wanted record may not be written on this reading; none if it may.
 ///
@@ -14,7 +14,7 @@ pub(super) fn doubt_of<'a>(
     owner: &RecordOwner,
 ) -> Option<&'a Doubt> {
     let id = wanted.id();
-    let Proof::Unproven(doubt) = registry.evidence.of(id.asset()) else { return of_coordinators(registry, &id) };
+    let Proof::Unproven(doubt) = registry.evidence.of_owner(id.asset()) else { return of_coordinators(registry, &id) };
     let is_ours = found
         .and_then(|found| found.owner.as_ref())
         .is_some_and(|found| found.instance == owner.instance && found.resource == owner.resource);
@@ -29,6 +29,24 @@ fn of_coordinators<'a>(registry: &'a RegistrySnapshot, id: &RecordId) -> Option<
         }
         RecordId::Asset(_) | RecordId::Connector(_) | RecordId::MetricsTarget(_) => None,
     }
+}
+
+/// Why this reading does not prove that a resource may have a service that never ran: one of its assets may be somebody
+/// else's, which must be seen before a service stands beside it. An asset that is shown under our mark is ours, whatever
+/// else is missing.
+pub(super) fn doubt_of_owners<'a>(
+    registry: &'a RegistrySnapshot,
+    records: impl Iterator<Item = (&'a Record, Option<&'a ObservedRecord>)>,
+    us: &InstanceName,
+) -> Option<&'a Doubt> {
+    let is_ours = |found: &ObservedRecord| found.owner.as_ref().is_some_and(|owner| owner.instance == *us);
+    let mut doubts = records
+        .filter(|(record, found)| matches!(record, Record::Asset(_)) && !found.is_some_and(is_ours))
+        .filter_map(|(record, _)| match registry.evidence.of_owner(record.id().asset()) {
+            Proof::Proven => None,
+            Proof::Unproven(doubt) => Some(doubt),
+        });
+    doubts.next()
 }
 
 /// What letting go of a record waits for, as far as the reading is concerned. A row that is shown is there, and is taken

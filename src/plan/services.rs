@@ -1,6 +1,7 @@
 //! Steps for the services of one wanted resource.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::{
     ConditionKind, DesiredService, Doubt, DriftType, FieldChange, Ignored, Mark, ObservedRecord, ObservedService,
@@ -15,7 +16,13 @@ use super::draft::Draft;
 use super::join::Found;
 use super::ownership::{self, Claim, Grant};
 use super::target::Target;
-use super::{image, removal};
+use super::{image, proof, removal};
+
+/// How long a registry that showed a part of what it holds, and fails now, is waited for: the one that took longest to
+/// come back took two minutes.
+const RECOVERY: Duration = Duration::from_secs(120);
+/// How long the first reading of the registry may be under way: an adapter answers, or fails, within 15 s.
+const FIRST_READING: Duration = Duration::from_secs(20);
 
 /// Plans every service of a wanted resource, in the order in which they start.
 pub(super) fn plan_services(
@@ -57,6 +64,18 @@ fn was_undone_by_hand(found: &ObservedService) -> bool {
 fn changed_fields(changes: &[FieldChange], found: &ObservedService) -> Vec<String> {
     let mode = found.foreign_mode.as_ref().map(|mode| format!("mode ({mode})"));
     mode.into_iter().chain(changes.iter().map(|change| change.field.clone())).collect()
+}
+
+fn is_asset(record: &Record) -> bool {
+    matches!(record, Record::Asset(_))
+}
+
+/// What keeps a service from being made.
+enum Doubted<'a> {
+    /// The reading proves too little.
+    Reading(&'a Doubt),
+    /// There is none.
+    Wait(Wait),
 }
 
 struct Planner<'a> {
@@ -132,8 +151,41 @@ impl Planner<'_> {
         if lost {
             draft.drift(DriftType::Missing, format!("service {name}"), &[]);
         }
+        let reason = if lost { Reason::Missing } else { Reason::New };
         let wait = self.wait_before_create(draft);
-        self.create(draft, if lost { Reason::Missing } else { Reason::New }, wait);
+        match self.owner_in_doubt(draft, wait.as_ref()) {
+            Some(Doubted::Reading(doubt)) => draft.unproven(self.creation(), reason, Vec::new(), doubt),
+            Some(Doubted::Wait(wait)) => draft.step(self.creation(), reason, Vec::new(), Some(wait)),
+            None => draft.step(self.creation(), reason, Vec::new(), wait),
+        }
+    }
+
+    /// What the creation of a service waits for that stood nowhere yet, since an asset of it may be another operator's.
+    ///
+    /// A conflict must be seen before a service stands beside the asset. So a reading that hides something about an asset
+    /// holds it, for seconds as a rule, also when the next one fails; so does the first reading, and what the last one showed
+    /// to be somebody else's while there is none. A
+    /// registry that does not answer at all holds nothing else: production must not wait for it.
+    fn owner_in_doubt(&self, draft: &mut Draft, wait: Option<&Wait>) -> Option<Doubted<'_>> {
+        let was_in_sync = self.context.memory.synced.contains_key(&self.resource.id);
+        if wait.is_some() || was_in_sync || !self.resource.records.iter().any(|record| is_asset(record)) {
+            return None;
+        }
+        let Some(registry) = self.context.registry else {
+            if let Some((reason, message)) = self.context.memory.others.get(&self.resource.id) {
+                draft.blocked = true;
+                draft.foreign_record = true;
+                draft.conflict(reason, format!("{message} (as of the last reading of the registry)"));
+                return Some(Doubted::Wait(Wait::Conflict));
+            }
+            let first = self.context.registry_stands_in && self.context.at < FIRST_READING;
+            let doubted = self.context.memory.doubted.get(&self.resource.id);
+            let recovers = doubted.is_some_and(|since| self.context.at.saturating_sub(*since) < RECOVERY);
+            return (first || recovers).then_some(Doubted::Wait(Wait::Evidence { lasting: false }));
+        };
+        let records = self.resource.records.iter().zip(self.records);
+        let records = records.map(|(wanted, found)| (&**wanted, found.map(|found| &**found)));
+        proof::doubt_of_owners(registry, records, &self.context.policy.instance).map(Doubted::Reading)
     }
 
     fn wait_before_create(&self, draft: &mut Draft) -> Option<Wait> {
@@ -150,12 +202,12 @@ impl Planner<'_> {
         draft.blocked.then_some(Wait::Dependency)
     }
 
-    fn create(&self, draft: &mut Draft, reason: Reason, wait: Option<Wait>) {
+    fn creation(&self) -> Step {
         let spec = match self.pinned() {
             Some(image) => Arc::new(ServiceSpec { image, ..(*self.service.spec).clone() }),
             None => Arc::clone(&self.service.spec),
         };
-        draft.step(Step::CreateService { spec, mark: self.mark() }, reason, Vec::new(), wait);
+        Step::CreateService { spec, mark: self.mark() }
     }
 
     /// Whether there is evidence that this service existed: we saw the resource in sync with it, or the
@@ -289,8 +341,8 @@ impl Planner<'_> {
     /// Why the registry does not prove whose an asset of the resource is: a service goes to whoever its assets belong to.
     fn doubt(&self) -> Option<&Doubt> {
         let registry = self.context.registry?;
-        let assets = self.resource.records.iter().filter(|record| matches!(***record, Record::Asset(_)));
-        let mut doubts = assets.filter_map(|record| match registry.evidence.of(record.id().asset()) {
+        let assets = self.resource.records.iter().filter(|record| is_asset(record));
+        let mut doubts = assets.filter_map(|record| match registry.evidence.of_owner(record.id().asset()) {
             Proof::Proven => None,
             Proof::Unproven(doubt) => Some(doubt),
         });
@@ -379,6 +431,6 @@ impl Planner<'_> {
             .or_else(|| self.wait_before_create(draft));
         let remove = Step::RemoveService { id: found.id.clone(), name: name.clone() };
         draft.step(remove, Reason::Modified, vec![change], wait.clone());
-        self.create(draft, Reason::Modified, wait.map(|_| Wait::Dependency));
+        draft.step(self.creation(), Reason::Modified, Vec::new(), wait.map(|_| Wait::Dependency));
     }
 }

@@ -11,6 +11,7 @@ mod gentle;
 mod ignore;
 mod kept;
 mod notes;
+mod owners;
 mod ownership;
 mod properties;
 mod rendering;

@@ -14,6 +14,8 @@
 //! - *Confirmation.* At the start, after a reading that failed, and after one during which a query failed, a reading
 //!   without gaps counts when a second one, [`CONFIRM`] later, agrees with it. Where topics are not followed,
 //!   [`CONFIRM_UNWITNESSED`] later.
+//! - *Owners.* Attributes, the mark among them, have no witness. So an asset that is shown without any mark counts as
+//!   nobody's only after it was shown so over [`CONFIRM_UNWITNESSED`], also while everything else about it is confirmed.
 //!
 //! # When the log and the answer differ
 //!
@@ -29,8 +31,8 @@
 //!
 //! # Limits
 //!
-//! Attributes are not witnessed by a log. Of an asset whose mark is missing alone, while every other row of every asset is
-//! shown, a first reading cannot tell; a daemon that saw the mark before can.
+//! Attributes are not witnessed by a log. A server that hides the mark of an asset alone, for more than
+//! [`CONFIRM_UNWITNESSED`], while it shows every other row of every asset, is believed by who never saw the mark.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -238,6 +240,8 @@ pub struct Judge {
     open: Option<(Gaps, Duration)>,
     /// Gaps that have lasted.
     lasting: Gaps,
+    /// Since when assets are shown without any mark.
+    unmarked: BTreeMap<AssetUuid, Duration>,
 }
 
 impl Judge {
@@ -247,6 +251,7 @@ impl Judge {
         self.first = None;
         self.open = None;
         self.lasting = Gaps::new();
+        self.unmarked.clear();
     }
 
     /// Judges a reading. `disturbed` says that a query failed in it, and it was begun anew.
@@ -286,6 +291,10 @@ impl Judge {
                 Doubt { reason: gap.reason(), message: gap.message(uuid, log), lasting: lasting.contains_key(uuid) };
             evidence.assets.insert(uuid.clone(), doubt);
         }
+        self.look_for_owners(&facts, now);
+        let is_new = |since: &Duration| now.saturating_sub(*since) < CONFIRM_UNWITNESSED;
+        evidence.unmarked =
+            self.unmarked.iter().filter(|(_, since)| is_new(since)).map(|(uuid, _)| uuid.clone()).collect();
         let complete = all.is_none();
         evidence.doubt = all.or_else(|| self.confirm(&facts, log, now));
         if !complete {
@@ -303,6 +312,15 @@ impl Judge {
         self.open = Some((open, since));
         self.lasting = lasting;
         Verdict { complete, evidence, warning }
+    }
+
+    /// Takes in which assets are shown without any mark. One that says that it has no owner is not among them.
+    fn look_for_owners(&mut self, facts: &Facts, now: Duration) {
+        let before = std::mem::take(&mut self.unmarked);
+        let unmarked = facts.0.iter().filter(|(_, shown)| {
+            shown.has(Source::AssetsType) && shown.said.by.is_none() && shown.said.resource.is_none()
+        });
+        self.unmarked = unmarked.map(|(uuid, _)| (uuid.clone(), before.get(uuid).copied().unwrap_or(now))).collect();
     }
 
     /// What was lost stays in mind for as long as it is doubted.

@@ -182,7 +182,7 @@ async fn read_forever(
         };
         // While nothing is in doubt, the timer is enough.
         let wait = match &result {
-            Ok(snapshot) if !snapshot.evidence.awaits_reading() => interval,
+            Ok(snapshot) if !snapshot.evidence.awaits_reading() && snapshot.evidence.unmarked.is_empty() => interval,
             Ok(_) | Err(_) => interval.min(PROOF_AGAIN),
         };
         sender.send_modify(|state| {
