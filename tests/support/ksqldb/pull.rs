@@ -71,6 +71,9 @@ fn pull(
         found.sort_by_key(place);
         found.truncate(part);
     }
+    if answering == Answering::Unmarked {
+        found.retain(|kept| !kept.row["ID"].as_str().is_some_and(|id| id.starts_with("managed_")));
+    }
     let key = &source.columns[0].0;
     found.sort_by(|a, b| (a.partition, a.row[key].as_str()).cmp(&(b.partition, b.row[key].as_str())));
     found.truncate(select.limit.unwrap_or(usize::MAX));

@@ -53,6 +53,8 @@ pub(crate) enum Answering {
     Missing,
     /// The answer stops in the middle.
     Cut,
+    /// All that it has, without the attributes that say whose an asset is.
+    Unmarked,
 }
 
 impl Answering {
@@ -67,6 +69,7 @@ impl Answering {
             (None, Some("not_queryable")) => Answering::NotQueryable,
             (None, Some("missing")) => Answering::Missing,
             (None, Some("cut")) => Answering::Cut,
+            (None, Some("unmarked")) => Answering::Unmarked,
             _ => panic!("no table answers {word}"),
         }
     }
@@ -74,7 +77,7 @@ impl Answering {
     /// The error, if it is one.
     pub(super) fn refusal(self, table: &str, sql: &str) -> Option<Refusal> {
         Some(match self {
-            Answering::Full | Answering::Rows(_) | Answering::Cut => return None,
+            Answering::Full | Answering::Rows(_) | Answering::Cut | Answering::Unmarked => return None,
             Answering::Internal => Refusal::internal(),
             Answering::NotReady => Refusal::not_ready(),
             Answering::NoHost => Refusal::statement(

@@ -58,6 +58,8 @@ pub(super) struct Input {
     read: usize,
     /// The rows of a table so far, for joins and lists.
     rows: BTreeMap<String, Row>,
+    /// Their keys by the group that they belong to.
+    members: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Input {
@@ -71,6 +73,7 @@ impl Input {
             from: BTreeMap::new(),
             read: 0,
             rows: BTreeMap::new(),
+            members: BTreeMap::new(),
         }
     }
 }
@@ -320,9 +323,18 @@ fn step(running: &mut Running, side: usize, message: &Message) -> Changes {
     }
     if let (Some(by), true) = (&select.group_by, input.table) {
         let group = |row: &Row| value(by, &[(&alias, row)]).as_str().map(str::to_owned);
+        if let Some(key) = &message.key {
+            if let Some(left) = old.as_ref().and_then(group).and_then(|group| input.members.get_mut(&group)) {
+                left.remove(key);
+            }
+            if let Some(joined) = row.as_ref().and_then(group) {
+                input.members.entry(joined).or_default().insert(key.clone());
+            }
+        }
         let touched: BTreeSet<String> = [old.as_ref(), row.as_ref()].into_iter().flatten().filter_map(group).collect();
         let whole = |of: &String| {
-            let members: Vec<&Row> = input.rows.values().filter(|row| group(row).as_ref() == Some(of)).collect();
+            let keys = input.members.get(of).into_iter().flatten();
+            let members: Vec<&Row> = keys.filter_map(|key| input.rows.get(key)).collect();
             let first = project(&[(&alias, *members.first()?)])?;
             Some(
                 items
