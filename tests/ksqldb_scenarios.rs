@@ -21,7 +21,13 @@
 //! Each is met by an operator that has run all along, and by one that starts when every table first answers. (One that starts
 //! before that knows nothing of the registry, and deploys what its manifests describe.)
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where it cannot go on")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test ends where it cannot go on, and waits in real time"
+)]
 
 #[path = "support/kafka.rs"]
 mod kafka;
