@@ -7,14 +7,14 @@ mod kafka;
 #[path = "support/ksqldb.rs"]
 mod ksqldb;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use kafka::Kafka;
-use ksqldb::Ksqldb;
+use ksqldb::{Ksqldb, recovery};
 use ofop::clock::SystemClock;
 use ofop::model::record::{AssetRecord, RecordOwner, Uns};
 use ofop::model::{AssetUuid, FailureKind, InstanceName, Proof, Record, RegistrySnapshot, ResourceId, Step};
@@ -233,6 +233,101 @@ async fn a_broker_that_restarts_under_a_reading_and_a_write_costs_neither() {
     // The topics are followed again.
     world.writes_type("AFTER").await;
     eventually(&registry, "what came after", |snapshot| message(snapshot, "AFTER").is_some()).await;
+}
+
+/// The broker is killed while queries of a reading hang, while topics are being followed from their beginning, and while
+/// registrations are on their way, some of them acknowledged and others not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_killed_in_the_middle_of_readings_and_writes_loses_nothing() {
+    const WRITERS: usize = 8;
+    const ASSETS: usize = 400;
+    let mut world = World::start().await;
+    let registry = Arc::new(world.registry());
+    let (register, record) = step("APP-0");
+    registry.execute(&register).await.unwrap();
+    eventually(&registry, "the asset", |snapshot| is_proven(snapshot) && snapshot.records.contains_key(&record.id()))
+        .await;
+
+    // And one that has never read anything follows the topics from their beginning.
+    let started = world.registry();
+    let acknowledged = Arc::new(AtomicUsize::new(0));
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let (registry, acknowledged) = (Arc::clone(&registry), Arc::clone(&acknowledged));
+            tokio::spawn(async move {
+                let mut ended = Vec::new();
+                for number in (1..=ASSETS).filter(|number| number % WRITERS == writer) {
+                    let outcome = registry.execute(&step(&format!("APP-{number}")).0).await;
+                    acknowledged.fetch_add(usize::from(outcome.is_ok()), Ordering::SeqCst);
+                    ended.push((number, outcome));
+                }
+                ended
+            })
+        })
+        .collect();
+    let some = async {
+        while acknowledged.load(Ordering::SeqCst) < WRITERS {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(LONG, some).await.expect("some are acknowledged");
+    // A reading is under way: its first query was sent, and is not answered before the broker is gone.
+    let asked = world.ksqldb.requests();
+    world.ksqldb.play(vec![recovery::Step::server(recovery::Server::Paused, LONG)]);
+    registry.refresh();
+    let reading = {
+        let registry = Arc::clone(&registry);
+        tokio::spawn(async move { registry.observe().await })
+    };
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    world.kafka.stop();
+    let before = acknowledged.load(Ordering::SeqCst);
+    assert!(before < ASSETS, "all were written before the broker was gone");
+    assert_eq!(world.ksqldb.requests(), asked, "the reading is under way");
+    world.ksqldb.play(Vec::new());
+    let snapshot = reading.await.unwrap().unwrap();
+    assert!(snapshot.records.contains_key(&record.id()), "{snapshot:#?}");
+    let world = tokio::task::spawn_blocking(move || {
+        world.kafka.resume();
+        world
+    })
+    .await
+    .unwrap();
+    let (mut done, mut failed) = (BTreeSet::new(), BTreeSet::new());
+    for writer in writers {
+        for (number, outcome) in writer.await.unwrap() {
+            match outcome {
+                Ok(()) => drop(done.insert(format!("APP-{number}"))),
+                Err(failure) => {
+                    assert!(matches!(failure.kind, FailureKind::Unavailable | FailureKind::Ambiguous), "{failure}");
+                    failed.insert(number);
+                }
+            }
+        }
+    }
+    // What failed is sent again as a whole.
+    for number in &failed {
+        registry.execute(&step(&format!("APP-{number}")).0).await.unwrap();
+    }
+    for registry in [&*registry, &started] {
+        eventually(registry, "all of them, proven", |snapshot| {
+            let is_whole = |number| match snapshot.records.get(&step(&format!("APP-{number}")).1.id()) {
+                Some(found) => found.record == *step(&format!("APP-{number}")).1 && found.owner.is_some(),
+                None => false,
+            };
+            is_proven(snapshot) && (0..=ASSETS).all(is_whole)
+        })
+        .await;
+    }
+    // What was acknowledged was neither lost nor written twice.
+    let brokers = world.kafka.address();
+    let messages = tokio::task::spawn_blocking(move || kafka::messages(&brokers, "ofa_assets")).await.unwrap();
+    let mut marks: BTreeMap<String, usize> = BTreeMap::new();
+    for (key, payload) in messages {
+        *marks.entry(key).or_default() += usize::from(payload.contains("\"managed_by\""));
+    }
+    assert!(done.iter().all(|name| marks.get(name) == Some(&1)), "{marks:?}");
+    println!("{before} of {ASSETS} were acknowledged when the broker was killed, {} failed", failed.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
