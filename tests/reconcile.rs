@@ -423,6 +423,19 @@ async fn converging_prunes_within_the_guard_and_says_what_it_holds_back() {
     assert_eq!(world.differences().await, Vec::<String>::new());
 }
 
+/// A loop that waits for an engine runs: what it knows stays true.
+#[tokio::test(start_paused = true)]
+async fn reads_that_take_longer_than_the_time_between_two_looks_hold_up_no_change_and_no_removal() {
+    let mut world = world_of(31, &["ONE", "TWO", "THREE", "FOUR", "FIVE"]);
+    world.options.resync = seconds(2);
+    world.swarm.reads_take(seconds(6));
+    let _operator = world.start();
+    world.settled().await;
+    world.source.write("ONE.yml", app("ONE", "example/app:2", ""));
+    world.source.remove("TWO.yml");
+    world.settled().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn everything_is_in_sync_and_ready_once_converged() {
     let world = world_of(29, &["ONE", "TWO"]);

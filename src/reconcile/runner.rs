@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use self::handover::Tenure;
+use self::handover::{BREATH, Tenure};
 use super::executor::{Executor, Leave, Progress};
 use super::lease::Leadership;
 use super::look::{self, RegistryReader, Sighting};
@@ -331,7 +331,9 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
                 Some(progress) = self.progress.recv() => self.note(progress),
                 () = self.leadership.changed() => self.executor.enter(self.leadership.term()),
                 answer = &mut platform => break answer,
+                () = tokio::time::sleep(BREATH) => {}
             }
+            self.tenure.runs(self.clock.now());
         };
         // At once, and not only when the plan is made: until then tasks go on.
         if !platform.as_ref().is_ok_and(|snapshot| snapshot.complete) {

@@ -17,6 +17,9 @@ use crate::registry::Registry;
 /// A loop that was asleep longer than this beyond its resync was not asleep but stopped, or its machine was.
 const LATE: Duration = Duration::from_secs(2);
 
+/// How often a loop that waits for a read takes note that it runs: much more often than what counts as a gap.
+pub(super) const BREATH: Duration = Duration::from_secs(1);
+
 /// What the loop knows of its right to act.
 #[derive(Debug)]
 pub(super) struct Tenure {
@@ -26,13 +29,21 @@ pub(super) struct Tenure {
     afresh: bool,
     /// When the loop was last seen to run.
     awake: Duration,
+    /// The longest time for which it was not seen to run since that was last judged.
+    gap: Duration,
     /// When it began.
     began: Duration,
 }
 
 impl Tenure {
     pub(super) fn new(term: Option<u64>, now: Duration) -> Self {
-        Tenure { term, afresh: false, awake: now, began: now }
+        Tenure { term, afresh: false, awake: now, gap: Duration::ZERO, began: now }
+    }
+
+    /// Takes note that the loop runs, wherever it is. A read that takes long is no gap.
+    pub(super) fn runs(&mut self, now: Duration) {
+        self.gap = self.gap.max(now.saturating_sub(self.awake));
+        self.awake = now;
     }
 
     /// Whether it acts on what it plans.
@@ -44,8 +55,8 @@ impl Tenure {
 impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
     /// Takes note that the loop runs. After a gap, whatever is in memory is out of date.
     pub(super) fn awake(&mut self, now: Duration) {
-        let gap = now.saturating_sub(self.tenure.awake);
-        self.tenure.awake = now;
+        self.tenure.runs(now);
+        let gap = std::mem::take(&mut self.tenure.gap);
         if gap > self.resync + LATE {
             info!(?gap, "this process was stopped for a while: everything is read afresh before the next write");
             self.begin_anew(now);
