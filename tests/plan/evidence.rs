@@ -101,8 +101,10 @@ fn an_update_whose_answer_was_lost_is_an_attempt_and_its_rollback_is_held() {
     let lost = Err(StepFailure::new(FailureKind::Ambiguous, "the answer was lost"));
     memory.step_done(&policy(), &app_id("A"), step, &lost, world.now);
     assert!(matches!(world.services[&name("a")].update, UpdateState::RollbackCompleted(_)));
+    let version = world.services[&name("a")].version;
     world.now += Duration::from_secs(5);
     let after = world.settle(&broken, &policy(), &mut memory);
+    assert_eq!(world.services[&name("a")].version, version, "it is not sent again");
     assert_eq!(one(&after, "A").held[0].wait, Wait::RolledBack);
     assert_eq!(world.services[&name("a")].spec.image, "registry/app:1");
 }
