@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    Command, Compared, ConditionKind, Desired, DesiredResource, FailureKind, Health, HeldStep, InstanceName, Note,
-    Observed, Plan, PlannedStep, PruneVerdict, Reason, Record, RecordId, ResourceId, Revision, RunId, ServiceId,
-    ServiceName, SpecHash, Step, StepFailure, Sync, TaskView, Wait,
+    Command, Compared, ConditionKind, Desired, DesiredResource, FailureKind, Health, InstanceName, Note, Observed,
+    Plan, PlannedStep, PruneVerdict, Reason, Record, RecordId, ResourceId, Revision, RunId, ServiceId, ServiceName,
+    SpecHash, Step, StepFailure, Sync, TaskView, Wait,
 };
 
 use super::Policy;
@@ -384,33 +384,6 @@ impl Memory {
         for (id, found) in &registry.records {
             if is_taken_back(&found.record) && !self.gone_since.contains_key(id) {
                 self.gone_since.insert(id.clone(), observed.at);
-            }
-        }
-    }
-
-    /// A conflict over a record stays until a reading that proves something shows none, and so does a doubt.
-    fn learn_others(&mut self, observed: &Observed, plan: &Plan) {
-        if observed.registry.is_none() {
-            return;
-        }
-        let is_doubted = |held: &HeldStep| matches!(held.wait, Wait::Evidence { .. });
-        let creates = |held: &HeldStep| matches!(held.step.step, Step::CreateService { .. });
-        let since = std::mem::take(&mut self.doubted);
-        for (id, resource) in &plan.resources {
-            if resource.held.iter().any(|held| creates(held) && is_doubted(held)) {
-                self.doubted.insert(id.clone(), since.get(id).copied().unwrap_or(observed.at));
-            }
-        }
-        let mut before = std::mem::take(&mut self.others);
-        for (id, resource) in &plan.resources {
-            let found = resource.conditions.iter().find_map(|condition| {
-                let reasons = ["OtherInstance", "StrangersAsset"];
-                let reason = reasons.into_iter().find(|reason| condition.reason == *reason)?;
-                (condition.kind == ConditionKind::Conflict).then(|| (reason, condition.message.clone()))
-            });
-            let known = || before.remove(id).filter(|_| resource.held.iter().any(is_doubted));
-            if let Some(conflict) = found.or_else(known) {
-                self.others.insert(id.clone(), conflict);
             }
         }
     }

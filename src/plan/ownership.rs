@@ -6,12 +6,16 @@
 
 use std::sync::Arc;
 
+use super::Memory;
 use super::context::Context;
 use super::draft::Draft;
 use super::join::Found;
 use super::records::is_taken_back;
 use crate::model::record::AssetRecord;
-use crate::model::{DesiredResource, InstanceName, ObservedRecord, ObservedService, Record, ResourceId, ServiceName};
+use crate::model::{
+    ConditionKind, DesiredResource, HeldStep, InstanceName, Observed, ObservedRecord, ObservedService, Plan, Record,
+    ResourceId, ServiceName, Step, Wait,
+};
 
 /// Whose a service is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,4 +253,33 @@ fn compared(fields: &[String]) -> String {
     let more = if fields.len() > NAMED { format!(" and {} more", fields.len() - NAMED) } else { String::new() };
     let named: Vec<&str> = fields.iter().take(NAMED).map(String::as_str).collect();
     format!("differs from the manifest in {}{more}", named.join(", "))
+}
+
+impl Memory {
+    /// A conflict over a record stays until a reading that proves something shows none, and so does a doubt.
+    pub(super) fn learn_others(&mut self, observed: &Observed, plan: &Plan) {
+        if observed.registry.is_none() {
+            return;
+        }
+        let is_doubted = |held: &HeldStep| matches!(held.wait, Wait::Evidence { .. });
+        let creates = |held: &HeldStep| matches!(held.step.step, Step::CreateService { .. });
+        let since = std::mem::take(&mut self.doubted);
+        for (id, resource) in &plan.resources {
+            if resource.held.iter().any(|held| creates(held) && is_doubted(held)) {
+                self.doubted.insert(id.clone(), since.get(id).copied().unwrap_or(observed.at));
+            }
+        }
+        let mut before = std::mem::take(&mut self.others);
+        for (id, resource) in &plan.resources {
+            let found = resource.conditions.iter().find_map(|condition| {
+                let reasons = ["OtherInstance", "StrangersAsset"];
+                let reason = reasons.into_iter().find(|reason| condition.reason == *reason)?;
+                (condition.kind == ConditionKind::Conflict).then(|| (reason, condition.message.clone()))
+            });
+            let known = || before.remove(id).filter(|_| resource.held.iter().any(is_doubted));
+            if let Some(conflict) = found.or_else(known) {
+                self.others.insert(id.clone(), conflict);
+            }
+        }
+    }
 }
