@@ -129,6 +129,8 @@ impl Plant {
         let ksqldb = runtime.block_on(Ksqldb::start(&kafka.address()));
         let mut ofop = Operator::new(&engine.host());
         ofop.set("OFOP_PRUNE_DELAY", "1s");
+        // Services here never run, and what goes waits for what comes in its place until that had its time to.
+        ofop.set("OFOP_PROGRESS_DEADLINE", "5s");
         let settings = format!(
             "KAFKA_BROKER={}\nKSQLDB_URL={}\nMTCONNECT_PRODUCER_IMAGE={IDLE}\nMTCONNECT_AGENT_IMAGE={IDLE}\n\
              OPENFACTORY_UNS_SCHEMA=uns.yml\n",
