@@ -323,7 +323,7 @@ fn what_people_said_and_what_swarm_rolled_back_survives_the_operator() {
     // Somebody has updates of the saw rolled back when they fail, and the next one does.
     engine.edit_service(&id(&engine, "saw"), |spec| {
         spec["UpdateConfig"] =
-            serde_json::json!({"Parallelism": 1, "FailureAction": "rollback", "Monitor": 1_000_000_000, "MaxFailureRatio": 0});
+            serde_json::json!({"Parallelism": 1, "FailureAction": "rollback", "Monitor": 10_000_000_000_i64, "MaxFailureRatio": 0});
     });
     ofop.write("saw.yml", &manifest(&["saw"], engine::FAILING));
     ofop.wait("the update is rolled back", || ofop.resource("app/SAW")["health"] == "RolledBack");
