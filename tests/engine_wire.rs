@@ -189,3 +189,71 @@ async fn the_first_call_agrees_on_a_version_and_so_does_the_first_one_to_an_engi
     *versions.lock().unwrap() = (51, 52);
     assert_eq!(write().await.unwrap(), r#"{"version":52}"#, "replaced between two calls");
 }
+
+/// An engine that keeps its connections open; what it was asked, a line each.
+async fn recording() -> (u16, Arc<std::sync::Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let seen = Arc::clone(&seen);
+            tokio::spawn(async move {
+                let mut bytes = Vec::new();
+                while stream.read_buf(&mut bytes).await.unwrap_or(0) > 0 {
+                    while let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+                        let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+                        bytes.drain(..end + 4);
+                        let line = head.lines().next().unwrap_or_default();
+                        seen.lock().unwrap().push(line.trim_end_matches(" HTTP/1.1").to_owned());
+                        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", ENGINE_20_10.len());
+                        stream.write_all(format!("{answer}{ENGINE_20_10}").as_bytes()).await.unwrap();
+                    }
+                }
+            });
+        }
+    });
+    (port, asked)
+}
+
+#[tokio::test]
+async fn a_call_that_waits_in_its_connection_is_not_sent_once_the_gate_is_closed() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use hyper::Method;
+    use hyper::body::Bytes;
+    use ofop::platform::engine::Act;
+
+    let (port, asked) = recording().await;
+    let engine = Engine::new(&format!("tcp://127.0.0.1:{port}"), None).unwrap();
+    let remove = |engine: Engine| async move {
+        engine.send(Act::write("remove a service"), Method::DELETE, "/services/x", Bytes::new()).await
+    };
+    let deletes = || asked.lock().unwrap().iter().filter(|line| line.starts_with("DELETE")).count();
+    // Nobody guards it yet; and there is an open connection from now on.
+    remove(engine.clone()).await.unwrap();
+    assert_eq!(deletes(), 1);
+
+    let open = Arc::new(AtomicBool::new(true));
+    let passes = Arc::clone(&open);
+    engine.gate().guard(move || passes.load(Ordering::SeqCst));
+    // The connection's task has the call, and has not run yet: as when the process is stopped in just this moment.
+    let mut late = Box::pin(remove(engine.clone()));
+    assert!(futures_util::poll!(&mut late).is_pending());
+    open.store(false, Ordering::SeqCst);
+    let error = late.await.unwrap_err();
+    assert!(error.to_string().contains("the right to change anything ended"), "{error}");
+    let kind = error.kind(|_, _, _| panic!("the engine refused nothing"));
+    assert_eq!(kind, ofop::model::FailureKind::Ambiguous, "{error}");
+    assert_eq!(deletes(), 1, "{:?}", asked.lock().unwrap());
+
+    // Reading goes on, and what decides about the right is not kept back by it.
+    engine.send(Act::read("list services"), Method::GET, "/services", Bytes::new()).await.unwrap();
+    remove(engine.ungated()).await.unwrap();
+    remove(engine.clone()).await.unwrap_err();
+    assert_eq!(deletes(), 2);
+    open.store(true, Ordering::SeqCst);
+    remove(engine).await.unwrap();
+    assert_eq!(deletes(), 3);
+}

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt as _};
 
+use crate::clock::{Clock as _, SystemClock};
 use crate::model::{
     LeaseRecord, LeaseSeen, LeaseUnread, NoteEdits, PlatformSnapshot, RegistrySnapshot, Step, StepFailure,
 };
 use crate::platform::docker::{DockerPlatform, FileLease};
 use crate::platform::swarm::{Swarm, SwarmLease};
 use crate::platform::{LeaseStore, Platform, PlatformError};
+use crate::reconcile::Leadership;
 use crate::registry::embedded::EmbeddedRegistry;
 use crate::registry::openfactory::OpenfactoryRegistry;
 use crate::registry::{Registry, RegistryError};
@@ -25,6 +27,16 @@ pub(super) enum AnyPlatform {
 }
 
 impl AnyPlatform {
+    /// Lets no change reach the engine while this operator may not act.
+    pub(super) fn guard(&self, leadership: &Leadership, clock: &Arc<SystemClock>) {
+        let gate = match self {
+            AnyPlatform::Swarm(swarm) => swarm.gate(),
+            AnyPlatform::Docker(docker) => docker.gate(),
+        };
+        let (fence, clock) = (leadership.fence(), Arc::clone(clock));
+        gate.guard(move || fence.passes(clock.now()));
+    }
+
     /// Where the lease of the instance is kept.
     pub(super) fn lease(&self) -> AnyLease {
         match self {

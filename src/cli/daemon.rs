@@ -50,6 +50,7 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
     let run = me.run.clone();
     let keeper =
         Keeper::start(Arc::new(platform.lease()), Arc::clone(&clock), me, parts::terms(config)?, Some(report.clone()));
+    platform.guard(&keeper.leadership(), &clock);
     let parts = reconcile::Parts {
         loader,
         compiler: Compiler::new(config.settings.clone()),

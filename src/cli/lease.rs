@@ -82,6 +82,7 @@ pub(super) async fn stand(
         keeper.take_over();
     }
     let mut leadership = keeper.leadership();
+    platform.guard(&leadership, clock);
     let (mut told, mut asked) = (false, None);
     loop {
         let status = leadership.status();

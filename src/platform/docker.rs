@@ -43,7 +43,7 @@ use self::cache::Cache;
 pub use self::lease::FileLease;
 use self::watch::Shared;
 use super::digests::Digests;
-use super::engine::Engine;
+use super::engine::{Engine, Gate};
 use super::swarm::Pace;
 use super::{Platform, PlatformError};
 use crate::model::{InstanceName, NoteEdits, PlatformSnapshot, Step, StepFailure};
@@ -72,6 +72,11 @@ impl DockerPlatform {
         let notes = notes::Place::of(state, instance);
         let lease = FileLease::new(state, instance);
         DockerPlatform { engine, shared, digests, cache: tokio::sync::Mutex::default(), notes, lease, tasks }
+    }
+
+    /// What its changes pass on their way to the engine.
+    pub fn gate(&self) -> &Gate {
+        self.engine.gate()
     }
 
     /// Where the lease of this instance is kept.

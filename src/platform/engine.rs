@@ -1,6 +1,6 @@
 //! The Docker Engine API, as far as both platforms need it.
 //!
-//! One pool of connections serves raw calls ([`Engine::get`], [`Engine::list`], [`Engine::send`],
+//! One pool of connections for calls that read, and one for calls that change something, serve raw calls ([`Engine::get`], [`Engine::list`], [`Engine::send`],
 //! [`Engine::lines`]) and the `bollard` client ([`Engine::bollard`]). Raw calls are for everything that must
 //! survive a round trip: what `bollard` decodes has lost the fields that it does not know, and one unknown
 //! word fails a whole list.
@@ -13,6 +13,7 @@
 //!   connecting; an answer is bounded in size, a list in the size of one element.
 //! - Lists are read element by element: memory does not grow with the cluster, one odd element harms no other,
 //!   and a list that was cut is an error, never a shorter list.
+//! - While the engine's [`Gate`] is closed, no byte of a call that changes something leaves.
 //! - No body of a request and no credential appears in an error.
 
 mod address;
@@ -36,6 +37,7 @@ pub use address::Address;
 pub(in crate::platform) use failure::one_line;
 pub use failure::{Act, CallError, without_leader};
 pub use lines::Lines;
+pub use wire::Gate;
 
 use crate::platform::PlatformError;
 use crate::platform::credentials::{Credentials, RegistryAuth};
@@ -57,11 +59,17 @@ const MAX_ANSWER: usize = 8 << 20;
 pub struct Engine {
     shared: Arc<Shared>,
     credentials: Arc<Credentials>,
+    /// Whether calls that change something go through the gate.
+    gated: bool,
 }
 
 struct Shared {
     address: Address,
+    /// For calls that read, and for those that no gate keeps back.
     client: wire::Client,
+    /// For calls that change something.
+    writer: wire::Client,
+    gate: Gate,
     /// Minor number of the version agreed on; the major one is 1. Zero while nothing is agreed on.
     minor: AtomicU32,
 }
@@ -75,14 +83,30 @@ impl Engine {
     /// When the text is no address, or the certificates cannot be read.
     pub fn new(host: &str, certificates: Option<&Path>) -> Result<Engine, PlatformError> {
         let address = Address::parse(host, certificates)?;
-        let client = wire::client(&address)?;
-        let shared = Arc::new(Shared { address, client, minor: AtomicU32::new(0) });
-        Ok(Engine { shared, credentials: Arc::default() })
+        let gate = Gate::default();
+        let client = wire::client(&address, Gate::default())?;
+        let writer = wire::client(&address, gate.clone())?;
+        let shared = Arc::new(Shared { address, client, writer, gate, minor: AtomicU32::new(0) });
+        Ok(Engine { shared, credentials: Arc::default(), gated: true })
     }
 
     /// The same engine, with credentials for the registries that it gets images from.
     pub fn with_credentials(self, credentials: Credentials) -> Engine {
         Engine { credentials: Arc::new(credentials), ..self }
+    }
+
+    /// What calls that change something pass.
+    pub fn gate(&self) -> &Gate {
+        &self.shared.gate
+    }
+
+    /// The same engine past the gate: for what decides who may pass it.
+    pub fn ungated(&self) -> Engine {
+        Engine { gated: false, ..self.clone() }
+    }
+
+    fn pool(&self, writes: bool) -> &wire::Client {
+        if writes && self.gated { &self.shared.writer } else { &self.shared.client }
     }
 
     /// Credentials for the registries that it gets images from.
@@ -154,7 +178,8 @@ impl Engine {
             async move {
                 let (mut parts, body) = request.into_parts();
                 parts.uri = engine.versioned(&parts.uri)?;
-                Ok(engine.shared.client.request(Request::from_parts(parts, body)).await?)
+                let writes = !parts.method.is_safe();
+                Ok(engine.pool(writes).request(Request::from_parts(parts, body)).await?)
             }
         };
         let version = ClientVersion { major_version: 1, minor_version: self.api() as usize };
@@ -280,7 +305,7 @@ impl Engine {
         let request = builder
             .body(bollard::body_full(body))
             .map_err(|error| CallError::Answer { act, message: error.to_string() })?;
-        let response = self.shared.client.request(request).await.map_err(|error| failure::of_client(act, &error))?;
+        let response = self.pool(act.writes).request(request).await.map_err(|error| failure::of_client(act, &error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);

@@ -41,7 +41,7 @@ use futures_util::Stream;
 use tokio::task::JoinHandle;
 
 use super::digests::{Digests, Follower};
-use super::engine::Engine;
+use super::engine::{Engine, Gate};
 use super::{Platform, PlatformError};
 use crate::model::{FailureKind, InstanceName, NoteEdits, PlatformSnapshot, Step, StepFailure};
 use cache::Cache;
@@ -83,7 +83,12 @@ impl Swarm {
 
     /// Where the lease of this instance is kept.
     pub fn lease(&self) -> SwarmLease {
-        SwarmLease::new(self.cache.engine().clone(), self.cache.place().clone())
+        SwarmLease::new(self.cache.engine().ungated(), self.cache.place().clone())
+    }
+
+    /// What its changes pass on their way to the engine; the lease's own do not.
+    pub fn gate(&self) -> &Gate {
+        self.cache.engine().gate()
     }
 
     /// After a failed call: makes sure that the next observation knows better.

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -36,8 +36,29 @@ type Body = Either<Full<Bytes>, StreamBody<Pin<Box<dyn Stream<Item = Result<Fram
 /// A pool of connections.
 pub(super) type Client = hyper_util::client::legacy::Client<Connector, Body>;
 
-/// A pool of connections to `address`.
-pub(super) fn client(address: &Address) -> Result<Client, PlatformError> {
+/// Whether calls that change something may be sent, asked at the very moment when their bytes would leave.
+///
+/// A call is handed to the task of its connection, and whoever waits for it cannot take it back from there in time: a
+/// process that was stopped in between would send it when it goes on. Until somebody guards it, a gate is open. Clones
+/// share it.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<RwLock<Option<Passes>>>);
+
+type Passes = Box<dyn Fn() -> bool + Send + Sync>;
+
+impl Gate {
+    /// From now on what may be sent is what `passes` says.
+    pub fn guard(&self, passes: impl Fn() -> bool + Send + Sync + 'static) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(passes));
+    }
+
+    fn is_open(&self) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).as_ref().is_none_or(|passes| passes())
+    }
+}
+
+/// A pool of connections to `address`, through a gate.
+pub(super) fn client(address: &Address, gate: Gate) -> Result<Client, PlatformError> {
     let tls = match address {
         Address::Unix(_) | Address::Tcp { .. } => None,
         Address::Tls { certificates, host, .. } => Some(tls(certificates, host)?),
@@ -46,7 +67,7 @@ pub(super) fn client(address: &Address) -> Result<Client, PlatformError> {
         .pool_timer(hyper_util::rt::TokioTimer::new())
         .pool_idle_timeout(IDLE_TIME)
         .pool_max_idle_per_host(IDLE_CONNECTIONS)
-        .build(Connector { address: Arc::new(address.clone()), tls }))
+        .build(Connector { address: Arc::new(address.clone()), tls, gate }))
 }
 
 /// What is needed to begin TLS.
@@ -91,6 +112,7 @@ fn tls(directory: &Path, host: &str) -> Result<Tls, PlatformError> {
 pub(super) struct Connector {
     address: Arc<Address>,
     tls: Option<Tls>,
+    gate: Gate,
 }
 
 impl Connector {
@@ -105,7 +127,7 @@ impl Connector {
                     Box::new(tls.connector.connect(tls.name, tcp(host, *port).await?).await?)
                 }
             };
-            Ok(TokioIo::new(Wire(wire)))
+            Ok(TokioIo::new(Wire { wire, gate: self.gate }))
         };
         match tokio::time::timeout(CONNECT_TIME, open).await {
             Ok(opened) => opened,
@@ -142,7 +164,10 @@ trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// An open connection of any kind.
-pub(super) struct Wire(Box<dyn Duplex>);
+pub(super) struct Wire {
+    wire: Box<dyn Duplex>,
+    gate: Gate,
+}
 
 impl Connection for Wire {
     fn connected(&self) -> Connected {
@@ -152,20 +177,24 @@ impl Connection for Wire {
 
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        Pin::new(&mut self.wire).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        if !self.gate.is_open() {
+            let late = "the right to change anything ended before the call was sent";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::PermissionDenied, late)));
+        }
+        Pin::new(&mut self.wire).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.wire).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.wire).poll_shutdown(cx)
     }
 }

@@ -70,6 +70,16 @@ impl Fence {
         }
     }
 
+    /// May anything be sent `now`, in whatever term it was decided? For where bytes leave, below which nothing knows
+    /// terms: a call that was given up in an earlier term is taken back before another one begins.
+    pub fn passes(&self, now: Duration) -> bool {
+        match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            State::Open => true,
+            State::Closed => false,
+            State::Term(in_force) => in_force.holds(now),
+        }
+    }
+
     /// When the term of this number ends, as far as its renewals are known by now; none when it is over.
     fn end_of(&self, term: u64) -> Option<Duration> {
         match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -134,9 +144,12 @@ mod tests {
         assert_eq!(passes, [false, true, true, false, false]);
         assert!(fence.permit(1, seconds(10) - SHORTEST_CALL / 2).is_none(), "too little is left");
         assert!(fence.permit(2, seconds(5)).is_none());
+        let passes: Vec<bool> = [0, 1, 9, 10].iter().map(|at| fence.passes(seconds(*at))).collect();
+        assert_eq!(passes, [false, true, true, false]);
         fence.set(None);
         assert!(fence.permit(1, seconds(5)).is_none());
-        assert!(Fence::open().permit(7, seconds(5)).is_some());
+        assert!(!fence.passes(seconds(5)));
+        assert!(Fence::open().permit(7, seconds(5)).is_some() && Fence::open().passes(seconds(5)));
     }
 
     #[tokio::test(start_paused = true)]
