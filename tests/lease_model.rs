@@ -598,3 +598,12 @@ fn never_two_writers_and_one_again_once_faults_stop() {
     // Histories in which nothing is ever handed over prove nothing.
     assert!(terms >= histories * 3, "{terms} acquisitions in {histories} histories");
 }
+
+/// Histories that once had two writers: the object was removed by hand under a holder whose lease was longer than any that
+/// the next one had seen.
+#[test]
+fn histories_that_had_two_writers_have_one() {
+    for seed in [1_105_797, 1_110_816] {
+        History::new(seed).play();
+    }
+}

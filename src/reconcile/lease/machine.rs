@@ -32,7 +32,8 @@ use std::time::Duration;
 use crate::model::lease::{MAX_LEASE, MIN_LEASE};
 use crate::model::{FailureKind, LeaseFound, LeaseRecord, LeaseSeen, RunId};
 
-/// What cannot be read says nothing of how long its holder may act: it is waited for this many times one's own lease.
+/// What cannot be read, or was removed by hand, says nothing of how long its holder may act: it is waited for this many
+/// times one's own lease.
 const UNKNOWN_LEASE: u32 = 4;
 
 /// The shortest and the longest time between two readings by a candidate. The longest leaves room to take over within
@@ -420,10 +421,12 @@ impl Machine {
         match found {
             LeaseFound::Record(LeaseRecord { holder: None, .. }) => self.others_lease = Duration::ZERO,
             LeaseFound::Record(record) => self.others_lease = self.others_lease.max(record.lease),
-            LeaseFound::Unreadable { .. } => {
+            // Nobody has had it yet.
+            LeaseFound::Absent if self.highest == 0 && self.others_lease.is_zero() => {}
+            // Whose it was last, and for how long, may never have been seen here.
+            LeaseFound::Absent | LeaseFound::Unreadable { .. } => {
                 self.others_lease = self.others_lease.max(self.terms.lease * UNKNOWN_LEASE);
             }
-            LeaseFound::Absent => {}
         }
         match &mut self.watched {
             // Renewals make each record one of its kind; what cannot be read may look the same again.
