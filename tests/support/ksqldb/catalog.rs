@@ -1,7 +1,7 @@
 //! Streams and tables, and the statements that make them.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -364,13 +364,23 @@ fn begin(shared: &Shared, inputs: &mut [Input], earliest: bool) {
     for input in inputs {
         let reader = &shared.reader;
         let count = partitions(reader, &input.topic).unwrap_or_default();
-        input.from = (0..count)
-            .map(|partition| (partition, reader.fetch_watermarks(&input.topic, partition, PATIENCE).unwrap().1))
-            .collect();
+        input.from = (0..count).map(|partition| (partition, end_of(reader, &input.topic, partition))).collect();
     }
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where a partition ends. One of a topic that was made a moment ago has no leader yet, and is waited for.
+fn end_of(reader: &BaseConsumer, topic: &str, partition: i32) -> i64 {
+    let begun = Instant::now();
+    loop {
+        match reader.fetch_watermarks(topic, partition, PATIENCE) {
+            Ok((_, end)) => return end,
+            Err(error) if begun.elapsed() > PATIENCE => panic!("partition {partition} of {topic}: {error}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
+}
 
 /// The number of partitions of a topic that exists.
 pub(super) fn partitions(reader: &BaseConsumer, topic: &str) -> Option<i32> {
