@@ -172,6 +172,8 @@ struct Sent {
     record: LeaseRecord,
     /// A moment before it was sent.
     at: Duration,
+    /// How long another holder must be waited for if it takes effect.
+    owed: Duration,
 }
 
 /// One operator's side of the lease. Times are its own monotonic ones.
@@ -191,8 +193,8 @@ pub struct Machine {
     /// How long another holder must still be waited for once the lease is ours: it was taken before that holder's end.
     owed: Duration,
     sent: Option<Sent>,
-    /// What the last write said, while nothing else was read since.
-    attempt: Option<LeaseRecord>,
+    /// The last write, while nothing else was read since.
+    attempt: Option<Sent>,
     due: Duration,
     /// Races lost in a row.
     races: u32,
@@ -279,10 +281,16 @@ impl Machine {
             self.highest = self.highest.max(record.epoch);
             if record.holder.as_ref() == Some(&self.me.run) {
                 self.end_if_over(now);
-                if self.term.is_none() && self.attempt.as_ref() != Some(record) {
-                    // A request of long ago has taken effect, after somebody removed the lease of another holder.
-                    self.owed =
-                        self.owed.max(if self.others_lease.is_zero() { Duration::ZERO } else { self.patience() });
+                match &self.attempt {
+                    // It has taken effect, whatever became of the answer.
+                    Some(attempt) if attempt.record == *record => self.owed = attempt.owed,
+                    // A request of long ago has taken effect, after somebody removed the lease of another holder; or the
+                    // lease was ours all the time, and a reading of the past said otherwise.
+                    Some(_) | None if self.term.is_none() => {
+                        let others = if self.others_lease.is_zero() { Duration::ZERO } else { self.patience() };
+                        self.owed = self.owed.max(others);
+                    }
+                    Some(_) | None => {}
                 }
                 return self.renew(now, seen, record.epoch);
             }
@@ -312,8 +320,9 @@ impl Machine {
         if !begins && self.wish != Wish::TakeOver {
             return None;
         }
-        self.owed = if free { Duration::ZERO } else { self.patience() };
-        Some(self.write(now, seen, self.highest.wrapping_add(1), now + self.terms.lease))
+        // What was read may be of the past: it counts once a write on top of it has taken effect.
+        let owed = if free { Duration::ZERO } else { self.patience() };
+        Some(self.write(now, seen, self.highest.wrapping_add(1), now + self.terms.lease, owed))
     }
 
     /// Takes note that the lease could not be read.
@@ -349,6 +358,7 @@ impl Machine {
     }
 
     fn taken(&mut self, now: Duration, sent: &Sent) {
+        self.owed = sent.owed;
         let until = sent.at + self.terms.lease - self.terms.margin();
         let from = match self.term {
             Some(term) if term.number == sent.record.epoch => term.from,
@@ -388,10 +398,10 @@ impl Machine {
         }
         // A renewal that comes after the end is of no use, nor is one whose answer nobody awaits any more.
         let until = self.term.map_or(now + self.terms.lease, |term| term.until);
-        Some(self.write(now, seen, epoch, until))
+        Some(self.write(now, seen, epoch, until, self.owed))
     }
 
-    fn write(&mut self, now: Duration, seen: &LeaseSeen, epoch: u64, until: Duration) -> Write {
+    fn write(&mut self, now: Duration, seen: &LeaseSeen, epoch: u64, until: Duration, owed: Duration) -> Write {
         let renewals = match &seen.found {
             LeaseFound::Record(record) => record.renewals.wrapping_add(1),
             LeaseFound::Absent | LeaseFound::Unreadable { .. } => 1,
@@ -405,13 +415,13 @@ impl Machine {
             holder: held.then(|| self.me.run.clone()),
             epoch,
             renewals,
-            lease: self.terms.lease.max(self.owed),
+            lease: self.terms.lease.max(owed),
             version: self.me.version.clone(),
             address: self.me.address.clone().filter(|_| held),
             since: since.filter(|_| held),
         };
-        self.sent = Some(Sent { record: record.clone(), at: now });
-        self.attempt = Some(record.clone());
+        self.sent = Some(Sent { record: record.clone(), at: now, owed });
+        self.attempt.clone_from(&self.sent);
         Write { at: seen.at, record, until }
     }
 
@@ -419,7 +429,8 @@ impl Machine {
     fn watch(&mut self, now: Duration, seen: &LeaseSeen) {
         let found = &seen.found;
         match found {
-            LeaseFound::Record(LeaseRecord { holder: None, .. }) => self.others_lease = Duration::ZERO,
+            // Nobody's now, or in the past: what was seen of others counts until the lease is ours.
+            LeaseFound::Record(LeaseRecord { holder: None, .. }) => {}
             LeaseFound::Record(record) => self.others_lease = self.others_lease.max(record.lease),
             // Nobody has had it yet.
             LeaseFound::Absent if self.highest == 0 && self.others_lease.is_zero() => {}
