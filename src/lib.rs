@@ -38,7 +38,7 @@
 //! | `reconcile` | `desired`, `compile`, `plan`, the seams, `report`, `model` | `cli`, `http`, a concrete adapter |
 //! | `report`, `config` | `model` | anything else of ours |
 //! | `http` | `report`, `model` | the rest |
-//! | `clock`, `elements` | std | anything of ours; everybody may use them |
+//! | `clock`, `elements`, `lock` | std | anything of ours; everybody may use them |
 //! | `cli` | everything | – |
 
 pub mod cli;
@@ -48,6 +48,7 @@ pub mod config;
 pub mod desired;
 mod elements;
 pub mod http;
+mod lock;
 pub mod model;
 pub mod plan;
 pub mod platform;

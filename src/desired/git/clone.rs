@@ -11,7 +11,7 @@
 //! fetches or reads shares it, who exchanges the clone has it alone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +30,7 @@ use super::options::Credentials;
 use super::smart_http::Piece;
 use super::trouble::{denied, disk, missing, unreachable};
 use crate::desired::file::{cannot_read, io_reason};
+use crate::lock::FileLock;
 use crate::model::{SourceTrouble, TroubleReason};
 
 /// Where fetched commits are kept from being lost.
@@ -108,23 +109,20 @@ impl Clone {
 
     /// Keeps others from exchanging the clone until the lock is dropped. None when locks cannot be had here, on a disk
     /// that is full or read-only.
-    pub(super) fn share(&self) -> Option<File> {
-        let file = self.lock_file()?;
-        file.lock_shared().ok()?;
-        Some(file)
+    pub(super) fn share(&self) -> Option<FileLock> {
+        FileLock::shared(&self.lock_path()?).ok()
     }
 
     /// Keeps others from reading and fetching until the lock is dropped. None while somebody does.
-    fn claim(&self) -> Option<File> {
-        let file = self.lock_file()?;
-        file.try_lock().ok()?;
-        Some(file)
+    fn claim(&self) -> Option<FileLock> {
+        FileLock::alone(&self.lock_path()?).ok()?
     }
 
-    fn lock_file(&self) -> Option<File> {
+    /// The file that is locked; its folder exists.
+    fn lock_path(&self) -> Option<PathBuf> {
         let path = self.path.with_extension("lock");
         fs::create_dir_all(path.parent()?).ok()?;
-        File::options().create(true).write(true).truncate(false).open(path).ok()
+        Some(path)
     }
 
     /// Takes the place of another one, at once where the file system can do that.

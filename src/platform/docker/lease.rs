@@ -4,13 +4,14 @@
 //! operator that is merely stopped keeps it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 
+use crate::lock::FileLock;
 use crate::model::{FailureKind, InstanceName, LeaseFound, LeaseRecord, LeaseSeen, LeaseUnread, StepFailure};
 use crate::platform::{LeaseStore, locked};
 
@@ -22,8 +23,8 @@ const MAX_FILE_BYTES: u64 = 64 * 1024;
 pub struct FileLease {
     lock: PathBuf,
     file: PathBuf,
-    /// The locked file, while this operator holds the lease.
-    held: Arc<Mutex<Option<File>>>,
+    /// The lock, while this operator holds the lease.
+    held: Arc<Mutex<Option<FileLock>>>,
 }
 
 /// What the file says.
@@ -45,7 +46,7 @@ impl FileLease {
     }
 
     fn read_now(&self) -> io::Result<LeaseSeen> {
-        let free = locked(&self.held).is_none() && self.is_free()?;
+        let free = locked(&self.held).is_none() && !FileLock::is_held(&self.lock)?;
         let seen = match self.kept()? {
             Ok(None) => LeaseSeen { at: None, found: LeaseFound::Absent },
             Ok(Some(kept)) => LeaseSeen { at: Some(kept.at), found: LeaseFound::of(kept.lease) },
@@ -60,20 +61,6 @@ impl FileLease {
             }
             seen => seen,
         })
-    }
-
-    /// Whether nobody holds the lock.
-    fn is_free(&self) -> io::Result<bool> {
-        let file = match File::open(&self.lock) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
-            Err(error) => return Err(error),
-        };
-        match file.try_lock_shared() {
-            Ok(()) => Ok(true),
-            Err(TryLockError::WouldBlock) => Ok(false),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
     }
 
     /// What the file says; none where there is no file, and the text where it cannot be understood.
@@ -94,12 +81,8 @@ impl FileLease {
         fs::create_dir_all(folder)?;
         let mut held = locked(&self.held);
         if held.is_none() {
-            let lock = File::options().create(true).truncate(false).write(true).open(&self.lock)?;
-            match lock.try_lock() {
-                Ok(()) => *held = Some(lock),
-                Err(TryLockError::WouldBlock) => return Ok(false),
-                Err(TryLockError::Error(error)) => return Err(error),
-            }
+            let Some(lock) = FileLock::alone(&self.lock)? else { return Ok(false) };
+            *held = Some(lock);
         }
         let present = self.kept()?.map_or(Some(0), |kept| kept.map(|kept| kept.at));
         if present != at {
