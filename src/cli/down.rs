@@ -92,11 +92,11 @@ pub(super) async fn run(args: &DownArgs, context: &Context) -> Result<Exit, CliE
         };
     }
     if args.all {
-        wanted = OneShot::of(context, manifests::none(context), parts::policy(context))?.ours().await?;
+        wanted = OneShot::of(context, &manifests, parts::policy(context))?.ours().await?;
     }
     let asks = !args.yes && confirm::can_ask();
     if args.dry_run || asks {
-        show(&paths, &wanted, context).await?;
+        show(&manifests, &wanted, context).await?;
     }
     if args.dry_run {
         return Ok(Exit::Success);
@@ -167,9 +167,7 @@ fn unchanged(context: &Context) -> Exit {
 }
 
 /// Shows the plan for these resources as if they were taken down.
-async fn show(paths: &[PathBuf], wanted: &BTreeSet<ResourceId>, context: &Context) -> Result<(), CliError> {
-    let manifests: Manifests =
-        if paths.is_empty() { manifests::none(context) } else { manifests::read(context, paths).await? };
+async fn show(manifests: &Manifests, wanted: &BTreeSet<ResourceId>, context: &Context) -> Result<(), CliError> {
     let mut policy = parts::policy(context);
     policy.remove.clone_from(wanted);
     policy.scope = Some(wanted.clone());
@@ -339,7 +337,7 @@ fn judge(resource: Option<&ResourceStatus>) -> State {
     let Some(resource) = resource else { return State::Gone };
     let suspended = resource.conditions.iter().filter(|condition| condition.kind == ConditionKind::Suspended);
     let (taken_down, others): (Vec<_>, Vec<_>) =
-        suspended.partition(|condition| condition.reason == Suspension::TakenDown.as_str());
+        suspended.partition(|condition| Suspension::TakenDown.is_told_by(condition.kind, &condition.reason));
     if taken_down.is_empty() {
         return State::Open("the daemon has not looked since".into());
     }

@@ -63,18 +63,17 @@ impl OneShot {
         if !given.is_empty() {
             policy.scope = Some(desired.resources.keys().cloned().collect());
         }
-        OneShot::of(context, Manifests { desired, loader }, policy)
+        OneShot::of(context, &Manifests { desired, loader }, policy)
     }
 
     /// The same for manifests that were read.
     ///
     /// # Errors
     /// When the state directory cannot be used.
-    pub(super) fn of(context: &Context, manifests: Manifests, policy: Policy) -> Result<Self, CliError> {
-        let Manifests { desired, loader } = manifests;
+    pub(super) fn of(context: &Context, manifests: &Manifests, policy: Policy) -> Result<Self, CliError> {
         Ok(OneShot {
-            desired,
-            source: Arc::clone(loader.source()),
+            desired: Arc::clone(&manifests.desired),
+            source: Arc::clone(manifests.loader.source()),
             platform: parts::platform(context)?,
             registry: parts::registry(context)?,
             policy,
