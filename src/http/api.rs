@@ -14,8 +14,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::Shared;
 use super::problem::Problem;
-use crate::model::{Actor, Command, ConditionKind, Health, InstanceName, Kind, Request, ResourceId, Suspension, Sync};
-use crate::report::status::ConditionStatus;
+use crate::model::{Actor, Command, Health, InstanceName, Kind, Request, ResourceId, Suspension, Sync};
 use crate::report::{LeaseSummary, ResourceStatus, Status, metrics};
 
 pub(super) async fn healthz() -> &'static str {
@@ -312,9 +311,7 @@ const NAMED: usize = 5;
 
 /// Whether a resource is suspended for this reason.
 fn because(resource: &ResourceStatus, reason: Suspension) -> bool {
-    let holds =
-        |condition: &ConditionStatus| condition.kind == ConditionKind::Suspended && condition.reason == reason.as_str();
-    resource.conditions.iter().any(holds)
+    resource.conditions.iter().any(|condition| reason.is_told_by(condition.kind, &condition.reason))
 }
 
 fn by_manifest(resource: &ResourceStatus) -> String {

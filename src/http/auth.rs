@@ -100,9 +100,7 @@ pub(super) async fn require_token(State(shared): State<Shared>, mut request: Req
     let Some(name) = bearer(&request).and_then(|given| shared.tokens.holder(given)) else {
         return Problem::unauthorized().into_response();
     };
-    // An address of IPv4 that came through a socket of IPv6 is still one of IPv4.
-    let address = request.extensions().get::<Peer>().map(|Peer(address)| address.to_canonical().to_string());
-    let actor = Actor { name: name.to_owned(), address };
+    let actor = Actor { name: name.to_owned(), address: address(&request) };
     request.extensions_mut().insert(actor.clone());
     let mut response = next.run(request).await;
     response.extensions_mut().insert(actor);
@@ -117,7 +115,7 @@ const NOBODY: &str = "nobody known";
 pub(super) async fn account(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let path = request.uri().path().rsplit('/').next();
     let command = CommandVerb::ALL.into_iter().find(|verb| Some(verb.as_str()) == path);
-    let address = request.extensions().get::<Peer>().map(|Peer(address)| address.to_canonical().to_string());
+    let address = address(&request);
     let response = next.run(request).await;
     let counts = matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::CONFLICT);
     if let (true, Some(command), Some(refusal)) = (counts, command, response.extensions().get::<Refusal>()) {
@@ -127,6 +125,11 @@ pub(super) async fn account(State(shared): State<Shared>, request: Request, next
         shared.report.refused(RefusedCommand { command, actor, code, message }, shared.began.elapsed());
     }
     response
+}
+
+/// Where a request comes from. An address of IPv4 that came through a socket of IPv6 is still one of IPv4.
+fn address(request: &Request) -> Option<String> {
+    request.extensions().get::<Peer>().map(|Peer(address)| address.to_canonical().to_string())
 }
 
 fn bearer(request: &Request) -> Option<&[u8]> {

@@ -130,6 +130,11 @@ impl Suspension {
         }
     }
 
+    /// Whether a condition of this type and reason tells of it.
+    pub fn is_told_by(self, kind: ConditionKind, reason: &str) -> bool {
+        kind == ConditionKind::Suspended && reason == self.as_str()
+    }
+
     /// What ends it, as people read it.
     pub fn until(self) -> &'static str {
         match self {

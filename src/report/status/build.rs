@@ -35,8 +35,7 @@ pub(in crate::report) struct Row<'a> {
 impl Row<'_> {
     /// Whether a person took it down.
     pub(in crate::report) fn is_taken_down(&self) -> bool {
-        let word = Suspension::TakenDown.as_str();
-        self.conditions.iter().any(|one| one.kind == ConditionKind::Suspended && one.reason == word)
+        self.conditions.iter().any(|one| Suspension::TakenDown.is_told_by(one.kind, &one.reason))
     }
 }
 
