@@ -1,9 +1,9 @@
 //! The Docker Engine API, as far as both platforms need it.
 //!
-//! One pool of connections for calls that read, and one for calls that change something, serve raw calls ([`Engine::get`], [`Engine::list`], [`Engine::send`],
-//! [`Engine::lines`]) and the `bollard` client ([`Engine::bollard`]). Raw calls are for everything that must
-//! survive a round trip: what `bollard` decodes has lost the fields that it does not know, and one unknown
-//! word fails a whole list.
+//! One pool of connections for calls that read, and one for calls that change something, serve raw calls
+//! ([`Engine::get`], [`Engine::list`], [`Engine::send`], [`Engine::lines`]) and the `bollard` client
+//! ([`Engine::bollard`]). Raw calls are for everything that must survive a round trip: what `bollard` decodes has lost
+//! the fields that it does not know, and one unknown word fails a whole list.
 //!
 //! # Invariants
 //!
@@ -84,8 +84,9 @@ impl Engine {
     pub fn new(host: &str, certificates: Option<&Path>) -> Result<Engine, PlatformError> {
         let address = Address::parse(host, certificates)?;
         let gate = Gate::default();
-        let client = wire::client(&address, Gate::default())?;
-        let writer = wire::client(&address, gate.clone())?;
+        let connector = wire::Connector::new(&address)?;
+        let client = wire::client(connector.clone());
+        let writer = wire::client(connector.through(gate.clone()));
         let shared = Arc::new(Shared { address, client, writer, gate, minor: AtomicU32::new(0) });
         Ok(Engine { shared, credentials: Arc::default(), gated: true })
     }

@@ -57,17 +57,13 @@ impl Gate {
     }
 }
 
-/// A pool of connections to `address`, through a gate.
-pub(super) fn client(address: &Address, gate: Gate) -> Result<Client, PlatformError> {
-    let tls = match address {
-        Address::Unix(_) | Address::Tcp { .. } => None,
-        Address::Tls { certificates, host, .. } => Some(tls(certificates, host)?),
-    };
-    Ok(hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+/// A pool of connections.
+pub(super) fn client(connector: Connector) -> Client {
+    hyper_util::client::legacy::Client::builder(TokioExecutor::new())
         .pool_timer(hyper_util::rt::TokioTimer::new())
         .pool_idle_timeout(IDLE_TIME)
         .pool_max_idle_per_host(IDLE_CONNECTIONS)
-        .build(Connector { address: Arc::new(address.clone()), tls, gate }))
+        .build(connector)
 }
 
 /// What is needed to begin TLS.
@@ -116,6 +112,23 @@ pub(super) struct Connector {
 }
 
 impl Connector {
+    /// To `address`, through no gate.
+    ///
+    /// # Errors
+    /// When the certificates cannot be read.
+    pub(super) fn new(address: &Address) -> Result<Self, PlatformError> {
+        let tls = match address {
+            Address::Unix(_) | Address::Tcp { .. } => None,
+            Address::Tls { certificates, host, .. } => Some(tls(certificates, host)?),
+        };
+        Ok(Connector { address: Arc::new(address.clone()), tls, gate: Gate::default() })
+    }
+
+    /// The same through a gate.
+    pub(super) fn through(self, gate: Gate) -> Self {
+        Connector { gate, ..self }
+    }
+
     async fn open(self) -> io::Result<TokioIo<Wire>> {
         let open = async {
             let wire: Box<dyn Duplex> = match (&*self.address, self.tls) {
