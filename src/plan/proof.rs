@@ -1,7 +1,7 @@
 //! Whether a reading of the registry proves enough to write a record, or to let go of one.
 
 use crate::model::record::RecordOwner;
-use crate::model::{Doubt, InstanceName, ObservedRecord, Proof, Record, RecordId, RegistrySnapshot, Step, Wait};
+use crate::model::{Doubt, ObservedRecord, Proof, Record, RecordId, RegistrySnapshot, Step, Wait};
 
 /// Why a wanted record may not be written on this reading; none if it may.
 ///
@@ -31,21 +31,17 @@ fn of_coordinators<'a>(registry: &'a RegistrySnapshot, id: &RecordId) -> Option<
     }
 }
 
-/// Why this reading does not prove that a resource may have a service that never ran: one of its assets may be somebody
-/// else's, which must be seen before a service stands beside it. An asset that is shown under our mark is ours, whatever
-/// else is missing.
+/// Why this reading does not prove whose the assets among these records are.
 pub(super) fn doubt_of_owners<'a>(
     registry: &'a RegistrySnapshot,
-    records: impl Iterator<Item = (&'a Record, Option<&'a ObservedRecord>)>,
-    us: &InstanceName,
+    records: impl Iterator<Item = &'a Record>,
 ) -> Option<&'a Doubt> {
-    let is_ours = |found: &ObservedRecord| found.owner.as_ref().is_some_and(|owner| owner.instance == *us);
-    let mut doubts = records
-        .filter(|(record, found)| matches!(record, Record::Asset(_)) && !found.is_some_and(is_ours))
-        .filter_map(|(record, _)| match registry.evidence.of_owner(record.id().asset()) {
+    let mut doubts = records.filter(|record| matches!(record, Record::Asset(_))).filter_map(|record| {
+        match registry.evidence.of_owner(record.id().asset()) {
             Proof::Proven => None,
             Proof::Unproven(doubt) => Some(doubt),
-        });
+        }
+    });
     doubts.next()
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::{
     ConditionKind, DesiredService, Doubt, DriftType, FieldChange, Ignored, Mark, ObservedRecord, ObservedService,
-    PlatformSnapshot, Proof, Reason, SpecHash, Step, UpdateState, Wait,
+    PlatformSnapshot, Reason, SpecHash, Step, UpdateState, Wait,
 };
 use crate::model::{DesiredResource, Record, ServiceSpec};
 
@@ -64,10 +64,6 @@ fn was_undone_by_hand(found: &ObservedService) -> bool {
 fn changed_fields(changes: &[FieldChange], found: &ObservedService) -> Vec<String> {
     let mode = found.foreign_mode.as_ref().map(|mode| format!("mode ({mode})"));
     mode.into_iter().chain(changes.iter().map(|change| change.field.clone())).collect()
-}
-
-fn is_asset(record: &Record) -> bool {
-    matches!(record, Record::Asset(_))
 }
 
 /// What keeps a service from being made.
@@ -163,12 +159,13 @@ impl Planner<'_> {
     /// What the creation of a service waits for that stood nowhere yet, since an asset of it may be another operator's.
     ///
     /// A conflict must be seen before a service stands beside the asset. So a reading that hides something about an asset
-    /// holds it, for seconds as a rule, also when the next one fails; so does the first reading, and what the last one showed
-    /// to be somebody else's while there is none. A
-    /// registry that does not answer at all holds nothing else: production must not wait for it.
+    /// holds it, for seconds as a rule, also when the next one fails; so does the first reading, and what the last one
+    /// showed to be somebody else's while there is none. A registry that does not answer at all holds nothing else:
+    /// production must not wait for it.
     fn owner_in_doubt(&self, draft: &mut Draft, wait: Option<&Wait>) -> Option<Doubted<'_>> {
         let was_in_sync = self.context.memory.synced.contains_key(&self.resource.id);
-        if wait.is_some() || was_in_sync || !self.resource.records.iter().any(|record| is_asset(record)) {
+        let has_assets = self.resource.records.iter().any(|record| matches!(**record, Record::Asset(_)));
+        if wait.is_some() || was_in_sync || !has_assets {
             return None;
         }
         let Some(registry) = self.context.registry else {
@@ -183,9 +180,12 @@ impl Planner<'_> {
             let recovers = doubted.is_some_and(|since| self.context.at.saturating_sub(*since) < RECOVERY);
             return (first || recovers).then_some(Doubted::Wait(Wait::Evidence { lasting: false }));
         };
+        // An asset that is shown under our mark is ours, whatever else is missing.
+        let us = &self.context.policy.instance;
+        let is_ours = |found: &ObservedRecord| found.owner.as_ref().is_some_and(|owner| owner.instance == *us);
         let records = self.resource.records.iter().zip(self.records);
-        let records = records.map(|(wanted, found)| (&**wanted, found.map(|found| &**found)));
-        proof::doubt_of_owners(registry, records, &self.context.policy.instance).map(Doubted::Reading)
+        let others = records.filter(|(_, found)| !found.is_some_and(|found| is_ours(found)));
+        proof::doubt_of_owners(registry, others.map(|(wanted, _)| &**wanted)).map(Doubted::Reading)
     }
 
     fn wait_before_create(&self, draft: &mut Draft) -> Option<Wait> {
@@ -340,13 +340,7 @@ impl Planner<'_> {
 
     /// Why the registry does not prove whose an asset of the resource is: a service goes to whoever its assets belong to.
     fn doubt(&self) -> Option<&Doubt> {
-        let registry = self.context.registry?;
-        let assets = self.resource.records.iter().filter(|record| is_asset(record));
-        let mut doubts = assets.filter_map(|record| match registry.evidence.of_owner(record.id().asset()) {
-            Proof::Proven => None,
-            Proof::Unproven(doubt) => Some(doubt),
-        });
-        doubts.next()
+        proof::doubt_of_owners(self.context.registry?, self.resource.records.iter().map(|record| &**record))
     }
 
     /// The image differs in nothing but its digest.
