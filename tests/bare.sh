@@ -1,13 +1,14 @@
 #!/bin/bash
-# The quickstart on a machine that has nothing: a minimal Debian root file system with a Rust toolchain and nothing else,
-# in namespaces of its own.
+# The two commands of README.md on a machine that has nothing: a minimal Debian root file system with a Rust toolchain
+# and nothing else, in namespaces of its own.
 #
-#   tests/bare.sh                what the build server runs
-#   tests/bare.sh --long         all variants, each in a root file system of its own
+#   tests/bare.sh                deploy/quickstart.sh, as the build server runs it
+#   tests/bare.sh --long         all variants of it, each in a root file system of its own
 #   tests/bare.sh --long NAME…   only these: bare client busybox curl
+#   tests/bare.sh --tests        tests/run.sh, whole; an hour, and 25 GB in TMPDIR for as long
 #
-# The build server's form proves that the two commands of README.md work on such a machine: the script installs what
-# is missing, every crate and C library is compiled and linked with nothing but that, by the script's own `cargo build
+# The build server's form proves that the quickstart works on such a machine: the script installs what is missing,
+# every crate and C library is compiled and linked with nothing but that, by the script's own `cargo build
 # --release`, the program runs there, and `--down` undoes it. Two things are cut short. The release profile is set not
 # to optimise, which takes minutes instead of a quarter of an hour. And the variants (a docker client without an engine,
 # no busybox, no curl) follow in the same root file system, from which the packages are purged before each.
@@ -20,8 +21,12 @@
 set -euo pipefail
 
 is_long=
-[ "${1:-}" != --long ] || { is_long=1; shift; }
-[ -n "$is_long" ] || [ $# = 0 ] || { echo "see the head of $0" >&2; exit 2; }
+case ${1:-} in
+--long) is_long=1; shift ;;
+--tests) [ $# = 1 ] || { echo "see the head of $0" >&2; exit 2; } ;;
+'') ;;
+*) echo "see the head of $0" >&2; exit 2 ;;
+esac
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/ofop-tests
@@ -40,6 +45,7 @@ command -v debootstrap > /dev/null || {
 } > /dev/null
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/bare.XXXXXX")
+[ "${1:-}" != --tests ] || target=$work/target
 outer=
 clean_up() {
     # The first process of the namespaces takes all others with it, their mounts too.
@@ -88,7 +94,9 @@ enter() {
     for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY SSL_CERT_FILE; do
         [ -z "${!name:-}" ] || variables+=("$name=${!name}")
     done
-    while read -r name; do variables+=("$name=${!name}"); done < <(compgen -e | grep -E '^CARGO_(HTTP|NET|REGISTR)' || true)
+    while read -r name; do
+        variables+=("$name=${!name}")
+    done < <(compgen -e | grep -E '^CARGO_(HTTP|NET|REGISTR)|^GO(PROXY|SUMDB|NOSUMDB)$' || true)
     unshare --mount --pid --fork --kill-child=KILL --propagation private bash -euc '
         root=$1 toolchain=$2 cargo_home=$3 target=$4 cache=$5
         mount --bind "$root" "$root"
@@ -114,7 +122,7 @@ enter() {
     outer=$!
     wait $outer || status=$?
     outer=
-    [ $status = 0 ] || { tail -60 "$work/$1.log"; return 1; }
+    [ $status = 0 ] || { tail -60 "$work/$1.log"; cp "$work/$1.log" "$cache/"; echo "all of it: $cache/$1.log"; return 1; }
 }
 
 environment=()
@@ -193,14 +201,24 @@ variant_curl() {
         $story"
 }
 
+# The test command, whole.
+variant_tests() {
+    environment=()
+    echo "this takes an hour; what it prints: $work/tests.log"
+    enter tests "$(absent docker dockerd busybox curl cc pkg-config iptables ip git go java)
+        tests/run.sh"
+    grep -E '^ +[a-z0-9]+: [0-9]+ s$|^==> .* after ' "$work/tests.log"
+}
+
 mkdir -p "$target" "$cache/packages/partial"
 make_base
 variants=(short)
 [ -z "$is_long" ] || variants=(bare client busybox curl)
+[ "${1:-}" != --tests ] || { variants=(tests); shift; }
 [ $# = 0 ] || variants=("$@")
 for variant in "${variants[@]}"; do
-    case $variant in short | bare | client | busybox | curl) ;; *) echo "no variant is called $variant" >&2; exit 2 ;; esac
-    if [[ $variant != @(short|bare) ]] && [ ! -x "$target/release/ofop" ]; then
+    case $variant in short | tests | bare | client | busybox | curl) ;; *) echo "no variant is called $variant" >&2; exit 2 ;; esac
+    if [[ $variant != @(short|tests|bare) ]] && [ ! -x "$target/release/ofop" ]; then
         echo "the variant bare comes first: it builds the program" >&2
         exit 1
     fi

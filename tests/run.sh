@@ -48,6 +48,17 @@ trap 'exit 130' INT TERM
 
 # ------------------------------------------------------------------------------------------------- parts
 
+apt_install() {
+    # No service of these packages shall start by itself.
+    local policy=/usr/sbin/policy-rc.d own='' status=0
+    if [ ! -e $policy ]; then printf '#!/bin/sh\nexit 101\n' > $policy; chmod +x $policy; own=1; fi
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"; } \
+        > "$work/apt.log" 2>&1 || status=$?
+    [ -z "$own" ] || rm -f $policy
+    [ $status = 0 ] || tail -20 "$work/apt.log"
+    return $status
+}
+
 packages() {
     local missing=() command package
     while read -r command package; do
@@ -91,15 +102,7 @@ LIST
     fi
     mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
     echo "installing ${missing[*]}"
-    # No service of these packages shall start by itself.
-    local policy=/usr/sbin/policy-rc.d own=
-    if [ ! -e $policy ]; then printf '#!/bin/sh\nexit 101\n' > $policy; chmod +x $policy; own=1; fi
-    local status=0
-    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"; } \
-        > "$work/apt.log" 2>&1 || status=$?
-    [ -z "$own" ] || rm -f $policy
-    [ $status = 0 ] || tail -20 "$work/apt.log"
-    return $status
+    apt_install "${missing[@]}"
 }
 
 toolchain() {
@@ -159,6 +162,7 @@ documentation() {
 
 scripts() {
     shellcheck -S warning deploy/*.sh tests/*.sh benches/*.sh .ci/run
+    shellcheck -S warning --shell bash tests/support/*.sh
 }
 
 # The quickstart on a copy of the repository, so that nothing of a developer's own quickstart is touched: up,
@@ -171,7 +175,7 @@ quickstart() {
         (
             unset DOCKER_HOST
             # Nobody else's engine: what answers here is the private one that the script starts.
-            export DOCKER_CONFIG=$work/docker OFOP_ADDRESS=$address OFOP_BINARY=$repo/target/debug/ofop
+            export DOCKER_CONFIG=$work/docker OFOP_ADDRESS=$address OFOP_BINARY=${CARGO_TARGET_DIR:-$repo/target}/debug/ofop
             export DOCKER_HOST=unix://$work/none.sock
             "$copy/deploy/quickstart.sh" --tour && "$copy/deploy/quickstart.sh" --down
         ) > "$work/quickstart.log" 2>&1 || { tail -60 "$work/quickstart.log"; return 1; }
@@ -189,12 +193,27 @@ bare() { tests/bare.sh; }
 engine29_versions='moby v2.0.0-beta.24 runc v1.5.3'
 engine29_folder=${XDG_CACHE_HOME:-$HOME/.cache}/ofop-tests/engine-29
 
+go_version=1.26.8
+
+# A Go that is new enough for the engine. Any will do to fetch it: Go's toolchains are modules, and the checksum
+# database vouches for what is downloaded.
+find_go() {
+    command -v go > /dev/null || apt_install golang-go ca-certificates
+    export GOTOOLCHAIN=auto
+    # From 1.21 on, Go fetches by itself what a module asks for.
+    [ "$(printf 'go1.21\n%s\n' "$(go env GOVERSION)" | sort -V | head -1)" != go1.21 ] || return 0
+    local module
+    module=$(go mod download -json "golang.org/toolchain@v0.0.1-go$go_version.linux-$(go env GOARCH)" | jq -r .Dir)
+    cp -r "$module" "$work/go"
+    chmod -R u+w "$work/go"
+    chmod -R u+x "$work/go/bin" "$work/go/pkg/tool"
+    PATH=$work/go/bin:$PATH
+}
+
 build_engine29() {
     if [ "$(cat "$engine29_folder/versions" 2> /dev/null)" = "$engine29_versions" ]; then return; fi
-    command -v go > /dev/null || { echo "go is missing: install Go 1.26 or newer, https://go.dev/dl" >&2; return 1; }
-    pkg-config --exists libseccomp || {
-        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libseccomp-dev
-    } > "$work/apt.log" 2>&1 || { tail -20 "$work/apt.log"; return 1; }
+    find_go
+    pkg-config --exists libseccomp || apt_install libseccomp-dev
     echo "building Docker Engine 29 (some minutes, once)"
     mkdir -p "$engine29_folder"
     local moby runc
