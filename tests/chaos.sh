@@ -37,15 +37,9 @@ for program in dockerd ip iptables unshare nsenter busybox cargo; do
 done
 
 work=$(mktemp -d /tmp/ofop-chaos.XXXXXX)
-clean_up() {
-    # The shells that watch over engines and namespaces end with the test's process; what they hold goes with them.
-    for _ in $(seq 100); do
-        grep -lsF "$work" /proc/[0-9]*/cmdline > /dev/null || break
-        sleep 0.2
-    done
-    rm -rf "$work"
-}
-trap clean_up EXIT
+# shellcheck source=tests/support/work.sh
+. tests/support/work.sh
+trap 'remove_work "$work"' EXIT
 trap 'exit 130' INT TERM
 export TMPDIR=$work OFOP_CHAOS_ROUNDS=$rounds OFOP_CHAOS_SEED=$seed OFOP_CHAOS_SECONDS=60
 

@@ -53,9 +53,6 @@ use ofop::registry::Registry;
 use ofop::registry::openfactory::{KafkaSettings, KsqldbSettings, OpenfactoryRegistry, OpenfactorySettings, init};
 use ofop::report::Report;
 use ofop::testing::{World, app};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -91,22 +88,7 @@ impl Plant {
     /// A factory whose topics were made with the broker's defaults, in which others have registered their assets.
     async fn new() -> Plant {
         let kafka = tokio::task::spawn_blocking(Kafka::start).await.unwrap();
-        let admin: AdminClient<DefaultClientContext> =
-            ClientConfig::new().set("bootstrap.servers", kafka.address()).create().unwrap();
-        let names = [
-            "ofa_assets",
-            "enriched_assets_stream_topic",
-            "ofa_assets_uns",
-            "asset_to_uns_map_topic",
-            "device_connector_topic",
-            "metrics_targets_topic",
-            "assets_types_topic",
-            "docker_services_topic",
-            "assets_avail_topic",
-        ];
-        let topics = names.map(|name| NewTopic::new(name, 1, TopicReplication::Fixed(1)));
-        let made = admin.create_topics(&topics, &AdminOptions::new()).await.unwrap();
-        assert!(made.iter().all(Result::is_ok), "{made:?}");
+        ledger::make_topics(&kafka.address()).await;
         let ksqldb = Ksqldb::start(&kafka.address()).await;
         let settings = OpenfactorySettings {
             kafka: KafkaSettings { brokers: kafka.address(), options: BTreeMap::new() },

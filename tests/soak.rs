@@ -34,9 +34,6 @@ use ksqldb::Ksqldb;
 use ksqldb::recovery::{READ, Random, Server, Step};
 use ledger::{Entry, Ledger, registration};
 use operator::Operator;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
 use serde_json::Value;
 
 /// How long it goes on unless told otherwise: the short form, a part of every test run.
@@ -110,22 +107,7 @@ impl Plant {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let engine = TestEngine::swarm();
         let kafka = Kafka::start();
-        let admin: AdminClient<DefaultClientContext> =
-            ClientConfig::new().set("bootstrap.servers", kafka.address()).create().unwrap();
-        let names = [
-            "ofa_assets",
-            "enriched_assets_stream_topic",
-            "ofa_assets_uns",
-            "asset_to_uns_map_topic",
-            "device_connector_topic",
-            "metrics_targets_topic",
-            "assets_types_topic",
-            "docker_services_topic",
-            "assets_avail_topic",
-        ];
-        let topics = names.map(|name| NewTopic::new(name, 1, TopicReplication::Fixed(1)));
-        let made = runtime.block_on(admin.create_topics(&topics, &AdminOptions::new())).unwrap();
-        assert!(made.iter().all(Result::is_ok), "{made:?}");
+        runtime.block_on(ledger::make_topics(&kafka.address()));
         let ksqldb = runtime.block_on(Ksqldb::start(&kafka.address()));
         let mut ofop = Operator::new(&engine.host());
         ofop.set("OFOP_PRUNE_DELAY", "1s");

@@ -31,15 +31,9 @@ done
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 work=$(mktemp -d /tmp/ofop-soak.XXXXXX)
-clean_up() {
-    # The shell that watches over the engine ends with the test's process; what it holds goes with it.
-    for _ in $(seq 100); do
-        grep -lsF "$work" /proc/[0-9]*/cmdline > /dev/null || break
-        sleep 0.2
-    done
-    rm -rf "$work"
-}
-trap clean_up EXIT
+# shellcheck source=tests/support/work.sh
+. tests/support/work.sh
+trap 'remove_work "$work"' EXIT
 trap 'exit 130' INT TERM
 export TMPDIR=$work OFOP_SOAK_SECONDS=$((minutes * 60)) OFOP_SOAK_SEED=$seed
 

@@ -14,7 +14,7 @@ use crate::gate::Gate;
 use crate::ledger::Ledger;
 use crate::operator::Operator;
 use crate::world::Manifests;
-use crate::{alone, number, seed};
+use crate::{alone, is_idle, number, percentile, seed, tail};
 
 /// How long anything may take to be well again after a fault, and to be taken over.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -170,8 +170,8 @@ impl Duel {
     }
 
     /// Waits until the swarm has its managers, one operator holds the lease and the other knows, and all is as described
-    /// with nothing to do. Then nothing may have been made anew without a reason or be written without one, and no call may have been
-    /// stale.
+    /// with nothing to do. Then nothing may have been made anew without a reason or be written without one, and no call may
+    /// have been stale.
     fn settle(&mut self, after: &str) {
         self.cluster.has_quorum();
         let began = Instant::now();
@@ -206,21 +206,11 @@ impl Duel {
 
     /// Whether the holder has everything in sync and nothing to do.
     fn told(&self, holder: usize) -> bool {
-        let status = self.sides[holder].ofop.try_get("/api/v1/resources").unwrap_or_default();
-        let status: Value = serde_json::from_str(&status).unwrap_or_default();
-        let resources = status["resources"].as_array().cloned().unwrap_or_default();
-        self.leads(holder) == Some(1.0)
-            && resources.len() == self.world.described()
-            && resources.iter().all(|it| it["sync"] == "Synced" && it["pending_steps"] == 0)
+        self.leads(holder) == Some(1.0) && is_idle(&self.sides[holder].ofop, &self.world)
     }
 
     fn logs(&self) -> String {
-        let tail = |side: &Side| {
-            let log = side.ofop.log();
-            let lines: Vec<&str> = log.lines().rev().take(60).collect();
-            format!("process {}:\n{}\n", side.sender, lines.into_iter().rev().collect::<Vec<_>>().join("\n"))
-        };
-        self.sides.iter().map(tail).collect()
+        self.sides.iter().map(|side| format!("process {}:\n{}\n", side.sender, tail(&side.ofop.log()))).collect()
     }
 
     /// A fault, and all well again; from the fault (or, for a swarm that nobody can write to, from its end) until the lease
@@ -317,12 +307,6 @@ impl Duel {
 
 fn paths(folders: &[PathBuf]) -> Vec<&Path> {
     folders.iter().map(PathBuf::as_path).collect()
-}
-
-/// The value at or below which so many per cent of them lie; they are sorted.
-fn percentile(sorted: &[Duration], percent: usize) -> Duration {
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).copied().unwrap_or_default()
 }
 
 /// The first faults of the list, or as many rounds as `OFOP_CHAOS_ROUNDS` says: each fault equally often.

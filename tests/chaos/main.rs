@@ -25,6 +25,8 @@ mod managers;
 mod operator;
 mod world;
 
+use std::time::Duration;
+
 /// A number out of the environment, and what it is without.
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
@@ -39,6 +41,27 @@ fn alone() -> std::sync::MutexGuard<'static, ()> {
 /// How long what came with a revision may take to run before what the revision takes away goes without it. No service of
 /// these worlds ever runs, so every removal beside a newcomer waits for the whole of it.
 const DEADLINE: &str = "10s";
+
+/// Whether an operator knows everything that is described, in sync and with nothing to do.
+fn is_idle(ofop: &operator::Operator, world: &world::Manifests) -> bool {
+    let status = ofop.try_get("/api/v1/resources").unwrap_or_default();
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap_or_default();
+    let resources = status["resources"].as_array().cloned().unwrap_or_default();
+    resources.len() == world.described()
+        && resources.iter().all(|it| it["sync"] == "Synced" && it["pending_steps"] == 0)
+}
+
+/// The end of a log.
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().rev().take(60).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}
+
+/// The value at or below which so many per cent of them lie; they are sorted.
+fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied().unwrap_or_default()
+}
 
 /// What decides everything that is drawn.
 fn seed() -> u64 {

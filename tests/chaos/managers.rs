@@ -3,13 +3,12 @@
 use std::time::{Duration, Instant};
 
 use ofop::testing::Rng;
-use serde_json::Value;
 
 use crate::cluster::{Cluster, MANAGERS};
 use crate::gate::Gate;
 use crate::operator::Operator;
 use crate::world::Manifests;
-use crate::{DEADLINE, alone, number, seed};
+use crate::{DEADLINE, alone, is_idle, number, percentile, seed, tail};
 
 /// How long anything may take to be well again after a fault: a call may wait 30 s for an answer and is then tried again.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -91,11 +90,7 @@ impl Site {
         let began = Instant::now();
         let took = loop {
             let wrong = self.world.wrong(&self.cluster);
-            let status = self.ofop.try_get("/api/v1/resources").unwrap_or_default();
-            let status: Value = serde_json::from_str(&status).unwrap_or_default();
-            let resources = status["resources"].as_array().cloned().unwrap_or_default();
-            let idle = resources.len() == self.world.described()
-                && resources.iter().all(|it| it["sync"] == "Synced" && it["pending_steps"] == 0);
+            let idle = is_idle(&self.ofop, &self.world);
             if wrong.is_empty() && idle {
                 break began.elapsed();
             }
@@ -173,17 +168,6 @@ impl Site {
         }
         self.settle(&format!("{fault:?}"))
     }
-}
-
-fn tail(log: &str) -> String {
-    let lines: Vec<&str> = log.lines().rev().take(60).collect();
-    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
-}
-
-/// The value at or below which so many per cent of them lie; they are sorted.
-fn percentile(sorted: &[Duration], percent: usize) -> Duration {
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).copied().unwrap_or_default()
 }
 
 /// Each fault once, or as many rounds as `OFOP_CHAOS_ROUNDS` says.

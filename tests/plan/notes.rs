@@ -1,7 +1,5 @@
 //! What outlives the operator.
 
-use std::time::Duration;
-
 use ofop::model::{Command, Desired, Health, ServiceSpec, Wait};
 use ofop::plan::{Memory, Policy};
 
@@ -158,12 +156,5 @@ fn a_suspension_ends_with_what_it_is_about_but_not_at_once() {
     assert!(world.services.contains_key(&name("a")), "it is not removed either");
     world.remove_by_hand("a");
     world.records.retain(|id, _| id.asset().as_str() != "A");
-    for _ in 0..5 {
-        world.pass(&without, &policy(), &mut memory);
-    }
-    assert_eq!(world.notes.len(), 1, "a file that is moved is gone for a moment");
-    world.now += Duration::from_secs(601);
-    world.pass(&without, &policy(), &mut memory);
-    world.pass(&without, &policy(), &mut memory);
-    assert!(world.notes.is_empty());
+    world.forgets_its_note(&without, &mut memory);
 }

@@ -1,7 +1,5 @@
 //! What a person took down at the running operator goes, and stays away until it is resumed.
 
-use std::time::Duration;
-
 use ofop::model::{
     Command, ConditionKind, Desired, DesiredResource, Health, PruneVerdict, Reason, ResourceId, Suspension, Sync, Wait,
 };
@@ -136,12 +134,5 @@ fn the_word_ends_with_what_it_is_about_but_not_at_once() {
     let (mut world, mut memory) = taken_down(&resource);
     world.converge(&with(&resource), &policy(), &mut memory);
     let without = desired([app("S1", |_| {}), app("S2", |_| {})]);
-    for _ in 0..5 {
-        world.pass(&without, &policy(), &mut memory);
-    }
-    assert_eq!(world.notes.len(), 1, "a file that is moved is gone for a moment");
-    world.now += Duration::from_secs(601);
-    world.pass(&without, &policy(), &mut memory);
-    world.pass(&without, &policy(), &mut memory);
-    assert!(world.notes.is_empty());
+    world.forgets_its_note(&without, &mut memory);
 }

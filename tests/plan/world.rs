@@ -240,6 +240,18 @@ impl World {
         }
     }
 
+    /// What the one note is about is neither described nor there: the note stays for a while, and then goes.
+    pub(crate) fn forgets_its_note(&mut self, without: &Desired, memory: &mut Memory) {
+        for _ in 0..5 {
+            self.pass(without, &policy(), memory);
+        }
+        assert_eq!(self.notes.len(), 1, "a file that is moved is gone for a moment");
+        self.now += Duration::from_secs(601);
+        self.pass(without, &policy(), memory);
+        self.pass(without, &policy(), memory);
+        assert!(self.notes.is_empty());
+    }
+
     /// One pass: observe, plan, learn, take every step, let time go by.
     pub(crate) fn pass(&mut self, desired: &Desired, policy: &Policy, memory: &mut Memory) -> Plan {
         let observed = self.observe();

@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::{Value, json};
@@ -15,6 +17,18 @@ use crate::kafka;
 const WRITTEN: [&str; 4] = ["ofa_assets", "asset_to_uns_map_topic", "device_connector_topic", "metrics_targets_topic"];
 /// Topics that ksqlDB derives from the first of them. Only tombstones are written there by others.
 const DERIVED: [&str; 3] = ["assets_types_topic", "docker_services_topic", "assets_avail_topic"];
+/// Topics of the streams that ksqlDB writes for others.
+const STREAMS: [&str; 2] = ["enriched_assets_stream_topic", "ofa_assets_uns"];
+
+/// Makes all of them with the broker's defaults, which is what a broker does that makes topics by itself.
+pub(crate) async fn make_topics(brokers: &str) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+    let names = WRITTEN.into_iter().chain(DERIVED).chain(STREAMS);
+    let topics: Vec<NewTopic<'_>> = names.map(|name| NewTopic::new(name, 1, TopicReplication::Fixed(1))).collect();
+    let made = admin.create_topics(&topics, &AdminOptions::new()).await.unwrap();
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
+}
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,9 +46,7 @@ impl Entry {
         let value = &said["VALUE"];
         Some((said["ID"].as_str()?.to_owned(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
     }
-}
 
-impl Entry {
     /// Whether it registers an asset: each registration says the type once.
     pub(crate) fn registers(&self) -> bool {
         self.attribute().is_some_and(|(id, _)| id == "AssetType")
