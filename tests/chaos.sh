@@ -32,7 +32,7 @@ for number in "$rounds" "$seed"; do
     [[ $number =~ ^[0-9]+$ ]] || { echo "$number is no number" >&2; exit 2; }
 done
 [ "$(id -u)" = 0 ] || { echo "namespaces and engines need root" >&2; exit 2; }
-for program in dockerd ip iptables unshare nsenter busybox cargo; do
+for program in dockerd ip iptables unshare nsenter busybox jq cargo; do
     command -v "$program" > /dev/null || { echo "$program is missing: tests/run.sh packages" >&2; exit 2; }
 done
 
@@ -45,4 +45,5 @@ export TMPDIR=$work OFOP_CHAOS_ROUNDS=$rounds OFOP_CHAOS_SEED=$seed OFOP_CHAOS_S
 
 echo "kind $kind, $rounds rounds, seed $seed, commit $(git rev-parse --short HEAD 2> /dev/null || echo unknown)"
 echo "machine: $(nproc) cores, $(uname -sr), $(dockerd --version)"
-cargo test --quiet --locked --all-features "${profile[@]}" --test chaos -- --nocapture --test-threads 1 "$kind::"
+copy_programs chaos "$work" "${profile[@]}"
+"$work/chaos" --nocapture --test-threads 1 "$kind::"

@@ -39,11 +39,5 @@ export TMPDIR=$work OFOP_SOAK_SECONDS=$((minutes * 60)) OFOP_SOAK_SEED=$seed
 
 echo "$minutes minutes, seed $seed, commit $(git rev-parse --short HEAD 2> /dev/null || echo unknown)"
 echo "machine: $(nproc) cores, $(uname -sr), load $(cut -d' ' -f1-3 /proc/loadavg)"
-# Copies of both programs, so that whatever is built meanwhile does not change under the run.
-cargo test --quiet --locked --all-features "${profile[@]}" --test soak --no-run
-suite=$(cargo test --locked --all-features "${profile[@]}" --test soak --no-run --message-format json 2> /dev/null |
-    jq -r 'select(.target.name? == "soak" and .executable != null) | .executable' | tail -1)
-cp "$suite" "$work/soak"
-cp "$(dirname "$(dirname "$suite")")/ofop" "$work/ofop"
-export OFOP_TEST_PROGRAM=$work/ofop
+copy_programs soak "$work" "${profile[@]}"
 "$work/soak" --nocapture
