@@ -1,5 +1,5 @@
-//! The registry at its two budgets: reading 10,000 assets, and registering 1,000 beside a bare producer that writes
-//! the same bytes to the same broker.
+//! The registry at its budgets: reading 10,000 assets, registering 1,000 beside a bare producer that writes the same
+//! bytes to the same broker, and how long after a message of somebody else the loop hears of it.
 //!
 //! ksqlDB is a server here that answers at once: with canned rows of 10,000 assets, or with none, so that every round
 //! registers everything from scratch. Kafka is a real broker, started as the tests do it. Figures and the machine are
@@ -27,6 +27,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::routing::post;
 use criterion::{Criterion, criterion_group, criterion_main};
+use futures_util::StreamExt;
 use ofop::clock::SystemClock;
 use ofop::model::record::{AssetRecord, RecordOwner};
 use ofop::model::{AssetUuid, InstanceName, Record, Source, Step};
@@ -49,6 +50,8 @@ const REGISTERED: usize = 1_000;
 /// Rounds that are measured side by side, and those before them that are not.
 const ROUNDS: usize = 61;
 const WARM_UP: usize = 20;
+/// How often it is measured when a change is heard of.
+const HEARD: usize = 20;
 
 /// A server that knows the topics of all sources and has an answer ready for every table.
 struct Ksqldb {
@@ -247,33 +250,36 @@ async fn deployed() -> World {
 }
 
 /// The same bytes as registering all apps writes.
-fn same_messages(world: &World) -> Vec<(&'static str, String, String)> {
+fn same_messages() -> Vec<(&'static str, String, String)> {
+    (0..REGISTERED).flat_map(|number| messages_of(&uuid(number))).collect()
+}
+
+/// What registering an app writes: topic, key and value of each message.
+fn messages_of(uuid: &str) -> Vec<(&'static str, String, String)> {
     let stamp = Stamp {
         timestamp: "2026-01-02T03:04:05.678Z".into(),
         epoch_millis: 1_767_323_045_678,
         correlation_id: String::new(),
     };
-    let mut all = Vec::new();
-    for number in 0..REGISTERED {
-        let uuid = AssetUuid::new(uuid(number)).unwrap();
-        let resource = format!("app/{uuid}").parse().unwrap();
-        let record = Record::Asset(AssetRecord {
-            asset_type: "OpenFactoryApp".into(),
-            docker_service: uuid.as_str().to_lowercase(),
-            references_above: Vec::new(),
-            references_below: Vec::new(),
-            uns: None,
-            attributes: Vec::new(),
-            uuid,
-        });
-        let instance = world.options.policy.instance.clone();
-        let owner = RecordOwner { instance, resource, kept: false };
-        for message in messages::register(&record, Some(&owner), Some(&stamp)) {
+    let uuid = AssetUuid::new(uuid).unwrap();
+    let resource = format!("app/{uuid}").parse().unwrap();
+    let record = Record::Asset(AssetRecord {
+        asset_type: "OpenFactoryApp".into(),
+        docker_service: uuid.as_str().to_lowercase(),
+        references_above: Vec::new(),
+        references_below: Vec::new(),
+        uns: None,
+        attributes: Vec::new(),
+        uuid,
+    });
+    let owner = RecordOwner { instance: InstanceName::new("factory").unwrap(), resource, kept: false };
+    messages::register(&record, Some(&owner), Some(&stamp))
+        .into_iter()
+        .map(|message| {
             let key = message.key.known().unwrap().to_string();
-            all.push((topic(message.source), key, serde_json::to_string(&message.value).unwrap()));
-        }
-    }
-    all
+            (topic(message.source), key, serde_json::to_string(&message.value).unwrap())
+        })
+        .collect()
 }
 
 /// One round of the loop in which every asset is registered: from the plan to the last acknowledgement.
@@ -354,7 +360,7 @@ fn registering(c: &mut Criterion) {
         registry.execute(&Step::Register { record, owner }).await.unwrap();
         (deployed().await, Arc::new(registry))
     });
-    let messages = same_messages(&world);
+    let messages = same_messages();
     let bytes: usize = messages.iter().map(|(_, key, payload)| key.len() + payload.len()).sum();
     eprintln!("{REGISTERED} assets are {} messages of {} KiB", messages.len(), bytes >> 10);
     let bare: BaseProducer<Counted> = ClientConfig::new()
@@ -402,5 +408,50 @@ fn registering(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, reading, registering);
+/// From the first message of somebody who registers an asset, or takes it back, to the event that begins a pass: the
+/// messages arrive, their companions are waited for, the tables are read, and what was read differs.
+fn hearing(_: &mut Criterion) {
+    let runtime = Runtime::new().unwrap();
+    let kafka = kafka::Kafka::start();
+    let ksqldb = Arc::new(Ksqldb::new(1));
+    ksqldb.empty.store(true, Ordering::SeqCst);
+    let producer: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", kafka.address()).set("linger.ms", "0").create().unwrap();
+    let messages = messages_of("PRESS-00000");
+    let mut heard = runtime.block_on(async {
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", kafka.address()).create().unwrap();
+        let topics = Source::ALL.map(|source| NewTopic::new(topic(source), 1, TopicReplication::Fixed(1)));
+        admin.create_topics(&topics, &AdminOptions::new()).await.unwrap();
+        let registry = registry(&kafka.address(), &Arc::clone(&ksqldb).serve().await);
+        registry.observe().await.unwrap();
+        let mut events = std::pin::pin!(registry.events());
+        let mut heard = Vec::new();
+        for round in 0..HEARD {
+            // Until everything that the last round led to is over, the readings that prove it as well.
+            while tokio::time::timeout(Duration::from_secs(5), events.next()).await.is_ok() {}
+            let is_there = round % 2 == 0;
+            ksqldb.empty.store(!is_there, Ordering::SeqCst);
+            let began = Instant::now();
+            for (topic, key, payload) in &messages {
+                let message = BaseRecord::<str, str>::to(topic).key(key);
+                let message = if is_there { message.payload(payload) } else { message };
+                producer.send(message).map_err(|(error, _)| error).unwrap();
+            }
+            producer.poll(Duration::ZERO);
+            tokio::time::timeout(Duration::from_secs(30), events.next()).await.unwrap();
+            heard.push(began.elapsed());
+        }
+        heard
+    });
+    heard.sort();
+    eprintln!(
+        "somebody's asset is heard of after {:?} (median of {HEARD}; {:?} to {:?})",
+        heard[HEARD / 2],
+        heard[0],
+        heard[HEARD - 1]
+    );
+}
+
+criterion_group!(benches, reading, registering, hearing);
 criterion_main!(benches);
