@@ -174,6 +174,39 @@ fn down_beside_a_daemon_is_its_work_and_keeps_the_resource_away_until_it_is_resu
 }
 
 #[test]
+fn down_beside_a_daemon_asks_on_a_terminal_and_takes_files_and_everything() {
+    let engine = TestEngine::swarm();
+    let mut daemon = operator(&engine, &[("press", IDLE), ("mill", IDLE), ("lathe", IDLE)]);
+    daemon.start();
+    for resource in ["app/PRESS", "app/MILL", "app/LATHE"] {
+        daemon.settles(resource);
+    }
+    // No, an empty line, and Ctrl-C change nothing.
+    let before = versions(&engine);
+    for (keys, code) in [("n\r", Some(2)), ("\r", Some(2)), ("\u{3}", Some(130))] {
+        let ran = daemon.run_on_terminal(&["down", "app/MILL"], "take down app/MILL? [y/N]", keys);
+        assert_eq!(ran.code, code, "{keys:?}: {ran:?}");
+        assert_eq!(ran.out.contains("nothing was changed"), code == Some(2), "{ran:?}");
+    }
+    assert_eq!(versions(&engine), before);
+    assert_eq!(daemon.metric("ofop_taken_down "), Some(0.0));
+
+    let ran = daemon.run_on_terminal(&["down", "app/MILL"], "[y/N]", "y\r");
+    assert!(ran.code == Some(0) && ran.out.contains("1 of 1 gone"), "{ran:?}");
+    assert_eq!(image(&engine, "mill"), "");
+
+    // What a file describes, and then everything: what is away already counts as gone.
+    let ran = daemon.run(&["down", "desired/press.yml", "--yes"]);
+    assert!(ran.code == Some(0) && ran.out.starts_with("1 of 1 gone"), "{ran:?}");
+    assert_eq!((image(&engine, "press"), image(&engine, "lathe")), (String::new(), IDLE.to_owned()));
+    let ran = daemon.run(&["down", "--all", "--yes"]);
+    assert!(ran.code == Some(0) && ran.out.starts_with("3 of 3 gone"), "{ran:?}");
+    assert_eq!(engine.get("/services"), Value::Array(Vec::new()));
+    assert_eq!(daemon.metric("ofop_taken_down "), Some(3.0));
+    assert!(leads(&daemon), "it never lost the lease");
+}
+
+#[test]
 fn two_daemons_with_one_state_directory_are_one_holder_and_one_standby_that_says_so() {
     let engine = TestEngine::swarm();
     two_daemons_with_one_state_directory(&engine, &[]);

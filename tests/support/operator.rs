@@ -96,6 +96,35 @@ impl Operator {
         Ran::of(&self.command(arguments).output().unwrap())
     }
 
+    /// Runs a command on a terminal of its own, and types `keys` once it has written `prompt`. What it prints, errors as
+    /// well, is `out`.
+    pub fn run_on_terminal(&self, arguments: &[&str], prompt: &str, keys: &str) -> Ran {
+        let inner = self.command(arguments);
+        let words: Vec<&str> =
+            std::iter::once(inner.get_program()).chain(inner.get_args()).map(|word| word.to_str().unwrap()).collect();
+        let mut outer = Command::new("script");
+        outer.args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"]).env_clear();
+        outer.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(self.folder.path());
+        let mut script = outer.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (mut input, mut output) = (script.stdin.take().unwrap(), script.stdout.take().unwrap());
+        let (mut printed, mut some) = (Vec::new(), [0; 1024]);
+        let mut typed = false;
+        loop {
+            let read = output.read(&mut some).unwrap();
+            if read == 0 {
+                break;
+            }
+            printed.extend_from_slice(&some[..read]);
+            if !typed && String::from_utf8_lossy(&printed).contains(prompt) {
+                input.write_all(keys.as_bytes()).unwrap();
+                typed = true;
+            }
+        }
+        let out = String::from_utf8_lossy(&printed).replace('\r', "");
+        assert!(typed, "no prompt `{prompt}`: {out}");
+        Ran { code: script.wait().unwrap().code(), out, err: String::new() }
+    }
+
     /// Starts the daemon on a free port and waits until it answers.
     pub fn start(&mut self) {
         self.start_with(&[]);
