@@ -122,6 +122,8 @@ impl LeaseFound {
 pub struct LeaseSeen {
     /// The version of the object that keeps it, which a write must name; none when there is no such object.
     pub at: Option<u64>,
+    /// The id of that object, where one that was removed and made again has another; empty otherwise.
+    pub object: String,
     /// What it says.
     pub found: LeaseFound,
 }

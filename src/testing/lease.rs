@@ -81,7 +81,8 @@ impl LeaseStore for FakeLease {
         if inner.away {
             return Err(LeaseUnread::Unavailable("the swarm has no leader".into()));
         }
-        Ok(LeaseSeen { at: inner.at, found: LeaseFound::of(inner.fields.clone()) })
+        // Nobody removes this object, so that it is always the same one.
+        Ok(LeaseSeen { at: inner.at, object: "lease".into(), found: LeaseFound::of(inner.fields.clone()) })
     }
 
     async fn write_lease(&self, at: Option<u64>, record: &LeaseRecord) -> Result<(), StepFailure> {

@@ -47,20 +47,17 @@ impl FileLease {
 
     fn read_now(&self) -> io::Result<LeaseSeen> {
         let free = locked(&self.held).is_none() && !FileLock::is_held(&self.lock)?;
-        let seen = match self.kept()? {
-            Ok(None) => LeaseSeen { at: None, found: LeaseFound::Absent },
-            Ok(Some(kept)) => LeaseSeen { at: Some(kept.at), found: LeaseFound::of(kept.lease) },
-            Err(text) => {
-                LeaseSeen { at: Some(0), found: LeaseFound::of(BTreeMap::from([("unreadable".to_owned(), text)])) }
-            }
+        let (at, found) = match self.kept()? {
+            Ok(None) => (None, LeaseFound::Absent),
+            Ok(Some(kept)) => (Some(kept.at), LeaseFound::of(kept.lease)),
+            Err(text) => (Some(0), LeaseFound::of(BTreeMap::from([("unreadable".to_owned(), text)]))),
         };
-        Ok(match seen {
+        let found = match found {
             // Whoever held it is gone: a lock never outlives its process.
-            LeaseSeen { at, found: LeaseFound::Record(record) } if free => {
-                LeaseSeen { at, found: LeaseFound::Record(LeaseRecord { holder: None, ..record }) }
-            }
-            seen => seen,
-        })
+            LeaseFound::Record(record) if free => LeaseFound::Record(LeaseRecord { holder: None, ..record }),
+            found => found,
+        };
+        Ok(seen(at, found))
     }
 
     /// What the file says; none where there is no file, and the text where it cannot be understood.
@@ -99,6 +96,11 @@ impl FileLease {
         }
         Ok(true)
     }
+}
+
+/// A reading of a file, which has no id of its own.
+fn seen(at: Option<u64>, found: LeaseFound) -> LeaseSeen {
+    LeaseSeen { at, object: String::new(), found }
 }
 
 impl LeaseStore for FileLease {
@@ -153,17 +155,17 @@ mod tests {
         let instance = InstanceName::new("plant").unwrap();
         let lease = || FileLease::new(&folder.path().join("state"), &instance);
         let (one, other) = (lease(), lease());
-        assert_eq!(one.read_now().unwrap(), LeaseSeen { at: None, found: LeaseFound::Absent });
+        assert_eq!(one.read_now().unwrap(), seen(None, LeaseFound::Absent));
         assert!(one.write_now(None, &record(1, 1)).unwrap());
         assert!(!other.write_now(None, &record(2, 1)).unwrap());
         assert!(!other.write_now(Some(1), &record(2, 1)).unwrap(), "however long it did not move");
         assert!(one.write_now(Some(1), &record(1, 2)).unwrap());
-        assert_eq!(other.read_now().unwrap(), LeaseSeen { at: Some(2), found: LeaseFound::Record(record(1, 2)) });
+        assert_eq!(other.read_now().unwrap(), seen(Some(2), LeaseFound::Record(record(1, 2))));
 
         // Its end is the end of all its files.
         drop(one);
         let released = LeaseFound::Record(LeaseRecord { holder: None, ..record(1, 2) });
-        assert_eq!(other.read_now().unwrap(), LeaseSeen { at: Some(2), found: released });
+        assert_eq!(other.read_now().unwrap(), seen(Some(2), released));
         assert!(other.write_now(Some(2), &record(2, 3)).unwrap());
 
         // Handed back: the next one need not wait.

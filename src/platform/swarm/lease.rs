@@ -53,8 +53,12 @@ impl LeaseStore for SwarmLease {
             Err(error) => return Err(LeaseUnread::Unavailable(error.to_string())),
         };
         let seen = match &found {
-            None => LeaseSeen { at: None, found: LeaseFound::Absent },
-            Some(found) => LeaseSeen { at: Some(found.version), found: LeaseFound::of(fields(&found.labels)) },
+            None => LeaseSeen { at: None, object: String::new(), found: LeaseFound::Absent },
+            Some(found) => LeaseSeen {
+                at: Some(found.version),
+                object: found.id.clone(),
+                found: LeaseFound::of(fields(&found.labels)),
+            },
         };
         *locked(&self.found) = found;
         Ok(seen)

@@ -158,8 +158,7 @@ impl Term {
 /// How long what was read has not moved.
 #[derive(Debug, Clone)]
 struct Watched {
-    found: LeaseFound,
-    at: Option<u64>,
+    seen: LeaseSeen,
     /// When it was last seen so.
     last: Duration,
     /// For how long, without gaps between readings.
@@ -440,9 +439,14 @@ impl Machine {
             }
         }
         match &mut self.watched {
-            // Renewals make each record one of its kind; what cannot be read may look the same again.
+            // Within one object, renewals make each record one of its kind, whatever else was written beside it; what cannot
+            // be read may look the same again. In an object that was made anew, an old record may: a request to create
+            // it came twice.
             Some(watched)
-                if watched.found == *found && (watched.at == seen.at || matches!(found, LeaseFound::Record(_))) =>
+                if watched.seen == *seen
+                    || watched.seen.found == *found
+                        && watched.seen.object == seen.object
+                        && matches!(found, LeaseFound::Record(_)) =>
             {
                 let step = now.saturating_sub(watched.last);
                 watched.still += if step <= self.terms.renew { step } else { Duration::ZERO };
@@ -453,10 +457,10 @@ impl Machine {
                     LeaseFound::Record(record) => record.holder.clone(),
                     LeaseFound::Absent | LeaseFound::Unreadable { .. } => None,
                 };
-                self.moved = watched
-                    .as_ref()
-                    .is_some_and(|watched| held(&watched.found).is_some() && held(&watched.found) == held(found));
-                *watched = Some(Watched { found: found.clone(), at: seen.at, last: now, still: Duration::ZERO });
+                self.moved = watched.as_ref().is_some_and(|watched| {
+                    held(&watched.seen.found).is_some() && held(&watched.seen.found) == held(found)
+                });
+                *watched = Some(Watched { seen: seen.clone(), last: now, still: Duration::ZERO });
             }
         }
     }
