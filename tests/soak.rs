@@ -111,6 +111,9 @@ impl Plant {
         let ksqldb = runtime.block_on(Ksqldb::start(&kafka.address()));
         let mut ofop = Operator::new(&engine.host());
         ofop.set("OFOP_PRUNE_DELAY", "1s");
+        // The stand-in, which compiles its tables anew on a busy machine, takes up to 15 s to show what was written; what
+        // stays invisible for longer than this is rightly written once more. By default it is a minute.
+        ofop.set("OFOP_EXPECTATION", "30s");
         // Services here never run, and what goes waits for what comes in its place until that had its time to.
         ofop.set("OFOP_PROGRESS_DEADLINE", "5s");
         let settings = format!(

@@ -45,12 +45,11 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Comparisons of earlier passes, unless something that they rest on has changed: whose marks count, or what
-    /// the registry may hold back.
+    /// Comparisons of earlier passes, unless it has changed whose marks count.
     pub(super) fn compared(&self) -> &'a BTreeMap<ResourceId, Compared> {
         static NONE: BTreeMap<ResourceId, Compared> = BTreeMap::new();
         let ours = self.memory.compared_by.as_ref() == Some(&self.policy.instance);
-        if ours && self.memory.expected.is_empty() { &self.memory.compared } else { &NONE }
+        if ours { &self.memory.compared } else { &NONE }
     }
 
     /// Whether the plan is about this resource.

@@ -25,11 +25,12 @@ pub(super) fn plan_wanted<'a>(
     let resource: &DesiredResource = wanted.resource;
     let (found, records) = (joined.services(wanted), joined.records(wanted));
     let mut draft = Draft::default();
+    let known = known.filter(|_| !depends_on_time(context, resource));
     if !known.is_some_and(|known| is_unchanged(known, wanted.resource, found, records)) {
         ownership::check_records(context, &mut draft, resource, found, records);
         services::plan_services(context, &mut draft, resource, found, records);
         records::plan_records(context, &mut draft, resource, records, found);
-        if draft.is_clean() && !depends_on_more(resource) {
+        if draft.is_clean() && !depends_on_more(resource) && !depends_on_time(context, resource) {
             let services = found.iter().filter_map(|found| found.service.cloned()).collect();
             let records = records.iter().flatten().copied().cloned().collect();
             let compared = Compared { wanted: Arc::clone(wanted.resource), services, records };
@@ -70,6 +71,21 @@ fn is_unchanged(
             found.rival.is_none() && found.service.is_some_and(|service| Arc::ptr_eq(known, service))
         })
         && known.records.iter().zip(records).all(|(known, found)| found.is_some_and(|found| Arc::ptr_eq(known, found)))
+}
+
+/// Whether the verdict on the same values is one for now: what was written a moment ago counts as there for a while, and
+/// what will be lost by its age has to be written again although it is as it should be.
+fn depends_on_time(context: &Context<'_>, resource: &DesiredResource) -> bool {
+    let expected = &context.memory.expected;
+    let expiring = context.registry.map(|registry| &registry.expiring).filter(|expiring| !expiring.is_empty());
+    if expected.is_empty() && expiring.is_none() {
+        return false;
+    }
+    resource
+        .records
+        .iter()
+        .map(|record| record.id())
+        .any(|id| expected.contains_key(&id) || expiring.is_some_and(|expiring| expiring.contains(&id)))
 }
 
 /// Whether the verdict on the same values may change with something else: a tag that moves, a coordinator that

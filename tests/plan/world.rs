@@ -171,7 +171,19 @@ pub(crate) struct World {
     pub(crate) fails_update: BTreeSet<ServiceName>,
     /// The failure action of these services, and of those above, is `rollback`.
     pub(crate) rolls_back: BTreeSet<ServiceName>,
+    /// What the last read showed: like the real adapters, a read hands out the same value for what has not changed.
+    seen_services: BTreeMap<ServiceName, Arc<ObservedService>>,
+    seen_records: BTreeMap<RecordId, Arc<ObservedRecord>>,
     made: u64,
+}
+
+/// What a read shows, with the values of the one before where they are equal.
+fn seen<K: Ord + Clone, T: PartialEq + Clone>(now: &BTreeMap<K, T>, before: &mut BTreeMap<K, Arc<T>>) {
+    let shown = now.iter().map(|(key, value)| match before.get(key) {
+        Some(known) if **known == *value => (key.clone(), Arc::clone(known)),
+        Some(_) | None => (key.clone(), Arc::new(value.clone())),
+    });
+    *before = shown.collect();
 }
 
 impl Default for World {
@@ -197,9 +209,22 @@ impl Default for World {
             registry_complete: true,
             fails_update: BTreeSet::new(),
             rolls_back: BTreeSet::new(),
+            seen_services: BTreeMap::new(),
+            seen_records: BTreeMap::new(),
             made: 0,
         }
     }
+}
+
+/// What memory saves a plan from comparing again changes nothing in it.
+fn same_as_from_nothing(plan: &Plan, desired: &Desired, observed: &Observed, policy: &Policy, memory: &Memory) {
+    let without = Memory { compared: BTreeMap::new(), compared_by: None, ..memory.clone() };
+    let other = ofop::plan::plan(desired, observed, policy, &without);
+    assert!(plan.resources.keys().eq(other.resources.keys()));
+    for (id, resource) in &plan.resources {
+        assert_eq!(Some(resource), other.resources.get(id), "{id}");
+    }
+    assert_eq!((plan.recheck, &plan.prune), (other.recheck, &other.prune));
 }
 
 impl World {
@@ -209,8 +234,9 @@ impl World {
         for (name, service) in &mut self.services {
             service.rollout.rolls_back = self.rolls_back.contains(name) || self.fails_update.contains(name);
         }
-        let services = self.services.iter().map(|(name, service)| (name.clone(), Arc::new(service.clone()))).collect();
-        let records = self.records.iter().map(|(id, record)| (id.clone(), Arc::new(record.clone()))).collect();
+        seen(&self.services, &mut self.seen_services);
+        seen(&self.records, &mut self.seen_records);
+        let (services, records) = (self.seen_services.clone(), self.seen_records.clone());
         Observed {
             at: self.now,
             platform: Some(Arc::new(PlatformSnapshot {
@@ -257,6 +283,7 @@ impl World {
         let observed = self.observe();
         memory.recall(&observed);
         let plan = plan(desired, &observed, policy, memory);
+        same_as_from_nothing(&plan, desired, &observed, policy, memory);
         memory.learn(desired, &observed, &plan);
         for (id, resource) in &plan.resources {
             for step in &resource.steps {
