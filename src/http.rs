@@ -22,8 +22,9 @@
 //!   since no cookie and no other ambient right exists.
 //! - On a loopback address only requests that name an IP address or `localhost` are answered, so that a web
 //!   page whose name was re-pointed at this machine reads nothing.
-//! - Requests are bounded in size and in time, connections in number; a shutdown ends them within
-//!   [`SHUTDOWN_GRACE`].
+//! - Requests are bounded in size and in time, connections and streams in number, in total and for each peer; a client
+//!   that sends or reads nothing keeps nobody else out. A shutdown ends all within [`SHUTDOWN_GRACE`].
+//! - A request whose head contradicts itself is refused.
 //!
 //! # Errors
 //!
@@ -32,7 +33,9 @@
 mod api;
 mod assets;
 mod auth;
+mod connections;
 mod events;
+mod head;
 mod html;
 mod page;
 mod page_resource;
@@ -40,6 +43,7 @@ mod page_source;
 mod problem;
 mod serve;
 pub mod webhook;
+mod wire;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -58,6 +62,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::auth::{InvalidToken, MIN_TOKEN, Token, Tokens};
+use self::connections::Streams;
 use self::problem::Problem;
 use crate::model::Request;
 use crate::report::Report;
@@ -96,6 +101,8 @@ struct Shared {
     began: Instant,
     /// Cancelled when the server goes down: endless answers end.
     closing: CancellationToken,
+    /// The streams that are being answered.
+    streams: Streams,
 }
 
 /// Answers until `shutdown` is done, then lets answers in flight end. Commands need one of the `tokens`.
@@ -126,8 +133,15 @@ pub async fn serve_with(
     shutdown: impl Future<Output = ()> + Send,
 ) -> std::io::Result<()> {
     let closing = CancellationToken::new();
-    let shared =
-        Shared { report, commands, asked: Arc::default(), tokens, began: Instant::now(), closing: closing.clone() };
+    let shared = Shared {
+        report,
+        commands,
+        asked: Arc::default(),
+        tokens,
+        began: Instant::now(),
+        closing: closing.clone(),
+        streams: Streams::default(),
+    };
     let router = router(shared, further, listener.local_addr()?);
     serve::run(listener, router, closing, shutdown).await;
     Ok(())
@@ -164,8 +178,8 @@ fn router(shared: Shared, further: Router, address: SocketAddr) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(move |request: axum::extract::Request, next: Next| async move {
-            if loopback && !auth::is_local_host(&request) {
-                return Problem::foreign_host().into_response();
+            if let Err(problem) = head::check(&request, loopback) {
+                return problem.into_response();
             }
             match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
                 Ok(response) => response,

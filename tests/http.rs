@@ -85,6 +85,13 @@ impl Server {
         Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
     }
 
+    /// A connection that has sent this much, and goes on.
+    async fn open(&self, text: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        stream
+    }
+
     async fn get(&self, path: &str) -> Answer {
         self.send(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")).await
     }
@@ -374,6 +381,98 @@ async fn a_page_whose_name_was_re_pointed_reads_nothing() {
     let server = Server::start(None).await;
     let answer = server.send("GET /api/v1/resources HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n").await;
     assert_eq!((answer.status, answer.code().as_str()), (421, "foreign_host"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_contradicts_itself_is_refused() {
+    let mut server = Server::start(Some(TOKEN)).await;
+    for head in [
+        "GET /healthz HTTP/1.1",
+        "GET /healthz HTTP/1.1\r\nHost:",
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.example",
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost",
+        "GET /healthz HTTP/1.1\r\nHost: localhost:80@evil.example",
+        "GET /healthz HTTP/1.0\r\nHost: localhost, evil.example",
+        "GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost",
+        "GET http://localhost:80@evil.example/healthz HTTP/1.1\r\nHost: localhost",
+    ] {
+        let answer = server.send(&format!("{head}\r\nConnection: close\r\n\r\n")).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "bad_request"), "{head}");
+    }
+    let foreign = server.send("GET http://evil.example/healthz HTTP/1.0\r\n\r\n").await;
+    assert_eq!(foreign.status, 421);
+    for fine in ["GET /healthz HTTP/1.0", "GET http://localhost/healthz HTTP/1.1\r\nHost: localhost"] {
+        assert_eq!(server.send(&format!("{fine}\r\nConnection: close\r\n\r\n")).await.body, "ok\n", "{fine}");
+    }
+
+    let command = |lengths: &str| {
+        format!(
+            "POST /api/v1/reconcile HTTP/1.1\r\nHost: localhost\r\nAuthorization: {BEARER}\r\n{lengths}\r\n\r\n0\r\n\r\n"
+        )
+    };
+    for lengths in
+        ["Content-Length: 5\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\ncontent-length: 5"]
+    {
+        let answer = server.send(&command(lengths)).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "bad_request"), "{lengths}");
+    }
+    assert!(server.commands.try_recv().is_err());
+    assert_eq!(server.send(&command("Connection: close\r\nTransfer-Encoding: chunked")).await.status, 202);
+    // The second of two requests at once is not seen as it was sent.
+    let two = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()
+        + &command("Content-Length: 5\r\nTransfer-Encoding: chunked");
+    assert!(server.send(&two).await.body.contains("HTTP/1.1 400"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn streams_and_unfinished_requests_keep_nobody_out() {
+    let server = Server::start(None).await;
+    Factory::empty().tell(&server.report, SECOND);
+    let mut held = Vec::new();
+    for _ in 0..300 {
+        held.push(server.open("GET /api/v1/events?follow HTTP/1.1\r\nHost: localhost\r\n\r\n").await);
+    }
+    for _ in 0..100 {
+        held.push(server.open("GET / HT").await);
+    }
+    for path in ["/healthz", "/readyz", "/metrics", "/api/v1/resources"] {
+        assert_eq!(server.get(path).await.status, 200, "{path}");
+    }
+    let (mut streams, mut refused) = (0, 0);
+    for stream in &mut held[..300] {
+        let mut line = String::new();
+        // One that gave way ends without an answer.
+        BufReader::new(stream).read_line(&mut line).await.unwrap_or_default();
+        streams += usize::from(line.starts_with("HTTP/1.1 200"));
+        refused += usize::from(line.starts_with("HTTP/1.1 503"));
+    }
+    assert_eq!((streams, refused), (48, 252), "streams of one machine");
+    // A stream that ends makes room for another.
+    drop(held);
+    let mut again = false;
+    while !again {
+        let mut line = String::new();
+        let stream = server.open("GET /api/v1/events?follow HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        BufReader::new(stream).read_line(&mut line).await.unwrap();
+        again = line.starts_with("HTTP/1.1 200");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn unfinished_requests_alone_keep_nobody_out() {
+    let server = Server::start(None).await;
+    let mut held = Vec::new();
+    for _ in 0..300 {
+        held.push(server.open("GET / HT").await);
+    }
+    assert_eq!(server.get("/healthz").await.status, 200);
+    // Whoever has waited longest gave way.
+    let mut nothing = String::new();
+    held[0].read_to_string(&mut nothing).await.unwrap_or_default();
+    assert_eq!(nothing, "");
     server.stop().await;
 }
 

@@ -138,40 +138,9 @@ fn bearer(request: &Request) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-/// Whether a request names us by an IP address or as `localhost`: names that no foreign name server can
-/// point elsewhere. HTTP/1.0 requests may name nobody.
-pub(super) fn is_local_host(request: &Request) -> bool {
-    let Some(host) = request.headers().get(header::HOST) else { return true };
-    let Ok(host) = host.to_str() else { return false };
-    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, _)) => address,
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
-    let name = name.trim_end_matches('.').to_ascii_lowercase();
-    name == "localhost" || name.ends_with(".localhost") || name.parse::<IpAddr>().is_ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use axum::body::Body;
-
     use super::*;
-
-    fn request(host: &str) -> Request {
-        Request::builder().header(header::HOST, host).body(Body::empty()).unwrap()
-    }
-
-    #[test]
-    fn only_names_that_nobody_can_re_point_are_local() {
-        for local in
-            ["localhost", "LOCALHOST:8420", "127.0.0.1", "127.0.0.1:8420", "[::1]:8420", "10.0.0.7", "ofop.localhost"]
-        {
-            assert!(is_local_host(&request(local)), "{local}");
-        }
-        for foreign in ["evil.example", "evil.example:8420", "localhost.evil.example", "127.0.0.1.evil.example", ""] {
-            assert!(!is_local_host(&request(foreign)), "{foreign}");
-        }
-    }
 
     #[test]
     fn tokens_are_long_enough_and_fit_a_header() {

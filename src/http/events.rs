@@ -5,14 +5,15 @@
 //! `?after=N` and the header `Last-Event-ID: N` skip what is known already; a number that was never given skips nothing.
 //! A reader that falls behind gets an event `skipped` with the number that it missed.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::sse::{Event as Message, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use futures_util::{Stream, StreamExt, future, stream};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::Receiver;
@@ -20,6 +21,8 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::Shared;
 use super::api::one_of;
+use super::auth::Peer;
+use super::connections::{Lasting, PeerKey};
 use super::problem::Problem;
 use crate::model::InvalidName;
 use crate::report::events::since;
@@ -77,29 +80,41 @@ struct Skipped {
 
 pub(super) async fn events(
     State(shared): State<Shared>,
+    peer: Option<Extension<Peer>>,
     headers: HeaderMap,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(wanted) = wanted.map_err(|error| Problem::bad_request(error.body_text()))?;
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
     let query = wanted.query(last)?;
-    let (report, asked) = (shared.report.clone(), query.clone());
-    // A file is read.
-    let read = tokio::task::spawn_blocking(move || report.history(&asked)).await;
-    let (past, coming) = read.map_err(|_| Problem::stopping())?;
-
     let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let follow = match wanted.follow.as_deref() {
         Some(value) => value != "false",
         None => accepts.is_some_and(|accepts| accepts.contains("text/event-stream")),
     };
-    if !follow {
-        return Ok(Json(List { events: past }).into_response());
+    let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Extension(Peer(address))| address);
+    let place = if follow { Some(shared.streams.begin(PeerKey::of(peer))) } else { None };
+    if let Some(None) = place {
+        let mut refused = Problem::too_many_streams().into_response();
+        refused.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return Ok(refused);
     }
+    let (report, asked) = (shared.report.clone(), query.clone());
+    // A file is read.
+    let read = tokio::task::spawn_blocking(move || report.history(&asked)).await;
+    let (past, coming) = read.map_err(|_| Problem::stopping())?;
+    let Some(place) = place.flatten() else {
+        return Ok(Json(List { events: past }).into_response());
+    };
     let past = stream::iter(past).map(|event| message(&event));
     let messages = past.chain(new(coming, query)).map(Ok::<_, std::convert::Infallible>);
-    let messages = messages.take_until(shared.closing.cancelled_owned());
-    Ok(Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+    // The place is free again when the answer ends.
+    let messages = messages.take_until(shared.closing.cancelled_owned()).inspect(move |_| {
+        let _ = &place;
+    });
+    let mut answer = Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response();
+    answer.extensions_mut().insert(Lasting);
+    Ok(answer)
 }
 
 /// Every new event, and a note where some were missed.

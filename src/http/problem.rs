@@ -71,6 +71,11 @@ impl Problem {
             .hint("try again in a second")
     }
 
+    pub(super) fn too_many_streams() -> Self {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", "too many streams are being read")
+            .hint("close some, or ask for a list again and again: /api/v1/events?after=N")
+    }
+
     pub(super) fn standby(lease: &LeaseSummary) -> Self {
         let why = lease.notice().unwrap_or_default();
         let problem = Problem::new(StatusCode::CONFLICT, "standby", format!("commands are not taken here: {why}"));

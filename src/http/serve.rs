@@ -1,33 +1,30 @@
 //! Connections: accepted, bounded, and ended.
 //!
 //! `axum::serve` bounds neither the number of connections nor the time that a client may take over its
-//! request's head, so that anybody who reaches the port could hold every file descriptor.
+//! request's head, so that anybody who reaches the port could hold every file descriptor. The limits are in
+//! [`super::connections`].
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::header;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 use tracing::{debug, warn};
 
 use super::auth::Peer;
-
-/// How many connections may be open: browsers' tabs, scrapers and followers of events, with room to spare
-/// under the usual limit of 1,024 descriptors.
-const MAX_CONNECTIONS: usize = 256;
-
-/// How long a client may take over a request's head, waiting for its first byte included. Longer than the
-/// usual scrape interval, so that scrapers keep their connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+use super::connections::{Connections, Lasting, NEXT_HEAD, PeerKey, Phase, Slot};
+use super::head::AmbiguousLength;
+use super::wire::{Answer, Wire};
 
 /// How long to wait after an accept failed, usually for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -40,17 +37,13 @@ pub(super) async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let mut shutdown = pin!(shutdown);
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let connections = Connections::default();
     let graceful = GracefulShutdown::new();
     loop {
-        let accepted = async {
-            let slot = Arc::clone(&slots).acquire_owned().await;
-            (listener.accept().await, slot)
-        };
-        let ((stream, peer), slot) = tokio::select! {
+        let (stream, peer) = tokio::select! {
             () = &mut shutdown => break,
-            (accepted, slot) = accepted => match accepted {
-                Ok(accepted) => (accepted, slot),
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -58,22 +51,36 @@ pub(super) async fn run(
                 }
             },
         };
-        let router = router.clone();
+        let Some(slot) = connections.admit(PeerKey::of(peer.ip())).map(Arc::new) else {
+            debug!(peer = %peer.ip(), "too many connections: one is closed");
+            continue;
+        };
+        let (router, serving) = (router.clone(), Arc::clone(&slot));
         let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+            begin(&mut request, &serving);
             request.extensions_mut().insert(Peer(peer.ip()));
-            router.clone().call(request)
+            let (answer, slot) = (router.clone().call(request), Arc::clone(&serving));
+            async move {
+                let answer = answer.await?;
+                if answer.extensions().get::<Lasting>().is_some() {
+                    slot.enter(Phase::Streaming);
+                }
+                Ok::<_, Infallible>(answer.map(|body| Answer::new(body, slot)))
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), service);
+            .header_read_timeout(NEXT_HEAD)
+            .serve_connection(TokioIo::new(Wire::new(stream, Arc::clone(&slot))), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                // A client that went away; nothing that we could mend.
-                debug!(%error, "a connection ended early");
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    // A client that went away; nothing that we could mend.
+                    debug!(%error, "a connection ended early");
+                },
+                () = slot.over() => debug!(peer = %peer.ip(), "a connection was ended"),
             }
-            drop(slot);
         });
     }
     drop(listener);
@@ -81,4 +88,15 @@ pub(super) async fn run(
     if tokio::time::timeout(super::SHUTDOWN_GRACE, graceful.shutdown()).await.is_err() {
         debug!("connections were cut at shutdown");
     }
+}
+
+/// Notes that a request is being answered. The parser takes a request whose head names a length and chunks as well, and
+/// drops the length: who is between us and the client may have read it the other way.
+fn begin(request: &mut hyper::Request<hyper::body::Incoming>, slot: &Slot) {
+    if request.headers().contains_key(header::TRANSFER_ENCODING)
+        && slot.names_length(request.method().as_str()) != Some(false)
+    {
+        request.extensions_mut().insert(AmbiguousLength);
+    }
+    slot.enter(Phase::Answering);
 }
