@@ -8,6 +8,7 @@ use std::time::Duration;
 use fakes::{id, seconds, world_of};
 use ofop::model::{Command, Health, StepVerb, Sync};
 use ofop::reconcile::{ConvergeOptions, ConvergeReport, Ending, Happening, Options, converge};
+use ofop::report::Entry;
 use ofop::report::status::PartState;
 use ofop::testing::{FakeSwarm, Fault, World, app};
 use tokio::time::{Instant, sleep};
@@ -421,6 +422,26 @@ async fn converging_prunes_within_the_guard_and_says_what_it_holds_back() {
     let (report, _) = once(&world, options, ConvergeOptions::default()).await;
     assert!(report.is_success(), "{report:?}");
     assert_eq!(world.differences().await, Vec::<String>::new());
+}
+
+/// A look at an engine that hangs takes half a minute; what a person says holds before that.
+#[tokio::test(start_paused = true)]
+async fn a_person_is_heard_while_the_engine_is_waited_for() {
+    let world = world_of(30, &["ONE"]);
+    let operator = world.start();
+    world.settled().await;
+    world.swarm.reads_take(seconds(25));
+    world.swarm.poke();
+    sleep(seconds(1)).await;
+    operator.tell(Command::Suspend(Some(id("app/ONE")))).await;
+    sleep(seconds(2)).await;
+    assert_eq!(world.swarm.notes().len(), 1, "noted, so that it outlives the operator: {:?}", world.swarm.notes());
+    let (events, _) = operator.report.events(0);
+    assert!(events.iter().any(|entry| matches!(entry, Entry::Command(_))), "{events:?}");
+    world.swarm.reads_take(Duration::ZERO);
+    world.swarm.edit("one", |service| service.spec.replicas = 7);
+    sleep(seconds(120)).await;
+    assert_eq!(world.swarm.service("one").unwrap().spec.replicas, 7, "it is left alone");
 }
 
 /// A loop that waits for an engine runs: what it knows stays true.

@@ -1,4 +1,8 @@
-//! Reading both sides.
+//! Reading both sides, beside whatever else the loop does: a pass begins when there is something to make it of.
+//!
+//! ```text
+//! begun ── the platform answers, or its time is up ──► the registry answers, or GRACE is over ──► a pass
+//! ```
 //!
 //! The platform is waited for. The registry may be slow or hang without holding anybody up: a read that takes
 //! longer than [`GRACE`] goes on in the background, and until it ends what was seen last stands in for it. Nothing
@@ -13,6 +17,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
+use super::trigger::Trigger;
 use crate::model::{PlatformSnapshot, RegistrySnapshot};
 use crate::platform::{Platform, PlatformError};
 use crate::registry::{Registry, RegistryError};
@@ -28,13 +33,70 @@ pub(super) const STANDS_IN: Duration = Duration::from_secs(20);
 pub(super) const PLATFORM_LIMIT: Duration = Duration::from_secs(30);
 
 type Read<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub(super) type PlatformAnswer = Result<Arc<PlatformSnapshot>, PlatformError>;
 type RegistryAnswer = Result<Arc<RegistrySnapshot>, RegistryError>;
 
-/// What one look saw.
-#[derive(Debug)]
-pub(super) struct Sighting {
-    pub(super) platform: Result<Arc<PlatformSnapshot>, PlatformError>,
-    pub(super) registry: RegistrySighting,
+/// A look that is under way.
+pub(super) struct Look {
+    /// When it began.
+    pub(super) begun: Duration,
+    /// What it was begun for.
+    pub(super) reasons: BTreeSet<Trigger>,
+    /// How many requests of people the pass answers that it leads to.
+    pub(super) answers: u64,
+    /// The images whose digests it asks for.
+    pub(super) follow: Arc<BTreeSet<String>>,
+    stage: Stage,
+}
+
+enum Stage {
+    /// The platform is being read.
+    Platform(Read<PlatformAnswer>),
+    /// It was; the registry is waited for until then.
+    Registry { platform: PlatformAnswer, until: Duration },
+}
+
+impl Look {
+    /// Begins to read the platform.
+    pub(super) fn begin<P: Platform>(
+        begun: Duration,
+        reasons: BTreeSet<Trigger>,
+        answers: u64,
+        side: Arc<P>,
+        follow: Arc<BTreeSet<String>>,
+    ) -> Self {
+        let read = platform(side, Arc::clone(&follow)).boxed();
+        Look { begun, reasons, answers, follow, stage: Stage::Platform(read) }
+    }
+
+    /// The answer of the platform, once; never afterwards, and never when there is no look.
+    pub(super) async fn platform(look: &mut Option<Look>) -> PlatformAnswer {
+        match look {
+            Some(Look { stage: Stage::Platform(read), .. }) => read.await,
+            Some(Look { stage: Stage::Registry { .. }, .. }) | None => std::future::pending().await,
+        }
+    }
+
+    /// Takes in what the platform answered by `now`; what is left is the registry.
+    pub(super) fn take(&mut self, platform: PlatformAnswer, now: Duration) {
+        self.stage = Stage::Registry { platform, until: now + GRACE };
+    }
+
+    /// Until when the registry is waited for; none while the platform is being read.
+    pub(super) fn until(&self) -> Option<Duration> {
+        match &self.stage {
+            Stage::Platform(_) => None,
+            Stage::Registry { until, .. } => Some(*until),
+        }
+    }
+
+    /// What the platform answered; none while it is being read.
+    pub(super) fn answer(self) -> Option<PlatformAnswer> {
+        match self.stage {
+            Stage::Platform(_) => None,
+            Stage::Registry { platform, .. } => Some(platform),
+        }
+    }
 }
 
 /// What one look saw of the registry.
@@ -53,11 +115,7 @@ impl RegistrySighting {
     }
 }
 
-/// Reads the platform.
-pub(super) async fn platform<P: Platform>(
-    platform: Arc<P>,
-    follow: Arc<BTreeSet<String>>,
-) -> Result<Arc<PlatformSnapshot>, PlatformError> {
+async fn platform<P: Platform>(platform: Arc<P>, follow: Arc<BTreeSet<String>>) -> PlatformAnswer {
     match tokio::time::timeout(PLATFORM_LIMIT, platform.observe(&follow)).await {
         Ok(answer) => answer,
         Err(_) => Err(PlatformError {
@@ -102,18 +160,23 @@ impl<R: Registry> RegistryReader<R> {
         }
     }
 
-    /// What to work with at `now`: the answer of a read that ended a moment ago, of a new one, or else what was
-    /// last seen.
-    pub(super) async fn read(&mut self, now: Duration) -> RegistrySighting {
-        if self.ready.is_none() {
-            if self.reading.is_none() {
-                let registry = Arc::clone(&self.registry);
-                self.reading =
-                    Some((async move { registry.observe().await.map_err(RegistryError::in_full) }.boxed(), now));
-            }
-            // Running out of time leaves the read as it is, to be waited for between passes.
-            let _ = tokio::time::timeout(GRACE, self.finished()).await;
+    /// Begins to read, unless a read is under way or has ended since the last look. Whether there is an answer.
+    pub(super) fn begin(&mut self, now: Duration) -> bool {
+        if self.ready.is_none() && self.reading.is_none() {
+            let registry = Arc::clone(&self.registry);
+            self.reading = Some((async move { registry.observe().await.map_err(RegistryError::in_full) }.boxed(), now));
         }
+        // What a cache answers is there at once.
+        self.is_ready() || self.finished().now_or_never().is_some()
+    }
+
+    /// Whether a read has ended since the last look.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.is_some()
+    }
+
+    /// What to work with at `now`: the answer of a read that ended a moment ago, or else what was last seen.
+    pub(super) fn look(&mut self, now: Duration) -> RegistrySighting {
         if let Some(answer) = self.ready.take() {
             self.last = Some(answer.clone());
             return RegistrySighting { answer: Some(answer), stands_in: false };
@@ -159,7 +222,7 @@ mod tests {
     async fn an_error_is_told_with_what_to_do_about_it() {
         let error = RegistryError { message: "away".into(), hint: Some("is it running?".into()) };
         let mut reader = Slow::new(vec![(Duration::ZERO, Err(error))]);
-        let seen = reader.read(Duration::ZERO).await;
+        let seen = read(&mut reader, Duration::ZERO).await;
         assert_eq!(seen.answer.unwrap().unwrap_err().to_string(), "away; is it running?");
     }
 
@@ -193,9 +256,18 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    /// As the loop does it.
+    async fn read(reader: &mut RegistryReader<Slow>, now: Duration) -> RegistrySighting {
+        if !reader.begin(now) {
+            // Running out of time leaves the read as it is, to be waited for between passes.
+            let _ = tokio::time::timeout(GRACE, reader.finished()).await;
+        }
+        reader.look(now)
+    }
+
     /// What a look sees: nothing yet, a generation and whether it stands in, or an error.
     async fn look(reader: &mut RegistryReader<Slow>, now: Duration) -> Option<Result<(u64, bool), String>> {
-        let RegistrySighting { answer, stands_in } = reader.read(now).await;
+        let RegistrySighting { answer, stands_in } = read(reader, now).await;
         answer.map(|answer| match answer {
             Ok(snapshot) => Ok((snapshot.generation, stands_in)),
             Err(error) => Err(error.message),

@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 use self::handover::{BREATH, Tenure};
 use super::executor::{Executor, Leave, Progress};
 use super::lease::Leadership;
-use super::look::{self, RegistryReader, Sighting};
+use super::look::{Look, PlatformAnswer, RegistryReader};
 use super::manifests::Manifests;
 use super::noting::Noting;
 use super::retries::{Retries, Selection, same_meaning};
@@ -73,6 +73,8 @@ pub(super) struct Runner<S, P, R, C> {
     platform_events: BoxStream<'static, ()>,
     registry: Arc<R>,
     registry_reader: RegistryReader<R>,
+    /// The look that the next pass will rest on, while it is under way.
+    look: Option<Look>,
     registry_events: BoxStream<'static, ()>,
     clock: Arc<C>,
     report: Report,
@@ -93,7 +95,7 @@ pub(super) struct Runner<S, P, R, C> {
     generations: (u64, u64),
     /// Resources whose task ended after the look of the present pass began.
     ended: BTreeSet<ResourceId>,
-    /// Steps that ended while both sides were being read.
+    /// Steps that ended while the loop was being ended.
     untold: VecDeque<Arc<Event>>,
 
     /// How often people asked for a look, and how many of these requests a pass has answered.
@@ -127,6 +129,7 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
             platform_events: platform.events().fuse().boxed(),
             registry_events: registry.events().fuse().boxed(),
             registry_reader: RegistryReader::new(Arc::clone(&registry)),
+            look: None,
             manifests: Manifests::new(loader, compiler),
             noting: Noting::new(Arc::clone(&platform), Arc::clone(&clock), options.seed),
             tenure: Tenure::new(leadership.term(), now),
@@ -170,12 +173,19 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         self.tenure_changed();
         self.ring(now);
         // The first pass waits for the first read of the source.
-        let due = self.pending.due().filter(|_| self.manifests.is_read());
+        let due = self.pending.due().filter(|_| self.look.is_none() && self.manifests.is_read());
         if due.is_some_and(|due| due <= now) && !self.stop.is_cancelled() {
-            return self.pass().await;
+            self.begin_look(now);
+        }
+        if let Some(look) = self.look.take_if(|look| {
+            let waits = |until| until > now && !self.registry_reader.is_ready();
+            look.until().is_some_and(|until| !waits(until))
+        }) {
+            return self.pass(look);
         }
         // When thousands of tasks end at once, waiting for everything else each time is most of the work.
         if !self.stop.is_cancelled()
+            && self.look.is_none()
             && let Ok(progress) = self.progress.try_recv()
         {
             return self.progressed(progress);
@@ -184,14 +194,21 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         let permitted = permit.is_some();
         self.noting.begin(&mut self.memory.notebook, permit, now);
         let note = self.noting.due(&self.memory.notebook).filter(|_| permitted);
-        let wake =
-            [due, note, self.retry_due, self.soon.due].into_iter().flatten().fold(self.next_timer, Duration::min);
+        let looked = self.look.as_ref().map(|look| look.until().unwrap_or(now + BREATH));
+        let wake = [due.filter(|_| self.look.is_none()), looked, note, self.retry_due, self.soon.due]
+            .into_iter()
+            .flatten()
+            .fold(self.next_timer, Duration::min);
         let until = tokio::time::sleep(wake.saturating_sub(now));
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Turn::Stopped,
             () = self.leadership.changed() => {
                 self.tenure_changed();
+                Turn::Quiet
+            }
+            answer = Look::platform(&mut self.look) => {
+                self.looked(answer);
                 Turn::Quiet
             }
             Some(progress) = self.progress.recv() => self.progressed(progress),
@@ -211,6 +228,8 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
             changed = self.manifests.loaded() => {
                 if changed {
                     self.pending.add(Trigger::SourceChanged, self.clock.now());
+                    // A look that did not ask for the digests that are wanted now is of no use.
+                    self.look.take_if(|look| look.follow != self.manifests.follow());
                 } else if self.answered < self.asked {
                     self.pending.add(Trigger::Person, self.clock.now());
                 }
@@ -224,11 +243,14 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
                 self.heard(Trigger::RegistryEvent);
                 Turn::Quiet
             }
-            sound = self.registry_reader.finished() => {
+            // What the registry answered while the platform is waited for would be old when it counts.
+            sound = self.registry_reader.finished(), if !self.awaits_platform() => {
                 if !sound {
                     self.spare();
                 }
-                self.pending.add(Trigger::RegistryEvent, self.clock.now());
+                if self.look.is_none() {
+                    self.pending.add(Trigger::RegistryEvent, self.clock.now());
+                }
                 Turn::Quiet
             }
             () = until => Turn::Quiet,
@@ -266,31 +288,63 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         self.pending.add(trigger, now);
     }
 
-    /// One pass: look, plan, hand over.
-    async fn pass(&mut self) -> Turn {
-        let begun = self.clock.now();
+    fn awaits_platform(&self) -> bool {
+        self.look.as_ref().is_some_and(|look| look.until().is_none())
+    }
+
+    /// Begins to look at both sides for the next pass.
+    fn begin_look(&mut self, now: Duration) {
         let reasons = self.pending.take();
         // What was asked for before everything is looked at is answered, once the manifests were read since.
         let answers = if self.manifests.is_idle() { self.asked } else { self.answered };
         self.ended.clear();
-        let Some(seen) = self.look().await else { return Turn::Stopped }; // I/O
-        let planned_at = self.clock.now();
-        // What was read while the right to act changed, or while this process was stopped, is read once more.
-        if self.tenure_changed() {
-            return Turn::Quiet;
+        self.look = Some(Look::begin(now, reasons, answers, Arc::clone(&self.platform), self.manifests.follow()));
+        // What a cache answers is there at once.
+        if let Some(answer) = Look::platform(&mut self.look).now_or_never() {
+            self.looked(answer);
         }
-        self.awake(planned_at);
-        if !seen.registry.stands_in {
+    }
+
+    /// The platform has answered a look: the registry is next.
+    fn looked(&mut self, answer: PlatformAnswer) {
+        // At once, and not only when the plan is made: until then tasks go on.
+        if !answer.as_ref().is_ok_and(|snapshot| snapshot.complete) {
+            self.spare();
+        } else if !self.manifests.desired().complete {
+            // What a person took down goes whatever a manifest may still say.
+            let running = self.executor.running().iter();
+            running.filter(|(resource, _)| !self.memory.taken_down.contains_key(*resource)).for_each(|(_, running)| {
+                running.restrict(Leave::NothingDestructive);
+            });
+        }
+        let now = self.clock.now();
+        if let Some(look) = &mut self.look {
+            look.take(answer, now);
+        }
+        self.registry_reader.begin(now);
+    }
+
+    /// One pass over what a look saw: plan, hand over.
+    fn pass(&mut self, look: Look) -> Turn {
+        let planned_at = self.clock.now();
+        let Look { begun, answers, .. } = look;
+        let reasons = describe(&look.reasons);
+        let registry = self.registry_reader.look(planned_at);
+        if !registry.is_complete() {
+            self.spare();
+        }
+        let Some(platform) = look.answer() else { return Turn::Quiet };
+        if !registry.stands_in {
             self.answered = answers;
         }
         let observed = Observed {
             at: planned_at,
-            platform: seen.platform.as_ref().ok().cloned(),
-            registry: seen.registry.answer.as_ref().and_then(|answer| answer.as_ref().ok()).cloned(),
-            registry_stands_in: seen.registry.stands_in,
+            platform: platform.as_ref().ok().cloned(),
+            registry: registry.answer.as_ref().and_then(|answer| answer.as_ref().ok()).cloned(),
+            registry_stands_in: registry.stands_in,
         };
-        change_of_sight("platform", &mut self.platform_error, seen.platform.err());
-        change_of_sight("registry", &mut self.registry_error, seen.registry.answer.and_then(Result::err));
+        change_of_sight("platform", &mut self.platform_error, platform.err());
+        change_of_sight("registry", &mut self.registry_error, registry.answer.and_then(Result::err));
         let plan = (observed.platform.is_some() || observed.registry.is_some()).then(|| self.decide(&observed)); // pure
         let mut selection = plan.as_ref().map(|plan| self.select(plan, &observed)).unwrap_or_default(); // pure
         if !self.may_act(observed.registry.is_some() && !observed.registry_stands_in || self.registry_error.is_some()) {
@@ -317,39 +371,8 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
             notes_unsaved: self.memory.notebook.unsaved(),
         });
         self.report.answered(self.answered);
-        debug!(reasons = describe(&reasons), ?took, jobs, waiting = selection.waiting.len(), "pass");
+        debug!(reasons, ?took, jobs, waiting = selection.waiting.len(), "pass");
         Turn::Passed(Passed { plan, awaits_rows: self.memory.awaits_rows(&observed), ..self.blank() })
-    }
-
-    /// Reads both sides while tasks go on; none when told to stop.
-    async fn look(&mut self) -> Option<Sighting> {
-        let mut platform = look::platform(Arc::clone(&self.platform), self.manifests.follow()).boxed();
-        let platform = loop {
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return None,
-                Some(progress) = self.progress.recv() => self.note(progress),
-                () = self.leadership.changed() => self.executor.enter(self.leadership.term()),
-                answer = &mut platform => break answer,
-                () = tokio::time::sleep(BREATH) => {}
-            }
-            self.tenure.runs(self.clock.now());
-        };
-        // At once, and not only when the plan is made: until then tasks go on.
-        if !platform.as_ref().is_ok_and(|snapshot| snapshot.complete) {
-            self.spare();
-        } else if !self.manifests.desired().complete {
-            // What a person took down goes whatever a manifest may still say.
-            let running = self.executor.running().iter();
-            running.filter(|(resource, _)| !self.memory.taken_down.contains_key(*resource)).for_each(|(_, running)| {
-                running.restrict(Leave::NothingDestructive);
-            });
-        }
-        let registry = self.registry_reader.read(self.clock.now()).await;
-        if !registry.is_complete() {
-            self.spare();
-        }
-        Some(Sighting { platform, registry })
     }
 
     /// Lets tasks under way take nothing away: something cannot be seen or read in full.

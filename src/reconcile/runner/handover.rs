@@ -17,7 +17,7 @@ use crate::registry::Registry;
 /// A loop that was asleep longer than this beyond its resync was not asleep but stopped, or its machine was.
 const LATE: Duration = Duration::from_secs(2);
 
-/// How often a loop that waits for a read takes note that it runs: much more often than what counts as a gap.
+/// How often a loop that waits for a look takes note that it runs: much more often than what counts as a gap.
 pub(super) const BREATH: Duration = Duration::from_secs(1);
 
 /// What the loop knows of its right to act.
@@ -68,11 +68,11 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         self.leadership.term().is_some()
     }
 
-    /// Takes in that the right to act may have changed. Whether it did.
-    pub(super) fn tenure_changed(&mut self) -> bool {
+    /// Takes in that the right to act may have changed.
+    pub(super) fn tenure_changed(&mut self) {
         let term = self.leadership.term();
         if term == self.tenure.term {
-            return false;
+            return;
         }
         let now = self.clock.now();
         self.tenure.term = term;
@@ -81,9 +81,10 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         if term.is_some() && !at_start {
             self.begin_anew(now);
         } else {
+            // What is being read while the right to act changes is read once more.
+            self.look = None;
             self.pending.add(Trigger::Lease, now);
         }
-        true
     }
 
     /// Forgets what another operator may have made untrue, as a restart would, and reads everything.
@@ -93,6 +94,7 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         self.retries = Retries::new(self.seed);
         // What a read that began before would show is of no use.
         self.registry_reader = RegistryReader::new(std::sync::Arc::clone(&self.registry));
+        self.look = None;
         self.source.refresh();
         self.manifests.load();
         self.tenure.afresh = true;
