@@ -128,7 +128,7 @@ build() {
     local binary=${OFOP_BINARY:-}
     if [ -z "$binary" ]; then
         command -v cargo > /dev/null || fail "cargo is missing" "install the Rust toolchain: https://rustup.rs"
-        say "building ofop as it is released (the first time takes several minutes on two cores)"
+        say "building ofop as it is released (the first time takes eight minutes on two cores)"
         (cd "$repo" && cargo build --quiet --locked --release --bin ofop)
         binary=${CARGO_TARGET_DIR:-$repo/target}/release/ofop
     fi
