@@ -6,6 +6,7 @@
 #   tests/bare.sh --long         all variants of it, each in a root file system of its own
 #   tests/bare.sh --long NAME…   only these: bare client busybox curl
 #   tests/bare.sh --tests        tests/run.sh, whole; an hour, and 25 GB in TMPDIR for as long
+#   tests/bare.sh --tests PART…  only these parts of it
 #
 # The build server's form proves that the quickstart works on such a machine: the script installs what is missing,
 # every crate and C library is compiled and linked with nothing but that, by the script's own `cargo build
@@ -20,10 +21,10 @@
 # between runs in ${XDG_CACHE_HOME:-~/.cache}/ofop-tests. Nothing outside of it and of a temporary folder is touched.
 set -euo pipefail
 
-is_long=
+is_long='' is_test=''
 case ${1:-} in
 --long) is_long=1; shift ;;
---tests) [ $# = 1 ] || { echo "see the head of $0" >&2; exit 2; } ;;
+--tests) is_test=1; shift ;;
 '') ;;
 *) echo "see the head of $0" >&2; exit 2 ;;
 esac
@@ -45,7 +46,7 @@ command -v debootstrap > /dev/null || {
 } > /dev/null
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/bare.XXXXXX")
-[ "${1:-}" != --tests ] || target=$work/target
+[ -z "$is_test" ] || target=$work/target
 outer=
 clean_up() {
     # The first process of the namespaces takes all others with it, their mounts too.
@@ -201,12 +202,12 @@ variant_curl() {
         $story"
 }
 
-# The test command, whole.
+# The test command.
 variant_tests() {
     environment=()
-    echo "this takes an hour; what it prints: $work/tests.log"
+    echo "what it prints: $work/tests.log"
     enter tests "$(absent docker dockerd busybox curl cc pkg-config iptables ip git go java)
-        tests/run.sh"
+        tests/run.sh $parts"
     grep -E '^ +[a-z0-9]+: [0-9]+ s$|^==> .* after ' "$work/tests.log"
 }
 
@@ -214,8 +215,11 @@ mkdir -p "$target" "$cache/packages/partial"
 make_base
 variants=(short)
 [ -z "$is_long" ] || variants=(bare client busybox curl)
-[ "${1:-}" != --tests ] || { variants=(tests); shift; }
-[ $# = 0 ] || variants=("$@")
+if [ -n "$is_test" ]; then
+    variants=(tests) parts=$*
+elif [ $# != 0 ]; then
+    variants=("$@")
+fi
 for variant in "${variants[@]}"; do
     case $variant in short | tests | bare | client | busybox | curl) ;; *) echo "no variant is called $variant" >&2; exit 2 ;; esac
     if [[ $variant != @(short|tests|bare) ]] && [ ! -x "$target/release/ofop" ]; then
