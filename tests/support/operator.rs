@@ -102,24 +102,44 @@ impl Operator {
         let inner = self.command(arguments);
         let words: Vec<&str> =
             std::iter::once(inner.get_program()).chain(inner.get_args()).map(|word| word.to_str().unwrap()).collect();
-        let mut outer = Command::new("script");
-        outer.args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"]).env_clear();
-        outer.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(self.folder.path());
-        let mut script = outer.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // Whoever runs the tests in the background has Ctrl-C ignored, and so would have everything that they start.
+        let mut outer = Command::new("env");
+        outer.args([
+            "--default-signal=INT",
+            "script",
+            "--quiet",
+            "--return",
+            "--command",
+            &words.join(" "),
+            "/dev/null",
+        ]);
+        outer.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        outer.current_dir(self.folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut script = outer.spawn().unwrap();
         let (mut input, mut output) = (script.stdin.take().unwrap(), script.stdout.take().unwrap());
-        let (mut printed, mut some) = (Vec::new(), [0; 1024]);
-        let mut typed = false;
-        loop {
-            let read = output.read(&mut some).unwrap();
-            if read == 0 {
-                break;
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let reader = std::thread::spawn(move || {
+            let mut some = [0; 1024];
+            while let Ok(read @ 1..) = output.read(&mut some) {
+                let _ = sender.send(some[..read].to_vec());
             }
-            printed.extend_from_slice(&some[..read]);
+        });
+        let (mut printed, mut typed) = (Vec::new(), false);
+        loop {
+            match receiver.recv_timeout(PATIENCE) {
+                Ok(some) => printed.extend(some),
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
+                    script.kill().unwrap();
+                    panic!("neither an end nor a word for {PATIENCE:?}: {}", String::from_utf8_lossy(&printed));
+                }
+            }
             if !typed && String::from_utf8_lossy(&printed).contains(prompt) {
                 input.write_all(keys.as_bytes()).unwrap();
                 typed = true;
             }
         }
+        reader.join().unwrap();
         let out = String::from_utf8_lossy(&printed).replace('\r', "");
         assert!(typed, "no prompt `{prompt}`: {out}");
         Ran { code: script.wait().unwrap().code(), out, err: String::new() }
