@@ -129,13 +129,18 @@ fn log(
     let (verb, object, reason) = (step.step.verb().as_str(), step.step.object(), step.reason.as_str());
     let revision = desired.revision.short();
     let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    // Their names alone: values may be secrets.
+    let changed: Vec<&str> = step.changes.iter().map(|change| change.field.as_str()).collect();
+    let fields = (!changed.is_empty()).then(|| changed.join(", "));
     match outcome {
-        Ok(()) => info!(%resource, verb, object, reason, revision, outcome = "succeeded", milliseconds),
-        Err(failure) if failure.kind.is_race() => {
-            info!(%resource, verb, object, reason, revision, outcome = failure.kind.as_str(), milliseconds, "{failure}");
-        }
+        Ok(()) => info!(%resource, verb, object, reason, fields, revision, outcome = "succeeded", milliseconds),
         Err(failure) => {
-            warn!(%resource, verb, object, reason, revision, outcome = failure.kind.as_str(), milliseconds, "{failure}");
+            let outcome = failure.kind.as_str();
+            if failure.kind.is_race() {
+                info!(%resource, verb, object, reason, fields, revision, outcome, milliseconds, "{failure}");
+            } else {
+                warn!(%resource, verb, object, reason, fields, revision, outcome, milliseconds, "{failure}");
+            }
         }
     }
 }
