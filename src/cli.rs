@@ -35,6 +35,7 @@ pub mod get;
 mod lease;
 mod logging;
 mod manifests;
+mod obstacles;
 mod oneshot;
 mod output;
 mod parts;

@@ -15,6 +15,7 @@
 //! | [`notes`] | what the operator writes down |
 //! | [`observed`] | what really runs and is really registered |
 //! | [`evidence`] | how far a reading of the registry may be relied on |
+//! | [`verdict`] | settled, in progress, or blocked until somebody acts |
 //! | [`step`] | one action as data, with its reason |
 //! | [`status`] | sync, health, drift, conditions |
 //! | [`outcome`] | what became of a step |
@@ -45,6 +46,7 @@ pub mod settings;
 pub mod source;
 pub mod status;
 pub mod step;
+pub mod verdict;
 
 pub use command::{Actor, Command, CommandVerb, Request};
 pub use desired::{Desired, DesiredResource, DesiredService, Origin, OtherFile, Problem, Severity};
@@ -67,3 +69,4 @@ pub use settings::{PlatformKind, Settings};
 pub use source::{CommitInfo, SourceKind, SourcePlace, SourceTrouble, TroubleReason};
 pub use status::{Condition, ConditionKind, Drift, DriftType, Health, Sync};
 pub use step::{FieldChange, PlannedStep, Reason, Step, StepVerb};
+pub use verdict::{Block, BlockKind, Failing, FixedBy, GIVE_UP_AFTER, Progress, Verdict};

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! Desired ──┐
-//! Observed ─┼─► plan() ─► Plan { per resource: steps in order, drift, sync, health, conditions; the prune verdict }
+//! Observed ─┼─► plan() ─► Plan { per resource: steps in order, drift, sync, health, conditions, verdict; what becomes of removals }
 //! Policy ───┤
 //! Memory ───┘        Memory::learn(observed, plan, outcomes) ─► the memory of the next pass
 //!   ▲
@@ -41,6 +41,7 @@ mod resource;
 mod services;
 mod target;
 mod text;
+mod verdict;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +57,7 @@ pub use self::memory::{Adoption, Memory, Written};
 pub use self::notebook::Notebook;
 use self::removal::Pruning;
 pub use self::text::{ShowSecrets, TextOptions, to_text};
+pub use self::verdict::judge;
 use crate::model::{Compared, Desired, InstanceName, Observed, Plan, ResourceId, ResourcePlan, RunId};
 
 /// What an operator may do, and its limits. Values, not behaviour.

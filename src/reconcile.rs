@@ -47,6 +47,7 @@ mod noting;
 mod retries;
 mod runner;
 pub mod trigger;
+mod waiting;
 mod waits;
 
 use std::sync::Arc;
@@ -59,6 +60,7 @@ use tracing::{info, warn};
 pub use self::converge::{ConvergeOptions, ConvergeReport, Ending, Happening, converge};
 pub use self::lease::{Keeper, Leadership};
 pub use self::trigger::Trigger;
+pub use self::waiting::{Goal, Outlook, Waiting};
 
 use self::runner::{Runner, Turn};
 use crate::clock::Clock;

@@ -48,7 +48,9 @@ use self::state::{Last, Noted, State};
 use self::status::{History, View};
 use crate::clock::{Clock as _, SystemClock};
 use crate::model::plan_json::{SecretValues, plan_json};
-use crate::model::{Desired, InstanceName, LeaseStatus, Observed, Plan, Request, ResourceId, SourceTrouble, Standing};
+use crate::model::{
+    Desired, FailureKind, InstanceName, LeaseStatus, Observed, Plan, Request, ResourceId, SourceTrouble, Standing,
+};
 
 /// How many events a reader may lag behind before it skips some. An event is a pointer here.
 const BROADCAST_EVENTS: usize = 256;
@@ -85,8 +87,12 @@ pub struct Pass<'a> {
 /// When a resource whose steps failed is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
-    /// How many attempts have failed in a row.
+    /// How many attempts have failed in a row, races included.
     pub failures: u32,
+    /// The same without races, which the next look ends.
+    pub attempts: u32,
+    /// What the last failure was.
+    pub last: Option<FailureKind>,
     /// When the next one may begin, on the operator's monotonic clock.
     pub at: Duration,
 }

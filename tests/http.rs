@@ -637,3 +637,69 @@ async fn there_is_no_plan_before_the_first() {
     assert_eq!((answer.status, answer.code().as_str()), (503, "not_yet"));
     server.stop().await;
 }
+
+/// `ofop reconcile --wait` beside this server: its exit code, and what it says.
+async fn wait_beside(server: &Server, timeout: &'static str) -> (Option<i32>, Vec<String>) {
+    let address = server.address.to_string();
+    let run = move || {
+        std::process::Command::new(env!("CARGO_BIN_EXE_ofop"))
+            .args(["reconcile", "--wait", "--timeout", timeout, "--address", &address])
+            .current_dir(std::env::temp_dir())
+            .env_clear()
+            .env("OFOP_TOKEN", TOKEN)
+            .output()
+            .unwrap()
+    };
+    let output = tokio::task::spawn_blocking(run).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).lines().map(str::to_owned).collect();
+    (output.status.code(), said)
+}
+
+#[tokio::test]
+async fn reconcile_that_waits_ends_with_what_the_verdicts_say() {
+    let mut server = Server::start(Some(TOKEN)).await;
+    let press = app("PRESS-7");
+    let mut factory = Factory::empty().with_app("PRESS-7").with_app("MILL");
+    server.report.answered(u64::MAX);
+    factory.tell(&server.report, SECOND);
+    let (code, said) = wait_beside(&server, "1m").await;
+    assert_eq!(code, Some(0), "{said:?}");
+    assert!(said.last().unwrap().starts_with("2 of 2 in sync and healthy at "), "{said:?}");
+    server.commands.recv().await.unwrap();
+
+    // What can only end badly ends the wait at once: the reason, and what to do.
+    factory.planned(&press).health = Health::RolledBack;
+    factory.condition(&press, ConditionKind::RolledBack, "UpdateRolledBack", "the last update was rolled back");
+    factory.planned(&app("MILL")).health = Health::Progressing;
+    factory.tell(&server.report, SECOND);
+    let (code, said) = wait_beside(&server, "10m").await;
+    assert_eq!(code, Some(3), "{said:?}");
+    let status = server.report.status();
+    let block = status.get(&press).unwrap().verdict.block().unwrap();
+    let (error, hint) = (format!("error: app/PRESS-7: {}", block.message), format!("hint: {}", block.hint));
+    assert_eq!(said[said.len() - 2..], [error, hint], "{said:?}");
+    assert!(said.iter().any(|line| line.starts_with("app/MILL is still on its way: ")), "{said:?}");
+    server.commands.recv().await.unwrap();
+
+    // What may still settle is waited for up to the limit.
+    factory.planned(&press).health = Health::Waiting;
+    factory.planned(&press).conditions.clear();
+    factory.condition(&press, ConditionKind::Waiting, "NetworkMissing", "network line does not exist");
+    factory.tell(&server.report, SECOND);
+    let (code, said) = wait_beside(&server, "10s").await;
+    assert_eq!(code, Some(3), "{said:?}");
+    let told = |text: &str| said.iter().any(|line| line.starts_with(text));
+    assert!(told("error: app/MILL: not done within the time: "), "{said:?}");
+    assert_eq!(said[said.len() - 2], "error: app/PRESS-7: network line does not exist");
+
+    // The JSON names the kind, and where it can be fixed.
+    let json = server.get("/api/v1/resources/app/PRESS-7").await.json();
+    assert_eq!(json["verdict"]["state"], "blocked");
+    assert_eq!(
+        (&json["verdict"]["kind"], &json["verdict"]["fixed_by"]),
+        (&"missing_network".into(), &"cluster".into())
+    );
+    let plan = server.get("/api/v1/plan").await.json();
+    assert_eq!(plan["resources"]["app/MILL"]["verdict"]["why"], "tasks");
+    server.stop().await;
+}

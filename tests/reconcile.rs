@@ -6,8 +6,8 @@ mod fakes;
 use std::time::Duration;
 
 use fakes::{id, seconds, world_of};
-use ofop::model::{Command, Health, StepVerb, Sync};
-use ofop::reconcile::{ConvergeOptions, ConvergeReport, Ending, Happening, Options, converge};
+use ofop::model::{Block, BlockKind, Command, Health, StepVerb, Sync};
+use ofop::reconcile::{ConvergeOptions, ConvergeReport, Ending, Goal, Happening, Options, Waiting, converge};
 use ofop::report::Entry;
 use ofop::report::status::PartState;
 use ofop::testing::{FakeSwarm, Fault, World, app};
@@ -24,6 +24,18 @@ async fn once(world: &World, options: Options, until: ConvergeOptions) -> (Conve
     })
     .await;
     (report, passes)
+}
+
+/// What a resource is blocked by at the end.
+fn block(report: &ConvergeReport, resource: &str) -> Option<Block> {
+    match &report.resources[&id(resource)] {
+        Ending::Blocked(block) => Some(block.clone()),
+        Ending::InSync | Ending::Unfinished(_) => None,
+    }
+}
+
+fn kind(report: &ConvergeReport, resource: &str) -> Option<BlockKind> {
+    block(report, resource).map(|block| block.kind)
 }
 
 #[tokio::test(start_paused = true)]
@@ -322,7 +334,7 @@ async fn apply_tells_of_every_step() {
 
 #[tokio::test(start_paused = true)]
 async fn apply_waits_for_health_only_when_asked_to() {
-    let wait = ConvergeOptions { wait: true, timeout: seconds(60), ..ConvergeOptions::default() };
+    let wait = ConvergeOptions { goal: Goal::Settled, timeout: seconds(60), ..ConvergeOptions::default() };
     let world = world_of(21, &["ONE"]);
     let began = Instant::now();
     let (report, _) = once(&world, world.options.clone(), wait).await;
@@ -334,7 +346,7 @@ async fn apply_waits_for_health_only_when_asked_to() {
     assert!(report.is_success());
     let (report, _) = once(&world, world.options.clone(), wait).await;
     assert!(report.timed_out && !report.is_success());
-    assert_eq!(report.resources[&id("app/BAD")], Ending::Unfinished);
+    assert!(matches!(&report.resources[&id("app/BAD")], Ending::Unfinished(why) if why.contains("No such image")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -347,8 +359,8 @@ async fn apply_says_what_failed_and_does_the_rest() {
     let (report, _) = once(&world, world.options.clone(), ConvergeOptions::default()).await;
     assert!(!report.is_success() && !report.timed_out);
     assert_eq!(report.resources[&id("app/GOOD")], Ending::InSync);
-    assert!(matches!(&report.resources[&id("app/REFUSED")], Ending::Failed(_)), "{report:?}");
-    assert!(matches!(&report.resources[&id("app/TAKEN")], Ending::Held(reasons) if !reasons.is_empty()));
+    assert_eq!(kind(&report, "app/REFUSED"), Some(BlockKind::StepRefused), "{report:?}");
+    assert_eq!(kind(&report, "app/TAKEN"), Some(BlockKind::Conflict));
 }
 
 #[tokio::test(start_paused = true)]
@@ -357,7 +369,7 @@ async fn apply_gives_a_failing_resource_up_after_some_attempts() {
     world.swarm.script((0..20).map(|_| Some(Fault::Refused)));
     let until = ConvergeOptions { attempts: 3, ..ConvergeOptions::default() };
     let (report, _) = once(&world, world.options.clone(), until).await;
-    assert!(matches!(&report.resources[&id("app/ONE")], Ending::Failed(_)));
+    assert_eq!(kind(&report, "app/ONE"), Some(BlockKind::StepFailing));
     assert_eq!(world.swarm.writes(), 3);
 }
 
@@ -415,7 +427,7 @@ async fn converging_prunes_within_the_guard_and_says_what_it_holds_back() {
     }
     let (report, _) = once(&world, world.options.clone(), ConvergeOptions::default()).await;
     assert!(!report.is_success());
-    assert!(matches!(&report.resources[&id("app/APP0")], Ending::Held(_)));
+    assert_eq!(kind(&report, "app/APP0"), Some(BlockKind::HeldForConfirmation));
     assert_eq!(world.swarm.services().len(), 10);
     let mut options = world.options.clone();
     options.policy.prune_confirmed = true;
@@ -475,4 +487,79 @@ async fn everything_is_in_sync_and_ready_once_converged() {
     operator.clock.jump(7200);
     sleep(seconds(300)).await;
     assert_eq!(world.writes(), writes);
+}
+
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// What keeps an app `ONE` of this world from being settled, as a command that converges once sees it, and as somebody
+/// sees it who waits beside a daemon; with the time that each took.
+async fn both_ways(world: impl Fn() -> World) -> [(Option<Block>, Duration); 2] {
+    let applied = world();
+    let began = Instant::now();
+    let until = ConvergeOptions { goal: Goal::Settled, timeout: LIMIT, ..ConvergeOptions::default() };
+    let (report, _) = once(&applied, applied.options.clone(), until).await;
+    assert_eq!(block(&report, "app/TWO"), None, "{report:?}");
+    let first = (block(&report, "app/ONE"), began.elapsed());
+
+    let beside = world();
+    let operator = beside.start();
+    let (mut waiting, began) = (Waiting::new(Goal::Settled), Instant::now());
+    let mut outlook = ofop::reconcile::Outlook::default();
+    while began.elapsed() < LIMIT {
+        sleep(Duration::from_millis(250)).await;
+        let status = operator.report.status();
+        if status.time.is_none() {
+            continue;
+        }
+        let verdicts = status.resources.iter().map(|resource| (&resource.id, resource.verdict.clone()));
+        outlook = waiting.look(verdicts);
+        if outlook.is_over() {
+            break;
+        }
+    }
+    let second = (outlook.at_the_end().0.remove(&id("app/ONE")), began.elapsed());
+    [first, second]
+}
+
+fn world_with(one: &str) -> World {
+    let world = world_of(31, &["TWO"]);
+    world.source.write("ONE.yml", one);
+    world
+}
+
+/// The last failure is not the same in two worlds; everything that people read is.
+fn said(block: Option<Block>) -> Option<Block> {
+    block.map(|block| Block { last_failure: None, ..block })
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_commands_that_wait_end_early_when_it_can_only_end_badly_and_say_the_same() {
+    let absent = || world_with(&app("ONE", "example/app:absent", ""));
+    let taken = || {
+        let world = world_with(&app("ONE", "example/app:1", ""));
+        world.swarm.deploy(FakeSwarm::stranger("one"), None);
+        world
+    };
+    let refused = || world_with(&app("ONE", "example/app:forbidden", ""));
+    let worlds: [(BlockKind, &dyn Fn() -> World); 3] =
+        [(BlockKind::ImageMissing, &absent), (BlockKind::Conflict, &taken), (BlockKind::StepRefused, &refused)];
+    for (expected, world) in worlds {
+        let [(applied, took), (beside, waited)] = both_ways(world).await;
+        assert_eq!(applied.as_ref().map(|block| block.kind), Some(expected));
+        assert_eq!(said(applied), said(beside));
+        assert!(took < LIMIT / 4 && waited < LIMIT / 4, "{expected:?}: {took:?}, {waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_commands_wait_for_what_may_still_come_and_say_what_is_missing_in_the_end() {
+    let manifest = app("ONE", "example/app:1", "    networks: [not-yet]\n");
+    let [(applied, took), (beside, waited)] = both_ways(|| world_with(&manifest)).await;
+    assert_eq!(applied.as_ref().map(|block| block.kind), Some(BlockKind::MissingNetwork));
+    assert_eq!(said(applied), said(beside));
+    assert!(took >= LIMIT && waited >= LIMIT, "{took:?}, {waited:?}");
+    // Without waiting for health there is nothing to wait for.
+    let world = world_with(&manifest);
+    let (report, _) = once(&world, world.options.clone(), ConvergeOptions::default()).await;
+    assert_eq!((kind(&report, "app/ONE"), report.timed_out), (Some(BlockKind::MissingNetwork), false));
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use factory::{Factory, app, commit, instance};
 use ofop::model::{
-    Actor, AssetUuid, Availability, Command, ConditionKind, FailureKind, Health, InstanceName, Observed,
+    Actor, AssetUuid, Availability, BlockKind, Command, ConditionKind, FailureKind, Health, InstanceName, Observed,
     ObservedRecord, Problem, PruneBlock, PruneVerdict, Record, RecordId, Request, Revision, Severity, SourceKind,
     SourceTrouble, StepFailure, StepVerb, Sync, TroubleReason,
 };
@@ -355,7 +355,10 @@ fn a_failed_step_is_a_condition_until_one_works() {
     factory.tell(&report, MINUTE);
     let refused = StepFailure::new(FailureKind::Rejected, "the engine refuses the image name");
     report.step(step(&factory, "PRESS-7", Err(refused.clone())));
-    factory.retries.insert(app("PRESS-7"), Retry { failures: 1, at: factory.now + MINUTE });
+    factory.retries.insert(
+        app("PRESS-7"),
+        Retry { failures: 1, attempts: 1, last: Some(FailureKind::Rejected), at: factory.now + MINUTE },
+    );
     factory.tell(&report, MINUTE);
     report.step(step(&factory, "PRESS-7", Err(refused)));
     let status = report.status();
@@ -364,6 +367,8 @@ fn a_failed_step_is_a_condition_until_one_works() {
     assert_eq!(press.conditions[0].reason, "Rejected");
     assert_eq!(press.conditions[0].since.as_deref(), Some("2026-01-02T03:05:06.000Z"), "since it first failed so");
     assert_eq!(press.retry.as_ref().unwrap().at, "2026-01-02T03:06:06.000Z");
+    let block = press.verdict.block().unwrap();
+    assert_eq!((block.kind, block.message.as_str()), (BlockKind::StepRefused, "the engine refuses the image name"));
     assert_eq!(metric(&report, r#"ofop_steps_total{result="rejected",verb="update"}"#), Some(2.0));
 
     report.step(step(&factory, "PRESS-7", Ok(())));

@@ -1,6 +1,6 @@
 //! `ofop apply`: converges once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use super::context::Context;
 use super::lease::Held;
 use super::manifests::Manifests;
 use super::progress::Progress;
-use super::{CliError, Exit, lease, manifests, parts, problems, signals};
+use super::{CliError, Exit, lease, manifests, obstacles, parts, problems, signals};
 use crate::clock::SystemClock;
 use crate::compile::Compiler;
 use crate::config::parse_duration;
 use crate::model::{Desired, Severity};
 use crate::plan::Policy;
-use crate::reconcile::{self, ConvergeOptions, ConvergeReport, Ending};
+use crate::reconcile::{self, ConvergeOptions, ConvergeReport, Ending, Goal};
 use crate::report::Report;
 
 /// `apply`.
@@ -63,7 +63,8 @@ pub(super) async fn apply(args: &ApplyArgs, context: &Context) -> Result<Exit, C
     if !args.paths.is_empty() {
         policy.scope = Some(manifests.desired.resources.keys().cloned().collect());
     }
-    let until = ConvergeOptions { wait: args.wait, timeout: timeout(&args.timeout)?, ..ConvergeOptions::default() };
+    let goal = if args.wait { Goal::Settled } else { Goal::InSync };
+    let until = ConvergeOptions { goal, timeout: timeout(&args.timeout)?, ..ConvergeOptions::default() };
     let report = converge(context, manifests, policy, until, args.lease.take_over).await?;
     let goal = if args.wait { "in sync and healthy" } else { "in sync" };
     conclude(context, &report, report.resources.len(), goal)
@@ -133,7 +134,7 @@ pub(super) async fn converge_as(
     let options = parts::options(context, policy);
     let stop = CancellationToken::new();
     signals::cancel_on_signal(stop.clone());
-    let mut progress = Progress::new(context.output, until.wait);
+    let mut progress = Progress::new(context.output, until.goal == Goal::Settled);
     let report = reconcile::converge(parts, options, until, stop, |happening| progress.show(&happening)).await;
     progress.end();
     // While a call is in flight nobody else may act: then the lease runs out by itself.
@@ -163,40 +164,29 @@ pub(super) fn conclude(context: &Context, report: &ConvergeReport, total: usize,
             "`ofop get all --address ADDRESS` shows how things are; the same command goes on where this one stopped";
         output.error("another operator took the lease, or it could not be renewed: stopped", Some(hint));
     }
-    let mut failed = 0;
+    let (mut blocked, mut unfinished) = (BTreeMap::new(), BTreeMap::new());
     for (id, ending) in &report.resources {
         match ending {
             Ending::InSync => {}
-            Ending::Failed(failure) => {
-                failed += 1;
-                output.error(&format!("{id}: {failure}"), None);
-            }
-            Ending::Held(reasons) => {
-                failed += 1;
-                output.error(&format!("{id}: {}", reasons.join("; ")), None);
-            }
-            Ending::Unhealthy(health) => {
-                failed += 1;
-                let hint = format!("`ofop describe {id}` shows its tasks");
-                output.error(&format!("{id}: it is deployed and {}", health.as_str()), Some(&hint));
-            }
-            Ending::Unfinished if report.interrupted || report.lost_lease => {
-                failed += 1;
-                let hint = "the same command goes on where this one stopped";
-                output.error(&format!("{id}: stopped before it was done"), Some(hint));
-            }
-            Ending::Unfinished => {
-                failed += 1;
-                let hint = format!("`ofop describe {id}` shows what it waits for; --timeout gives it longer");
-                output.error(&format!("{id}: not done within the time"), Some(&hint));
-            }
+            Ending::Blocked(block) => drop(blocked.insert(id.clone(), block.clone())),
+            Ending::Unfinished(why) => drop(unfinished.insert(id.clone(), why.clone())),
         }
+    }
+    let failed = blocked.len() + unfinished.len();
+    if report.interrupted || report.lost_lease {
+        for id in unfinished.keys() {
+            let hint = "the same command goes on where this one stopped";
+            output.error(&format!("{id}: stopped before it was done"), Some(hint));
+        }
+    } else {
+        obstacles::unfinished(output, &unfinished, report.timed_out);
     }
     if refused > 0 {
         let files = if refused == 1 { "1 file was".to_owned() } else { format!("{refused} files were") };
         let message = format!("{files} refused, as shown above: what is described there was left as it is");
         output.error(&message, Some("correct what is shown; `ofop validate` checks again"));
     }
+    obstacles::blocked(output, &blocked);
     let steps = report.events.len();
     let did = match steps {
         0 => "nothing to do".to_owned(),
@@ -219,7 +209,6 @@ pub(super) fn conclude(context: &Context, report: &ConvergeReport, total: usize,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     #[test]
     fn a_refused_file_never_ends_with_success() {

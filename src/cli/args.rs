@@ -207,7 +207,8 @@ It refuses while a daemon of the instance runs, which would undo it: put the cha
 manifests, and run `ofop reconcile --wait`.
 
 Exit code 0 when everything was converged, 2 when it could not begin, 3 when some resources failed or
-a file was refused.")]
+a file was refused. With --wait it ends early when it can only end badly, once every step was taken: the last error
+says why, and what to do.")]
     Apply(ApplyArgs),
     /// Tear down what files describe, or single resources
     #[command(after_help = "\
@@ -263,7 +264,8 @@ Examples:
   ofop reconcile --confirm-prune          removals beyond the guard are meant; for the next plan only
 
 A repository is fetched. With --wait the exit code is 0 when everything is in sync and healthy, resources that are
-suspended aside, and 3 when the time is over or something is in the way that only a person can mend.")]
+suspended aside, and 3 when the time is over or it can only end badly (an image is missing, a program ends again and
+again, a conflict): the last error says why, and what to do.")]
     Reconcile(ReconcileArgs),
     /// Tell the running daemon to leave a resource alone, or everything
     #[command(after_help = "\

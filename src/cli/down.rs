@@ -21,9 +21,9 @@ use super::manifests::{self, Manifests};
 use super::oneshot::OneShot;
 use super::{CliError, Exit, confirm, lease, parts, signals};
 use crate::clock::SystemClock;
-use crate::model::{ConditionKind, ResourceId, Suspension};
+use crate::model::{BlockKind, ConditionKind, ResourceId, Suspension};
 use crate::plan::{ShowSecrets, TextOptions, to_text};
-use crate::reconcile::ConvergeOptions;
+use crate::reconcile::{ConvergeOptions, Goal};
 use crate::report::ResourceStatus;
 
 /// `down`.
@@ -54,8 +54,6 @@ pub struct DownArgs {
 
 /// Time between two looks at the daemon's status, which it has in memory.
 const PAUSE: Duration = Duration::from_millis(250);
-/// A resource whose steps failed so often in a row is not waited for any longer.
-const FAILURES: u32 = 3;
 /// How often one more command is offered to a daemon that has too many, and how long to wait in between.
 const OFFERS: usize = 40;
 
@@ -121,7 +119,7 @@ pub(super) async fn run(args: &DownArgs, context: &Context) -> Result<Exit, CliE
     let mut policy = parts::policy(context);
     policy.remove.clone_from(&wanted);
     policy.scope = Some(wanted.clone());
-    let until = ConvergeOptions { wait: false, timeout: limit, ..ConvergeOptions::default() };
+    let until = ConvergeOptions { goal: Goal::InSync, timeout: limit, ..ConvergeOptions::default() };
     let report = apply::converge_as(held, context, (platform, clock), manifests, policy, until).await?;
     // What is wholly gone is in the report no more.
     conclude(context, &report, wanted.len(), "gone")
@@ -347,11 +345,9 @@ fn judge(resource: Option<&ResourceStatus>) -> State {
     if resource.sync == crate::model::Sync::Synced {
         return State::Gone;
     }
-    let failure = resource.conditions.iter().find(|condition| condition.kind == ConditionKind::Failed);
-    if let (Some(failure), Some(retry)) = (failure, &resource.retry)
-        && retry.failures >= FAILURES
-    {
-        return State::Stuck(failure.message.clone());
+    let block = resource.verdict.block();
+    if let Some(block) = block.filter(|block| matches!(block.kind, BlockKind::StepRefused | BlockKind::StepFailing)) {
+        return State::Stuck(block.message.clone());
     }
     let services = resource.services.iter().filter(|service| service.id.is_some()).count();
     let held = resource.held.first().map(|held| format!("{} waits for {}", held.step, held.waits_for));
@@ -381,7 +377,7 @@ mod tests {
     fn resource(change: impl FnOnce(&mut Value)) -> ResourceStatus {
         let mut value = json!({
             "resource": "app/A", "kind": "app", "uuid": "A", "origin": null, "revision": null, "frozen": false,
-            "sync": "OutOfSync", "health": "Progressing", "drift": [], "pending_steps": 1, "services": [], "records": [],
+            "sync": "OutOfSync", "health": "Progressing", "verdict": { "state": "settled" }, "drift": [], "pending_steps": 1, "services": [], "records": [],
             "conditions": [{ "type": "Suspended", "reason": "TakenDown", "message": "taken down since now" }],
         });
         change(&mut value);
@@ -410,14 +406,14 @@ mod tests {
             value["conditions"].as_array_mut().unwrap().push(more);
         });
         assert_eq!(judge(Some(&suspended)), State::Stuck("left alone".into()));
-        let failing = |failures: u32| {
+        let blocked = |kind: &str| {
             resource(|value| {
-                let more = json!({ "type": "Failed", "reason": "Rejected", "message": "no" });
-                value["conditions"].as_array_mut().unwrap().push(more);
-                value["retry"] = json!({ "failures": failures, "at": "2026-01-02T03:04:05Z" });
+                value["verdict"] =
+                    json!({ "state": "blocked", "kind": kind, "message": "no", "fixed_by": "cluster", "hint": "" });
             })
         };
-        assert!(matches!(judge(Some(&failing(2))), State::Open(_)));
-        assert_eq!(judge(Some(&failing(3))), State::Stuck("no".into()));
+        assert!(matches!(judge(Some(&blocked("missing_coordinator"))), State::Open(_)), "it may come back");
+        assert_eq!(judge(Some(&blocked("step_failing"))), State::Stuck("no".into()));
+        assert_eq!(judge(Some(&blocked("step_refused"))), State::Stuck("no".into()));
     }
 }

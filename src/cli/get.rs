@@ -8,7 +8,7 @@ use super::context::Context;
 use super::output::Paint;
 use super::table::{Cell, NARROW, Table};
 use super::{CliError, Exit, lease, problems, seen, service_assets, source_text};
-use crate::model::{Availability, ConditionKind, Kind, Standing};
+use crate::model::{Availability, Kind, Standing, Verdict};
 use crate::render::yaml as render_yaml;
 use crate::report::status::{Ownership, RecordStatus, ServiceStatus};
 use crate::report::{LeaseSummary, ResourceStatus, Status};
@@ -221,35 +221,19 @@ fn resource_table(status: &Status, what: What, paint: Paint, wide: bool) -> Tabl
     table
 }
 
-/// The one thing that a person most wants to know: what is in the way, else what differs.
+/// What the verdict says; of a settled resource, what else is known of it.
 fn note(resource: &ResourceStatus) -> String {
-    let rank = |kind| match kind {
-        ConditionKind::Conflict | ConditionKind::Contested => 0,
-        ConditionKind::RolledBack => 1,
-        ConditionKind::Failed => 2,
-        ConditionKind::Degraded => 3,
-        ConditionKind::Waiting => 4,
-        ConditionKind::PruneBlocked => 5,
-        ConditionKind::Frozen => 6,
-        ConditionKind::Suspended => 7,
-        ConditionKind::Progressing => 8,
-        ConditionKind::Kept => 9,
-        ConditionKind::Unresolved => 10,
-    };
-    if let Some(condition) = resource.conditions.iter().min_by_key(|condition| rank(condition.kind)) {
-        return condition.message.clone();
-    }
-    if let Some(drift) = resource.drift.first() {
-        let fields = if drift.fields.is_empty() { String::new() } else { format!(" ({})", drift.fields.join(", ")) };
-        return format!("{}: {}{fields}", drift.drift.as_str().replace('_', " "), drift.object);
-    }
-    match resource.pending_steps {
-        0 => match resource.ignored.first() {
-            Some(ignored) => format!("ignored: {} ({})", ignored.object, ignored.fields.join(", ")),
-            None => String::new(),
-        },
-        1 => "1 step to do".into(),
-        steps => format!("{steps} steps to do"),
+    match &resource.verdict {
+        Verdict::Blocked(block) => block.message.clone(),
+        Verdict::InProgress { message, .. } => message.clone(),
+        Verdict::Settled => {
+            let condition = resource.conditions.first().map(|condition| condition.message.clone());
+            let ignored = || {
+                let ignored = resource.ignored.first()?;
+                Some(format!("ignored: {} ({})", ignored.object, ignored.fields.join(", ")))
+            };
+            condition.or_else(ignored).unwrap_or_default()
+        }
     }
 }
 

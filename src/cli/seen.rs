@@ -1,5 +1,7 @@
 //! What `get` and `describe` show: what a look of their own sees, or what the running daemon saw.
 
+use serde_json::Value;
+
 use super::CliError;
 use super::client::Client;
 use super::context::Context;
@@ -23,10 +25,7 @@ pub(super) async fn status(context: &Context) -> Result<Status, CliError> {
              --address HOST:PORT (OFOP_ADDRESS)",
         ));
     };
-    let status: Status = serde_json::from_value(answer).map_err(|error| CliError::Daemon {
-        what: format!("the answer of the daemon at {address} cannot be understood: {error}"),
-        hint: "it may be of another version than this program".into(),
-    })?;
+    let status = parse(answer, address)?;
     match &status.time {
         Some(time) => context.output.note(&format!("as the daemon at {address} saw it at {time}")),
         None => {
@@ -37,4 +36,15 @@ pub(super) async fn status(context: &Context) -> Result<Status, CliError> {
         }
     }
     Ok(status)
+}
+
+/// Reads the status in a daemon's answer.
+///
+/// # Errors
+/// When it is none that this program knows.
+pub(super) fn parse(answer: Value, address: &str) -> Result<Status, CliError> {
+    serde_json::from_value(answer).map_err(|error| CliError::Daemon {
+        what: format!("the answer of the daemon at {address} cannot be understood: {error}"),
+        hint: "it may be of another version than this program".into(),
+    })
 }

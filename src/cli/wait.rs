@@ -1,24 +1,23 @@
 //! `ofop reconcile --wait`: has the daemon look again, and waits for what comes of it.
 //!
-//! What is judged is the daemon's own status, once it rests on a pass that began after the request with manifests
-//! that were read after it: before that, everything may look fine only because nobody has looked.
+//! What counts is the daemon's own status, once it rests on a pass that began after the request with manifests
+//! that were read after it: before that, everything may look fine only because nobody has looked. What the verdict on each
+//! resource means is decided where `ofop apply` decides it ([`Waiting`]).
 
 use std::time::Duration;
-
-use serde_json::Value;
 
 use super::client::Client;
 use super::context::Context;
 use super::control::{self, ReconcileArgs};
-use super::{CliError, Exit, apply};
-use crate::model::Command;
+use super::obstacles::{self, some};
+use super::{CliError, Exit, apply, seen};
+use crate::model::{Command, Severity};
+use crate::reconcile::{Goal, Outlook, Waiting};
+use crate::report::Status;
+use crate::report::status::{PartState, PartStatus};
 
 /// Time between two looks at the daemon's status, which it has in memory.
 const PAUSE: Duration = Duration::from_millis(250);
-/// A resource whose steps failed so often in a row is not waited for any longer.
-const FAILURES: u64 = 3;
-/// How many resources one line of progress names.
-const NAMED: usize = 5;
 
 /// Sends the word, and waits where that is asked for.
 ///
@@ -36,37 +35,54 @@ pub(super) async fn reconcile(args: &ReconcileArgs, context: &Context) -> Result
             hint: "it is older than this program: watch `ofop get all` instead".into(),
         });
     };
-    let mut open = vec!["the daemon has not looked since".to_owned()];
-    let judged = tokio::time::timeout(limit, settle(request, &mut open, context)).await;
-    let failed = match judged {
-        Ok(failed) => failed?,
-        Err(_) => {
-            let hint = "`ofop describe` shows what a resource waits for; --timeout gives it longer";
-            context.output.error(&format!("not done within {}: {}", args.timeout, open.join("; ")), Some(hint));
-            return Ok(Exit::PartlyFailed);
-        }
-    };
-    for one in &failed {
-        context.output.error(one, None);
+    let mut last = None;
+    let judged = tokio::time::timeout(limit, settle(request, &mut last, context)).await;
+    let timed_out = judged.is_err();
+    if let Ok(judged) = judged {
+        judged?;
     }
-    Ok(if failed.is_empty() { Exit::Success } else { Exit::PartlyFailed })
+    let output = &context.output;
+    let Some(judged) = last else {
+        let hint = "its /readyz says what it waits for; --timeout gives it longer";
+        output.error("not done within the time: the daemon has not looked since", Some(hint));
+        return Ok(Exit::PartlyFailed);
+    };
+    if judged.is_reached() {
+        return Ok(Exit::Success);
+    }
+    if timed_out && !judged.away.is_empty() {
+        let hint = "--timeout gives it longer; /readyz of the daemon says more";
+        output.error(&format!("not done within the time: {}", judged.away.join("; ")), Some(hint));
+    }
+    let (blocked, unfinished) = judged.outlook.at_the_end();
+    obstacles::unfinished(output, &unfinished, timed_out);
+    for (error, hint) in &judged.failed {
+        output.error(error, hint.as_deref());
+    }
+    obstacles::blocked(output, &blocked);
+    Ok(Exit::PartlyFailed)
 }
 
-/// Looks at the status until nothing is on its way any more; what is in the way then. `open` is kept up to date.
-async fn settle(request: u64, open: &mut Vec<String>, context: &Context) -> Result<Vec<String>, CliError> {
+/// Looks at the status until nothing is on its way any more, or it can only end badly. `last` is kept up to date.
+async fn settle(request: u64, last: &mut Option<Judgement>, context: &Context) -> Result<(), CliError> {
     let client = Client::new(context)?;
+    let mut waiting = Waiting::new(Goal::Settled);
+    let mut told = Vec::new();
     loop {
-        let status = client.get("/api/v1/resources").await?;
-        if status["answered"].as_u64().is_some_and(|answered| answered >= request) {
-            let judged = judge(&status);
-            if judged.open.is_empty() || !judged.failed.is_empty() {
-                let done = judged.failed.is_empty().then(|| summary(&status));
-                done.iter().for_each(|done| context.output.note(done));
-                return Ok(judged.failed);
+        let status = seen::parse(client.get("/api/v1/resources").await?, client.address())?;
+        if status.answered.is_some_and(|answered| answered >= request) {
+            let judged = Judgement::of(&status, &mut waiting);
+            let (is_over, open) = (judged.is_over(), judged.open());
+            if judged.is_reached() {
+                context.output.note(&summary(&status, judged.outlook.suspended.len()));
             }
-            if *open != judged.open {
-                *open = judged.open;
-                context.output.note(&format!("waiting for {}", some(open)));
+            *last = Some(judged);
+            if is_over {
+                return Ok(());
+            }
+            if told != open {
+                context.output.note(&format!("waiting for {}", some(&open)));
+                told = open;
             }
         }
         tokio::time::sleep(PAUSE).await;
@@ -74,158 +90,185 @@ async fn settle(request: u64, open: &mut Vec<String>, context: &Context) -> Resu
 }
 
 /// What a status means to somebody who waits.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 struct Judgement {
-    /// What is on its way, or may still come.
-    open: Vec<String>,
-    /// What only a person can mend.
-    failed: Vec<String>,
+    /// The sides that cannot be read, or not completely.
+    away: Vec<String>,
+    /// What is wrong with the manifests or with everything, each with what to do.
+    failed: Vec<(String, Option<String>)>,
+    /// What the verdicts on all resources come to.
+    outlook: Outlook,
 }
 
-/// Judges a status.
-fn judge(status: &Value) -> Judgement {
-    let mut judged = Judgement::default();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let source = &status["source"];
-    match (source["trouble"]["message"].as_str(), source["commit"]["short"].as_str()) {
-        (Some(trouble), Some(commit)) => judged.failed.push(format!("{trouble}; commit {commit} stays in force")),
-        (Some(trouble), None) => judged.failed.push(format!("the manifests cannot be read: {trouble}")),
-        (None, _) if source["state"] == "down" => {
-            judged.failed.push(format!("the manifests cannot be read: {}", text(&source["message"])));
+impl Judgement {
+    fn of(status: &Status, waiting: &mut Waiting) -> Self {
+        let verdicts = status.resources.iter().map(|resource| (&resource.id, resource.verdict.clone()));
+        let mut judged = Judgement { outlook: waiting.look(verdicts), ..Judgement::default() };
+        judged.source(status);
+        for (side, part) in [("platform", &status.platform), ("registry", &status.registry)] {
+            judged.side(side, part);
         }
-        (None, _) => {}
-    }
-    for problem in list(&status["problems"]).iter().filter(|problem| problem["severity"] != "warning") {
-        let place = problem["line"].as_u64().map_or_else(String::new, |line| format!(":{line}"));
-        judged.failed.push(format!("{}{place}: {}", text(&problem["file"]), text(&problem["message"])));
-    }
-    for side in ["platform", "registry"] {
-        let (state, message) = (text(&status[side]["state"]), text(&status[side]["message"]));
-        if state != "up" {
-            judged.open.push(format!("the {side}, which is {state} {message}").trim_end().to_owned());
+        if let Some(suspended) = &status.suspended {
+            let error = format!("everything is suspended since {}", suspended.since);
+            judged.failed.push((error, Some("`ofop resume --all` ends that".into())));
         }
+        judged
     }
-    if let Some(since) = status["suspended"]["since"].as_str() {
-        judged.failed.push(format!("everything is suspended since {since}; `ofop resume --all` ends that"));
-    }
-    let prune = &status["prune"];
-    if prune["state"] == "blocked" && (prune["reason"] == "guard" || prune["reason"] == "disabled") {
-        judged.failed.push(format!("removals are held: {}", text(&prune["message"])));
-    }
-    for resource in list(&status["resources"]) {
-        let id = text(&resource["resource"]);
-        let (sync, health) = (&resource["sync"], &resource["health"]);
-        let conditions = list(&resource["conditions"]);
-        let said = |kind: &str| {
-            let found = conditions.iter().find(|condition| condition["type"] == kind);
-            found.map(|condition| format!("{id}: {}", text(&condition["message"])))
-        };
-        let given_up = resource["retry"]["failures"].as_u64().is_some_and(|failures| failures >= FAILURES);
-        let held = list(&prune["resources"]).contains(&resource["resource"]) && prune["state"] == "blocked";
-        if health == "Suspended" {
-            continue;
-        } else if let Some(why) = said("Conflict").or_else(|| said("RolledBack")) {
-            judged.failed.push(why);
-        } else if let Some(why) = said("Failed").filter(|_| given_up) {
-            judged.failed.push(why);
-        } else if !(held || sync == "Synced" && health == "Healthy") {
-            judged.open.push(format!("{id} ({}, {})", text(sync), text(health)));
+
+    fn source(&mut self, status: &Status) {
+        let source = &status.source;
+        match (&source.trouble, &source.commit) {
+            (Some(trouble), Some(commit)) => {
+                let error = format!("{}; commit {} stays in force", trouble.message, commit.short);
+                self.failed.push((error, trouble.hint.clone()));
+            }
+            (Some(trouble), None) => {
+                let error = format!("the manifests cannot be read: {}", trouble.message);
+                self.failed.push((error, trouble.hint.clone()));
+            }
+            (None, _) if source.part.state == PartState::Down => {
+                let message = source.part.message.as_deref().unwrap_or_default();
+                self.failed.push((format!("the manifests cannot be read: {message}"), None));
+            }
+            (None, _) => {}
+        }
+        for problem in status.problems.iter().filter(|problem| problem.severity == Severity::Error) {
+            let place = if problem.line > 0 { format!(":{}", problem.line) } else { String::new() };
+            let error = format!("{}{place}: {}", problem.file, problem.message);
+            self.failed.push((error, problem.hint.clone()));
         }
     }
-    judged
+
+    fn side(&mut self, side: &str, part: &PartStatus) {
+        if part.state != PartState::Up {
+            let message = part.message.as_deref().unwrap_or_default();
+            self.away.push(format!("the {side}, which is {} {message}", part.state.as_str()).trim_end().to_owned());
+        }
+    }
+
+    /// Whether everything is as described and runs, what is left alone aside.
+    fn is_reached(&self) -> bool {
+        self.failed.is_empty()
+            && self.away.is_empty()
+            && self.outlook.open.is_empty()
+            && self.outlook.blocked.is_empty()
+    }
+
+    /// Whether there is nothing left to wait for.
+    fn is_over(&self) -> bool {
+        !self.failed.is_empty() || self.outlook.is_over() && (self.away.is_empty() || !self.outlook.blocked.is_empty())
+    }
+
+    /// What is waited for.
+    fn open(&self) -> Vec<String> {
+        let resources = self.outlook.open.keys().map(ToString::to_string);
+        self.away.iter().cloned().chain(resources).collect()
+    }
 }
 
-fn list(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
-}
-
-/// The first few, and how many more.
-fn some(all: &[String]) -> String {
-    let first = all.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    if all.len() > NAMED { format!("{first} and {} more", all.len() - NAMED) } else { first }
-}
-
-fn summary(status: &Value) -> String {
-    let (summary, revision) = (&status["summary"], status["revision"].as_str().unwrap_or_default());
-    let revision = revision.get(..12).unwrap_or(revision);
-    format!("{} of {} in sync and healthy at {revision}", summary["healthy"], summary["resources"])
+fn summary(status: &Status, suspended: usize) -> String {
+    let settled = status.resources.iter().filter(|resource| resource.verdict.is_settled()).count();
+    let suspended = if suspended > 0 { format!(", {suspended} left alone") } else { String::new() };
+    let (all, revision) = (status.resources.len(), status.revision.short());
+    format!("{settled} of {all} in sync and healthy at {revision}{suspended}")
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::model::InstanceName;
+    use crate::report::Report;
 
-    fn status(resources: &Value) -> Value {
-        let up = json!({ "state": "up" });
-        json!({ "source": up, "platform": up, "registry": up, "problems": [], "prune": { "state": "nothing" },
-            "resources": resources })
-    }
-
-    fn with(mut status: Value, name: &str, value: Value) -> Value {
-        status[name] = value;
+    /// The status of a daemon that reads everything, with these resources, each by its verdict.
+    fn status(verdicts: &[Value]) -> Status {
+        let report = Report::new(InstanceName::new("test").unwrap());
+        let mut status = Status::clone(&report.status());
+        for part in [&mut status.source.part, &mut status.platform, &mut status.registry] {
+            part.state = PartState::Up;
+        }
+        let resource = |(number, verdict): (usize, &Value)| {
+            serde_json::from_value(json!({
+                "resource": format!("app/{number}"), "kind": "app", "uuid": number.to_string(), "origin": null,
+                "revision": null, "frozen": false, "sync": "Synced", "health": "Healthy", "verdict": verdict,
+                "drift": [], "conditions": [], "pending_steps": 0, "services": [], "records": [],
+            }))
+        };
+        status.resources = verdicts.iter().enumerate().map(|each| resource(each).unwrap()).collect();
         status
     }
 
-    #[test]
-    fn what_is_in_sync_and_healthy_or_suspended_is_not_waited_for() {
-        let fine = json!([
-            { "resource": "app/A", "sync": "Synced", "health": "Healthy" },
-            { "resource": "app/B", "sync": "OutOfSync", "health": "Suspended" },
-        ]);
-        assert_eq!(judge(&status(&fine)), Judgement::default());
-        let warned = json!([{ "file": "a.yml", "message": "odd", "severity": "warning" }]);
-        assert_eq!(judge(&with(status(&fine), "problems", warned)), Judgement::default());
+    fn blocked(kind: &str) -> Value {
+        json!({ "state": "blocked", "kind": kind, "message": "why", "fixed_by": "manifests", "hint": "what to do" })
+    }
+
+    fn judge(status: &Status) -> Judgement {
+        Judgement::of(status, &mut Waiting::new(Goal::Settled))
     }
 
     #[test]
-    fn what_is_on_its_way_is_waited_for() {
-        let mut on_its_way = json!([
-            { "resource": "app/A", "sync": "Synced", "health": "Progressing" },
-            { "resource": "app/B", "sync": "OutOfSync", "health": "Healthy" },
-            { "resource": "app/C", "sync": "Synced", "health": "Degraded" },
-            { "resource": "app/D", "sync": "OutOfSync", "health": "Unknown", "retry": { "failures": 1 },
-                "conditions": [{ "type": "Failed", "message": "no answer" }] },
-        ]);
-        let judged = judge(&status(&on_its_way));
-        assert_eq!((judged.open.len(), judged.failed.len()), (4, 0), "{judged:?}");
-        assert_eq!(some(&judged.open[..1]), "app/A (Synced, Progressing)");
-        on_its_way[3]["retry"]["failures"] = FAILURES.into();
-        assert_eq!(judge(&status(&on_its_way)).failed, ["app/D: no answer"]);
-        let down = with(status(&json!([])), "platform", json!({ "state": "down", "message": "no leader" }));
-        assert_eq!(judge(&down).open, ["the platform, which is down no leader"]);
+    fn what_is_settled_or_left_alone_is_not_waited_for() {
+        let fine = status(&[json!({ "state": "settled" }), blocked("suspended")]);
+        let judged = judge(&fine);
+        assert!(judged.is_reached() && judged.is_over());
+        assert_eq!(summary(&fine, judged.outlook.suspended.len()), "1 of 2 in sync and healthy at , 1 left alone");
     }
 
     #[test]
-    fn what_a_person_must_mend_ends_the_waiting() {
-        let none = status(&json!([]));
-        for (name, value, said) in [
-            ("source", json!({ "state": "down", "message": "no branch" }), "the manifests cannot be read: no branch"),
-            (
-                "source",
-                json!({ "state": "partial", "commit": { "short": "3f9c" }, "trouble": { "message": "not signed" } }),
-                "not signed; commit 3f9c stays in force",
-            ),
-            ("problems", json!([{ "file": "a.yml", "line": 3, "message": "wrong" }]), "a.yml:3: wrong"),
-            (
-                "prune",
-                json!({ "state": "blocked", "reason": "guard", "message": "6 of 6" }),
-                "removals are held: 6 of 6",
-            ),
-            (
-                "suspended",
-                json!({ "since": "2026-01-02T03:04:05Z" }),
-                "everything is suspended since 2026-01-02T03:04:05Z; `ofop resume --all` ends that",
-            ),
-            (
-                "resources",
-                json!([{ "resource": "app/A", "sync": "Synced", "health": "RolledBack",
-                    "conditions": [{ "type": "RolledBack", "message": "undone" }] }]),
-                "app/A: undone",
-            ),
-        ] {
-            assert_eq!(judge(&with(none.clone(), name, value)).failed, [said]);
+    fn what_is_in_progress_or_cannot_be_read_is_waited_for() {
+        let steps = json!({ "state": "in_progress", "why": "steps", "message": "1 step to do" });
+        let judged = judge(&status(&[steps, blocked("missing_network")]));
+        assert!(!judged.is_over());
+        assert_eq!(judged.open(), ["app/0", "app/1"]);
+        let mut down = status(&[json!({ "state": "settled" })]);
+        down.platform = PartStatus { state: PartState::Down, message: Some("no leader".into()), ..down.platform };
+        let judged = judge(&down);
+        assert!(!judged.is_over() && !judged.is_reached());
+        assert_eq!(judged.open(), ["the platform, which is down no leader"]);
+        // What can only end badly does so whatever cannot be read.
+        down.resources = status(&[blocked("conflict")]).resources;
+        assert!(judge(&down).is_over());
+    }
+
+    #[test]
+    fn what_is_wrong_with_everything_ends_the_waiting() {
+        type Change = (&'static str, fn(&mut Status));
+        let changes: [Change; 4] = [
+            ("the manifests cannot be read: no branch", |status| {
+                status.source.part =
+                    PartStatus { state: PartState::Down, message: Some("no branch".into()), ..PartStatus::default() };
+            }),
+            ("not signed; commit 3f9c stays in force", |status| {
+                status.source = serde_json::from_value(json!({
+                    "state": "partial", "kind": "git", "location": "", "last_read": null,
+                    "commit": { "id": "3f9c1", "short": "3f9c", "author": "", "subject": "", "time": "" },
+                    "trouble": { "reason": "unverified", "message": "not signed" },
+                }))
+                .unwrap();
+            }),
+            ("a.yml:3: wrong", |status| {
+                let problem = crate::model::Problem { line: 3, ..crate::model::Problem::file("a.yml", "wrong") };
+                status.problems.push(problem);
+            }),
+            ("everything is suspended since now", |status| {
+                status.suspended = Some(crate::report::status::SuspendedStatus { since: "now".into() });
+            }),
+        ];
+        for (expected, change) in changes {
+            let mut status = status(&[json!({ "state": "settled" })]);
+            change(&mut status);
+            let judged = judge(&status);
+            assert!(judged.is_over() && !judged.is_reached(), "{expected}");
+            assert_eq!(judged.failed[0].0, expected);
         }
+    }
+
+    #[test]
+    fn a_status_without_verdicts_is_an_error_and_no_success() {
+        let mut json = serde_json::to_value(status(&[json!({ "state": "settled" })])).unwrap();
+        assert!(seen::parse(json.clone(), "here").is_ok());
+        json["resources"][0].as_object_mut().unwrap().remove("verdict");
+        assert!(seen::parse(json, "here").is_err());
     }
 }

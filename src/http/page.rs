@@ -58,16 +58,11 @@ pub(super) async fn overview(State(shared): State<Shared>, wanted: Result<Query<
 
 /// The number that needs a person first, for a tab in the background.
 fn title(status: &Status) -> String {
-    let waiting = status.resources.iter().filter(|resource| needs_attention(resource)).count();
+    let waiting = status.resources.iter().filter(|resource| resource.verdict.needs_attention()).count();
     match waiting + status.summary.manifest_errors + status.warnings.len() {
         0 => "OpenFactory operator".to_owned(),
         number => format!("({number}) OpenFactory operator"),
     }
-}
-
-/// Whether a person should look at a resource.
-fn needs_attention(resource: &ResourceStatus) -> bool {
-    resource.sync != Sync::Synced || resource.health != Health::Healthy || resource.frozen
 }
 
 pub(super) fn page(html: Html) -> Response {
@@ -262,10 +257,10 @@ fn resources(html: &mut Html, status: &Status, wanted: &Wanted) {
         .resources
         .iter()
         .filter(|resource| needle.is_empty() || resource.id.to_string().to_lowercase().contains(&needle))
-        .filter(|resource| !attention || needs_attention(resource))
+        .filter(|resource| !attention || resource.verdict.needs_attention())
         .collect();
     // Stable: inside both groups the order stays that of the names.
-    shown.sort_by_key(|resource| !needs_attention(resource));
+    shown.sort_by_key(|resource| !resource.verdict.needs_attention());
     let pages = shown.len().div_ceil(PAGE).max(1);
     let page = wanted.page.unwrap_or(1).clamp(1, pages);
 
@@ -339,6 +334,9 @@ fn row(html: &mut Html, resource: &ResourceStatus) {
     }
     for held in &resource.held {
         html.raw("<p class=\"soft\">").text(&held.step).raw(" waits for ").text(&held.waits_for).raw("</p>");
+    }
+    if let Some(block) = resource.verdict.block() {
+        html.raw("<p>→ ").text(&block.hint).raw("</p>");
     }
     if let Some(retry) = &resource.retry {
         html.raw("<p class=\"soft\">next try ");

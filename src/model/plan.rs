@@ -11,6 +11,7 @@ use super::names::{InstanceName, ResourceId, Revision};
 use super::observed::{ObservedRecord, ObservedService, ServiceId};
 use super::status::{Condition, ConditionKind, Drift, Health, Sync};
 use super::step::{FieldChange, PlannedStep};
+use super::verdict::Verdict;
 
 /// What a pass will do and what it found.
 #[derive(Debug, Clone, Default)]
@@ -87,6 +88,8 @@ pub struct ResourcePlan {
     pub health: Health,
     /// What else is known.
     pub conditions: Vec<Condition>,
+    /// Settled, in progress or blocked: what everything above comes to.
+    pub verdict: Verdict,
 }
 
 impl ResourcePlan {

@@ -6,6 +6,7 @@
 //!  "prune": {"state": "nothing | allowed | blocked", "resources": [], "reason": null, "message": null},
 //!  "resources": {"app/X": {
 //!     "origin": {"file": "app_x.yml", "line": 2}, "sync": "OutOfSync", "health": "Healthy",
+//!     "verdict": {"state": "in_progress", "why": "steps", "message": "modified: service x (environment.MODE)"},
 //!     "steps": [{"verb": "update", "object": "service x", "reason": "modified",
 //!                "changes": [{"field": "environment.MODE", "from": null, "to": null, "secret": true}]}],
 //!     "held": [{"verb": "…", "object": "…", "reason": "…", "changes": [], "waits_for": "a second look"}],
@@ -24,7 +25,7 @@ use serde::Serialize;
 
 use super::{
     Condition, Drift, FieldChange, Health, Ignored, Origin, Plan, PlannedStep, PruneVerdict, Reason, ResourceId,
-    ResourcePlan, StepVerb, Sync, Wait,
+    ResourcePlan, StepVerb, Sync, Verdict, Wait,
 };
 
 /// Whether the values of environment variables are shown.
@@ -97,6 +98,7 @@ struct Resource<'a> {
     origin: Option<&'a Origin>,
     sync: Sync,
     health: Health,
+    verdict: &'a Verdict,
     steps: Vec<Step<'a>>,
     held: Vec<Step<'a>>,
     drift: &'a [Drift],
@@ -111,6 +113,7 @@ impl<'a> Resource<'a> {
             origin: resource.origin.as_ref(),
             sync: resource.sync,
             health: resource.health,
+            verdict: &resource.verdict,
             steps: resource.steps.iter().map(|step| Step::of(step, None, secrets)).collect(),
             held: resource.held.iter().map(|held| Step::of(&held.step, Some(&held.wait), secrets)).collect(),
             drift: &resource.drift,

@@ -31,6 +31,8 @@ pub(super) struct Draft {
     pub(super) conflict: bool,
     /// A record of it belongs to somebody else: no service is made or changed that this record should name.
     pub(super) foreign_record: bool,
+    /// When the newest task failed of those services whose tasks do not all run, as the engine writes it.
+    pub(super) last_failure: Option<String>,
 }
 
 /// A condition without its time.
@@ -64,6 +66,13 @@ impl Draft {
     pub(super) fn drift(&mut self, drift: DriftType, object: String, changes: &[FieldChange]) {
         self.differs = true;
         self.drift.push(Drift { drift, object, fields: changes.iter().map(|change| change.field.clone()).collect() });
+    }
+
+    /// Notes when a task failed; the newest counts.
+    pub(super) fn failed_at(&mut self, at: Option<&str>) {
+        if at > self.last_failure.as_deref() {
+            self.last_failure = at.map(str::to_owned);
+        }
     }
 
     /// Notes a condition.

@@ -10,7 +10,7 @@ use crate::model::{
 use super::context::Context;
 use super::draft::Draft;
 use super::join::Found;
-use super::target;
+use super::{target, verdict};
 
 /// How many ended tasks of one replica make a restart loop. The engine keeps five per replica by default
 /// (`TaskHistoryRetentionLimit`).
@@ -22,6 +22,11 @@ const STABLE_AFTER: Duration = Duration::from_secs(30);
 
 /// The reason of a condition that time alone ends.
 pub(super) const RECENTLY_FAILED: &str = "RecentlyFailed";
+
+/// Reasons of conditions while nothing that has a name keeps tasks from running.
+const NO_TASKS: &str = "NoTasks";
+const STARTING: &str = "Starting";
+const TASK_FAILED: &str = "TaskFailed";
 
 /// How it goes with one service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,7 +113,7 @@ fn deadline(context: &Context<'_>, draft: &mut Draft, resource: &DesiredResource
     }
     draft.note(
         ConditionKind::Degraded,
-        "ProgressDeadlineExceeded",
+        verdict::DEADLINE_EXCEEDED,
         format!("has been on its way for more than {} s", limit.as_secs()),
     );
     Health::Degraded
@@ -158,6 +163,12 @@ fn failures(tasks: &[TaskView]) -> BTreeMap<u64, usize> {
     failures
 }
 
+/// When the newest task failed, as the engine writes it.
+fn last_failure(tasks: &[TaskView]) -> Option<&str> {
+    let failed = tasks.iter().filter(|task| matches!(task.state, TaskState::Failed | TaskState::Rejected));
+    failed.map(|task| task.since.as_str()).filter(|since| !since.is_empty()).max()
+}
+
 fn pulse(draft: &mut Draft, service: &ObservedService, replicas: u64, tasks: &[TaskView]) -> Pulse {
     let name = &service.spec.name;
     let running = tasks.iter().filter(|task| task.wanted && task.state == TaskState::Running).count() as u64;
@@ -170,7 +181,11 @@ fn pulse(draft: &mut Draft, service: &ObservedService, replicas: u64, tasks: &[T
         | UpdateState::RollbackCompleted(_) => None,
     };
     if let Some(why) = paused {
-        draft.note(ConditionKind::Degraded, "UpdatePaused", format!("the engine stopped updating {name}: {why}"));
+        draft.note(
+            ConditionKind::Degraded,
+            verdict::UPDATE_PAUSED,
+            format!("the engine stopped updating {name}: {why}"),
+        );
         return Pulse::Fails;
     }
     let updating = matches!(service.update, UpdateState::Updating | UpdateState::RollbackStarted(_));
@@ -181,6 +196,7 @@ fn pulse(draft: &mut Draft, service: &ObservedService, replicas: u64, tasks: &[T
         return if updating { Pulse::OnItsWay } else { Pulse::Runs };
     }
     let (pulse, reason, error) = trouble(tasks);
+    draft.failed_at(last_failure(tasks));
     let kind = if pulse == Pulse::Fails { ConditionKind::Degraded } else { ConditionKind::Progressing };
     let error = if error.is_empty() { String::new() } else { format!(": {error}") };
     draft.note(kind, reason, format!("{running} of {replicas} tasks of {name} run{error}"));
@@ -203,11 +219,11 @@ fn trouble(tasks: &[TaskView]) -> (Pulse, &'static str, &str) {
     let error = newest.map(|task| task.error.as_str()).unwrap_or_default();
     let reason = match newest {
         Some(task) => word(&task.error, task.state),
-        None if tasks.is_empty() => "NoTasks",
-        None => "Starting",
+        None if tasks.is_empty() => NO_TASKS,
+        None => STARTING,
     };
     match (looping, reason) {
-        (true, "TaskFailed") => (Pulse::Fails, "RestartLoop", error),
+        (true, TASK_FAILED | STARTING | NO_TASKS) => (Pulse::Fails, verdict::RESTART_LOOP, error),
         (true, reason) => (Pulse::Fails, reason, error),
         (false, reason) => (Pulse::OnItsWay, reason, error),
     }
@@ -222,15 +238,15 @@ const IMAGE_MISSING: [&str; 4] =
 fn word(error: &str, state: TaskState) -> &'static str {
     let says = |part: &str| error.to_ascii_lowercase().contains(part);
     if IMAGE_MISSING.iter().any(|part| says(part)) {
-        "ImageMissing"
+        verdict::IMAGE_MISSING
     } else if says("no suitable node") {
-        "NoSuitableNode"
+        verdict::NO_SUITABLE_NODE
     } else if says("network") && says("not found") {
-        "NetworkMissing"
+        verdict::NETWORK_MISSING
     } else if state == TaskState::Rejected {
-        "TaskRejected"
+        verdict::TASK_REJECTED
     } else {
-        "TaskFailed"
+        TASK_FAILED
     }
 }
 

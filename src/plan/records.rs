@@ -14,7 +14,7 @@ use super::context::Context;
 use super::draft::Draft;
 use super::join::Found;
 use super::ownership::{self, Grant};
-use super::proof;
+use super::{proof, verdict};
 
 /// The attribute that says that a resource is kept, in the words of a difference.
 const MANAGED_PRUNE: &str = "managed_prune";
@@ -232,7 +232,7 @@ impl Planner<'_> {
             }
         };
         draft.blocked = true;
-        draft.wait_for("CoordinatorMissing", message);
+        draft.wait_for(verdict::COORDINATOR_MISSING, message);
     }
 
     /// Whether the asset of a device that we want belongs to somebody else.

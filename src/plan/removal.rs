@@ -23,6 +23,7 @@ use super::draft::Draft;
 use super::join::{self, Found, Orphans};
 use super::proof;
 use super::records::{self, Coordinator, is_taken_back};
+use super::verdict;
 
 /// How long tasks of a removed service may hold up the taking back of its records. The engine stops a container
 /// after 10 s unless told otherwise; a node that is cut off never reports the end.
@@ -445,7 +446,7 @@ impl Remover<'_> {
             Some(known) => format!("coordinator {}, which should let device {device} go, is not available", known.uuid),
             None => format!("no coordinator is available that could let device {device} go"),
         };
-        draft.wait_for("CoordinatorMissing", message);
+        draft.wait_for(verdict::COORDINATOR_MISSING, message);
         Some(Wait::Dependency)
     }
 }

@@ -6,10 +6,10 @@ use super::context::Context;
 use super::draft::Draft;
 use super::join::{Found, Joined, Orphans, Wanted};
 use super::removal::Pruning;
-use super::{contest, health, ownership, records, removal, services};
+use super::{contest, health, ownership, records, removal, services, verdict};
 use crate::model::{
     Compared, ConditionKind, DesiredResource, Health, ObservedRecord, Record, ResourceId, ResourcePlan, ServiceId,
-    Suspension, Sync,
+    Suspension, Sync, Verdict,
 };
 
 /// Plans a resource that the manifests describe.
@@ -172,7 +172,7 @@ fn finish(
         health = Health::Suspended;
     }
     let conditions = draft.conditions(context, id);
-    ResourcePlan {
+    let mut planned = ResourcePlan {
         origin: described.map(|resource| resource.origin.clone()),
         steps: draft.steps,
         held: draft.held,
@@ -181,5 +181,8 @@ fn finish(
         sync,
         health,
         conditions,
-    }
+        verdict: Verdict::Settled,
+    };
+    planned.verdict = verdict::judge(id, &planned, draft.last_failure.as_deref());
+    planned
 }

@@ -16,7 +16,7 @@ use super::draft::Draft;
 use super::join::Found;
 use super::ownership::{self, Claim, Grant};
 use super::target::Target;
-use super::{image, proof, removal};
+use super::{image, proof, removal, verdict};
 
 /// How long a registry that showed a part of what it holds, and fails now, is waited for: the one that took longest to
 /// come back took two minutes.
@@ -191,7 +191,7 @@ impl Planner<'_> {
     fn wait_before_create(&self, draft: &mut Draft) -> Option<Wait> {
         if let Some(missing) = self.missing_networks() {
             draft.wait_for(
-                "NetworkMissing",
+                verdict::NETWORK_MISSING,
                 format!("service {} needs network {missing}, which does not exist", self.service.spec.name),
             );
             draft.blocked = true;
@@ -388,7 +388,7 @@ impl Planner<'_> {
             && let Some(missing) = self.missing_networks()
         {
             draft.wait_for(
-                "NetworkMissing",
+                verdict::NETWORK_MISSING,
                 format!("service {} needs network {missing}, which does not exist", spec.name),
             );
             draft.blocked = true;

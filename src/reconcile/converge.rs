@@ -7,11 +7,12 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::runner::{Passed, Runner, Turn};
-use super::waits::{SOON, is_held, ripens};
+use super::waiting::{Goal, Outlook, Waiting};
+use super::waits::SOON;
 use super::{Options, Parts};
 use crate::clock::Clock;
 use crate::desired::Source;
-use crate::model::{Desired, FailureKind, Health, Plan, ResourceId, ResourcePlan, StepFailure, Sync};
+use crate::model::{Block, Desired, Failing, GIVE_UP_AFTER, Plan, ResourceId, ResourcePlan, StepFailure, Verdict};
 use crate::platform::Platform;
 use crate::registry::Registry;
 use crate::report::{Event, EventOutcome};
@@ -19,8 +20,8 @@ use crate::report::{Event, EventOutcome};
 /// When converging ends.
 #[derive(Debug, Clone, Copy)]
 pub struct ConvergeOptions {
-    /// Also wait until every resource is healthy.
-    pub wait: bool,
+    /// What is waited for.
+    pub goal: Goal,
     /// Give up after this time.
     pub timeout: Duration,
     /// Give a resource up after this many failures in a row. One that is refused as it is, is given up at once.
@@ -30,7 +31,7 @@ pub struct ConvergeOptions {
 impl Default for ConvergeOptions {
     /// Five minutes, three attempts, without waiting for health.
     fn default() -> Self {
-        ConvergeOptions { wait: false, timeout: Duration::from_secs(300), attempts: 3 }
+        ConvergeOptions { goal: Goal::InSync, timeout: Duration::from_secs(300), attempts: GIVE_UP_AFTER }
     }
 }
 
@@ -48,14 +49,10 @@ pub enum Happening<'a> {
 pub enum Ending {
     /// It is as it should be (or gone, as it should be).
     InSync,
-    /// Its steps failed; given up.
-    Failed(StepFailure),
-    /// It stays as it is until somebody does something; the sentences say what.
-    Held(Vec<String>),
-    /// It is as described, and does not run.
-    Unhealthy(Health),
-    /// It was still on its way when the time was up.
-    Unfinished,
+    /// It stays as it is until somebody acts.
+    Blocked(Block),
+    /// It was still on its way at the end; what it waited for.
+    Unfinished(String),
 }
 
 /// What came of it.
@@ -117,7 +114,8 @@ pub async fn converge<S: Source, P: Platform, R: Registry, C: Clock>(
     let grace = options.grace;
     let mut runner = Runner::new(parts, options, stop);
     let give_up = runner.now() + until.timeout;
-    let mut course = Course { failures: BTreeMap::new(), events: Vec::new(), blind: 0, rows_by: None };
+    let waiting = Waiting::new(until.goal);
+    let mut course = Course { failures: BTreeMap::new(), events: Vec::new(), blind: 0, rows_by: None, waiting };
     let mut last: Option<Passed> = None;
     let mut timed_out = false;
     let mut interrupted = false;
@@ -184,6 +182,7 @@ struct Course {
     blind: u32,
     /// When the end waits for rows no longer.
     rows_by: Option<Duration>,
+    waiting: Waiting,
 }
 
 impl Course {
@@ -205,6 +204,7 @@ impl Course {
         runner: &mut Runner<S, P, R, C>,
         until: &ConvergeOptions,
     ) -> bool {
+        let outlook = passed.plan.as_ref().map(|plan| self.look(plan, runner, until));
         if runner.is_busy() {
             return false;
         }
@@ -220,62 +220,61 @@ impl Course {
             return false;
         }
         self.blind = 0;
-        let Some(plan) = &passed.plan else { return false };
-        let open = plan.resources.iter().any(|(id, planned)| self.ending(id, planned, runner, until).is_none());
+        let Some(outlook) = outlook else { return false };
+        let over = outlook.is_over();
         let now = runner.now();
-        let waits = open || (passed.awaits_rows && now < *self.rows_by.get_or_insert(now + ROWS_WITHIN));
+        let waits = !over || (passed.awaits_rows && now < *self.rows_by.get_or_insert(now + ROWS_WITHIN));
         if waits {
             runner.look_by(now + SOON);
         }
         !waits
     }
 
+    /// Judges every resource.
+    fn look<S: Source, P: Platform, R: Registry, C: Clock>(
+        &mut self,
+        plan: &Plan,
+        runner: &Runner<S, P, R, C>,
+        until: &ConvergeOptions,
+    ) -> Outlook {
+        let failures = &self.failures;
+        let verdict = |(id, planned)| (id, verdict(id, planned, failures, runner, until));
+        self.waiting.look(plan.resources.iter().map(verdict))
+    }
+
     fn endings<S: Source, P: Platform, R: Registry, C: Clock>(
-        &self,
+        &mut self,
         plan: &Plan,
         runner: &Runner<S, P, R, C>,
         until: &ConvergeOptions,
     ) -> BTreeMap<ResourceId, Ending> {
-        let ending = |(id, planned): (&ResourceId, &ResourcePlan)| {
-            (id.clone(), self.ending(id, planned, runner, until).unwrap_or(Ending::Unfinished))
+        let seen = self.look(plan, runner, until);
+        let suspended = seen.suspended.clone();
+        let (mut blocked, mut unfinished) = seen.at_the_end();
+        // Whoever names resources to this command wants them changed: one that is left alone is not.
+        blocked.extend(suspended);
+        let mut ending = |id: &ResourceId| match (blocked.remove(id), unfinished.remove(id)) {
+            (Some(block), _) => Ending::Blocked(block),
+            (None, Some(why)) => Ending::Unfinished(why),
+            (None, None) => Ending::InSync,
         };
-        plan.resources.iter().map(ending).collect()
+        plan.resources.keys().map(|id| (id.clone(), ending(id))).collect()
     }
+}
 
-    /// How a resource ended; none while it is still on its way.
-    fn ending<S: Source, P: Platform, R: Registry, C: Clock>(
-        &self,
-        id: &ResourceId,
-        planned: &ResourcePlan,
-        runner: &Runner<S, P, R, C>,
-        until: &ConvergeOptions,
-    ) -> Option<Ending> {
-        if !planned.steps.is_empty() {
-            let (failures, kind) = runner.retries().failures(id);
-            let given_up = failures >= until.attempts.max(1) || kind == Some(FailureKind::Rejected);
-            return given_up.then(|| self.failures.get(id).cloned().map(Ending::Failed)).flatten();
+/// The verdict on a resource, its failures included.
+fn verdict<S: Source, P: Platform, R: Registry, C: Clock>(
+    id: &ResourceId,
+    planned: &ResourcePlan,
+    failures: &BTreeMap<ResourceId, StepFailure>,
+    runner: &Runner<S, P, R, C>,
+    until: &ConvergeOptions,
+) -> Verdict {
+    let (attempts, kind) = runner.retries().failures(id);
+    match failures.get(id) {
+        Some(failure) => {
+            planned.verdict.given(id, Failing { attempts, kind, message: &failure.message, limit: until.attempts })
         }
-        if planned.held.iter().any(|held| ripens(&held.wait)) {
-            return None;
-        }
-        let reasons = || {
-            let waits = planned.held.iter().map(|held| {
-                format!("{} {} waits for {}", held.step.step.verb(), held.step.step.object(), held.wait.as_str())
-            });
-            let conditions = planned.conditions.iter().map(|condition| condition.message.clone());
-            conditions.chain(waits).collect()
-        };
-        if !planned.held.is_empty() || is_held(planned) {
-            return Some(Ending::Held(reasons()));
-        }
-        match (planned.sync, planned.health) {
-            (Sync::Unknown | Sync::OutOfSync, _) => None,
-            (Sync::Synced, Health::Healthy) => Some(Ending::InSync),
-            (Sync::Synced, health @ (Health::RolledBack | Health::Waiting | Health::Suspended)) => {
-                Some(if until.wait { Ending::Unhealthy(health) } else { Ending::InSync })
-            }
-            (Sync::Synced, Health::Progressing | Health::Degraded | Health::Unknown) if until.wait => None,
-            (Sync::Synced, Health::Progressing | Health::Degraded | Health::Unknown) => Some(Ending::InSync),
-        }
+        None => planned.verdict.clone(),
     }
 }

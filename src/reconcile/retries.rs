@@ -128,7 +128,8 @@ impl Retries {
                 let due = tried.backoff.due();
                 if due > now && !planned.steps.is_empty() {
                     let failures = tried.backoff.attempts + tried.backoff.races;
-                    selection.waiting.insert(resource.clone(), Retry { failures, at: due });
+                    let (attempts, last) = (tried.backoff.attempts, tried.backoff.last);
+                    selection.waiting.insert(resource.clone(), Retry { failures, attempts, last, at: due });
                     selection.due = Some(selection.due.map_or(due, |earliest| earliest.min(due)));
                     continue;
                 }

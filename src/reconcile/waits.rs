@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::model::{ConditionKind, Health, PruneBlock, ResourceId, ResourcePlan, Wait};
+use crate::model::{Health, Progress, ResourceId, ResourcePlan, Verdict};
 
 /// How soon another look follows when something is known to be on its way without any event that would tell:
 /// the second sighting that a removal rests on, tasks that start or end (the engine has no task events), rows
@@ -36,52 +36,12 @@ impl Soon {
 
 /// Whether a resource is known to be on its way to another state without any step of ours.
 pub(super) fn is_on_its_way(planned: &ResourcePlan) -> bool {
-    planned.health == Health::Progressing || planned.held.iter().any(|held| ripens(&held.wait))
-}
-
-/// Whether time and another look end a wait, without anybody doing anything.
-pub(super) fn ripens(wait: &Wait) -> bool {
-    match wait {
-        Wait::SecondSighting
-        | Wait::Services
-        | Wait::TasksEnding(_)
-        | Wait::RowsStayAway
-        | Wait::PruneDelay(_)
-        | Wait::Successor(_)
-        | Wait::Notes
-        | Wait::Evidence { lasting: false }
-        | Wait::AttemptNoted
-        | Wait::Prune(PruneBlock::IncompleteObservation) => true,
-        Wait::Dependency
-        | Wait::Conflict
-        | Wait::Contested
-        | Wait::RolledBack
-        | Wait::Evidence { lasting: true }
-        | Wait::Suspended(_)
-        | Wait::Prune(
-            PruneBlock::Guard { .. }
-            | PruneBlock::InvalidManifests
-            | PruneBlock::SourceTrouble
-            | PruneBlock::Disabled
-            | PruneBlock::NoLongerManifest { .. },
-        ) => false,
-    }
-}
-
-/// Whether a resource stays as it is until somebody does something.
-pub(super) fn is_held(planned: &ResourcePlan) -> bool {
-    planned.conditions.iter().any(|condition| match condition.kind {
-        ConditionKind::Conflict
-        | ConditionKind::PruneBlocked
-        | ConditionKind::Waiting
-        | ConditionKind::RolledBack
-        | ConditionKind::Suspended => true,
-        ConditionKind::Failed
-        | ConditionKind::Frozen
-        | ConditionKind::Degraded
-        | ConditionKind::Progressing
-        | ConditionKind::Kept
-        | ConditionKind::Contested
-        | ConditionKind::Unresolved => false,
-    })
+    let waits_for_time = match &planned.verdict {
+        Verdict::InProgress { why, .. } => match why {
+            Progress::Held | Progress::Successor | Progress::Tasks => true,
+            Progress::Steps | Progress::Unread => false,
+        },
+        Verdict::Settled | Verdict::Blocked(_) => false,
+    };
+    waits_for_time || planned.health == Health::Progressing
 }

@@ -17,7 +17,7 @@ use super::events::Entry;
 use super::source::{SourceStatus, SourceView};
 use crate::model::{
     ConditionKind, Desired, DriftType, Handling, Health, InstanceName, Kind, LeaseStatus, Observed, Origin, Plan,
-    Problem, PruneVerdict, ResourceId, Revision, Sync,
+    Problem, PruneVerdict, ResourceId, Revision, Sync, Verdict,
 };
 
 /// What is known. Holds no environment value.
@@ -321,6 +321,8 @@ pub struct ResourceStatus {
     /// Since when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_since: Option<String>,
+    /// Settled, in progress or blocked: what everything else here comes to.
+    pub verdict: Verdict,
     /// Differences that no change of the manifests explains.
     pub drift: Vec<DriftStatus>,
     /// What its manifest says about how it is taken care of.

@@ -16,4 +16,5 @@ mod ownership;
 mod properties;
 mod rendering;
 mod taken_down;
+mod verdict;
 mod world;

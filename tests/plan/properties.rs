@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use ofop::model::service::EnvVar;
 use ofop::model::{
-    Desired, DesiredResource, InstanceName, Mark, Observed, ObservedRecord, ObservedService, Plan, PruneVerdict,
-    Record, RecordId, ResourceId, ServiceName, Step, Sync, UpdateState,
+    ConditionKind, Desired, DesiredResource, Health, InstanceName, Mark, Observed, ObservedRecord, ObservedService,
+    Plan, Progress, PruneVerdict, Record, RecordId, ResourceId, ServiceName, Step, Sync, UpdateState, Verdict,
 };
-use ofop::plan::{Guard, Memory, Policy, plan};
+use ofop::plan::{Guard, Memory, Policy, judge, plan};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::test_runner::Config;
@@ -268,6 +268,48 @@ proptest::proptest! {
         // and a restart finds nothing to do either
         world.settle(&wanted, &confirmed(), &mut Memory::default());
         assert_eq!(untouched, world.services);
+    }
+
+    #[test]
+    fn a_resource_is_settled_only_if_nothing_is_to_be_done_and_nothing_is_in_the_way(
+        before in shapes(), after in shapes(), acts in vec(meddling(), 0..8), cut in 0..5_u8
+    ) {
+        let (mut world, mut memory) = lived_in(&before, &acts);
+        let mut wanted = describe(&after);
+        match cut {
+            0 => wanted.complete = false,
+            1 => world.platform_complete = false,
+            2 => world.registry_complete = false,
+            3 => world.networks.clear(),
+            _ => {}
+        }
+        let checked = |plan: &Plan| {
+            for (id, resource) in &plan.resources {
+                assert_eq!(resource.verdict, judge(id, resource, None), "the same values give the same verdict");
+                let nothing_to_do = resource.steps.is_empty() && resource.held.is_empty();
+                let fine = resource.sync == Sync::Synced && resource.health == Health::Healthy;
+                let in_the_way = resource.conditions.iter().any(|condition| {
+                    !matches!(condition.kind, ConditionKind::Kept | ConditionKind::Unresolved | ConditionKind::Progressing)
+                });
+                match &resource.verdict {
+                    Verdict::Settled => assert!(nothing_to_do && fine && !in_the_way, "{id}: {resource:#?}"),
+                    Verdict::InProgress { why, message } => {
+                        assert!(!(nothing_to_do && fine), "{id}: {resource:#?}");
+                        assert_eq!(*why == Progress::Steps, !resource.steps.is_empty(), "{id}: {resource:#?}");
+                        assert!(!message.is_empty());
+                    }
+                    Verdict::Blocked(block) => {
+                        let is_settled = nothing_to_do && fine && !in_the_way;
+                        assert!(resource.steps.is_empty() && !is_settled, "{id}: {resource:#?}");
+                        assert!(!block.message.is_empty() && !block.hint.is_empty(), "{block:?}");
+                    }
+                }
+            }
+        };
+        for _ in 0..8 {
+            checked(&world.pass(&wanted, &policy(), &mut memory));
+        }
+        checked(&world.settle(&wanted, &policy(), &mut memory));
     }
 
     #[test]

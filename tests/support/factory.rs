@@ -14,7 +14,7 @@ use ofop::model::{
     FieldChange, Health, InstanceName, Observed, ObservedRecord, ObservedService, Origin, Plan, PlannedStep,
     PlatformSnapshot, Reason, Record, RegistrySnapshot, ResourceId, ResourcePlan, Revision, Rollout, ServiceId,
     ServiceName, ServiceSpec, SourceKind, SourcePlace, SourceTrouble, Step, Suspension, Sync, TaskState, TaskView,
-    UpdateState,
+    UpdateState, Verdict,
 };
 use ofop::report::{Pass, Report, Retry, SourceView};
 
@@ -137,6 +137,7 @@ impl Factory {
                 sync: Sync::Synced,
                 health: Health::Healthy,
                 conditions: Vec::new(),
+                verdict: Verdict::Settled,
             },
         );
         let service = DesiredService { spec: Arc::new(spec), hash: SpecHash("hash".into()), follow_digest: false };
@@ -206,6 +207,9 @@ impl Factory {
 
     /// Tells a report of a pass over this world, then lets the clock go on.
     pub(crate) fn tell(&mut self, report: &Report, then: Duration) {
+        for (id, planned) in self.plan.iter_mut().flat_map(|plan| &mut plan.resources) {
+            planned.verdict = ofop::plan::judge(id, planned, None);
+        }
         let observed = Observed {
             at: self.now,
             platform: self.platform.clone().map(Arc::new),

@@ -12,9 +12,9 @@ use super::{
 };
 use crate::clock::rfc3339;
 use crate::model::{
-    Condition, ConditionKind, Desired, DesiredResource, Drift, FailureKind, Health, HeldStep, Ignored, InstanceName,
-    NotesView, Observed, ObservedRecord, ObservedService, Plan, Record, RecordId, ResourceId, ResourcePlan, Suspension,
-    Sync,
+    Condition, ConditionKind, Desired, DesiredResource, Drift, Failing, FailureKind, GIVE_UP_AFTER, Health, HeldStep,
+    Ignored, InstanceName, NotesView, Observed, ObservedRecord, ObservedService, Plan, Progress, Record, RecordId,
+    ResourceId, ResourcePlan, Suspension, Sync, Verdict,
 };
 use crate::report::Retry;
 use crate::report::source::{self, SourceStatus, SourceView};
@@ -30,6 +30,7 @@ pub(in crate::report) struct Row<'a> {
     pub(in crate::report) drift: &'a [Drift],
     pub(in crate::report) conditions: &'a [Condition],
     plan: Option<&'a ResourcePlan>,
+    blind: bool,
 }
 
 impl Row<'_> {
@@ -49,6 +50,7 @@ pub(in crate::report) fn rows<'a>(desired: &'a Desired, plan: Option<&'a Plan>, 
         drift: plan.map_or(&[], |plan| &plan.drift),
         conditions: plan.map_or(&[], |plan| &plan.conditions),
         plan,
+        blind,
     };
     match planned {
         Some(planned) if !blind => planned.iter().map(|(id, plan)| row(id, Some(plan))).collect(),
@@ -265,6 +267,7 @@ fn resource(view: &View<'_>, marked: &Marked<'_>, row: &Row<'_>) -> ResourceStat
         sync_since: tracked.map(|tracked| rfc3339(tracked.sync_since)),
         health: row.health,
         health_since: tracked.map(|tracked| rfc3339(tracked.health_since)),
+        verdict: verdict(view, row, tracked),
         drift: row.drift.iter().map(|piece| drift(piece, tracked)).collect(),
         handling: desired.map(|desired| desired.handling.clone()).unwrap_or_default(),
         ignored: row.plan.map(|plan| plan.ignored.iter().map(ignored).collect()).unwrap_or_default(),
@@ -279,6 +282,21 @@ fn resource(view: &View<'_>, marked: &Marked<'_>, row: &Row<'_>) -> ResourceStat
             .and_then(|history| history.retries.get(row.id))
             .map(|retry| RetryStatus { failures: retry.failures, at: rfc3339(moment(view, retry.at)) }),
         events: None,
+    }
+}
+
+/// The verdict of the plan, and what is known of steps that failed since. What cannot be seen is in progress.
+fn verdict(view: &View<'_>, row: &Row<'_>, tracked: Option<&Tracked>) -> Verdict {
+    let Some(plan) = row.plan.filter(|_| !row.blind) else {
+        return Verdict::InProgress { why: Progress::Unread, message: "it could not be read".into() };
+    };
+    let retry = view.history.as_ref().and_then(|history| history.retries.get(row.id));
+    match retry.zip(tracked.and_then(|tracked| tracked.failure.as_ref())) {
+        Some((retry, (failure, _))) => {
+            let (attempts, kind) = (retry.attempts, retry.last);
+            plan.verdict.given(row.id, Failing { attempts, kind, message: &failure.message, limit: GIVE_UP_AFTER })
+        }
+        None => plan.verdict.clone(),
     }
 }
 

@@ -59,6 +59,12 @@ const MONITOR: Duration = Duration::from_secs(5);
 const STOPPING: Duration = Duration::from_secs(10);
 /// An image that cannot run has this tag.
 const BROKEN: &str = ":broken";
+/// An image that no registry holds has this tag: nodes reject the task, and its successor five seconds later.
+const ABSENT: &str = ":absent";
+/// The default restart delay.
+const RESTART: Duration = Duration::from_secs(5);
+/// How many ended tasks of a replica the engine keeps.
+const KEPT_TASKS: u64 = 5;
 /// An image that the engine refuses although its reference is well formed has this tag, as where an authorization plugin
 /// lets only some images in.
 const FORBIDDEN: &str = ":forbidden";
@@ -261,6 +267,9 @@ impl Swarm {
     fn tasks_of(&self, id: &ServiceId, now: Duration) -> Vec<TaskView> {
         let Some(service) = self.services.get(id) else { return Vec::new() };
         let age = now.saturating_sub(service.began);
+        if service.spec.image.contains(ABSENT) {
+            return rejected(id, service, age);
+        }
         let pending = service.spec.constraints.iter().any(|constraint| constraint.contains("node.labels.none"));
         let (state, error) = if service.spec.image.contains(BROKEN) {
             (TaskState::Rejected, "No such image")
@@ -287,6 +296,22 @@ impl Swarm {
         self.index += 1;
         self.index
     }
+}
+
+/// Every task of a service whose image is missing: the newest is the one that is meant to run.
+fn rejected(id: &ServiceId, service: &FakeService, age: Duration) -> Vec<TaskView> {
+    let newest = age.as_secs() / RESTART.as_secs();
+    let task = |slot, number: u64| TaskView {
+        id: format!("{}-{slot}-{number}", id.0),
+        slot,
+        state: TaskState::Rejected,
+        wanted: number == newest,
+        error: format!("No such image: {}", service.spec.image),
+        node: "node1".into(),
+        since: format!("{:012}", (service.began.as_secs() + number * RESTART.as_secs())),
+    };
+    let of_slot = |slot| (newest.saturating_sub(KEPT_TASKS - 1)..=newest).map(move |number| task(slot, number));
+    (1..=service.spec.replicas).flat_map(of_slot).collect()
 }
 
 impl FakeService {
