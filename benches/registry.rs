@@ -169,6 +169,14 @@ fn registry(kafka: &str, ksqldb: &str) -> OpenfactoryRegistry {
     OpenfactoryRegistry::new(settings, Arc::new(SystemClock::new())).unwrap()
 }
 
+/// Makes the topics of all sources.
+async fn make_topics(kafka: &str) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", kafka).create().unwrap();
+    let topics = Source::ALL.map(|source| NewTopic::new(topic(source), 1, TopicReplication::Fixed(1)));
+    admin.create_topics(&topics, &AdminOptions::new()).await.unwrap();
+}
+
 /// A figure of this process in MiB.
 fn memory(name: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -344,10 +352,7 @@ fn registering(c: &mut Criterion) {
     let ksqldb = Arc::new(Ksqldb::new(0));
     ksqldb.empty.store(true, Ordering::SeqCst);
     let (world, registry) = runtime.block_on(async {
-        let admin: AdminClient<DefaultClientContext> =
-            ClientConfig::new().set("bootstrap.servers", kafka.address()).create().unwrap();
-        let topics = Source::ALL.map(|source| NewTopic::new(topic(source), 1, TopicReplication::Fixed(1)));
-        admin.create_topics(&topics, &AdminOptions::new()).await.unwrap();
+        make_topics(&kafka.address()).await;
         let registry = registry(&kafka.address(), &ksqldb.serve().await);
         registry.observe().await.unwrap();
         // Topics are looked up and the producer is connected, as in the bare case below.
@@ -419,10 +424,7 @@ fn hearing(_: &mut Criterion) {
         ClientConfig::new().set("bootstrap.servers", kafka.address()).set("linger.ms", "0").create().unwrap();
     let messages = messages_of("PRESS-00000");
     let mut heard = runtime.block_on(async {
-        let admin: AdminClient<DefaultClientContext> =
-            ClientConfig::new().set("bootstrap.servers", kafka.address()).create().unwrap();
-        let topics = Source::ALL.map(|source| NewTopic::new(topic(source), 1, TopicReplication::Fixed(1)));
-        admin.create_topics(&topics, &AdminOptions::new()).await.unwrap();
+        make_topics(&kafka.address()).await;
         let registry = registry(&kafka.address(), &Arc::clone(&ksqldb).serve().await);
         registry.observe().await.unwrap();
         let mut events = std::pin::pin!(registry.events());

@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! Desired ──┐
-//! Observed ─┼─► plan() ─► Plan { per resource: steps in order, drift, sync, health, conditions, verdict; what becomes of removals }
-//! Policy ───┤
+//! Observed ─┼─► plan() ─► Plan { per resource: steps in order, drift, sync, health, conditions, verdict;
+//! Policy ───┤                    what becomes of removals }
 //! Memory ───┘        Memory::learn(observed, plan, outcomes) ─► the memory of the next pass
 //!   ▲
 //!   └─ Memory::recall(observed): what was noted before, by us or by a forerunner; before every plan

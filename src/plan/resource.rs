@@ -25,12 +25,13 @@ pub(super) fn plan_wanted<'a>(
     let resource: &DesiredResource = wanted.resource;
     let (found, records) = (joined.services(wanted), joined.records(wanted));
     let mut draft = Draft::default();
-    let known = known.filter(|_| !depends_on_time(context, resource));
+    let for_now = depends_on_time(context, resource);
+    let known = known.filter(|_| !for_now);
     if !known.is_some_and(|known| is_unchanged(known, wanted.resource, found, records)) {
         ownership::check_records(context, &mut draft, resource, found, records);
         services::plan_services(context, &mut draft, resource, found, records);
         records::plan_records(context, &mut draft, resource, records, found);
-        if draft.is_clean() && !depends_on_more(resource) && !depends_on_time(context, resource) {
+        if draft.is_clean() && !depends_on_more(resource) && !for_now {
             let services = found.iter().filter_map(|found| found.service.cloned()).collect();
             let records = records.iter().flatten().copied().cloned().collect();
             let compared = Compared { wanted: Arc::clone(wanted.resource), services, records };

@@ -79,7 +79,7 @@ pub fn judge(id: &ResourceId, planned: &ResourcePlan, last_failure: Option<&str>
 
 /// Whether a condition says that the resource is left alone. One that is taken down is worked on until it is gone.
 fn leaves_alone(condition: &Condition) -> bool {
-    condition.kind == ConditionKind::Suspended && condition.reason != Suspension::TakenDown.as_str()
+    condition.kind == ConditionKind::Suspended && !Suspension::TakenDown.is_told_by(condition.kind, &condition.reason)
 }
 
 /// What is to be done, in a few words.

@@ -165,9 +165,6 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
 
     /// Waits for the next thing to happen and deals with it.
     pub(super) async fn turn(&mut self) -> Turn {
-        if let Some(event) = self.untold() {
-            return Turn::Stepped(event);
-        }
         let now = self.clock.now();
         self.awake(now);
         self.tenure_changed();
@@ -177,10 +174,8 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         if due.is_some_and(|due| due <= now) && !self.stop.is_cancelled() {
             self.begin_look(now);
         }
-        if let Some(look) = self.look.take_if(|look| {
-            let waits = |until| until > now && !self.registry_reader.is_ready();
-            look.until().is_some_and(|until| !waits(until))
-        }) {
+        let is_ready = self.registry_reader.is_ready();
+        if let Some(look) = self.look.take_if(|look| look.until().is_some_and(|until| is_ready || until <= now)) {
             return self.pass(look);
         }
         // When thousands of tasks end at once, waiting for everything else each time is most of the work.
