@@ -17,6 +17,7 @@
 mod credentials;
 pub mod dotenv;
 mod git;
+mod secret_file;
 mod servers;
 mod tokens;
 mod values;
@@ -292,6 +293,16 @@ pub enum ConfigError {
     },
     /// Two settings exclude each other.
     #[error("{one} and {other} exclude each other")]
+    /// A file with a secret that others may read or write.
+    #[error("{from}: others may read or write `{}`, which holds a secret (mode {mode:04o})", path.display())]
+    Exposed {
+        /// Which setting.
+        from: From,
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
     Exclusive {
         /// The one.
         one: From,
@@ -329,6 +340,9 @@ impl ConfigError {
             ConfigError::File { .. } => "check the path and who may read the file".into(),
             ConfigError::Exclusive { hint, .. } | ConfigError::Missing { hint, .. } => (*hint).into(),
         }
+            ConfigError::Exposed { path, .. } => {
+                format!("chmod 600 {}; a secret of Swarm takes `mode: 0400` where the service names it", path.display())
+            }
     }
 }
 

@@ -7,6 +7,7 @@ mod factory;
 #[path = "support/operator.rs"]
 mod operator;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -337,6 +338,9 @@ fn a_killed_daemon_has_left_who_commanded_what() {
     let arguments = ["--platform", "docker", "--token-file", &tokens_file];
     let of_ci = operator.folder().join("ci");
     std::fs::write(&of_ci, "ci token-of-ci-0123456789\n").unwrap();
+    for path in [&tokens, &of_ci] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
     operator.start_with(&arguments);
     operator.wait("it may change the cluster", || operator.metric("ofop_leader") == Some(1.0));
     let command = |arguments: &[&str], token: &Path| {

@@ -12,6 +12,8 @@ mod operator;
 #[path = "support/repository.rs"]
 mod repository;
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use engine::{IDLE, IDLE_2, TestEngine};
 use https::Server;
 use operator::Operator;
@@ -43,6 +45,7 @@ fn a_repository_is_followed_from_its_first_commit_on() {
     let mut ofop = Operator::new(&engine.host());
     let (token, authorities) = (ofop.folder().join("token"), server.ca());
     std::fs::write(&token, "s3cret-sentinel\n").unwrap();
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
     ofop.set("OFOP_GIT_TOKEN_FILE", token.to_str().unwrap());
     ofop.set("OFOP_CA_FILE", authorities.to_str().unwrap());
     let url = server.url("/git/plant.git");

@@ -18,6 +18,7 @@ mod ksqldb;
 #[path = "support/tls.rs"]
 mod tls;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -198,6 +199,7 @@ fn kafka_and_ksqldb_behind_tls_and_credentials() {
     world.works(&[("KAFKA_BROKER", &ssl), ("KAFKA_SECURITY_PROTOCOL", "SSL"), ("KAFKA_SASL_MECHANISM", "")]);
     let file = world.folder.path().join("password");
     std::fs::write(&file, format!("{SASL_PASSWORD}\n")).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     world.works(&[("KAFKA_SASL_PASSWORD", ""), ("KAFKA_SASL_PASSWORD_FILE", file.to_str().unwrap())]);
 
     // What is written arrives, and what is refused says why.

@@ -16,6 +16,7 @@ mod sshd;
 mod walk;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -256,6 +257,7 @@ fn every_step_of_the_page_does_what_it_says() {
 
     // By another way.
     fs::write(etc.join("git_token"), "s3cret-sentinel\n").unwrap();
+    fs::set_permissions(etc.join("git_token"), fs::Permissions::from_mode(0o600)).unwrap();
     walk.step("https");
     assert!(web.requests().iter().any(|request| request[0].contains("/git/plant.git/info/refs")));
 

@@ -12,6 +12,7 @@ mod repository;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -353,6 +354,13 @@ struct Daemon {
     address: SocketAddr,
 }
 
+/// The file with the secret, which nobody else may read.
+fn write_secret(folder: &std::path::Path, text: &str) {
+    let path = folder.join("secret");
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
 impl Daemon {
     async fn start(folder: &std::path::Path, arguments: &[&str]) -> Daemon {
         let log = folder.join("log");
@@ -421,7 +429,7 @@ async fn the_daemon_follows_a_push_at_once_and_never_shows_its_secret() {
     plant.write("press.yml", "apps: {press: {uuid: PRESS-7, image: demo/press}}\n");
     let first = plant.push("The press");
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("secret"), format!("{SECRET}\n")).unwrap();
+    write_secret(folder.path(), &format!("{SECRET}\n"));
     let daemon = Daemon::start(folder.path(), &["--git", &plant.url(), "--branch", "main", "--interval", "1h"]).await;
     daemon.follows(&first).await;
 
@@ -453,7 +461,7 @@ async fn the_daemon_follows_a_push_at_once_and_never_shows_its_secret() {
 async fn a_directory_can_be_told_of_a_change_as_well() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("desired")).unwrap();
-    std::fs::write(folder.path().join("secret"), SECRET).unwrap();
+    write_secret(folder.path(), SECRET);
     let daemon = Daemon::start(folder.path(), &["--desired", "desired"]).await;
     assert_eq!(post(daemon.address, &[("X-Gitlab-Token", SECRET)], b"{}").await.status, 202);
     assert!(daemon.get("/metrics").await.contains("ofop_webhook_total{result=\"triggered\"} 1\n"));

@@ -168,7 +168,11 @@ impl Drop for Temporary {
 /// again; a temporary folder where this user may not write to that.
 fn clones(state_dir: &Path) -> Result<(PathBuf, Option<Temporary>), CliError> {
     let probe = state_dir.join("git").join(format!(".probe-{}", std::process::id()));
-    let writable = fs::create_dir_all(state_dir.join("git")).and_then(|()| fs::File::create(&probe));
+    let writable = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(state_dir.join("git"))
+        .and_then(|()| fs::File::create(&probe));
     if writable.is_ok() {
         let _ = fs::remove_file(&probe);
         return Ok((state_dir.to_owned(), None));

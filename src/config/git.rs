@@ -14,7 +14,7 @@ use reqwest::Url;
 
 use super::values::{Reader, invalid};
 use super::variables::{Found, From};
-use super::{ConfigError, Secret};
+use super::{ConfigError, Secret, secret_file};
 
 /// How often a repository is fetched unless told otherwise.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
@@ -167,10 +167,7 @@ impl Reader<'_> {
     fn git_token_file(&self) -> Result<Option<PathBuf>, ConfigError> {
         let Some(found) = self.variable("OFOP_GIT_TOKEN_FILE") else { return Ok(None) };
         let path = PathBuf::from(found.text.trim());
-        match std::fs::read_to_string(&path) {
-            Ok(_) => Ok(Some(path)),
-            Err(source) => Err(ConfigError::File { from: found.from, path, source }),
-        }
+        secret_file::read(&found.from, &path).map(|_| Some(path))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::values::{Reader, invalid};
-use super::{ConfigError, Secret, credentials};
+use super::{ConfigError, Secret, credentials, secret_file};
 
 /// How to reach Kafka and ksqlDB, beside their addresses.
 #[derive(Debug, Clone, Default)]
@@ -79,10 +79,8 @@ impl Reader<'_> {
         );
         if let Some(found) = file.and_then(|file| self.variable(file)) {
             let path = PathBuf::from(found.text);
-            return match std::fs::read_to_string(&path) {
-                Ok(text) => Ok(Some(Secret::new(text.trim_end_matches(['\r', '\n'])))),
-                Err(source) => Err(ConfigError::File { from: found.from, path, source }),
-            };
+            let text = secret_file::read(&found.from, &path)?;
+            return Ok(Some(Secret::new(text.trim_end_matches(['\r', '\n']))));
         }
         Ok(self.variable(name).map(|found| Secret::new(found.text)))
     }

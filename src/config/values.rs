@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::variables::{Found, From, Variables};
 use super::{
     ApiToken, ConfigError, DEFAULT_CONCURRENCY, DEFAULT_EVENTS_KEEP, DEFAULT_EVENTS_MAX, DEFAULT_INSTANCE,
-    DEFAULT_LISTEN, Flags, Host, LeaseTimes, LogFormat, RegistryKind, Remote, Secret, credentials, tokens,
+    DEFAULT_LISTEN, Flags, Host, LeaseTimes, LogFormat, RegistryKind, Remote, Secret, credentials, secret_file, tokens,
 };
 use crate::model::lease::{MAX_LEASE, MIN_LEASE};
 use crate::model::{ImageRef, InstanceName, InvalidImage, PlatformKind, Settings};
@@ -479,10 +479,7 @@ impl Reader<'_> {
         debug_assert!(credentials::SETTINGS.contains(&name), "{name} is missing in the list of credentials");
         let Some(Found { text, from }) = self.setting(flag, file) else { return Ok(self.variable(name)) };
         let path = PathBuf::from(text);
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(Found { text, from })),
-            Err(source) => Err(ConfigError::File { from, path, source }),
-        }
+        secret_file::read(&from, &path).map(|text| Some(Found { text, from }))
     }
 }
 

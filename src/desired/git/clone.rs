@@ -11,8 +11,9 @@
 //! fetches or reads shares it, who exchanges the clone has it alone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use git2::{
@@ -98,7 +99,7 @@ impl Clone {
             }
             Ok(()) | Err(_) => {}
         }
-        fs::create_dir_all(&self.path).map_err(|error| cannot(io_reason(&error)))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.path).map_err(|error| cannot(io_reason(&error)))?;
         Repository::init_bare(&self.path).map_err(|error| cannot(error.message().to_owned()))
     }
 
@@ -121,7 +122,7 @@ impl Clone {
     /// The file that is locked; its folder exists.
     fn lock_path(&self) -> Option<PathBuf> {
         let path = self.path.with_extension("lock");
-        fs::create_dir_all(path.parent()?).ok()?;
+        DirBuilder::new().recursive(true).mode(0o700).create(path.parent()?).ok()?;
         Some(path)
     }
 

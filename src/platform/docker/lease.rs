@@ -4,8 +4,9 @@
 //! operator that is merely stopped keeps it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -75,7 +76,7 @@ impl FileLease {
     /// Whether it was written; not when another operator holds the lock or has written meanwhile.
     fn write_now(&self, at: Option<u64>, record: &LeaseRecord) -> io::Result<bool> {
         let folder = self.file.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let mut held = locked(&self.held);
         if held.is_none() {
             let Some(lock) = FileLock::alone(&self.lock)? else { return Ok(false) };

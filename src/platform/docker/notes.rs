@@ -1,7 +1,8 @@
 //! Notes, kept in a small file beside the embedded registry: plain Docker has no configs.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -62,7 +63,7 @@ impl Place {
     /// One writer at a time, and whole or not at all: another file, made sure of, then a rename over this one.
     fn write_now(&self, edits: &NoteEdits) -> io::Result<()> {
         let folder = self.file.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let lock = File::options().create(true).truncate(false).write(true).open(self.file.with_extension("lock"))?;
         lock.lock()?;
         let before = self.read_now()?;
@@ -87,6 +88,8 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn edits(of: &[(&str, Option<&str>)]) -> NoteEdits {
@@ -108,6 +111,8 @@ mod tests {
         let names: std::collections::BTreeSet<_> =
             fs::read_dir(folder.path().join("state")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names.into_iter().collect::<Vec<_>>(), ["notes-plant.json", "notes-plant.lock"]);
+        let mode = fs::metadata(folder.path().join("state")).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o700, "the state is nobody else's");
     }
 
     #[test]
