@@ -116,6 +116,8 @@ pub struct Config {
     pub expectation: Duration,
     /// The API's bearer tokens, at most one of each name. A client sends the first.
     pub tokens: Vec<ApiToken>,
+    /// `--public-read`: whoever reaches an address that is not a loopback one may read without a token.
+    pub public_read: bool,
     /// `OFOP_EVENTS_KEEP`: for how long events are kept in the state directory.
     pub events_keep: Duration,
     /// `OFOP_EVENTS_MAX`: how many bytes of events are kept there; 0: none at all.
@@ -291,8 +293,6 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
-    /// Two settings exclude each other.
-    #[error("{one} and {other} exclude each other")]
     /// A file with a secret that others may read or write.
     #[error("{from}: others may read or write `{}`, which holds a secret (mode {mode:04o})", path.display())]
     Exposed {
@@ -303,6 +303,8 @@ pub enum ConfigError {
         /// Its mode.
         mode: u32,
     },
+    /// Two settings exclude each other.
+    #[error("{one} and {other} exclude each other")]
     Exclusive {
         /// The one.
         one: From,
@@ -338,11 +340,11 @@ impl ConfigError {
             ConfigError::Unset { name, .. } => format!("set `{name}` in the environment, or above in the file"),
             ConfigError::Invalid { hint, .. } => hint.clone(),
             ConfigError::File { .. } => "check the path and who may read the file".into(),
-            ConfigError::Exclusive { hint, .. } | ConfigError::Missing { hint, .. } => (*hint).into(),
-        }
             ConfigError::Exposed { path, .. } => {
                 format!("chmod 600 {}; a secret of Swarm takes `mode: 0400` where the service names it", path.display())
             }
+            ConfigError::Exclusive { hint, .. } | ConfigError::Missing { hint, .. } => (*hint).into(),
+        }
     }
 }
 
@@ -383,6 +385,7 @@ impl Config {
             )?,
             expectation: read.duration("--expectation", "OFOP_EXPECTATION", DEFAULT_EXPECTATION)?,
             tokens: read.tokens()?,
+            public_read: read.public_read()?,
             events_keep: read.events_keep()?,
             events_max: read.events_max()?,
             webhook_secret: read.webhook_secret()?,

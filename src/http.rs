@@ -17,9 +17,11 @@
 //! # Guarantees
 //!
 //! - Nothing that is answered holds an environment value: it all comes from [`Report`], which holds none.
+//! - On an address that is not a loopback one, pages and API are read with a token alone, unless everybody may read; health
+//!   and metrics need none.
 //! - Without a configured token nothing can be changed, and a webhook, which has a secret of its own, changes
 //!   nothing but when the manifests are looked at. A browser cannot be tricked into changing anything,
-//!   since no cookie and no other ambient right exists.
+//!   since no cookie exists and the password of a browser allows only to read.
 //! - On a loopback address only requests that name an IP address or `localhost` are answered, so that a web
 //!   page whose name was re-pointed at this machine reads nothing.
 //! - Requests are bounded in size and in time, connections and streams in number, in total and for each peer; a client
@@ -46,7 +48,6 @@ pub mod webhook;
 mod wire;
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -101,6 +102,8 @@ struct Shared {
     began: Instant,
     /// Cancelled when the server goes down: endless answers end.
     closing: CancellationToken,
+    /// It listens on a loopback address.
+    loopback: bool,
     /// The streams that are being answered.
     streams: Streams,
 }
@@ -140,14 +143,15 @@ pub async fn serve_with(
         tokens,
         began: Instant::now(),
         closing: closing.clone(),
+        loopback: listener.local_addr()?.ip().is_loopback(),
         streams: Streams::default(),
     };
-    let router = router(shared, further, listener.local_addr()?);
+    let router = router(shared, further);
     serve::run(listener, router, closing, shutdown).await;
     Ok(())
 }
 
-fn router(shared: Shared, further: Router, address: SocketAddr) -> Router {
+fn router(shared: Shared, further: Router) -> Router {
     let commands = Router::new()
         .route("/api/v1/reconcile", post(api::reconcile))
         .route("/api/v1/suspend", post(api::suspend))
@@ -156,10 +160,16 @@ fn router(shared: Shared, further: Router, address: SocketAddr) -> Router {
         .route("/api/v1/down", post(api::down))
         .route_layer(middleware::from_fn_with_state(shared.clone(), auth::require_token))
         .route_layer(middleware::from_fn_with_state(shared.clone(), auth::account));
-    let loopback = address.ip().is_loopback();
-    Router::new()
+    let reading = Router::new()
         .route("/", get(page::overview))
         .route("/resources/{kind}/{uuid}", get(page_resource::resource))
+        .route("/api/v1/resources", get(api::resources))
+        .route("/api/v1/resources/{kind}/{uuid}", get(api::resource))
+        .route("/api/v1/plan", get(api::plan))
+        .route("/api/v1/events", get(events::events))
+        .route_layer(middleware::from_fn_with_state(shared.clone(), auth::require_reader));
+    let loopback = shared.loopback;
+    Router::new()
         .route("/assets/status.css", get(assets::css))
         .route("/assets/status.js", get(assets::js))
         .route("/favicon.ico", get(assets::icon))
@@ -167,10 +177,7 @@ fn router(shared: Shared, further: Router, address: SocketAddr) -> Router {
         .route("/readyz", get(api::readyz))
         .route("/leaderz", get(api::leaderz))
         .route("/metrics", get(api::metrics))
-        .route("/api/v1/resources", get(api::resources))
-        .route("/api/v1/resources/{kind}/{uuid}", get(api::resource))
-        .route("/api/v1/plan", get(api::plan))
-        .route("/api/v1/events", get(events::events))
+        .merge(reading)
         .merge(commands)
         .with_state(shared)
         .merge(further)

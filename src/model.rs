@@ -48,7 +48,7 @@ pub mod status;
 pub mod step;
 pub mod verdict;
 
-pub use command::{Actor, Command, CommandVerb, Request};
+pub use command::{Actor, Command, CommandVerb, Request, Role};
 pub use desired::{Desired, DesiredResource, DesiredService, Origin, OtherFile, Problem, Severity};
 pub use evidence::{Doubt, DoubtReason, Evidence, Proof};
 pub use handling::{Field, Handling, IgnoredField};

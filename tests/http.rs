@@ -14,11 +14,13 @@ mod factory;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use factory::{Factory, SECRET, app, device, instance};
 use ofop::http::{self, Token, Tokens};
 use ofop::model::{
     Actor, Command, ConditionKind, FailureKind, Health, InstanceName, Problem, PruneBlock, PruneVerdict, Request,
-    Revision, SourceTrouble, StepFailure, Suspension, Sync, TroubleReason,
+    Revision, Role, SourceTrouble, StepFailure, Suspension, Sync, TroubleReason,
 };
 use ofop::report::{Report, StepReport};
 use serde_json::{Value, json};
@@ -63,8 +65,12 @@ impl Server {
     }
 
     async fn start_with(tokens: Tokens) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        Server::start_at("127.0.0.1:0", tokens).await
+    }
+
+    async fn start_at(listen: &str, tokens: Tokens) -> Server {
+        let listener = TcpListener::bind(listen).await.unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
         let report = Report::new(instance());
         let (sender, commands) = mpsc::channel(1);
         let (stop, stopped) = oneshot::channel::<()>();
@@ -222,6 +228,95 @@ async fn a_command_carries_the_name_of_its_token_whatever_the_client_calls_itsel
     }
     assert!(server.commands.try_recv().is_err());
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_allows_what_its_role_says() {
+    let tokens = [("screen", Role::Read), ("shift", Role::Operate), ("chief", Role::Confirm)];
+    let token = |name: &str| format!("0123456789-of-{name}");
+    let made = tokens.iter().map(|(name, role)| Token::named(name, &token(name)).unwrap().role(*role)).collect();
+    let mut server = Server::start_with(made).await;
+    Factory::empty().with_app("PRESS-7").tell(&server.report, SECOND);
+    let body = r#"{"resource":"app/PRESS-7"}"#;
+    for (path, body, needed) in [
+        ("reconcile", "", Role::Operate),
+        ("suspend", body, Role::Operate),
+        ("resume", EVERYTHING, Role::Operate),
+        ("reconcile", r#"{"confirm_prune":true}"#, Role::Confirm),
+        ("down", body, Role::Confirm),
+        ("adopt", body, Role::Confirm),
+    ] {
+        for (name, role) in tokens {
+            let answer = server.post(&format!("/api/v1/{path}"), Some(&format!("Bearer {}", token(name))), body).await;
+            let sent = server.commands.try_recv();
+            if role >= needed {
+                assert_eq!((answer.status, sent.unwrap().actor.name.as_str()), (202, name), "{path} {body}");
+            } else {
+                assert_eq!((answer.status, answer.code().as_str()), (403, "not_permitted"), "{path} {body} {name}");
+                assert!(sent.is_err());
+            }
+        }
+    }
+    let refused = server.get("/api/v1/events?type=command").await.json();
+    assert_eq!(refused["events"][0]["actor"]["name"], "screen");
+    assert_eq!(refused["events"][0]["refused"], "not_permitted");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn others_read_with_a_token_alone_unless_everybody_may() {
+    let basic = |password: &str| format!("Basic {}", BASE64.encode(format!("anybody:{password}")));
+    let reading = [
+        "/",
+        "/resources/app/PRESS-7",
+        "/api/v1/resources",
+        "/api/v1/resources/app/PRESS-7",
+        "/api/v1/plan",
+        "/api/v1/events",
+    ];
+    let open = ["/healthz", "/readyz", "/leaderz", "/metrics", "/assets/status.css"];
+    let tokens = || -> Tokens { [Token::new(TOKEN).unwrap().role(Role::Read)].into_iter().collect() };
+    let ask = async |server: &Server, path: &str, authorization: &str| {
+        let lines = format!("Host: plant.example\r\nConnection: close\r\n{authorization}\r\n");
+        server.send(&format!("GET {path} HTTP/1.1\r\n{lines}")).await
+    };
+    let header = |value: &str| format!("Authorization: {value}\r\n");
+
+    let server = Server::start_at("0.0.0.0:0", tokens()).await;
+    let mut factory = Factory::empty().with_app("PRESS-7");
+    factory.tell(&server.report, SECOND);
+    for path in open {
+        assert_ne!(ask(&server, path, "").await.status / 100, 4, "{path}");
+    }
+    for path in reading {
+        for wrong in ["".to_owned(), header("Bearer wrong"), header(&basic("wrong")), header("Basic %%%")] {
+            let answer = ask(&server, path, &wrong).await;
+            assert_eq!((answer.status, answer.code().as_str()), (401, "unauthorized"), "{path} {wrong}");
+            assert!(answer.head.contains("www-authenticate: basic"), "a browser asks: {}", answer.head);
+        }
+        for right in [header(BEARER), header(&basic(TOKEN))] {
+            assert_eq!(ask(&server, path, &right).await.status, 200, "{path}");
+        }
+    }
+    // What browsers send along for other pages gives no command.
+    let answer = server.post("/api/v1/reconcile", Some(&basic(TOKEN)), "").await;
+    assert_eq!((answer.status, answer.code().as_str()), (401, "unauthorized"));
+    server.stop().await;
+
+    let server = Server::start_at("0.0.0.0:0", Tokens::default()).await;
+    let answer = ask(&server, "/api/v1/resources", "").await;
+    assert_eq!((answer.status, answer.code().as_str()), (403, "no_token_configured"));
+    assert_eq!(ask(&server, "/metrics", "").await.status, 200);
+    server.stop().await;
+
+    for public in [Tokens::default().public_read(true), tokens().public_read(true)] {
+        let server = Server::start_at("0.0.0.0:0", public).await;
+        factory.tell(&server.report, SECOND);
+        for path in reading {
+            assert_eq!(ask(&server, path, "").await.status, 200, "{path}");
+        }
+        server.stop().await;
+    }
 }
 
 /// What a command about everything says.

@@ -153,7 +153,7 @@ pub enum Command {
     #[command(after_help = "\
 Examples:
   ofop run --desired desired/
-  ofop run --desired /etc/openfactory --listen 0.0.0.0:8420 --log-format json
+  ofop run --desired /etc/openfactory --listen 0.0.0.0:8420 --token-file /etc/ofop/api_tokens
   ofop run --git https://git.example/plant.git --branch live --path factory
 
 A repository is fetched at each --interval, on `ofop reconcile` and on a webhook. Credentials come from
@@ -162,7 +162,8 @@ OFOP_GIT_SSH_PASSPHRASE_FILE (or OFOP_GIT_SSH_PASSPHRASE) and OFOP_GIT_KNOWN_HOS
 
 SIGTERM or Ctrl-C lets the calls in flight finish, then ends with 0; a second one ends at once.
 The address serves /healthz, /readyz, /metrics and /api/v1/resources; with a webhook secret also POST /webhook,
-which makes it look at the manifests at once.")]
+which makes it look at the manifests at once. Commands need a token; so does reading, health and metrics aside, where
+the address is not a loopback one, unless --public-read is given.")]
     Run(RunArgs),
     /// Check files, without a server
     #[command(after_help = "\
@@ -407,6 +408,9 @@ impl Cli {
         match &self.command {
             Command::Run(args) => {
                 put(&mut flags, "--listen", args.listen.as_ref());
+                if args.public_read {
+                    flags.insert("--public-read", String::new());
+                }
                 put(&mut flags, "--resync", args.resync.as_ref());
                 args.lease.add(&mut flags);
                 put(&mut flags, "--interval", args.interval.as_ref());

@@ -62,7 +62,7 @@ impl<'a> Client<'a> {
     /// # Errors
     /// When nobody answers, or with an error.
     pub(super) async fn get(&self, path: &str) -> Result<Value, CliError> {
-        let response = self.send(self.request(Method::GET, path).timeout(TIMEOUT)).await?;
+        let response = self.send(self.reading(path).timeout(TIMEOUT)).await?;
         response.json().await.map_err(|error| self.broken(&error))
     }
 
@@ -71,7 +71,7 @@ impl<'a> Client<'a> {
     /// # Errors
     /// When somebody is there and answers with an error.
     pub(super) async fn find(&self, path: &str) -> Result<Option<Value>, CliError> {
-        match self.request(Method::GET, path).timeout(TIMEOUT).send().await {
+        match self.reading(path).timeout(TIMEOUT).send().await {
             Ok(response) if response.status().is_success() => {
                 response.json().await.map(Some).map_err(|error| self.broken(&error))
             }
@@ -86,7 +86,7 @@ impl<'a> Client<'a> {
     /// # Errors
     /// When nobody answers, or with another error than that it does not exist.
     pub(super) async fn get_if_there(&self, path: &str) -> Result<Option<Value>, CliError> {
-        let response = self.request(Method::GET, path).timeout(TIMEOUT).send().await;
+        let response = self.reading(path).timeout(TIMEOUT).send().await;
         match response.map_err(|error| self.unanswered(&error))? {
             response if response.status() == StatusCode::NOT_FOUND => Ok(None),
             response if response.status().is_success() => {
@@ -108,7 +108,7 @@ impl<'a> Client<'a> {
     /// # Errors
     /// When nobody answers, or with an error.
     pub(super) async fn stream(&self, path: &str) -> Result<Response, CliError> {
-        self.send(self.request(Method::GET, path).header("accept", "text/event-stream")).await
+        self.send(self.reading(path).header("accept", "text/event-stream")).await
     }
 
     /// Tells the daemon something, with the token; what it answers.
@@ -127,6 +127,15 @@ impl<'a> Client<'a> {
             }
         }
         self.send(request).await?.json().await.map_err(|error| self.broken(&error))
+    }
+
+    /// A request to read, which needs the token where the daemon does not listen on a loopback address.
+    fn reading(&self, path: &str) -> RequestBuilder {
+        let request = self.request(Method::GET, path);
+        match self.config.tokens.first() {
+            Some(token) => request.bearer_auth(token.secret.expose()),
+            None => request,
+        }
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {

@@ -1,17 +1,19 @@
 //! The composition root of `ofop run`: puts the parts together, serves HTTP, and stops tidily.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::context::Context;
 use super::{CliError, Exit, parts, signals};
 use crate::clock::SystemClock;
 use crate::compile::Compiler;
+use crate::config::Config;
 use crate::desired::Source as _;
 use crate::http::{self, Token, Tokens};
 use crate::plan::{DEFAULT_PRUNE_DELAY, Policy};
@@ -38,9 +40,10 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
     let address = listener.local_addr().unwrap_or(config.listen);
     let tokens = config.tokens.iter().map(|token| {
         Token::named(&token.name, token.secret.expose())
+            .map(|named| named.role(token.role))
             .map_err(|error| CliError::usage(error.to_string(), "make one with: head -c 32 /dev/urandom | base64"))
     });
-    let tokens = tokens.collect::<Result<Tokens, CliError>>()?;
+    let tokens = tokens.collect::<Result<Tokens, CliError>>()?.public_read(config.public_read);
 
     let report = parts::report(context).await;
     let webhook = parts::webhook(context, report.clone(), loader.nudge())?;
@@ -79,6 +82,9 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
         webhook = config.webhook_secret.is_some(),
         "ofop keeps the cluster in the desired state"
     );
+    if let Some(warning) = exposure(config, address) {
+        warn!("{warning}");
+    }
     let closing = stop.clone();
     let server =
         tokio::spawn(http::serve_with(listener, report.clone(), sender, tokens, webhook.routes(), async move {
@@ -96,4 +102,42 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
     let _ = tokio::task::spawn_blocking(move || report.close()).await;
     info!(finished, "stopped");
     Ok(Exit::Success)
+}
+
+/// What to tell whoever starts the daemon on an address that others reach.
+fn exposure(config: &Config, address: SocketAddr) -> Option<String> {
+    if address.ip().is_loopback() {
+        return None;
+    }
+    if config.public_read {
+        return Some(format!(
+            "--public-read: whoever reaches {address} reads the status page and the API without a token"
+        ));
+    }
+    config.tokens.is_empty().then(|| {
+        format!("nobody may read the status page and the API at {address}: name a --token-file, or give --public-read")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Flags, Variables};
+
+    #[test]
+    fn who_may_read_is_told_where_others_reach_the_daemon() {
+        let warning = |flags: &[&'static str], variables: &[(&str, &str)], address: &str| {
+            let flags: Flags = flags.iter().map(|flag| (*flag, String::new())).collect();
+            let variables = variables.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+            let config = Config::load(&flags, Variables::load(variables, None).unwrap()).unwrap();
+            exposure(&config, address.parse().unwrap()).unwrap_or_default()
+        };
+        let token = ("OFOP_TOKEN", "0123456789abcdef");
+        assert_eq!(warning(&[], &[], "127.0.0.1:8420"), "");
+        assert_eq!(warning(&[], &[token], "0.0.0.0:8420"), "");
+        assert!(warning(&[], &[], "0.0.0.0:8420").starts_with("nobody may read"));
+        assert!(warning(&["--public-read"], &[token], "[::]:8420").starts_with("--public-read: whoever reaches"));
+        assert!(warning(&[], &[("OFOP_PUBLIC_READ", "true")], "10.0.0.7:1").starts_with("--public-read"));
+        assert_eq!(warning(&[], &[token, ("OFOP_PUBLIC_READ", "false")], "10.0.0.7:1"), "");
+    }
 }

@@ -12,6 +12,9 @@ pub struct RunArgs {
     /// Where to serve HTTP [env: OFOP_LISTEN] [default: 127.0.0.1:8420]
     #[arg(long, value_name = "ADDRESS", help_heading = DAEMON)]
     pub listen: Option<String>,
+    /// Let everybody read the status page and the API who reaches an address that is not a loopback one [env: OFOP_PUBLIC_READ]
+    #[arg(long, help_heading = DAEMON)]
+    pub public_read: bool,
     /// How often to compare everything, events aside [env: OFOP_RESYNC] [default: 30s]
     #[arg(long, value_name = "TIME", help_heading = DAEMON)]
     pub resync: Option<String>,
@@ -21,7 +24,7 @@ pub struct RunArgs {
     /// How often to fetch from the --git repository [env: OFOP_GIT_INTERVAL] [default: 60s]
     #[arg(long, value_name = "TIME", help_heading = DAEMON)]
     pub interval: Option<String>,
-    /// File with the tokens that commands must carry, one or lines `NAME TOKEN` [env: OFOP_TOKEN_FILE, or OFOP_TOKEN for the token itself]
+    /// File with the tokens of the API, one or lines `NAME TOKEN [ROLE]` [env: OFOP_TOKEN_FILE, or OFOP_TOKEN for the token itself]
     #[arg(long, value_name = "FILE", help_heading = DAEMON)]
     pub token_file: Option<PathBuf>,
     /// File with the secret of POST /webhook [env: OFOP_WEBHOOK_SECRET_FILE, or OFOP_WEBHOOK_SECRET for the secret itself]

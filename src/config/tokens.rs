@@ -1,8 +1,9 @@
-//! The API's tokens: one for all, or one with a name for each person and program.
+//! The API's tokens: one for all, or one with a name and a role for each person and program.
 
 use std::collections::BTreeSet;
 
 use super::Secret;
+use crate::model::Role;
 use crate::model::command::UNNAMED;
 
 /// The API takes no shorter token: shorter ones can be guessed.
@@ -21,10 +22,12 @@ pub struct ApiToken {
     pub name: String,
     /// The token.
     pub secret: Secret,
+    /// What it allows; everything where the file does not say.
+    pub role: Role,
 }
 
-/// Reads tokens: a single one without a name, or lines `NAME TOKEN` or `NAME=TOKEN`; among lines with names, empty
-/// ones and those that begin with `#` are skipped.
+/// Reads tokens: a single one without a name, or lines `NAME TOKEN` or `NAME=TOKEN`, each with a role behind it or without
+/// one; among lines with names, empty ones and those that begin with `#` are skipped.
 ///
 /// # Errors
 /// A sentence that names the line and shows nothing of any token.
@@ -32,7 +35,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<ApiToken>, String> {
     let whole = text.trim();
     if !whole.contains('\n') && named(whole).is_none() {
         check(whole).map_err(|problem| format!("the token {problem}"))?;
-        return Ok(vec![ApiToken { name: UNNAMED.to_owned(), secret: Secret::new(whole) }]);
+        return Ok(vec![ApiToken { name: UNNAMED.to_owned(), secret: Secret::new(whole), role: Role::Confirm }]);
     }
     let mut tokens: Vec<ApiToken> = Vec::new();
     let (mut names, mut secrets) = (BTreeSet::new(), BTreeSet::new());
@@ -44,6 +47,10 @@ pub(super) fn parse(text: &str) -> Result<Vec<ApiToken>, String> {
         let Some((name, token)) = named(line) else {
             return Err(format!("line {number} is neither `NAME TOKEN` nor `NAME=TOKEN`"));
         };
+        let (token, role) = with_role(token).ok_or_else(|| {
+            let roles = Role::ALL.map(Role::as_str).join(", ");
+            format!("what stands behind the token in line {number} is no role: {roles}")
+        })?;
         check(token).map_err(|problem| format!("the token in line {number} {problem}"))?;
         if !names.insert(name) {
             return Err(format!("the name in line {number} is there twice"));
@@ -51,7 +58,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<ApiToken>, String> {
         if !secrets.insert(token) {
             return Err(format!("the token in line {number} is there twice, so that it names nobody"));
         }
-        tokens.push(ApiToken { name: name.to_owned(), secret: Secret::new(token) });
+        tokens.push(ApiToken { name: name.to_owned(), secret: Secret::new(token), role });
     }
     match tokens.len() {
         0 => Err("there is no token in it".into()),
@@ -69,6 +76,14 @@ fn named(line: &str) -> Option<(&str, &str)> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "._-@+".contains(c);
     let is_name = (1..=LONGEST_NAME).contains(&name.len()) && name.chars().all(fits);
     (is_name && !token.is_empty() && token != "=").then_some((name, token))
+}
+
+/// A token and the role behind it; none where something else is there.
+fn with_role(text: &str) -> Option<(&str, Role)> {
+    match text.split_once(|c: char| c.is_ascii_whitespace()) {
+        None => Some((text, Role::Confirm)),
+        Some((token, role)) => Role::ALL.into_iter().find(|one| one.as_str() == role.trim()).map(|role| (token, role)),
+    }
 }
 
 fn check(token: &str) -> Result<(), String> {
@@ -113,13 +128,25 @@ mod tests {
     }
 
     #[test]
+    fn a_role_behind_a_token_limits_it() {
+        let text = "bo 0123456789abcdef\nscreen=VGhpcyBpcyBhIHRva2VuIQ==  read\nshift\tabcdef0123456789 operate \n\
+                    chief fedcba9876543210 confirm\n";
+        let roles: Vec<_> = parse(text).unwrap().into_iter().map(|token| (token.name, token.role)).collect();
+        let all = [("bo", Role::Confirm), ("screen", Role::Read), ("shift", Role::Operate), ("chief", Role::Confirm)];
+        assert_eq!(roles, all.map(|(name, role)| (name.to_owned(), role)));
+    }
+
+    #[test]
     fn what_names_nobody_for_certain_is_refused_without_showing_a_token() {
         let many: String = (0..=MOST).map(|n| format!("n{n} sentinel-{n:010}\n")).collect();
         for (text, problem) in [
             ("", "fewer than 16"),
             ("sentinel", "fewer than 16"),
             ("two sentinel", "fewer than 16"),
-            ("two sentinel words and more", "white space"),
+            ("two sentinel words and more", "no role"),
+            ("anna sentinel-0123456 admin", "no role"),
+            ("anna sentinel-0123456 read confirm", "no role"),
+            ("sentinel-0123456 read", "fewer than 16"),
             ("sentinel-0123456\nsentinel-6543210", "line 1 is neither"),
             ("anna sentinel-0123456\nsentinel-6543210", "line 2 is neither"),
             ("anna sentinel-0123456\nanna sentinel-6543210", "the name in line 2"),

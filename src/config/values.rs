@@ -424,10 +424,21 @@ impl Reader<'_> {
             invalid(
                 from,
                 problem,
-                "write one token, or one line `NAME TOKEN` for each person and program; make a token with: \
+                "write one token, or one line `NAME TOKEN` or `NAME TOKEN ROLE` for each person and program; make a \
+                 token with: \
                  head -c 32 /dev/urandom | base64",
             )
         })
+    }
+
+    pub(super) fn public_read(&self) -> Result<bool, ConfigError> {
+        if self.flags.contains_key("--public-read") {
+            return Ok(true);
+        }
+        if self.variable("OFOP_PUBLIC_READ").is_none() {
+            return Ok(false);
+        }
+        self.switch("--public-read", "OFOP_PUBLIC_READ")
     }
 
     pub(super) fn events_keep(&self) -> Result<Duration, ConfigError> {

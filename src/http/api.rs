@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::Shared;
+use super::auth::Caller;
 use super::problem::Problem;
-use crate::model::{Actor, Command, Health, InstanceName, Kind, Request, ResourceId, Suspension, Sync};
+use crate::model::{Command, Health, InstanceName, Kind, Request, ResourceId, Suspension, Sync};
 use crate::report::{LeaseSummary, ResourceStatus, Status, metrics};
 
 pub(super) async fn healthz() -> &'static str {
@@ -153,7 +154,7 @@ struct Asked {
 
 pub(super) async fn reconcile(
     State(shared): State<Shared>,
-    Extension(actor): Extension<Actor>,
+    Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let body = whole(body)?;
@@ -164,7 +165,7 @@ pub(super) async fn reconcile(
     }
     // Sent and counted as one, so that the numbers are in the order in which the loop takes the requests.
     let mut asked = shared.asked.lock().unwrap_or_else(PoisonError::into_inner);
-    try_send(&shared, Command::Reconcile { confirm_prune: wanted.confirm_prune }, actor)?;
+    try_send(&shared, Command::Reconcile { confirm_prune: wanted.confirm_prune }, caller)?;
     *asked += 1;
     Ok((StatusCode::ACCEPTED, Json(Asked { accepted: true, request: *asked })).into_response())
 }
@@ -180,23 +181,23 @@ struct Said {
 
 pub(super) async fn suspend(
     State(shared): State<Shared>,
-    Extension(actor): Extension<Actor>,
+    Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     leads(&shared)?;
     let (id, _) = named(&shared, "suspend", body)?;
-    say(&shared, Command::Suspend(id), actor, None)
+    say(&shared, Command::Suspend(id), caller, None)
 }
 
 pub(super) async fn resume(
     State(shared): State<Shared>,
-    Extension(actor): Extension<Actor>,
+    Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     leads(&shared)?;
     let (id, status) = named(&shared, "resume", body)?;
     let note = still_suspended(&status, id.as_ref());
-    say(&shared, Command::Resume(id), actor, note)
+    say(&shared, Command::Resume(id), caller, note)
 }
 
 #[derive(Debug, Deserialize)]
@@ -212,7 +213,7 @@ struct AdoptBody {
 
 pub(super) async fn adopt(
     State(shared): State<Shared>,
-    Extension(actor): Extension<Actor>,
+    Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     leads(&shared)?;
@@ -229,7 +230,7 @@ pub(super) async fn adopt(
     if !described {
         return Err(Problem::not_found(format!("no manifest describes `{resource}`")));
     }
-    say(&shared, Command::Adopt { resource, from }, actor, None)
+    say(&shared, Command::Adopt { resource, from }, caller, None)
 }
 
 /// The resource that a command names, none for everything, and what is known. It must exist: a typo shall not look
@@ -278,7 +279,7 @@ struct DownBody {
 
 pub(super) async fn down(
     State(shared): State<Shared>,
-    Extension(actor): Extension<Actor>,
+    Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     leads(&shared)?;
@@ -289,7 +290,7 @@ pub(super) async fn down(
     if let Some((why, hint)) = left_alone(&status, &id) {
         return Err(Problem::left_alone(&why, hint));
     }
-    say(&shared, Command::Down(id), actor, None)
+    say(&shared, Command::Down(id), caller, None)
 }
 
 /// Why nothing is done to a resource, and what ends that; none for one that is taken care of, or taken down.
@@ -349,8 +350,8 @@ fn still_suspended(status: &Status, resumed: Option<&ResourceId>) -> Option<Stri
     (!notes.is_empty()).then(|| notes.join("; "))
 }
 
-fn say(shared: &Shared, command: Command, actor: Actor, note: Option<String>) -> Result<Response, Problem> {
-    try_send(shared, command, actor)?;
+fn say(shared: &Shared, command: Command, caller: Caller, note: Option<String>) -> Result<Response, Problem> {
+    try_send(shared, command, caller)?;
     Ok((StatusCode::ACCEPTED, Json(Said { accepted: true, note })).into_response())
 }
 
@@ -368,8 +369,9 @@ fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| Problem::bad_request(format!("the body is not as expected: {error}")))
 }
 
-fn try_send(shared: &Shared, command: Command, actor: Actor) -> Result<(), Problem> {
-    shared.commands.try_send(Request { command, actor }).map_err(|error| match error {
+fn try_send(shared: &Shared, command: Command, caller: Caller) -> Result<(), Problem> {
+    caller.may(&command)?;
+    shared.commands.try_send(Request { command, actor: caller.actor }).map_err(|error| match error {
         TrySendError::Full(_) => Problem::busy(),
         TrySendError::Closed(_) => Problem::stopping(),
     })

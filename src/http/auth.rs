@@ -1,4 +1,4 @@
-//! Who may say something to the operator, and under which name it may be called.
+//! Who may read, and who may say something to the operator, under which name.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,21 +8,24 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use sha2::{Digest, Sha256};
 
 use super::Shared;
 use super::problem::{Problem, Refusal};
 use crate::model::command::UNNAMED;
-use crate::model::{Actor, CommandVerb};
+use crate::model::{Actor, Command, CommandVerb, Role};
 use crate::report::RefusedCommand;
 
 /// The shortest token that is taken, in bytes: shorter ones can be guessed.
 pub const MIN_TOKEN: usize = 8;
 
-/// A secret that commands must carry, and the name of who carries it. Only the secret's hash is kept.
+/// A secret that requests must carry, the name of who carries it, and what it allows. Only the secret's hash is kept.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
     name: String,
+    role: Role,
     hash: [u8; 32],
 }
 
@@ -49,7 +52,13 @@ impl Token {
         if text.len() < MIN_TOKEN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(InvalidToken);
         }
-        Ok(Token { name: name.to_owned(), hash: Sha256::digest(text).into() })
+        Ok(Token { name: name.to_owned(), role: Role::Confirm, hash: Sha256::digest(text).into() })
+    }
+
+    /// The same token with another role than the highest.
+    #[must_use]
+    pub fn role(self, role: Role) -> Self {
+        Token { role, ..self }
     }
 
     /// Whether this is the token with that hash. Takes the same time wherever they differ.
@@ -64,21 +73,30 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The tokens that commands may carry. Without any, nobody may give commands.
+/// The tokens that requests may carry. Without any, nobody may give commands.
 #[derive(Debug, Clone, Default)]
-pub struct Tokens(Arc<[Token]>);
+pub struct Tokens {
+    all: Arc<[Token]>,
+    public_read: bool,
+}
 
 impl Tokens {
+    /// Reading needs no token wherever the server listens.
+    #[must_use]
+    pub fn public_read(self, public_read: bool) -> Self {
+        Tokens { public_read, ..self }
+    }
+
     /// Whose token `text` is. Takes the same time whichever it is, if any: hashes are compared, all of them.
-    fn holder(&self, text: &[u8]) -> Option<&str> {
+    fn holder(&self, text: &[u8]) -> Option<&Token> {
         let hash = Sha256::digest(text).into();
-        self.0.iter().fold(None, |found, token| if token.is(&hash) { Some(token.name.as_str()) } else { found })
+        self.all.iter().fold(None, |found, token| if token.is(&hash) { Some(token) } else { found })
     }
 }
 
 impl FromIterator<Token> for Tokens {
     fn from_iter<T: IntoIterator<Item = Token>>(tokens: T) -> Self {
-        Tokens(tokens.into_iter().collect())
+        Tokens { all: tokens.into_iter().collect(), public_read: false }
     }
 }
 
@@ -92,17 +110,59 @@ impl From<Option<Token>> for Tokens {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) IpAddr);
 
-/// Lets a request pass that carries a token, together with who that is.
+/// Who gives a command, and what their token allows.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub(super) actor: Actor,
+    role: Role,
+}
+
+impl Caller {
+    /// # Errors
+    /// When the token does not allow this command.
+    pub(super) fn may(&self, command: &Command) -> Result<(), Problem> {
+        self.has(command.needs())
+    }
+
+    fn has(&self, needed: Role) -> Result<(), Problem> {
+        if self.role < needed { Err(Problem::not_permitted(&self.actor.name, self.role, needed)) } else { Ok(()) }
+    }
+}
+
+/// Lets a request to read pass: on a loopback address, where everybody may read, or with a token of whatever role. Browsers
+/// send the token as the password that they ask for; they would also send it along with what other pages make them send,
+/// so that it counts nowhere but here.
+pub(super) async fn require_reader(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    if shared.loopback || shared.tokens.public_read {
+        return next.run(request).await;
+    }
+    if shared.tokens.all.is_empty() {
+        return Problem::no_token_to_read().into_response();
+    }
+    let password = password(&request);
+    match bearer(&request).or(password.as_deref()).and_then(|given| shared.tokens.holder(given)) {
+        Some(_) => next.run(request).await,
+        None => Problem::unauthorized_reader(),
+    }
+}
+
+/// Lets a request pass that carries a token which allows commands, together with who that is.
 pub(super) async fn require_token(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
-    if shared.tokens.0.is_empty() {
+    if shared.tokens.all.is_empty() {
         return Problem::no_token().into_response();
     }
-    let Some(name) = bearer(&request).and_then(|given| shared.tokens.holder(given)) else {
+    let Some(token) = bearer(&request).and_then(|given| shared.tokens.holder(given)) else {
         return Problem::unauthorized().into_response();
     };
-    let actor = Actor { name: name.to_owned(), address: address(&request) };
-    request.extensions_mut().insert(actor.clone());
-    let mut response = next.run(request).await;
+    let actor = Actor { name: token.name.clone(), address: address(&request) };
+    let caller = Caller { actor: actor.clone(), role: token.role };
+    let mut response = match caller.has(Role::Operate) {
+        Ok(()) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    };
     response.extensions_mut().insert(actor);
     response
 }
@@ -138,6 +198,15 @@ fn bearer(request: &Request) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
+/// The password of a request with one (RFC 7617).
+fn password(request: &Request) -> Option<Vec<u8>> {
+    let value = request.headers().get(header::AUTHORIZATION)?.as_bytes();
+    let (scheme, pair) = value.split_at_checked("Basic ".len())?;
+    let pair = BASE64.decode(pair.trim_ascii()).ok().filter(|_| scheme.eq_ignore_ascii_case(b"basic "))?;
+    let colon = pair.iter().position(|byte| *byte == b':')?;
+    Some(pair[colon + 1..].to_vec())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,8 +231,9 @@ mod tests {
             .map(|(n, t)| Token::named(n, t).unwrap())
             .into_iter()
             .collect();
-        assert_eq!(tokens.holder(b"0123456789abcdef"), Some("anna"));
-        assert_eq!(tokens.holder(b"fedcba9876543210"), Some("ci"));
+        let name = |token: &[u8]| tokens.holder(token).map(|token| token.name.as_str());
+        assert_eq!(name(b"0123456789abcdef"), Some("anna"));
+        assert_eq!(name(b"fedcba9876543210"), Some("ci"));
         for other in ["", "anna", "0123456789abcdeF", "0123456789abcdef0", "anna 0123456789abcdef"] {
             assert_eq!(tokens.holder(other.as_bytes()), None, "{other}");
         }

@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::model::Role;
 use crate::report::LeaseSummary;
 
 /// An error as the API tells it.
@@ -120,6 +121,35 @@ impl Problem {
             "webhooks are switched off: the operator was started without a webhook secret",
         )
         .hint("start it with OFOP_WEBHOOK_SECRET_FILE set, and give the same secret to the host of the repository")
+    }
+
+    pub(super) fn no_token_to_read() -> Self {
+        Problem::new(
+            StatusCode::FORBIDDEN,
+            "no_token_configured",
+            "reading is switched off: the operator does not listen on a loopback address and has no API token",
+        )
+        .hint("start it with --token-file, or with --public-read to let everybody read who reaches it")
+    }
+
+    /// A browser asks for a password then, which is the token.
+    pub(super) fn unauthorized_reader() -> Response {
+        let mut response = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "the token is missing or wrong")
+            .hint("send `Authorization: Bearer TOKEN`; in a browser the token is the password, with any user name")
+            .into_response();
+        response
+            .headers_mut()
+            .append(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"ofop\", charset=\"UTF-8\""));
+        response
+    }
+
+    pub(super) fn not_permitted(name: &str, role: Role, needed: Role) -> Self {
+        Problem::new(
+            StatusCode::FORBIDDEN,
+            "not_permitted",
+            format!("the token of `{name}` has the role `{}`; this needs `{}`", role.as_str(), needed.as_str()),
+        )
+        .hint("use the token of somebody who may, or change the role behind the token in the operator's token file")
     }
 
     /// Says neither what was missing nor what differed.

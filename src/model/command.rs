@@ -66,7 +66,40 @@ impl CommandVerb {
     }
 }
 
+/// What a token of the API allows. Each role allows what the ones before it do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// To read.
+    Read,
+    /// To have the operator look again, suspend and resume.
+    Operate,
+    /// To remove and to take over: confirmed removals, `down`, `adopt`.
+    Confirm,
+}
+
+impl Role {
+    /// Every role, the least first.
+    pub const ALL: [Role; 3] = [Role::Read, Role::Operate, Role::Confirm];
+
+    /// The word in the token file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Read => "read",
+            Role::Operate => "operate",
+            Role::Confirm => "confirm",
+        }
+    }
+}
+
 impl Command {
+    /// The least role that allows it.
+    pub fn needs(&self) -> Role {
+        match self {
+            Command::Reconcile { confirm_prune: false } | Command::Suspend(_) | Command::Resume(_) => Role::Operate,
+            Command::Reconcile { confirm_prune: true } | Command::Down(_) | Command::Adopt { .. } => Role::Confirm,
+        }
+    }
+
     /// Its kind.
     pub fn verb(&self) -> CommandVerb {
         match self {
