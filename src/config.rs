@@ -341,7 +341,10 @@ impl ConfigError {
             ConfigError::Invalid { hint, .. } => hint.clone(),
             ConfigError::File { .. } => "check the path and who may read the file".into(),
             ConfigError::Exposed { path, .. } => {
-                format!("chmod 600 {}; a secret of Swarm takes `mode: 0400` where the service names it", path.display())
+                format!(
+                    "run `chmod 600 {}`; of a file that is mounted into a container, where it comes from",
+                    path.display()
+                )
             }
             ConfigError::Exclusive { hint, .. } | ConfigError::Missing { hint, .. } => (*hint).into(),
         }

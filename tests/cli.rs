@@ -203,3 +203,36 @@ fn colours_show_only_where_asked_for() {
     assert!(!text(&plain.stdout).contains('\u{1b}'));
     assert!(text(&ofop(&["validate", path, "--color", "always"]).stdout).contains('\u{1b}'));
 }
+
+/// What `ofop` says with a token file below `/run/secrets`, in a mount namespace where that is made by `mount`.
+fn with_container_secret(mount: &str, mode: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("app.yml"), "apps: {press: {uuid: PRESS, image: x}}\n").unwrap();
+    std::fs::create_dir(folder.path().join("elsewhere")).unwrap();
+    let script = format!(
+        "mount -t tmpfs none /run && mkdir /run/secrets && {mount} && echo 0123456789abcdef > /run/secrets/token && \
+         chmod {mode} /run/secrets/token && exec \"$OFOP\" get all --desired . --token-file /run/secrets/token"
+    );
+    let output = Command::new("unshare")
+        .args(["--map-root-user", "--mount", "sh", "-ec", &script])
+        .current_dir(folder.path())
+        .env_clear()
+        .envs([("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("OFOP", env!("CARGO_BIN_EXE_ofop"))])
+        .env("DOCKER_HOST", "unix:///nowhere.sock")
+        .output()
+        .unwrap();
+    text(&output.stderr)
+}
+
+#[test]
+fn a_secret_that_the_engine_mounts_is_read_with_the_mode_that_it_has_there() {
+    let (in_memory, from_the_host) = (":", "mount --bind elsewhere /run/secrets");
+    let said = with_container_secret(in_memory, "444");
+    assert!(said.contains("cannot see what runs"), "the settings were taken: {said}");
+    for (mount, mode) in [(in_memory, "446"), (in_memory, "464"), (from_the_host, "444")] {
+        let said = with_container_secret(mount, mode);
+        assert!(said.contains("others may read or write `/run/secrets/token`"), "{mount} {mode}: {said}");
+        assert!(said.contains("run `chmod 600 /run/secrets/token`"), "{said}");
+    }
+    assert!(with_container_secret(from_the_host, "400").contains("cannot see what runs"));
+}
