@@ -62,7 +62,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use self::auth::{InvalidToken, MIN_TOKEN, Token, Tokens};
+pub use self::auth::{InvalidToken, MAKE_A_TOKEN, MIN_TOKEN, Token, Tokens};
 use self::connections::Streams;
 use self::problem::Problem;
 use crate::model::Request;

@@ -298,6 +298,11 @@ async fn others_read_with_a_token_alone_unless_everybody_may() {
             assert_eq!(ask(&server, path, &right).await.status, 200, "{path}");
         }
     }
+    let (code, said) = read_beside(&server, "").await;
+    assert!(code == Some(2) && said.contains("hint: name the file with its token: --token-file FILE"), "{said}");
+    let (code, said) = read_beside(&server, "0123456789-of-nobody").await;
+    assert!(code == Some(2) && said.contains("hint: is the first token of --token-file"), "{said}");
+    assert_eq!(read_beside(&server, TOKEN).await.0, Some(0));
     // What browsers send along for other pages gives no command.
     let answer = server.post("/api/v1/reconcile", Some(&basic(TOKEN)), "").await;
     assert_eq!((answer.status, answer.code().as_str()), (401, "unauthorized"));
@@ -306,6 +311,8 @@ async fn others_read_with_a_token_alone_unless_everybody_may() {
     let server = Server::start_at("0.0.0.0:0", Tokens::default()).await;
     let answer = ask(&server, "/api/v1/resources", "").await;
     assert_eq!((answer.status, answer.code().as_str()), (403, "no_token_configured"));
+    let hint = answer.json()["error"]["hint"].as_str().unwrap().to_owned();
+    assert!(hint.contains(ofop::http::MAKE_A_TOKEN) && hint.contains("--public-read"), "{hint}");
     assert_eq!(ask(&server, "/metrics", "").await.status, 200);
     server.stop().await;
 
@@ -317,6 +324,22 @@ async fn others_read_with_a_token_alone_unless_everybody_may() {
         }
         server.stop().await;
     }
+}
+
+/// `ofop events` beside this server: its exit code, and what it says.
+async fn read_beside(server: &Server, token: &'static str) -> (Option<i32>, String) {
+    let address = server.address.to_string();
+    let run = move || {
+        std::process::Command::new(env!("CARGO_BIN_EXE_ofop"))
+            .args(["events", "--address", &address])
+            .current_dir(std::env::temp_dir())
+            .env_clear()
+            .env("OFOP_TOKEN", token)
+            .output()
+            .unwrap()
+    };
+    let output = tokio::task::spawn_blocking(run).await.unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 /// What a command about everything says.

@@ -166,10 +166,16 @@ impl<'a> Client<'a> {
         let status = response.status();
         let body: Value = response.json().await.unwrap_or_default();
         let text = |name: &str| body["error"][name].as_str().map(str::to_owned);
-        let hint = text("hint").unwrap_or_else(|| match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "check the token that --token-file names".into(),
-            _ => format!("is it an ofop that answers at {}?", self.address),
-        });
+        // The daemon speaks to whoever sends requests; whoever runs this has files and variables.
+        let hint = match (status, self.config.tokens.is_empty()) {
+            (StatusCode::UNAUTHORIZED, true) => {
+                "name the file with its token: --token-file FILE or OFOP_TOKEN_FILE, or set OFOP_TOKEN".into()
+            }
+            (StatusCode::UNAUTHORIZED, false) => {
+                format!("is the first token of --token-file (or OFOP_TOKEN_FILE, OFOP_TOKEN) one of {}?", self.address)
+            }
+            _ => text("hint").unwrap_or_else(|| format!("is it an ofop that answers at {}?", self.address)),
+        };
         if body["error"]["code"] == "busy" {
             return CliError::Busy { what: text("message").unwrap_or_default(), hint };
         }

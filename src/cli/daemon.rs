@@ -15,7 +15,7 @@ use crate::clock::SystemClock;
 use crate::compile::Compiler;
 use crate::config::Config;
 use crate::desired::Source as _;
-use crate::http::{self, Token, Tokens};
+use crate::http::{self, MAKE_A_TOKEN, Token, Tokens};
 use crate::plan::{DEFAULT_PRUNE_DELAY, Policy};
 use crate::reconcile::{self, Keeper};
 
@@ -115,7 +115,10 @@ fn exposure(config: &Config, address: SocketAddr) -> Option<String> {
         ));
     }
     config.tokens.is_empty().then(|| {
-        format!("nobody may read the status page and the API at {address}: name a --token-file, or give --public-read")
+        format!(
+            "nobody may read the status page and the API at {address}, for want of a token: {MAKE_A_TOKEN}, or give \
+             --public-read to let everybody read who reaches it"
+        )
     })
 }
 

@@ -21,6 +21,10 @@ use crate::report::RefusedCommand;
 /// The shortest token that is taken, in bytes: shorter ones can be guessed.
 pub const MIN_TOKEN: usize = 8;
 
+/// What to do where a token is missing.
+pub const MAKE_A_TOKEN: &str = "make one with `(umask 077; head -c 32 /dev/urandom | base64 > api_token)` and start the \
+     operator with `--token-file api_token`";
+
 /// A secret that requests must carry, the name of who carries it, and what it allows. Only the secret's hash is kept.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {

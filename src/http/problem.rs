@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::auth::MAKE_A_TOKEN;
 use crate::model::Role;
 use crate::report::LeaseSummary;
 
@@ -129,7 +130,7 @@ impl Problem {
             "no_token_configured",
             "reading is switched off: the operator does not listen on a loopback address and has no API token",
         )
-        .hint("start it with --token-file, or with --public-read to let everybody read who reaches it")
+        .hint(format!("{MAKE_A_TOKEN}, or start it with --public-read to let everybody read who reaches it"))
     }
 
     /// A browser asks for a password then, which is the token.
