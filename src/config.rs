@@ -30,7 +30,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{InstanceName, Settings};
+use crate::model::{HostRules, InstanceName, Settings};
 pub use git::{DEFAULT_FETCH_TIMEOUT, DEFAULT_INTERVAL, Git, Manifests, Rewritten};
 pub use servers::Servers;
 pub use tokens::ApiToken;
@@ -148,6 +148,8 @@ pub struct LeaseTimes {
 pub struct Remote {
     /// `OFOP_CA_FILE`: certificate authorities (PEM) that are trusted besides the system's.
     pub ca_file: Option<PathBuf>,
+    /// `--model-hosts`: hosts that manifests may name although they are not on the internet.
+    pub hosts: HostRules,
     /// `OFOP_GITHUB_TOKEN`, then `GITHUB_TOKEN`.
     pub github_token: Option<Secret>,
     /// `OFOP_GITHUB_API`: GitHub's API, for GitHub Enterprise.
@@ -392,7 +394,7 @@ impl Config {
             events_keep: read.events_keep()?,
             events_max: read.events_max()?,
             webhook_secret: read.webhook_secret()?,
-            remote: read.remote(),
+            remote: read.remote()?,
             model_roots: read.model_roots()?,
             servers: read.servers()?,
             settings,

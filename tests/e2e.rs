@@ -249,7 +249,7 @@ fn a_device_model_out_of_reach_after_a_restart_holds_removals_and_nothing_else()
     let (engine, server) = (TestEngine::swarm(), Server::start());
     let mut ofop = Operator::new(&engine.host());
     let settings = format!(
-        "OFOP_CA_FILE={}\nMTCONNECT_AGENT_IMAGE={IDLE}\nMTCONNECT_PRODUCER_IMAGE={IDLE}\n",
+        "OFOP_CA_FILE={}\nOFOP_MODEL_HOSTS=127.0.0.1\nMTCONNECT_AGENT_IMAGE={IDLE}\nMTCONNECT_PRODUCER_IMAGE={IDLE}\n",
         server.ca().display()
     );
     std::fs::write(ofop.folder().join(".ofaenv"), settings).unwrap();

@@ -16,7 +16,7 @@ use futures_util::{Stream, StreamExt};
 use https::{Answer, Server};
 use ofop::desired::directory::{DirectorySource, Options};
 use ofop::desired::{Loader, LoaderOptions, ParsedTree, RemoteOptions, Source, Tree};
-use ofop::model::{PlatformKind, SourceKind, SourcePlace, SourceTrouble};
+use ofop::model::{HostRules, PlatformKind, SourceKind, SourcePlace, SourceTrouble};
 use tempfile::TempDir;
 
 /// A namespace schema.
@@ -63,9 +63,15 @@ impl Factory {
     fn remote(&self, server: &Server, change: impl FnOnce(&mut RemoteOptions)) -> Loader<DirectorySource> {
         self.loader(|options| {
             options.remote.ca_file = Some(server.ca());
+            options.remote.hosts = this_machine();
             change(&mut options.remote);
         })
     }
+}
+
+/// The servers of these tests, which no manifest reaches without a setting that names them.
+fn this_machine() -> HostRules {
+    HostRules::parse("127.0.0.1").unwrap()
 }
 
 const NOT_NAMED: &str =
@@ -288,7 +294,7 @@ async fn a_server_that_nobody_vouches_for_is_refused() {
     let (factory, server) = (Factory::new(), Server::start());
     factory.write("dev.yml", &device(&server.url("/dev.xml")));
     server.answer(Answer::text("<evil/>"));
-    let tree = factory.loader(|_| {}).load().await.unwrap();
+    let tree = factory.loader(|options| options.remote.hosts = this_machine()).load().await.unwrap();
     let reason = attachment(&tree).unwrap_err();
     assert!(reason.contains("invalid peer certificate"), "{reason}");
     assert!(server.requests().is_empty());
@@ -300,11 +306,83 @@ async fn a_daemon_does_not_wait_for_a_server_that_hangs() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
     factory.write("dev.yml", &device(&format!("https://127.0.0.1:{port}/dev.xml")));
-    let mut loader = factory.loader(|options| options.remote.patience = Duration::from_millis(10));
+    let mut loader = factory.loader(|options| {
+        options.remote.hosts = this_machine();
+        options.remote.patience = Duration::from_millis(10);
+    });
     assert_eq!(attachment(&loader.load().await.unwrap()), Err("is still being fetched"));
     // A command waits, but not for ever.
-    let mut loader = factory.loader(|options| options.remote.timeout = Duration::from_millis(10));
-    assert_eq!(attachment(&loader.load().await.unwrap()), Err("did not arrive within 0 s"));
+    let mut loader = factory.loader(|options| {
+        options.remote.hosts = this_machine();
+        options.remote.timeout = Duration::from_millis(10);
+    });
+    loader_load(&mut loader, Err(UNREACHABLE)).await;
+}
+
+/// What is told of every host from which nothing came.
+const UNREACHABLE: &str = "cannot be fetched: its server does not answer in time, or manifests may not reach it; hosts that \
+     are not on the internet are named in OFOP_MODEL_HOSTS";
+
+#[tokio::test]
+async fn what_is_told_of_a_host_does_not_say_which_of_its_ports_are_open() {
+    let (factory, server) = (Factory::new(), Server::start());
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    server.answer(Answer::text("<inside/>"));
+    let open = server.url("/dev.xml");
+    for url in [
+        open.clone(),
+        format!("https://127.0.0.1:{closed}/dev.xml"),
+        open.replace("127.0.0.1", "localhost"),
+        open.replace("127.0.0.1", "2130706433"),
+        open.replace("127.0.0.1", "[::1]"),
+        open.replace("127.0.0.1", "[::ffff:127.0.0.1]"),
+    ] {
+        factory.write("dev.yml", &device(&url));
+        let mut loader = factory.remote(&server, |remote| remote.hosts = HostRules::default());
+        loader_load(&mut loader, Err(UNREACHABLE)).await;
+    }
+    assert!(server.requests().is_empty());
+    // Nor of one that may be reached.
+    factory.write("dev.yml", &device(&format!("https://127.0.0.1:{closed}/dev.xml")));
+    loader_load(&mut factory.remote(&server, |_| {}), Err(UNREACHABLE)).await;
+    factory.write("dev.yml", &device(&open));
+    let other_port = HostRules::parse(&format!("127.0.0.1:{closed}")).unwrap();
+    loader_load(&mut factory.remote(&server, |remote| remote.hosts = other_port), Err(UNREACHABLE)).await;
+    loader_load(&mut factory.remote(&server, |_| {}), Ok("<inside/>")).await;
+}
+
+#[tokio::test]
+async fn every_host_on_a_way_of_redirects_must_be_one_that_may_be_reached() {
+    let (factory, first, second) = (Factory::new(), Server::start(), Server::start());
+    let authorities = factory.root.parent().unwrap().join("authorities.pem");
+    fs::write(&authorities, [fs::read(first.ca()).unwrap(), fs::read(second.ca()).unwrap()].concat()).unwrap();
+    let named = |server: &Server| server.url("").trim_start_matches("https://").to_owned();
+    let loader = |hosts: &str| {
+        factory.remote(&first, |remote| {
+            remote.ca_file = Some(authorities.clone());
+            remote.hosts = HostRules::parse(hosts).unwrap();
+            remote.github_api = first.url("/api/v3");
+            remote.github_token = Some("ghp_secret".into());
+        })
+    };
+    first.answer(Answer::status(302).header("Location", second.url("/else.xml")));
+    second.answer(Answer::text("<second/>"));
+    factory.write("dev.yml", &device(&first.url("/dev.xml")));
+    loader_load(&mut loader(&named(&first)), Err(UNREACHABLE)).await;
+    assert!(second.requests().is_empty());
+    loader_load(&mut loader("127.0.0.1"), Ok("<second/>")).await;
+    // The token is for the host that it was given for.
+    factory.write("dev.yml", &device("github://acme:plant@/xml/dev.xml"));
+    loader_load(&mut loader("127.0.0.1"), Ok("<second/>")).await;
+    let has_token = |request: &[String]| request.iter().any(|line| line.contains("ghp_secret"));
+    assert!(has_token(first.requests().last().unwrap()));
+    assert_eq!(second.requests().len(), 2);
+    assert!(!second.requests().iter().any(|request| has_token(request)));
+    // Without end.
+    first.answer(Answer::status(301).header("Location", "again.xml"));
+    let tree = loader("127.0.0.1").load().await.unwrap();
+    assert_eq!(attachment(&tree), Err("cannot be fetched: it is redirected more than 5 times"));
+    assert!(first.requests().last().unwrap()[0].contains("/again.xml"));
 }
 
 #[tokio::test]

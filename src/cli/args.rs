@@ -88,6 +88,10 @@ pub struct GlobalArgs {
     /// What to do when the branch's history was rewritten [env: OFOP_GIT_REWRITTEN] [default: follow]
     #[arg(long, value_name = "follow|refuse", global = true, help_heading = MANIFESTS)]
     pub git_rewritten: Option<String>,
+    /// Hosts, addresses and networks that URLs of device models may lead to although they are not on the internet:
+    /// `nas.plant`, `10.0.0.0/8`, each for every port or with `:8443` for one [env: OFOP_MODEL_HOSTS]
+    #[arg(long, value_name = "HOST,…", global = true, help_heading = MANIFESTS)]
+    pub model_hosts: Option<String>,
     /// Dotenv file with settings and `${VARIABLES}` [default: .ofaenv if it exists]
     #[arg(long, value_name = "FILE", global = true, help_heading = MANIFESTS)]
     pub env_file: Option<PathBuf>,
@@ -461,6 +465,7 @@ impl GlobalArgs {
         put(flags, "--path", self.path.as_ref());
         put_path(flags, "--verify-signatures", self.verify_signatures.as_ref());
         put(flags, "--git-rewritten", self.git_rewritten.as_ref());
+        put(flags, "--model-hosts", self.model_hosts.as_ref());
         put(flags, "--platform", self.platform.as_ref());
         put(flags, "--registry", self.registry.as_ref());
         put(flags, "--host", self.host.as_ref());

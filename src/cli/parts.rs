@@ -107,6 +107,7 @@ pub(super) fn loader_watching(context: &Context) -> Result<Loader<AnySource>, Cl
 fn loader_options(context: &Context) -> LoaderOptions {
     let config = &context.config;
     let mut remote = RemoteOptions { ca_file: config.remote.ca_file.clone(), ..RemoteOptions::default() };
+    remote.hosts.clone_from(&config.remote.hosts);
     remote.github_token = config.remote.github_token.as_ref().map(|token| token.expose().to_owned());
     if let Some(api) = &config.remote.github_api {
         remote.github_api.clone_from(api);

@@ -336,6 +336,19 @@ fn no_manifest_is_given_a_credential() {
 }
 
 #[test]
+fn hosts_of_device_models_are_named_by_flag_or_variable() {
+    let hosts = |text: &str| HostRules::parse(text).unwrap();
+    assert_eq!(load(&[], &[], "").unwrap().remote.hosts, HostRules::default());
+    let config = load(&[], &[("OFOP_MODEL_HOSTS", "nas.plant, 10.0.0.0/8:8443")], "").unwrap();
+    assert_eq!(config.remote.hosts, hosts("nas.plant 10.0.0.0/8:8443"));
+    let config = load(&[("--model-hosts", "10.0.0.7")], &[("OFOP_MODEL_HOSTS", "nas.plant")], "").unwrap();
+    assert_eq!(config.remote.hosts, hosts("10.0.0.7"));
+    let error = load(&[("--model-hosts", "https://nas.plant/xml")], &[], "").unwrap_err();
+    assert!(error.to_string().starts_with("--model-hosts: `https://nas.plant/xml` is neither"), "{error}");
+    assert!(error.hint().contains("nas.plant.example"), "{}", error.hint());
+}
+
+#[test]
 fn folders_of_device_models_are_absolute() {
     let config = load(&[], &[("OFOP_MODEL_ROOTS", "/etc/models:/srv/xml")], "").unwrap();
     assert_eq!(config.model_roots, [Path::new("/etc/models"), Path::new("/srv/xml")]);

@@ -11,7 +11,7 @@ use super::{
     DEFAULT_LISTEN, Flags, Host, LeaseTimes, LogFormat, RegistryKind, Remote, Secret, credentials, secret_file, tokens,
 };
 use crate::model::lease::{MAX_LEASE, MIN_LEASE};
-use crate::model::{ImageRef, InstanceName, InvalidImage, PlatformKind, Settings};
+use crate::model::{HostRules, ImageRef, InstanceName, InvalidImage, PlatformKind, Settings};
 
 /// The most a time setting may say; longer is a slip of the unit.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -388,13 +388,25 @@ impl Reader<'_> {
         })
     }
 
-    pub(super) fn remote(&self) -> Remote {
-        Remote {
+    pub(super) fn remote(&self) -> Result<Remote, ConfigError> {
+        Ok(Remote {
+            hosts: self.model_hosts()?,
             ca_file: self.text("OFOP_CA_FILE").map(PathBuf::from),
             github_token: self.credential("OFOP_GITHUB_TOKEN").or_else(|| self.credential("GITHUB_TOKEN")),
             github_api: self.text("OFOP_GITHUB_API"),
             github_raw: self.text("OFOP_GITHUB_RAW"),
-        }
+        })
+    }
+
+    fn model_hosts(&self) -> Result<HostRules, ConfigError> {
+        let Some(Found { text, from }) = self.setting("--model-hosts", "OFOP_MODEL_HOSTS") else {
+            return Ok(HostRules::default());
+        };
+        HostRules::parse(&text).map_err(|bad| {
+            let hint = "write for example nas.plant.example,10.1.0.0/16,192.168.7.7:8443; an IPv6 address with a port as \
+                        [fd00::7]:8443";
+            invalid(from, bad.to_string(), hint)
+        })
     }
 
     pub(super) fn model_roots(&self) -> Result<Vec<PathBuf>, ConfigError> {

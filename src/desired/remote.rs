@@ -7,10 +7,14 @@
 //!   happen behind the scenes, and what they bring is announced.
 //! - What was fetched once stays in force while its server is away, refuses us or sends nonsense; that is told.
 //! - Sizes, times, redirects and the number of fetches at a time are bounded. Only TLS is spoken.
+//! - Whoever writes a manifest reaches nothing through it that is not on the internet, whatever a name is resolved to at the
+//!   moment of a connection and wherever a server sends us on to, unless the operator's settings name it. Of a host that
+//!   may not be reached, does not answer or takes too long, one and the same is told.
 //! - A server that says how to tell versions apart (`ETag`) is asked for changes only; what a commit id names is
 //!   fetched once.
 
 mod fetch;
+mod hosts;
 mod reference;
 
 use std::collections::{BTreeSet, HashMap};
@@ -22,9 +26,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
-use self::fetch::Fetched;
+use self::fetch::{Clients, Fetched, UNREACHABLE};
 pub(crate) use self::fetch::{chain, client};
 pub(crate) use self::reference::{Reference, shown};
+use crate::model::HostRules;
 
 /// How many files are fetched at a time: enough to hide their servers' latency, few enough to be polite.
 const FETCHES: usize = 8;
@@ -37,6 +42,8 @@ const FIRST_RETRY: Duration = Duration::from_secs(15);
 pub struct RemoteOptions {
     /// Certificate authorities (PEM) that are trusted besides those of the system.
     pub ca_file: Option<PathBuf>,
+    /// Hosts that manifests may name although they are not on the internet.
+    pub hosts: HostRules,
     /// Sent to GitHub, for private repositories and a higher rate limit.
     pub github_token: Option<String>,
     /// Address of GitHub's API, used with a token; another one for GitHub Enterprise (`https://HOST/api/v3`).
@@ -55,6 +62,7 @@ impl Default for RemoteOptions {
     fn default() -> Self {
         RemoteOptions {
             ca_file: None,
+            hosts: HostRules::default(),
             github_token: None,
             github_api: "https://api.github.com".into(),
             github_raw: "https://raw.githubusercontent.com".into(),
@@ -78,6 +86,7 @@ impl fmt::Debug for RemoteOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RemoteOptions")
             .field("ca_file", &self.ca_file)
+            .field("hosts", &self.hosts)
             .field("github_token", &self.github_token.as_ref().map(|_| "…"))
             .field("github_api", &self.github_api)
             .field("refresh", &self.refresh)
@@ -103,7 +112,7 @@ pub(crate) struct Remote {
 #[derive(Debug)]
 struct Shared {
     options: RemoteOptions,
-    client: Mutex<Option<reqwest::Client>>,
+    clients: Clients,
     entries: Mutex<HashMap<Reference, Entry>>,
     /// Something that was fetched behind the scenes differs from before.
     news: Arc<Notify>,
@@ -133,8 +142,8 @@ impl Remote {
     /// Nothing is fetched before it is asked for. `news` tells when something changed.
     pub(crate) fn new(options: RemoteOptions, news: Arc<Notify>) -> Self {
         let shared = Shared {
+            clients: Clients::new(&options),
             options,
-            client: Mutex::default(),
             entries: Mutex::default(),
             news,
             permits: Semaphore::new(FETCHES),
@@ -213,14 +222,13 @@ impl Shared {
     }
 
     async fn fetch(&self, reference: &Reference, known: Option<&Good>) -> Result<Option<Good>, String> {
-        let client = self.client()?;
         let etag = known.and_then(|known| known.etag.as_deref());
-        let request = fetch::request(&client, &self.options, reference, etag);
-        match tokio::time::timeout(self.options.timeout, fetch::fetch(request, reference)).await {
+        let fetch = fetch::fetch(&self.clients, &self.options, reference, etag);
+        match tokio::time::timeout(self.options.timeout, fetch).await {
             Ok(Ok(Fetched::Unchanged)) => Ok(None),
             Ok(Ok(Fetched::Text { text, etag })) => Ok(Some(Good { text, etag })),
             Ok(Err(reason)) => Err(reason),
-            Err(_) => Err(format!("did not arrive within {} s", self.options.timeout.as_secs())),
+            Err(_) => Err(UNREACHABLE.into()),
         }
     }
 
@@ -247,15 +255,5 @@ impl Shared {
             }
         }
         entry.answer() != before
-    }
-
-    /// The client, made at first use: making it fails on a machine without certificate authorities, which
-    /// matters only to those who fetch something.
-    fn client(&self) -> Result<reqwest::Client, String> {
-        let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = client.as_ref() {
-            return Ok(client.clone());
-        }
-        Ok(client.insert(fetch::client(&self.options)?).clone())
     }
 }
