@@ -1,12 +1,17 @@
-//! How long planning takes over 10,000 apps: when nothing is to be done, when everything is new, when one app
-//! changed. Figures and the machine are in `docs/performance.md`.
+//! How long planning takes, and how that grows with the factory: when nothing is to be done, when one app changed, when
+//! one service was removed by hand, and when everything has to be looked at, over 100, 10,000 and 100,000 apps. Each is a
+//! plan and what memory learns from it. Figures and the machine are in `docs/performance.md`.
 
-#![expect(clippy::unwrap_used, reason = "a bench may stop at what cannot be")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a bench may stop at what cannot be, and measures real time"
+)]
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use ofop::model::record::{AssetRecord, RecordOwner};
@@ -18,7 +23,8 @@ use ofop::model::{
 };
 use ofop::plan::{Guard, Memory, Policy, plan};
 
-const APPS: usize = 10_000;
+/// How many apps.
+const SIZES: [usize; 3] = [100, 10_000, 100_000];
 
 fn spec(at: usize) -> ServiceSpec {
     let name = ServiceName::new(&format!("press-line-{at:05}")).unwrap();
@@ -76,7 +82,7 @@ fn hash(at: usize) -> SpecHash {
     SpecHash(format!("{at:064x}"))
 }
 
-fn desired() -> Desired {
+fn desired(apps: usize) -> Desired {
     let resource = |at| DesiredResource {
         id: id(at),
         origin: Origin { file: format!("line/app_{at:05}.yml").into(), line: 2 },
@@ -87,19 +93,19 @@ fn desired() -> Desired {
     };
     Desired {
         revision: Revision("0123456789abcdef".into()),
-        resources: (0..APPS).map(|at| (id(at), Arc::new(resource(at)))).collect(),
+        resources: (0..apps).map(|at| (id(at), Arc::new(resource(at)))).collect(),
         complete: true,
-        files: APPS,
+        files: apps,
         ..Desired::default()
     }
 }
 
-fn observed() -> Observed {
+fn observed(apps: usize) -> Observed {
     let instance = InstanceName::new("default").unwrap();
     let mut platform = PlatformSnapshot { generation: 7, complete: true, ..PlatformSnapshot::default() };
     platform.networks.insert("factory-net".into());
     let mut registry = RegistrySnapshot { generation: 7, complete: true, ..RegistrySnapshot::default() };
-    for at in 0..APPS {
+    for at in 0..apps {
         let spec = spec(at);
         let service_id = ServiceId(format!("{:025x}", at.wrapping_mul(0x9e37_79b9)));
         let task = TaskView {
@@ -111,7 +117,7 @@ fn observed() -> Observed {
             node: "node".into(),
             since: "2026-01-02T03:04:05Z".into(),
         };
-        platform.tasks.insert(service_id.clone(), vec![task]);
+        platform.tasks.insert(service_id.clone(), Arc::new([task]));
         let mark = Mark {
             instance: instance.clone(),
             resource: id(at),
@@ -163,53 +169,66 @@ fn policy() -> Policy {
 }
 
 fn planning(criterion: &mut Criterion) {
-    let (desired, observed, policy) = (desired(), observed(), policy());
-    let mut memory = Memory::default();
-    let first = plan(&desired, &observed, &policy, &memory);
-    assert!(first.is_empty(), "the bench must measure a plan without steps");
-    memory.learn(&desired, &observed, &first);
+    for apps in SIZES {
+        let (desired, observed, policy) = (desired(apps), observed(apps), policy());
+        let mut memory = Memory::default();
+        let first = plan(&desired, &observed, &policy, &memory);
+        assert!(first.is_empty(), "the bench must measure a plan without steps");
+        memory.learn(&desired, &observed, &first);
+        let mut group = criterion.benchmark_group(format!("{apps} apps"));
+        let measure = |desired: &Desired, observed: &Observed, before: &Memory, steps: usize| {
+            // What the pass before left is not part of the pass.
+            let mut memory = before.clone();
+            let began = Instant::now();
+            let plan = plan(desired, observed, &policy, &memory);
+            memory.learn(desired, observed, &plan);
+            let took = began.elapsed();
+            assert_eq!(plan.steps(), steps);
+            black_box((plan, memory));
+            took
+        };
+        let mut bench = |name: &str, desired: &Desired, observed: &Observed, before: &Memory, steps: usize| {
+            group.bench_function(name, |bencher| {
+                bencher.iter_custom(|times| (0..times).map(|_| measure(desired, observed, before, steps)).sum());
+            });
+        };
+        bench("nothing to do", &desired, &observed, &memory, 0);
 
-    criterion.bench_function("plan: nothing to do, 10,000 apps", |bencher| {
-        bencher.iter(|| black_box(plan(&desired, &observed, &policy, &memory)));
-    });
-    criterion.bench_function("plan and learn: nothing to do, 10,000 apps", |bencher| {
-        bencher.iter(|| {
-            let plan = plan(&desired, &observed, &policy, &memory);
-            memory.learn(&desired, &observed, &plan);
-            black_box(plan)
-        });
-    });
+        let mut changed = desired.clone();
+        let one = id(apps / 2);
+        let mut resource = (*changed.resources[&one]).clone();
+        let mut other = (*resource.services[0].spec).clone();
+        other.image.push_str("-next");
+        resource.services[0] =
+            DesiredService { spec: Arc::new(other), hash: SpecHash("f".repeat(64)), follow_digest: false };
+        changed.resources.insert(one, Arc::new(resource));
+        bench("one app changed", &changed, &observed, &memory, 1);
 
-    let mut changed = desired.clone();
-    let one = id(APPS / 2);
-    let mut resource = (*changed.resources[&one]).clone();
-    let mut other = (*resource.services[0].spec).clone();
-    other.image.push_str("-next");
-    resource.services[0] =
-        DesiredService { spec: Arc::new(other), hash: SpecHash("f".repeat(64)), follow_digest: false };
-    changed.resources.insert(one, Arc::new(resource));
-    criterion.bench_function("plan: one of 10,000 apps changed", |bencher| {
-        bencher.iter(|| {
-            let plan = plan(&changed, &observed, &policy, &memory);
-            assert_eq!(plan.steps(), 1);
-            black_box(plan)
-        });
-    });
+        let mut platform = (**observed.platform.as_ref().unwrap()).clone();
+        platform.services.remove(&spec(apps / 3).name);
+        let removed = Observed { platform: Some(Arc::new(platform)), ..observed.clone() };
+        bench("one service removed", &desired, &removed, &memory, 1);
 
-    let nothing = Observed {
-        at: observed.at,
-        platform: Some(Arc::new(PlatformSnapshot {
-            complete: true,
-            networks: ["factory-net".to_owned()].into(),
-            ..PlatformSnapshot::default()
-        })),
-        registry: Some(Arc::new(RegistrySnapshot { complete: true, ..RegistrySnapshot::default() })),
-        registry_stands_in: false,
-    };
-    criterion.bench_function("plan: all of 10,000 apps are new", |bencher| {
-        bencher.iter(|| black_box(plan(&desired, &nothing, &policy, &Memory::default())));
-    });
+        bench("everything is looked at, nothing to do", &desired, &observed, &Memory::default(), 0);
+
+        let nothing = Observed {
+            at: observed.at,
+            platform: Some(Arc::new(PlatformSnapshot {
+                complete: true,
+                networks: ["factory-net".to_owned()].into(),
+                ..PlatformSnapshot::default()
+            })),
+            registry: Some(Arc::new(RegistrySnapshot { complete: true, ..RegistrySnapshot::default() })),
+            registry_stands_in: false,
+        };
+        bench("all are new", &desired, &nothing, &Memory::default(), apps);
+        group.finish();
+    }
 }
 
-criterion_group!(benches, planning);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(10);
+    targets = planning
+}
 criterion_main!(benches);

@@ -41,7 +41,7 @@ use std::sync::Arc;
 use self::claims::Claims;
 use self::file::{CompiledFile, FileState, InForce};
 use crate::desired::ParsedTree;
-use crate::model::{Desired, DesiredResource, OtherFile, Problem, ResourceId, Revision, Settings, Severity};
+use crate::model::{Desired, DesiredResource, OtherFile, Problem, ResourceId, Revision, Settings, Severity, SharedMap};
 
 pub use self::hash::spec_hash;
 
@@ -187,7 +187,7 @@ impl Compiler {
     fn settle(
         &mut self,
         frozen: &BTreeMap<Arc<str>, Vec<Problem>>,
-        resources: &mut BTreeMap<ResourceId, Arc<DesiredResource>>,
+        resources: &mut SharedMap<ResourceId, Arc<DesiredResource>>,
     ) {
         let mut incoming: Vec<Arc<DesiredResource>> = Vec::new();
         for (path, state) in &mut self.files {

@@ -10,6 +10,7 @@
 //! | [`service`] | the fields of a Swarm service (or container) that we own |
 //! | [`record`] | facts in the asset registry |
 //! | [`desired`] | what the manifests mean, and the problems found in them |
+//! | [`ledger`] | both sides matched by name, kept from plan to plan |
 //! | [`lease`] | who may change the cluster |
 //! | [`handling`] | how a resource is taken care of: suspended, kept, fields left alone |
 //! | [`notes`] | what the operator writes down |
@@ -25,6 +26,7 @@
 //! | [`command`] | what a person asks of a running operator, and who asks |
 //! | [`image`] | references to images |
 //! | [`source`] | where manifests come from, and what can be wrong with that |
+//! | [`shared`] | maps that share what they have in common |
 //! | [`settings`] | OpenFactory's settings that shape services |
 
 pub mod command;
@@ -34,6 +36,7 @@ pub mod handling;
 pub mod hosts;
 pub mod image;
 pub mod lease;
+pub mod ledger;
 pub mod names;
 pub mod notes;
 pub mod observed;
@@ -44,6 +47,7 @@ pub mod record;
 pub mod run;
 pub mod service;
 pub mod settings;
+pub mod shared;
 pub mod source;
 pub mod status;
 pub mod step;
@@ -56,6 +60,7 @@ pub use handling::{Field, Handling, IgnoredField};
 pub use hosts::{HostRules, InvalidHostRule};
 pub use image::{ImageRef, InvalidImage};
 pub use lease::{LeaseFound, LeaseRecord, LeaseSeen, LeaseStatus, LeaseUnread, Standing};
+pub use ledger::{Examined, Ledger, SharedSet};
 pub use names::{AssetUuid, InstanceName, InvalidName, Kind, ResourceId, Revision, ServiceName};
 pub use notes::{Note, NoteEdits, Notes, NotesView};
 pub use observed::{
@@ -63,11 +68,12 @@ pub use observed::{
     TaskView, UpdateState,
 };
 pub use outcome::{FailureKind, StepFailure};
-pub use plan::{Compared, HeldStep, Ignored, Plan, PruneBlock, PruneVerdict, ResourcePlan, Suspension, Wait};
+pub use plan::{HeldStep, Ignored, Plan, PruneBlock, PruneVerdict, ResourcePlan, Suspension, Wait};
 pub use record::{Availability, Record, RecordId, Scalar, Source};
 pub use run::RunId;
 pub use service::{Mark, ServiceSpec, SpecHash};
 pub use settings::{PlatformKind, Settings};
+pub use shared::{DiffItem, SharedMap};
 pub use source::{CommitInfo, SourceKind, SourcePlace, SourceTrouble, TroubleReason};
 pub use status::{Condition, ConditionKind, Drift, DriftType, Health, Sync};
 pub use step::{FieldChange, PlannedStep, Reason, Step, StepVerb};

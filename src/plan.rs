@@ -11,6 +11,9 @@
 //!   └─ Memory::recall(observed): what was noted before, by us or by a forerunner; before every plan
 //! ```
 //!
+//! A plan examines what may have changed since the one that memory learned from, and takes the rest from there: see
+//! `ledger`. From an empty memory it examines everything, with the same result.
+//!
 //! # Invariants
 //!
 //! - Idempotent: applying the plan and planning again yields no steps.
@@ -30,6 +33,7 @@ mod health;
 mod image;
 mod join;
 mod json;
+mod ledger;
 mod markdown;
 mod memory;
 mod notebook;
@@ -58,7 +62,7 @@ pub use self::notebook::Notebook;
 use self::removal::Pruning;
 pub use self::text::{ShowSecrets, TextOptions, to_text};
 pub use self::verdict::judge;
-use crate::model::{Compared, Desired, InstanceName, Observed, Plan, ResourceId, ResourcePlan, RunId};
+use crate::model::{Desired, Examined, InstanceName, Observed, Plan, ResourceId, RunId};
 
 /// What an operator may do, and its limits. Values, not behaviour.
 #[derive(Debug, Clone, PartialEq)]
@@ -171,48 +175,46 @@ impl Default for Guard {
 /// - Steps of a resource are in the order in which they must be taken; whoever takes them stops at the first that
 ///   fails. Resources do not depend on one another.
 /// - A step that is needed and cannot be taken now is held, with what it waits for.
+/// - What it costs grows with what has changed since the plan that memory learned from: a resource of which nothing has
+///   changed, which was at rest, and of which memory says nothing is as that plan found it. From
+///   [`Memory::default`] everything is looked at, with the same result.
 pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy, memory: &Memory) -> Plan {
     let context = Context::new(desired, observed, policy, memory);
-    let joined = join::join(&context);
-    let pruning = Pruning::decide(&context, &joined);
+    let (ledger, examined) = ledger::advance(&context, observed);
+    let ledger = Arc::new(ledger);
+    let context = context.with(&ledger);
+    let orphans = join::orphans(&context);
+    let pruning = Pruning::decide(&context, &orphans);
     let mut recheck = Recheck::default();
-    let mut resources: Vec<(ResourceId, ResourcePlan)> = Vec::with_capacity(joined.wanted.len());
-    let mut fresh = Vec::new();
-    let mut known = context.compared().iter().peekable();
-    for wanted in &joined.wanted {
-        let is_it = |(_, other): &(_, &Compared)| Arc::ptr_eq(&other.wanted, wanted.resource);
-        if !known.peek().is_some_and(is_it) {
-            while known.next_if(|(id, _)| **id < wanted.resource.id).is_some() {}
+    let (mut resources, mut restless) = (memory.planned.clone(), BTreeSet::new());
+    let ids: BTreeSet<&ResourceId> = match &examined {
+        Examined::Everything => {
+            memory.planned.keys().chain(desired.resources.keys()).chain(orphans.keys().copied()).collect()
         }
-        let known = known.next_if(is_it).map(|(_, compared)| compared);
-        if context.in_scope(&wanted.resource.id) {
-            let plan = resource::plan_wanted(&context, &joined, wanted, known, &mut fresh);
-            recheck.look(&context, &wanted.resource.id, &plan);
-            resources.push((wanted.resource.id.clone(), plan));
+        Examined::Only(ids) => ids.iter().collect(),
+    };
+    for id in ids {
+        let Some(plan) = resource::plan(&context, id, &orphans, &pruning) else {
+            resources.remove(id);
+            continue;
+        };
+        recheck.look(&context, id, &plan);
+        if !plan.is_at_rest() {
+            restless.insert(id.clone());
         }
-    }
-    for (id, orphans) in &joined.orphans {
-        if context.is_to_go(id) || !desired.resources.contains_key(*id) {
-            let plan = resource::plan_unwanted(&context, id, orphans, &pruning);
-            recheck.look(&context, id, &plan);
-            resources.push(((*id).clone(), plan));
-        }
-    }
-    for id in memory.taken_down.keys().filter(|id| context.in_scope(id) && !policy.remove.contains(*id)) {
-        if let Some(resource) = desired.resources.get(id)
-            && !joined.orphans.contains_key(id)
-        {
-            resources.push((id.clone(), resource::plan_gone(&context, resource)));
+        if resources.get(id).is_none_or(|known| **known != plan) {
+            resources.insert(id.clone(), Arc::new(plan));
         }
     }
     recheck.expectations(&context);
     Plan {
         revision: desired.revision.clone(),
-        resources: resources.into_iter().collect(),
+        resources,
+        restless,
+        examined,
+        ledger: Arc::clone(&ledger),
         prune: pruning.verdict,
         guarded: pruning.guarded,
-        compared: fresh,
-        compared_by: Some(policy.instance.clone()),
         prune_confirmed: policy.prune_confirmed || memory.confirm_next,
         suspended: memory.suspended_all.clone(),
         scoped: policy.scope.is_some(),

@@ -13,7 +13,8 @@
 //!
 //! # Guarantees
 //!
-//! - A pass costs a walk over its resources; the [`Status`] itself is only built for a reader.
+//! - A pass costs what its plan looked at, or a walk over all resources while nothing can be observed; the [`Status`]
+//!   itself is only built for a reader.
 //! - Memory is bounded by the resources that exist and by [`events::GLOBAL_EVENTS`]; what vanished is forgotten.
 //! - A slow reader of events never holds anybody up; it skips, and is told how many it missed.
 
@@ -49,7 +50,8 @@ use self::status::{History, View};
 use crate::clock::{Clock as _, SystemClock};
 use crate::model::plan_json::{SecretValues, plan_json};
 use crate::model::{
-    Desired, FailureKind, InstanceName, LeaseStatus, Observed, Plan, Request, ResourceId, SourceTrouble, Standing,
+    Desired, Examined, FailureKind, InstanceName, LeaseStatus, Observed, Plan, Request, ResourceId, SourceTrouble,
+    Standing,
 };
 
 /// How many events a reader may lag behind before it skips some. An event is a pointer here.
@@ -175,7 +177,8 @@ impl Report {
         let _ = self.inner.events.send(entry);
     }
 
-    /// Takes in what a pass saw and decided.
+    /// Takes in what a pass saw and decided. Plans are to be told in the order in which they were made, each of them: one
+    /// that looked at a part of the resources speaks of this part alone.
     pub fn pass(&self, pass: &Pass<'_>) {
         let mut state = self.state();
         let state = &mut *state;
@@ -183,8 +186,13 @@ impl Report {
         let plan = pass.plan.cloned().or(earlier);
         let blind = pass.plan.is_none();
         let result = state.parts.pass(pass);
-        let rows = status::rows(pass.desired, plan.as_deref(), blind);
-        let mut changes = Arc::make_mut(&mut state.tracker).pass(&rows, blind, pass.wall, pass.observed.at);
+        let knew_all = state.last.as_ref().is_some_and(|last| !last.blind);
+        let only = match pass.plan.map(|plan| &plan.examined) {
+            Some(Examined::Only(only)) if knew_all => Some(only),
+            Some(Examined::Everything | Examined::Only(_)) | None => None,
+        };
+        let rows = status::rows(pass.desired, plan.as_deref(), blind, only);
+        let mut changes = Arc::make_mut(&mut state.tracker).pass(&rows, only, blind, pass.wall, pass.observed.at);
         state.events.forget(&changes.vanished);
         for news in state.parts.news.drain(..) {
             let event = state.events.push_source(news, pass.wall, |resource| state.tracker.knows(resource));
@@ -194,7 +202,7 @@ impl Report {
             let event = state.events.push_condition(news, pass.wall, |resource| state.tracker.knows(resource));
             self.publish(Entry::Condition(event));
         }
-        self.inner.metrics.pass(pass, result, &state.parts, &rows, blind, &changes, plan.as_deref());
+        self.inner.metrics.pass(pass, result, &state.parts, &rows, state.tracker.totals(), &changes, plan.as_deref());
         state.last = Some(Arc::new(Last {
             wall: pass.wall,
             desired: Arc::clone(pass.desired),

@@ -347,7 +347,7 @@ async fn what_is_done_by_hand_is_put_back() {
     engine.ok("POST", "/containers/hand/stop?t=1", "");
     operator
         .settle(&desired, "stopped by hand", |snapshot| {
-            let tasks = snapshot.tasks.values().flatten();
+            let tasks = snapshot.tasks.values().flat_map(|tasks| &**tasks);
             runs(snapshot) && tasks.filter(|task| task.id == second).all(|task| task.state.is_active())
         })
         .await;

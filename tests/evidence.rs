@@ -196,10 +196,10 @@ impl Factory {
         let mut memory = memory.clone();
         memory.recall(&observed);
         let plan = plan(&self.desired, &observed, &policy(), &memory);
-        let steps = plan.resources.into_values().flat_map(|resource| resource.steps);
+        let steps = plan.resources.values().flat_map(|resource| &resource.steps);
         let of_records =
             |step: &Step| matches!(step, Step::Register { .. } | Step::Deregister { .. } | Step::ForgetRecord { .. });
-        steps.map(|step| step.step).filter(of_records).collect()
+        steps.map(|step| step.step.clone()).filter(of_records).collect()
     }
 
     fn whole(&self) -> Answer {

@@ -516,7 +516,9 @@ fn a_status_reads_back_as_the_api_writes_it() {
     factory.drift(&app("PRESS-7"));
     factory.condition(&app("PRESS-7"), ConditionKind::Waiting, "NetworkMissing", "there is no network x");
     factory.platform.as_mut().unwrap().services.remove("gone");
-    let foreign = factory.registry.as_mut().unwrap().records.values_mut().next().unwrap();
+    let records = &mut factory.registry.as_mut().unwrap().records;
+    let first = records.keys().next().unwrap().clone();
+    let foreign = records.get_mut(&first).unwrap();
     Arc::make_mut(foreign).owner = None;
     let gone = Arc::make_mut(factory.desired.resources.get_mut(&app("GONE")).unwrap());
     gone.handling.ignore = vec!["replicas".parse().unwrap(), "gone/image".parse().unwrap()];

@@ -86,7 +86,7 @@ impl OneShot {
     /// # Errors
     /// As [`OneShot::look`].
     pub(super) async fn ours(&mut self) -> Result<BTreeSet<ResourceId>, CliError> {
-        Ok(self.look().await?.plan.resources.into_keys().collect())
+        Ok(self.look().await?.plan.resources.keys().cloned().collect())
     }
 
     /// The same for one resource, which is looked at as if a person had asked to take it over.

@@ -1,6 +1,5 @@
 //! What the manifests mean.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use super::handling::Handling;
 use super::names::{ResourceId, Revision};
 use super::record::Record;
 use super::service::{ServiceSpec, SpecHash};
+use super::shared::SharedMap;
 use super::source::{CommitInfo, SourceTrouble};
 
 /// The desired state: every resource that the manifests describe, compiled.
@@ -18,7 +18,7 @@ pub struct Desired {
     /// The state of the source that this comes from.
     pub revision: Revision,
     /// Every resource, those of invalid files included as they last were valid.
-    pub resources: BTreeMap<ResourceId, Arc<DesiredResource>>,
+    pub resources: SharedMap<ResourceId, Arc<DesiredResource>>,
     /// What is wrong or odd in the manifests, errors and warnings.
     pub problems: Vec<Problem>,
     /// Whether every file could be read and is valid. While this is false nothing may be pruned: a resource
@@ -61,7 +61,7 @@ impl OtherFile {
 }
 
 /// One app or device as it should be.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DesiredResource {
     /// Kind and uuid.
     pub id: ResourceId,
@@ -78,7 +78,7 @@ pub struct DesiredResource {
 }
 
 /// One service that a resource needs.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DesiredService {
     /// What is wanted.
     pub spec: Arc<ServiceSpec>,

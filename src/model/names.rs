@@ -1,6 +1,7 @@
 //! Names, validated where they are made.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +29,7 @@ macro_rules! name {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         #[serde(transparent)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The text.
@@ -79,7 +80,7 @@ impl AssetUuid {
         if text.chars().any(char::is_control) {
             return Err(InvalidName::new("uuid", "holds a control character"));
         }
-        Ok(AssetUuid(text))
+        Ok(AssetUuid(text.into()))
     }
 }
 
@@ -116,7 +117,7 @@ impl ServiceName {
         if !bytes[0].is_ascii_alphanumeric() || !bytes[bytes.len() - 1].is_ascii_alphanumeric() {
             return Err(InvalidName::new(WHAT, format!("`{text}` must begin and end with a letter or a digit")));
         }
-        Ok(ServiceName(text))
+        Ok(ServiceName(text.into()))
     }
 
     /// The name as OpenFactory writes it into routing rules: everything outside `[a-z0-9-]` becomes `-`,
@@ -158,7 +159,7 @@ impl InstanceName {
         if text.is_empty() || text.len() > 63 || !text.chars().all(allowed) {
             return Err(InvalidName::new("instance name", "must be 1 to 63 of `A-Z a-z 0-9 . _ -`"));
         }
-        Ok(InstanceName(text))
+        Ok(InstanceName(text.into()))
     }
 }
 

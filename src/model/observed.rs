@@ -11,6 +11,7 @@ use super::names::{AssetUuid, ServiceName};
 use super::notes::NotesView;
 use super::record::{Availability, DeviceCoordinator, Record, RecordId, RecordOwner};
 use super::service::{Mark, ServiceSpec};
+use super::shared::{self, SharedMap};
 
 /// One sighting of the world, on which one plan is made.
 #[derive(Debug, Clone, Default)]
@@ -34,9 +35,9 @@ pub struct PlatformSnapshot {
     /// False when a read failed, timed out or may be stale (no leader): nothing is removed then.
     pub complete: bool,
     /// Every service on the cluster by its name, ours and strangers'.
-    pub services: BTreeMap<ServiceName, Arc<ObservedService>>,
+    pub services: SharedMap<ServiceName, Arc<ObservedService>>,
     /// Tasks by the id of their service, those of removed services that have not ended yet included.
-    pub tasks: BTreeMap<ServiceId, Vec<TaskView>>,
+    pub tasks: SharedMap<ServiceId, Arc<[TaskView]>>,
     /// Names of the networks that services can be attached to.
     pub networks: BTreeSet<String>,
     /// For images whose tag is followed: the digest that the tag points to now, `sha256:…`.
@@ -56,7 +57,7 @@ pub struct PlatformSnapshot {
 pub struct ServiceId(pub String);
 
 /// A service that exists.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedService {
     /// Full id.
     pub id: ServiceId,
@@ -210,9 +211,9 @@ pub struct RegistrySnapshot {
     /// What may be concluded from that which the reading does not show: whether something is absent, or nobody's.
     pub evidence: Evidence,
     /// Every record, ours and other people's.
-    pub records: BTreeMap<RecordId, Arc<ObservedRecord>>,
+    pub records: SharedMap<RecordId, Arc<ObservedRecord>>,
     /// What each asset says of its availability.
-    pub availability: BTreeMap<AssetUuid, Availability>,
+    pub availability: SharedMap<AssetUuid, Availability>,
     /// For each device that a coordinator was told of, or was about to be: which one.
     pub coordinators: BTreeMap<AssetUuid, DeviceCoordinator>,
     /// Records that will be lost by their age unless they are written again soon.
@@ -223,8 +224,20 @@ pub struct RegistrySnapshot {
     pub write_error: Option<String>,
 }
 
+impl RegistrySnapshot {
+    /// Lets what is as it was before keep its place in memory: whoever compares the two then sees the rest alone.
+    pub fn share_with(&mut self, before: &RegistrySnapshot) {
+        let mut records = before.records.clone();
+        shared::replace(&mut records, &self.records);
+        self.records = records;
+        let mut availability = before.availability.clone();
+        shared::replace(&mut availability, &self.availability);
+        self.availability = availability;
+    }
+}
+
 /// A record that exists.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedRecord {
     /// The record as found. An asset that was taken back half-way has an empty `asset_type`.
     pub record: Record,

@@ -1,14 +1,16 @@
 //! What a pass decided.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::desired::{DesiredResource, Origin};
-use super::names::{InstanceName, ResourceId, Revision};
-use super::observed::{ObservedRecord, ObservedService, ServiceId};
+use super::desired::Origin;
+use super::ledger::{Examined, Ledger};
+use super::names::{ResourceId, Revision};
+use super::observed::ServiceId;
+use super::shared::SharedMap;
 use super::status::{Condition, ConditionKind, Drift, Health, Sync};
 use super::step::{FieldChange, PlannedStep};
 use super::verdict::Verdict;
@@ -19,7 +21,7 @@ pub struct Plan {
     /// The revision planned for.
     pub revision: Revision,
     /// Every resource that is desired, or of which something exists under our mark.
-    pub resources: BTreeMap<ResourceId, ResourcePlan>,
+    pub resources: SharedMap<ResourceId, Arc<ResourcePlan>>,
     /// What became of removals.
     pub prune: PruneVerdict,
     /// A person confirmed the removals of this plan.
@@ -31,46 +33,47 @@ pub struct Plan {
     /// While the guard holds removals back: the resources that were managed when it began to. What was deployed
     /// since must not make a removal of everything look like one of a part.
     pub guarded: BTreeSet<ResourceId>,
-    /// Comparisons of this pass that found no difference and that memory does not hold yet.
-    pub compared: Vec<(ResourceId, Compared)>,
-    /// For which instance they were made.
-    pub compared_by: Option<InstanceName>,
+    /// Those that are not at rest.
+    pub restless: BTreeSet<ResourceId>,
+    /// Which resources were looked at. All that are restless are among them.
+    pub examined: Examined,
+    /// Both sides, matched.
+    pub ledger: Arc<Ledger>,
     /// When to look again although nothing happens: something in this plan ripens with time (a second
     /// sighting, a deadline). Counted from [`super::Observed::at`].
     pub recheck: Option<Duration>,
 }
 
-/// Two sides that were found equal. Values behind an `Arc` never change: the same two need no second comparison.
-#[derive(Debug, Clone)]
-pub struct Compared {
-    /// What is wanted.
-    pub wanted: Arc<DesiredResource>,
-    /// Its services as found, in its order.
-    pub services: Vec<Arc<ObservedService>>,
-    /// Its records as found, in its order.
-    pub records: Vec<Arc<ObservedRecord>>,
-}
-
 impl Plan {
+    /// The resources that are not at rest: something is to be done, or to be told, or on its way.
+    pub fn restless(&self) -> impl Iterator<Item = (&ResourceId, &ResourcePlan)> {
+        self.restless.iter().filter_map(|id| Some((id, &**self.resources.get(id)?)))
+    }
+
+    /// The resources that were looked at and are there.
+    pub fn examined(&self) -> impl Iterator<Item = (&ResourceId, &ResourcePlan)> {
+        self.examined.of(&self.resources).filter_map(|(id, planned)| Some((id, &**planned?)))
+    }
+
     /// Whether nothing is to be done, neither now nor later.
     pub fn is_empty(&self) -> bool {
-        self.resources.values().all(|resource| resource.steps.is_empty() && resource.held.is_empty())
+        self.restless().all(|(_, resource)| resource.steps.is_empty() && resource.held.is_empty())
     }
 
     /// Number of resources of which something belongs to somebody else. While there is one, the cluster is not as
     /// described, whether or not anything is to be done.
     pub fn conflicts(&self) -> usize {
-        self.resources.values().filter(|resource| resource.is_in_conflict()).count()
+        self.restless().filter(|(_, resource)| resource.is_in_conflict()).count()
     }
 
     /// Number of steps that can be taken now.
     pub fn steps(&self) -> usize {
-        self.resources.values().map(|resource| resource.steps.len()).sum()
+        self.restless().map(|(_, resource)| resource.steps.len()).sum()
     }
 }
 
 /// One resource in a plan.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResourcePlan {
     /// Where the manifests describe it; none for a resource that they no longer describe.
     pub origin: Option<Origin>,
@@ -93,6 +96,21 @@ pub struct ResourcePlan {
 }
 
 impl ResourcePlan {
+    /// Whether it matches and runs, and there is nothing to do and nothing to tell: what it is then it stays until
+    /// something changes. What depends on time is never at rest.
+    pub fn is_at_rest(&self) -> bool {
+        let ResourcePlan { origin, steps, held, drift, ignored, sync, health, conditions, verdict } = self;
+        origin.is_some()
+            && steps.is_empty()
+            && held.is_empty()
+            && drift.is_empty()
+            && ignored.is_empty()
+            && *sync == Sync::Synced
+            && *health == Health::Healthy
+            && conditions.is_empty()
+            && *verdict == Verdict::Settled
+    }
+
     /// Whether something of it belongs to somebody else, or cannot be understood.
     pub fn is_in_conflict(&self) -> bool {
         self.conditions.iter().any(|condition| condition.kind == ConditionKind::Conflict)
@@ -100,7 +118,7 @@ impl ResourcePlan {
 }
 
 /// Differences of one object that are left alone, because the manifest's `x-ofop` says so.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ignored {
     /// `service scheduler`.
     pub object: String,
@@ -148,7 +166,7 @@ impl Suspension {
 }
 
 /// A step that is needed but must wait.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldStep {
     /// What will be done.
     pub step: PlannedStep,

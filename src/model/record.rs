@@ -9,7 +9,7 @@ use super::names::{AssetUuid, InstanceName, InvalidName, ResourceId};
 
 /// One fact that a resource needs the registry to hold. How it becomes Kafka messages or rows is the
 /// registry's business; planning compares these values.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Record {
     /// An asset with its attributes and its place in the namespace.
     Asset(AssetRecord),
@@ -139,7 +139,7 @@ impl Serialize for RecordId {
 }
 
 /// An asset as the registry holds it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AssetRecord {
     /// The asset's uuid, the key of its messages.
     pub uuid: AssetUuid,
@@ -158,7 +158,7 @@ pub struct AssetRecord {
 }
 
 /// A place in the unified namespace.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uns {
     /// Level and value, in the order of the namespace.
     pub levels: Vec<(String, Scalar)>,
@@ -167,7 +167,7 @@ pub struct Uns {
 }
 
 /// One attribute of an asset on `ASSETS_STREAM`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attribute {
     /// `ID`.
     pub id: String,
@@ -180,7 +180,7 @@ pub struct Attribute {
 }
 
 /// A YAML or JSON scalar whose type is kept in messages.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
 pub enum Scalar {
     /// `null`.
@@ -194,6 +194,22 @@ pub enum Scalar {
     /// A text.
     Text(String),
 }
+
+/// Two numbers are the same when every bit of them is: as they are written they differ otherwise.
+impl PartialEq for Scalar {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Scalar::Null, Scalar::Null) => true,
+            (Scalar::Bool(one), Scalar::Bool(other)) => one == other,
+            (Scalar::Int(one), Scalar::Int(other)) => one == other,
+            (Scalar::Float(one), Scalar::Float(other)) => one.to_bits() == other.to_bits(),
+            (Scalar::Text(one), Scalar::Text(other)) => one == other,
+            (Scalar::Null | Scalar::Bool(_) | Scalar::Int(_) | Scalar::Float(_) | Scalar::Text(_), _) => false,
+        }
+    }
+}
+
+impl Eq for Scalar {}
 
 impl Scalar {
     /// As ksqlDB keeps it in a column of text: a truth value as JSON writes it.

@@ -12,7 +12,7 @@ use super::record::{Record, RecordId, RecordOwner};
 use super::service::{Mark, ServiceSpec};
 
 /// One action. Whoever executes it has nothing left to decide.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Create a service that does not exist. Never under another name, never a second one.
     CreateService {
@@ -188,7 +188,7 @@ impl Reason {
 }
 
 /// A step with why it is planned and, field by field, what it changes.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedStep {
     /// What to do.
     pub step: Step,

@@ -142,7 +142,7 @@ fn went_back(found: &ObservedService) -> bool {
 }
 
 /// The updates that may still be undone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attempts {
     /// Those that were sent and whose end has not been seen.
     pub sent: BTreeMap<ServiceName, Attempt>,
@@ -277,7 +277,7 @@ impl Attempts {
     /// any more, goes.
     fn learn_notes(&mut self, platform: &PlatformSnapshot, plan: &Plan, are_read: bool) {
         let mut wanted = BTreeMap::new();
-        for resource in plan.resources.values() {
+        for (_, resource) in plan.restless() {
             let held = resource.held.iter().filter(|held| held.wait == Wait::AttemptNoted);
             for step in held.map(|held| &held.step).chain(&resource.steps) {
                 if let Step::UpdateService { spec, mark, .. } = &step.step

@@ -41,7 +41,7 @@ enum Wish {
 }
 
 /// What is remembered of writes to one object.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Contest {
     wish: Wish,
     /// When each field was written.

@@ -1,7 +1,6 @@
 //! What every part of planning looks at, and when to look again.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::contest;
@@ -10,7 +9,7 @@ use super::records::{self, Coordinator};
 use super::{Memory, Policy, Written};
 use crate::model::record::CoordinatorProtocol;
 use crate::model::{
-    Compared, Desired, Health, Observed, PlatformSnapshot, RecordId, RegistrySnapshot, ResourceId, ResourcePlan,
+    Desired, Health, Ledger, Observed, PlatformSnapshot, RecordId, RegistrySnapshot, ResourceId, ResourcePlan,
     ServiceName, Step, Wait,
 };
 
@@ -27,6 +26,8 @@ pub(super) struct Context<'a> {
     pub(super) registry: Option<&'a RegistrySnapshot>,
     /// A newer read of the registry is under way.
     pub(super) registry_stands_in: bool,
+    /// Both sides, matched. While it is brought up to date it is that of the last plan.
+    pub(super) ledger: &'a Ledger,
     coordinators: [OnceCell<Coordinator>; 2],
 }
 
@@ -41,15 +42,14 @@ impl<'a> Context<'a> {
             platform: observed.platform.as_deref(),
             registry: observed.registry.as_deref(),
             registry_stands_in: observed.registry_stands_in,
+            ledger: &memory.ledger,
             coordinators: Default::default(),
         }
     }
 
-    /// Comparisons of earlier passes, unless it has changed whose marks count.
-    pub(super) fn compared(&self) -> &'a BTreeMap<ResourceId, Compared> {
-        static NONE: BTreeMap<ResourceId, Compared> = BTreeMap::new();
-        let ours = self.memory.compared_by.as_ref() == Some(&self.policy.instance);
-        if ours { &self.memory.compared } else { &NONE }
+    /// The same with the ledger of this plan.
+    pub(super) fn with(self, ledger: &'a Ledger) -> Self {
+        Context { ledger, ..self }
     }
 
     /// Whether the plan is about this resource.
@@ -89,7 +89,9 @@ impl<'a> Context<'a> {
             CoordinatorProtocol::Shdr => shdr,
         };
         *found.get_or_init(|| {
-            self.registry.map_or(Coordinator::None, |registry| records::find_coordinator(registry, protocol))
+            let candidates = self.ledger.coordinators.iter();
+            self.registry
+                .map_or(Coordinator::None, |registry| records::find_coordinator(registry, candidates, protocol))
         })
     }
 

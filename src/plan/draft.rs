@@ -53,15 +53,6 @@ impl Draft {
         }
     }
 
-    /// Whether nothing was found that a person or a step should know of.
-    pub(super) fn is_clean(&self) -> bool {
-        self.steps.is_empty()
-            && self.held.is_empty()
-            && self.notes.is_empty()
-            && self.ignored.is_empty()
-            && !(self.differs || self.unknown || self.blocked)
-    }
-
     /// Notes drift.
     pub(super) fn drift(&mut self, drift: DriftType, object: String, changes: &[FieldChange]) {
         self.differs = true;

@@ -119,7 +119,7 @@ impl Page {
     }
 
     fn heading(&mut self, plan: &Plan) {
-        let counts = counts(plan.resources.values());
+        let counts = counts(plan.resources.values().map(|resource| &**resource));
         let words = if counts.is_empty() { "nothing to do".to_owned() } else { counts.join(", ") };
         self.add(&format!("### Plan: {words}\n\n"));
         // A commit or a hash: letters and digits, and no others.

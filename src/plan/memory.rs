@@ -5,21 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    Command, Compared, ConditionKind, Desired, DesiredResource, FailureKind, Health, InstanceName, Note, Observed,
-    Plan, PlannedStep, PruneVerdict, Reason, Record, RecordId, ResourceId, Revision, RunId, ServiceId, ServiceName,
-    SpecHash, Step, StepFailure, Sync, TaskView, Wait,
+    Command, ConditionKind, Desired, DesiredResource, Examined, FailureKind, Health, InstanceName, Ledger, Note,
+    Observed, Plan, PlannedStep, PruneVerdict, Reason, Record, RecordId, ResourceId, ResourcePlan, Revision, RunId,
+    ServiceId, ServiceName, SharedMap, SpecHash, Step, StepFailure, Sync, TaskView, Wait,
 };
 
 use super::Policy;
 use super::attempts::{Attempt, Attempts, NotedAttempt, attempt};
 use super::contest::Contests;
-use super::health::fragile;
 use super::notebook::Notebook;
 use super::records::is_taken_back;
 
 /// What the operator remembers between passes. What its notebook does not keep can be lost without harm: removals then
 /// take one more look, and deadlines begin anew.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Memory {
     /// Services that were seen without a reason to exist, and the generation of the snapshot that showed it.
     pub orphan_services: BTreeMap<ServiceId, u64>,
@@ -55,11 +54,13 @@ pub struct Memory {
     /// Since when a condition holds, by its kind and reason.
     pub condition_since: BTreeMap<(ResourceId, ConditionKind, String), Duration>,
     /// What each resource looked like when it was last seen in sync: what of it is missing later was lost.
-    pub synced: BTreeMap<ResourceId, Arc<DesiredResource>>,
-    /// Comparisons that found no difference, so that what has not changed is not compared again.
-    pub compared: BTreeMap<ResourceId, Compared>,
-    /// For which instance they were made.
-    pub compared_by: Option<InstanceName>,
+    pub synced: SharedMap<ResourceId, Arc<DesiredResource>>,
+    /// The last plan of each resource, and both sides as it saw them: the next plan looks at what has changed since.
+    pub planned: SharedMap<ResourceId, Arc<ResourcePlan>>,
+    /// Those that are not at rest.
+    pub restless: BTreeSet<ResourceId>,
+    /// Both sides, matched.
+    pub ledger: Arc<Ledger>,
     /// Resources whose removal a person has confirmed and that are not gone yet.
     pub confirmed: BTreeSet<ResourceId>,
     /// What was managed when the guard began to hold removals back; empty while it does not.
@@ -103,7 +104,7 @@ pub struct Adoption {
 const ADOPT_WITHIN: Duration = Duration::from_secs(10 * 60);
 
 /// A record that was written.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     /// What it says.
     pub record: Arc<Record>,
@@ -166,16 +167,18 @@ impl Memory {
 
     /// Takes in what a pass saw and decided. To be called once per plan, before its steps are carried out.
     pub fn learn(&mut self, desired: &Desired, observed: &Observed, plan: &Plan) {
+        self.planned = plan.resources.clone();
+        self.restless.clone_from(&plan.restless);
+        self.ledger = Arc::clone(&plan.ledger);
         self.learn_sightings(desired, observed, plan);
         self.learn_endings(observed, plan);
-        self.learn_records(observed);
+        self.learn_records(observed, plan);
         self.learn_updates(desired, observed, plan);
         self.learn_suspensions(desired, observed, plan);
         self.learn_succession(desired, observed, plan);
-        self.learn_running(observed);
+        self.learn_running(observed, plan);
         self.learn_times(observed.at, plan);
         self.learn_synced(desired, plan);
-        self.learn_compared(desired, plan);
         self.learn_confirmations(plan);
         self.learn_adoptions(desired, observed.at, plan);
         self.learn_others(observed, plan);
@@ -283,7 +286,7 @@ impl Memory {
     fn learn_sightings(&mut self, desired: &Desired, observed: &Observed, plan: &Plan) {
         let (mut services, mut records) = (BTreeSet::<&ServiceId>::new(), BTreeSet::<RecordId>::new());
         let counts = |step: &PlannedStep| desired.complete || step.reason == Reason::Requested;
-        for (id, resource) in &plan.resources {
+        for (id, resource) in plan.restless() {
             let held = resource.held.iter().map(|held| &held.step);
             for step in resource.steps.iter().chain(held) {
                 match &step.step {
@@ -324,9 +327,8 @@ impl Memory {
 
     fn learn_endings(&mut self, observed: &Observed, plan: &Plan) {
         let waits: BTreeSet<&ServiceId> = plan
-            .resources
-            .values()
-            .flat_map(|resource| &resource.held)
+            .restless()
+            .flat_map(|(_, resource)| &resource.held)
             .filter_map(|held| match &held.wait {
                 Wait::TasksEnding(ids) => Some(ids),
                 Wait::SecondSighting
@@ -376,13 +378,13 @@ impl Memory {
         self.expected.iter().any(awaits)
     }
 
-    fn learn_records(&mut self, observed: &Observed) {
+    fn learn_records(&mut self, observed: &Observed, plan: &Plan) {
         self.expected.retain(|_, (_, until)| *until > observed.at);
         let Some(registry) = observed.registry.as_ref().filter(|registry| registry.complete) else { return };
         let taken_back = |id: &RecordId| registry.records.get(id).is_some_and(|found| is_taken_back(&found.record));
         self.gone_since.retain(|id, _| taken_back(id));
-        for (id, found) in &registry.records {
-            if is_taken_back(&found.record) && !self.gone_since.contains_key(id) {
+        for id in &plan.ledger.taken_back {
+            if !self.gone_since.contains_key(id) {
                 self.gone_since.insert(id.clone(), observed.at);
             }
         }
@@ -412,9 +414,11 @@ impl Memory {
         self.taken_down.retain(|id, _| stays(id, Note::TakenDown));
     }
 
-    fn learn_running(&mut self, observed: &Observed) {
-        let Some(platform) = &observed.platform else { return };
-        let fragile: BTreeSet<&str> = platform.tasks.values().flat_map(|tasks| fragile(tasks)).collect();
+    fn learn_running(&mut self, observed: &Observed, plan: &Plan) {
+        if observed.platform.is_none() {
+            return;
+        }
+        let fragile: BTreeSet<&str> = plan.ledger.fragile.values().flatten().map(String::as_str).collect();
         self.running_since.retain(|id, _| fragile.contains(id.as_str()));
         let since = self.has_looked.then_some(observed.at);
         for id in fragile {
@@ -422,7 +426,7 @@ impl Memory {
                 self.running_since.insert(id.to_owned(), since);
             }
         }
-        self.has_looked |= observed.platform.is_some();
+        self.has_looked = true;
     }
 
     /// Which resources nothing describes any more, and which ones have come instead.
@@ -438,7 +442,7 @@ impl Memory {
             })
         });
         let now = || (observed.at, desired.revision.clone());
-        for (id, resource) in &plan.resources {
+        for (id, resource) in plan.examined() {
             if resource.origin.is_none() {
                 // Without every file nobody knows what is not described.
                 if desired.complete && !self.orphaned.contains_key(id) {
@@ -470,7 +474,7 @@ impl Memory {
     }
 
     fn learn_times(&mut self, now: Duration, plan: &Plan) {
-        for (id, resource) in &plan.resources {
+        for (id, resource) in plan.examined() {
             match resource.health {
                 Health::Progressing => {
                     self.progressing_since.entry(id.clone()).or_insert(now);
@@ -484,7 +488,7 @@ impl Memory {
         }
         self.progressing_since.retain(|id, _| plan.resources.contains_key(id));
         let before = std::mem::take(&mut self.condition_since);
-        for (id, resource) in &plan.resources {
+        for (id, resource) in plan.restless() {
             for condition in &resource.conditions {
                 let key = (id.clone(), condition.kind, condition.reason.clone());
                 let since = before.get(&key).copied().unwrap_or(condition.since);
@@ -493,46 +497,25 @@ impl Memory {
         }
     }
 
-    /// One walk over sorted maps: in a quiet pass over many resources nothing is looked up and nothing is written.
     fn learn_synced(&mut self, desired: &Desired, plan: &Plan) {
-        retain_described(&mut self.synced, desired);
-        let mut wanted = desired.resources.iter().peekable();
-        let mut known = self.synced.iter_mut().peekable();
-        let mut fresh = Vec::new();
-        for (id, resource) in &plan.resources {
-            while wanted.next_if(|(other, _)| *other < id).is_some() {}
-            let Some((_, wanted)) = wanted.next_if(|(other, _)| *other == id) else { continue };
-            if known.next_if(|(_, known)| Arc::ptr_eq(known, wanted)).is_some() {
-                // the usual case; keys lie in different places of memory, and fetching them is what takes time
-                continue;
-            }
-            while known.next_if(|(other, _)| *other < id).is_some() {}
-            let known = known.next_if(|(other, _)| *other == id);
-            if resource.sync != Sync::Synced {
-                continue;
-            }
-            match known {
-                Some((_, known)) => *known = Arc::clone(wanted),
-                None => fresh.push((id.clone(), Arc::clone(wanted))),
+        if plan.examined == Examined::Everything {
+            self.synced = self.synced.iter().filter(|(id, _)| desired.resources.contains_key(*id)).map(own).collect();
+        }
+        for (id, resource) in plan.examined.of(&plan.resources) {
+            match (desired.resources.get(id), resource) {
+                (Some(wanted), Some(resource)) if resource.sync == Sync::Synced => {
+                    let same = |known: &Arc<DesiredResource>| Arc::ptr_eq(known, wanted);
+                    if !self.synced.get(id).is_some_and(same) {
+                        self.synced.insert(id.clone(), Arc::clone(wanted));
+                    }
+                }
+                (Some(_), Some(_) | None) => {}
+                (None, _) => _ = self.synced.remove(id),
             }
         }
-        self.synced.extend(fresh);
         // What a person took down was not lost.
         for id in self.taken_down.keys() {
             self.synced.remove(id);
-        }
-    }
-
-    fn learn_compared(&mut self, desired: &Desired, plan: &Plan) {
-        if self.compared_by != plan.compared_by {
-            self.compared.clear();
-            self.compared_by.clone_from(&plan.compared_by);
-        }
-        if self.compared.len() > desired.resources.len() {
-            self.compared.retain(|id, _| desired.resources.contains_key(id));
-        }
-        for (id, compared) in &plan.compared {
-            self.compared.insert(id.clone(), compared.clone());
         }
     }
 
@@ -569,11 +552,7 @@ impl Memory {
     }
 }
 
-/// Forgets what is not described any more, by one walk over both.
-fn retain_described<T>(known: &mut BTreeMap<ResourceId, T>, desired: &Desired) {
-    let mut described = desired.resources.keys().peekable();
-    known.retain(|id, _| {
-        while described.next_if(|other| *other < id).is_some() {}
-        described.next_if(|other| *other == id).is_some()
-    });
+/// An entry of a map as one of its own.
+fn own<K: Clone, V: Clone>((key, value): (&K, &V)) -> (K, V) {
+    (key.clone(), value.clone())
 }

@@ -15,7 +15,7 @@ const UNTIL_SURE: Duration = Duration::from_secs(60);
 /// A change stays until it was seen and nothing that was sent before can come after it any more. So a write that was
 /// lost is written again, one that comes late is corrected, and what somebody else notes beside us stays. Notes that
 /// somebody threw away as a whole are written again.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Notebook {
     /// As they last were read; none before they were.
     read: Option<Arc<Notes>>,
@@ -26,7 +26,7 @@ pub struct Notebook {
     unsupported: bool,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Edit {
     /// None to take the note away.
     text: Option<String>,

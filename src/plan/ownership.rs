@@ -264,13 +264,13 @@ impl Memory {
         let is_doubted = |held: &HeldStep| matches!(held.wait, Wait::Evidence { .. });
         let creates = |held: &HeldStep| matches!(held.step.step, Step::CreateService { .. });
         let since = std::mem::take(&mut self.doubted);
-        for (id, resource) in &plan.resources {
+        for (id, resource) in plan.restless() {
             if resource.held.iter().any(|held| creates(held) && is_doubted(held)) {
                 self.doubted.insert(id.clone(), since.get(id).copied().unwrap_or(observed.at));
             }
         }
         let mut before = std::mem::take(&mut self.others);
-        for (id, resource) in &plan.resources {
+        for (id, resource) in plan.restless() {
             let found = resource.conditions.iter().find_map(|condition| {
                 let reasons = ["OtherInstance", "StrangersAsset"];
                 let reason = reasons.into_iter().find(|reason| condition.reason == *reason)?;

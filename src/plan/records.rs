@@ -50,10 +50,14 @@ pub(super) enum Coordinator {
     None,
 }
 
-/// Looks for coordinators of a protocol.
-pub(super) fn find_coordinator(registry: &RegistrySnapshot, protocol: CoordinatorProtocol) -> Coordinator {
+/// Looks for coordinators of a protocol among these assets.
+pub(super) fn find_coordinator<'a>(
+    registry: &RegistrySnapshot,
+    candidates: impl Iterator<Item = &'a RecordId>,
+    protocol: CoordinatorProtocol,
+) -> Coordinator {
     let mut found = Coordinator::None;
-    for observed in registry.records.values() {
+    for observed in candidates.filter_map(|id| registry.records.get(id)) {
         if let Record::Asset(asset) = &observed.record
             && asset.asset_type == protocol.coordinator_type()
         {

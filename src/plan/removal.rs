@@ -20,7 +20,7 @@ use crate::model::{
 
 use super::context::Context;
 use super::draft::Draft;
-use super::join::{self, Found, Orphans};
+use super::join::{self, AllOrphans, Found, Orphans};
 use super::proof;
 use super::records::{self, Coordinator, is_taken_back};
 use super::verdict;
@@ -73,17 +73,15 @@ pub(super) struct Pruning<'a> {
 
 impl<'a> Pruning<'a> {
     /// Looks at all removals together.
-    pub(super) fn decide(context: &Context<'_>, joined: &join::Joined<'a>) -> Self {
+    pub(super) fn decide(context: &Context<'_>, orphans: &AllOrphans<'a>) -> Self {
         let described = |id: &ResourceId| context.desired.resources.contains_key(id);
-        let kept: BTreeSet<&'a ResourceId> = joined
-            .orphans
+        let kept: BTreeSet<&'a ResourceId> = orphans
             .iter()
             .filter(|(id, orphans)| !described(id) && !context.is_to_go(id) && orphans.are_kept())
             .map(|(id, _)| *id)
             .collect();
-        let emptied = emptied(context, joined);
-        let counted: Vec<&ResourceId> = joined
-            .orphans
+        let emptied = emptied(context, orphans);
+        let counted: Vec<&ResourceId> = orphans
             .iter()
             .filter(|(id, orphans)| {
                 !described(id)
@@ -140,13 +138,13 @@ impl<'a> Pruning<'a> {
 
 /// Resources whose mark names a file that is there and that is no manifest: after a restart nothing else tells that it
 /// was one. The marks of services alone name a file.
-fn emptied<'a>(context: &Context<'_>, joined: &join::Joined<'a>) -> BTreeMap<&'a ResourceId, Arc<str>> {
+fn emptied<'a>(context: &Context<'_>, orphans: &AllOrphans<'a>) -> BTreeMap<&'a ResourceId, Arc<str>> {
     let others = &context.desired.others;
     let mut emptied = BTreeMap::new();
     if others.is_empty() {
         return emptied;
     }
-    for (id, orphans) in &joined.orphans {
+    for (id, orphans) in orphans {
         if context.desired.resources.contains_key(*id) || context.is_to_go(id) {
             continue;
         }
@@ -364,9 +362,7 @@ impl Remover<'_> {
 
     /// Waits while tasks of what was removed, or of what shrinks, may still write.
     fn tasks_ending(&self, id: &ResourceId, shrinking: &[&ServiceId]) -> Option<Wait> {
-        let departed = join::departed(self.context);
-        let ids: Vec<ServiceId> = departed
-            .into_iter()
+        let ids: Vec<ServiceId> = join::departed(self.context)
             // a task whose resource is unknown, after a restart, may be one of this resource
             .filter(|(_, resource)| resource.is_none_or(|resource| resource == id))
             .map(|(service, _)| service)

@@ -1,49 +1,44 @@
 //! The plan of one resource.
 
-use std::sync::Arc;
-
 use super::context::Context;
 use super::draft::Draft;
-use super::join::{Found, Joined, Orphans, Wanted};
+use super::join::{self, AllOrphans, Orphans};
 use super::removal::Pruning;
 use super::{contest, health, ownership, records, removal, services, verdict};
 use crate::model::{
-    Compared, ConditionKind, DesiredResource, Health, ObservedRecord, Record, ResourceId, ResourcePlan, ServiceId,
-    Suspension, Sync, Verdict,
+    ConditionKind, DesiredResource, Health, ResourceId, ResourcePlan, ServiceId, Suspension, Sync, Verdict,
 };
 
-/// Plans a resource that the manifests describe.
-///
-/// `known` is what memory says of an earlier comparison; one that found no difference and is new goes to `fresh`.
-pub(super) fn plan_wanted<'a>(
-    context: &Context<'a>,
-    joined: &Joined<'a>,
-    wanted: &Wanted<'a>,
-    known: Option<&Compared>,
-    fresh: &mut Vec<(ResourceId, Compared)>,
-) -> ResourcePlan {
-    let resource: &DesiredResource = wanted.resource;
-    let (found, records) = (joined.services(wanted), joined.records(wanted));
+/// Plans one resource; none for one that is neither described nor there, or that the plan is not about.
+pub(super) fn plan(
+    context: &Context<'_>,
+    id: &ResourceId,
+    orphans: &AllOrphans<'_>,
+    pruning: &Pruning<'_>,
+) -> Option<ResourcePlan> {
+    let (described, left) = (context.desired.resources.get(id), orphans.get(id));
+    if let Some(resource) = described.filter(|_| !context.is_to_go(id)) {
+        return context.in_scope(id).then(|| plan_wanted(context, resource, left));
+    }
+    if let Some(left) = left {
+        return Some(plan_unwanted(context, id, left, pruning));
+    }
+    let taken_down =
+        context.memory.taken_down.contains_key(id) && context.in_scope(id) && !context.policy.remove.contains(id);
+    described.filter(|_| taken_down).map(|resource| plan_gone(context, resource))
+}
+
+/// Plans a resource that the manifests describe. `left` is what exists of an earlier form of it.
+fn plan_wanted(context: &Context<'_>, resource: &DesiredResource, left: Option<&Orphans<'_>>) -> ResourcePlan {
+    let (found, records) = (join::services(context, resource), join::records(context, resource));
     let mut draft = Draft::default();
-    let for_now = depends_on_time(context, resource);
-    let known = known.filter(|_| !for_now);
-    if !known.is_some_and(|known| is_unchanged(known, wanted.resource, found, records)) {
-        ownership::check_records(context, &mut draft, resource, found, records);
-        services::plan_services(context, &mut draft, resource, found, records);
-        records::plan_records(context, &mut draft, resource, records, found);
-        if draft.is_clean() && !depends_on_more(resource) && !for_now {
-            let services = found.iter().filter_map(|found| found.service.cloned()).collect();
-            let records = records.iter().flatten().copied().cloned().collect();
-            let compared = Compared { wanted: Arc::clone(wanted.resource), services, records };
-            fresh.push((resource.id.clone(), compared));
-        }
+    ownership::check_records(context, &mut draft, resource, &found, &records);
+    services::plan_services(context, &mut draft, resource, &found, &records);
+    records::plan_records(context, &mut draft, resource, &records, &found);
+    if let Some(left) = left {
+        removal::plan_leftovers(context, &mut draft, &resource.id, left, &found);
     }
-    if !joined.orphans.is_empty()
-        && let Some(orphans) = joined.orphans.get(&resource.id)
-    {
-        removal::plan_leftovers(context, &mut draft, &resource.id, orphans, found);
-    }
-    let health = health::of_wanted(context, &mut draft, resource, found);
+    let health = health::of_wanted(context, &mut draft, resource, &found);
     if resource.frozen {
         let message = format!("{} is invalid; the resource stays as it last was valid", resource.origin.file);
         draft.note(ConditionKind::Frozen, "InvalidManifest", message);
@@ -58,51 +53,8 @@ pub(super) fn plan_wanted<'a>(
     finish(context, draft, &resource.id, Some(resource), sync, health)
 }
 
-/// Whether these very values were compared before and found equal.
-fn is_unchanged(
-    known: &Compared,
-    wanted: &Arc<DesiredResource>,
-    services: &[Found<'_>],
-    records: &[Option<&Arc<ObservedRecord>>],
-) -> bool {
-    Arc::ptr_eq(&known.wanted, wanted)
-        && known.services.len() == services.len()
-        && known.records.len() == records.len()
-        && known.services.iter().zip(services).all(|(known, found)| {
-            found.rival.is_none() && found.service.is_some_and(|service| Arc::ptr_eq(known, service))
-        })
-        && known.records.iter().zip(records).all(|(known, found)| found.is_some_and(|found| Arc::ptr_eq(known, found)))
-}
-
-/// Whether the verdict on the same values is one for now: what was written a moment ago counts as there for a while, and
-/// what will be lost by its age has to be written again although it is as it should be.
-fn depends_on_time(context: &Context<'_>, resource: &DesiredResource) -> bool {
-    let expected = &context.memory.expected;
-    let expiring = context.registry.map(|registry| &registry.expiring).filter(|expiring| !expiring.is_empty());
-    if expected.is_empty() && expiring.is_none() {
-        return false;
-    }
-    resource
-        .records
-        .iter()
-        .map(|record| record.id())
-        .any(|id| expected.contains_key(&id) || expiring.is_some_and(|expiring| expiring.contains(&id)))
-}
-
-/// Whether the verdict on the same values may change with something else: a tag that moves, a coordinator that
-/// goes away.
-fn depends_on_more(resource: &DesiredResource) -> bool {
-    resource.services.iter().any(|service| service.follow_digest)
-        || resource.records.iter().any(|record| matches!(**record, Record::CoordinatorDevice { .. }))
-}
-
 /// Plans a resource that exists and that nothing describes, or that a person wants gone.
-pub(super) fn plan_unwanted(
-    context: &Context<'_>,
-    id: &ResourceId,
-    orphans: &Orphans<'_>,
-    pruning: &Pruning<'_>,
-) -> ResourcePlan {
+fn plan_unwanted(context: &Context<'_>, id: &ResourceId, orphans: &Orphans<'_>, pruning: &Pruning<'_>) -> ResourcePlan {
     let mut draft = Draft::default();
     let kept = pruning.keeps(id);
     if kept {
@@ -113,8 +65,10 @@ pub(super) fn plan_unwanted(
         removal::plan_removal(context, &mut draft, id, orphans, pruning);
     }
     let tasks = |service: &ServiceId| context.platform.and_then(|platform| platform.tasks.get(service));
-    let services =
-        orphans.services.iter().map(|service| (&***service, tasks(&service.id).map(Vec::as_slice).unwrap_or_default()));
+    let services = orphans
+        .services
+        .iter()
+        .map(|service| (&***service, tasks(&service.id).map(|tasks| &**tasks).unwrap_or_default()));
     let health = health::of_orphans(&mut draft, services);
     let described = context.desired.resources.get(id).map(|resource| &**resource);
     let sync = match kept {
@@ -132,7 +86,7 @@ pub(super) fn plan_unwanted(
 }
 
 /// Plans a resource that a person took down and of which nothing is left: it stays away, as wanted.
-pub(super) fn plan_gone(context: &Context<'_>, resource: &DesiredResource) -> ResourcePlan {
+fn plan_gone(context: &Context<'_>, resource: &DesiredResource) -> ResourcePlan {
     let seen = context.platform.is_some_and(|platform| platform.complete)
         && context.registry.is_some_and(|registry| registry.complete);
     let sync = if seen { Sync::Synced } else { Sync::Unknown };

@@ -259,7 +259,7 @@ impl Text {
     }
 
     fn summary(&mut self, plan: &Plan) {
-        let mut parts = counts(plan.resources.values());
+        let mut parts = counts(plan.resources.values().map(|resource| &**resource));
         if parts.is_empty() {
             parts.push("Nothing to do".into());
         }

@@ -6,20 +6,21 @@ use crate::model::{Plan, PruneBlock, ResourcePlan, StepVerb, Sync};
 
 /// How many steps of each verb, how many wait, and how many resources are in conflict: `2 to create`, `1 held`,
 /// `1 conflict`; empty when nothing is to be done.
-pub(super) fn counts<'a>(resources: impl Iterator<Item = &'a ResourcePlan> + Clone) -> Vec<String> {
+pub(super) fn counts<'a>(resources: impl IntoIterator<Item = &'a ResourcePlan>) -> Vec<String> {
+    let resources: Vec<&ResourcePlan> = resources.into_iter().collect();
     let mut parts: Vec<String> = StepVerb::ALL
         .into_iter()
         .filter_map(|verb| {
-            let steps = resources.clone().flat_map(|resource| &resource.steps);
+            let steps = resources.iter().flat_map(|resource| &resource.steps);
             let count = steps.filter(|step| step.step.verb() == verb).count();
             (count > 0).then(|| format!("{count} to {verb}"))
         })
         .collect();
-    let held: usize = resources.clone().map(|resource| resource.held.len()).sum();
+    let held: usize = resources.iter().map(|resource| resource.held.len()).sum();
     if held > 0 {
         parts.push(format!("{held} held"));
     }
-    let conflicts = resources.filter(|resource| resource.is_in_conflict()).count();
+    let conflicts = resources.iter().filter(|resource| resource.is_in_conflict()).count();
     if conflicts > 0 {
         parts.push(count_of(conflicts, "conflict"));
     }

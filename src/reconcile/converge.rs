@@ -238,8 +238,8 @@ impl Course {
         until: &ConvergeOptions,
     ) -> Outlook {
         let failures = &self.failures;
-        let verdict = |(id, planned)| (id, verdict(id, planned, failures, runner, until));
-        self.waiting.look(plan.resources.iter().map(verdict))
+        let verdicts = plan.resources.iter().map(|(id, planned)| (id, verdict(id, planned, failures, runner, until)));
+        self.waiting.look(verdicts)
     }
 
     fn endings<S: Source, P: Platform, R: Registry, C: Clock>(

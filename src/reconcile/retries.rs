@@ -120,23 +120,22 @@ impl Retries {
     ) -> Selection {
         let now = observed.at;
         self.tries.retain(|resource, tried| plan.resources.contains_key(resource) || !tried.backoff.is_spent(now));
-        let mut selection = Selection::default();
-        for (resource, planned) in &plan.resources {
-            let wanted = desired.resources.get(resource);
-            if let Some(tried) = self.tries.get_mut(resource) {
-                tried.learn(wanted, planned, observed);
-                let due = tried.backoff.due();
-                if due > now && !planned.steps.is_empty() {
-                    let failures = tried.backoff.attempts + tried.backoff.races;
-                    let (attempts, last) = (tried.backoff.attempts, tried.backoff.last);
-                    selection.waiting.insert(resource.clone(), Retry { failures, attempts, last, at: due });
-                    selection.due = Some(selection.due.map_or(due, |earliest| earliest.min(due)));
-                    continue;
-                }
+        for (resource, tried) in &mut self.tries {
+            if let Some(planned) = plan.resources.get(resource) {
+                tried.learn(desired.resources.get(resource), planned, observed);
             }
-            if !planned.steps.is_empty() && !busy(resource) {
+        }
+        let mut selection = Selection::default();
+        for (resource, planned) in plan.restless().filter(|(_, planned)| !planned.steps.is_empty()) {
+            if let Some(tried) = self.tries.get(resource).filter(|tried| tried.backoff.due() > now) {
+                let (due, attempts, last) = (tried.backoff.due(), tried.backoff.attempts, tried.backoff.last);
+                let failures = attempts + tried.backoff.races;
+                selection.waiting.insert(resource.clone(), Retry { failures, attempts, last, at: due });
+                selection.due = Some(selection.due.map_or(due, |earliest| earliest.min(due)));
+            } else if !busy(resource) {
                 let (resource, steps) = (resource.clone(), planned.steps.clone());
-                selection.jobs.push(Job { resource, steps, desired: wanted.cloned() });
+                let desired = desired.resources.get(&resource).cloned();
+                selection.jobs.push(Job { resource, steps, desired });
             }
         }
         selection

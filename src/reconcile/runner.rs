@@ -414,8 +414,7 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         let now = observed.at;
         self.retry_due = selection.due;
         let on_their_way = plan
-            .resources
-            .iter()
+            .restless()
             .filter(|(resource, planned)| !busy(resource) && is_on_its_way(planned))
             .map(|(resource, _)| resource.clone())
             .collect();

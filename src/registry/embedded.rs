@@ -318,14 +318,18 @@ impl Shared {
             }
         };
         store.generation += 1;
-        let snapshot = Arc::new(RegistrySnapshot {
+        let mut snapshot = RegistrySnapshot {
             generation: store.generation,
             complete: true,
             records: rows::records(tables),
-            availability,
+            availability: availability.into_iter().collect(),
             write_error: store.write_error.clone(),
             ..RegistrySnapshot::default()
-        });
+        };
+        if let Some((_, before)) = &store.seen {
+            snapshot.share_with(before);
+        }
+        let snapshot = Arc::new(snapshot);
         store.seen = Some((state, snapshot.clone()));
         Ok(snapshot)
     }

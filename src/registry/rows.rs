@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::messages::{MANAGED_BY, MANAGED_PRUNE, MANAGED_RESOURCE};
 use crate::model::record::{AssetRecord, Attribute, RecordOwner, Uns};
-use crate::model::{AssetUuid, InstanceName, ObservedRecord, Record, RecordId, Scalar};
+use crate::model::{AssetUuid, InstanceName, ObservedRecord, Record, RecordId, Scalar, SharedMap};
 
 /// What ksqlDB leaves in `ASSETS_TYPE` for an asset that was deleted while its type was being derived.
 pub(super) const DELETED: &str = "delete";
@@ -103,11 +103,11 @@ impl Attributes {
 /// Every record that the tables hold, with our mark where it is.
 ///
 /// An asset is there when it has a type, or a mark: one that was taken back half-way has the mark only.
-pub fn records(tables: Tables) -> BTreeMap<RecordId, Arc<ObservedRecord>> {
+pub fn records(tables: Tables) -> SharedMap<RecordId, Arc<ObservedRecord>> {
     let Tables { mut attributes, mut types, mut services, mut places, connectors, targets } = tables;
     let owners: BTreeMap<AssetUuid, RecordOwner> =
         attributes.iter().filter_map(|(uuid, said)| Some((uuid.clone(), said.owner()?))).collect();
-    let mut records = BTreeMap::new();
+    let mut records = SharedMap::new();
     let mut add = |record: Record| {
         let id = record.id();
         let owner = owners.get(id.asset()).cloned();

@@ -1,6 +1,6 @@
 //! The metrics, all of whose labels come from enums, resources' uuids and the revision aside.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::core::Collector;
@@ -13,10 +13,10 @@ use prometheus::{
 use super::Pass;
 use super::events::StepReport;
 use super::status::{PartState, Row};
-use super::track::{Changes, Parts};
+use super::track::{Changes, Counts, Parts, Totals};
 use crate::model::{
-    ConditionKind, DriftType, FailureKind, Health, Kind, LeaseStatus, Plan, PruneVerdict, ResourceId, Standing,
-    StepVerb, Sync, TroubleReason,
+    DriftType, FailureKind, Health, Kind, LeaseStatus, Plan, PruneVerdict, ResourceId, Standing, StepVerb, Sync,
+    TroubleReason,
 };
 
 /// The content type of [`encode`]'s text.
@@ -118,9 +118,6 @@ impl WebhookResult {
 /// The label of a step that worked; others carry [`FailureKind::as_str`].
 const SUCCEEDED: &str = "succeeded";
 
-/// Numbers of resources by kind, sync and health.
-type Counts = [[[i64; Health::ALL.len()]; Sync::ALL.len()]; Kind::ALL.len()];
-
 #[derive(Debug)]
 pub(super) struct Metrics {
     registry: Registry,
@@ -157,6 +154,7 @@ pub(super) struct Metrics {
 #[derive(Debug, Default)]
 struct Exported {
     drift: BTreeSet<(ResourceId, DriftType)>,
+    resources: Option<Counts>,
     revision: Option<String>,
 }
 
@@ -322,17 +320,12 @@ impl Metrics {
         result: PassResult,
         parts: &Parts,
         rows: &[Row<'_>],
-        blind: bool,
+        totals: &Totals,
         changes: &Changes,
         plan: Option<&Plan>,
     ) {
         self.reconcile_total.with_label_values(&[result.as_str()]).inc();
         self.reconcile_duration.observe(pass.took.as_secs_f64());
-        let mut counts = Counts::default();
-        for row in rows {
-            counts[row.id.kind as usize][row.sync as usize][row.health as usize] += 1;
-        }
-        self.set_resources(&counts);
         for drift in &changes.drift {
             self.drift_detected.with_label_values(&[drift.as_str()]).inc();
         }
@@ -346,9 +339,8 @@ impl Metrics {
         });
         self.notes_unsaved.set(count(pass.notes_unsaved));
         self.suspended.set(i64::from(plan.is_some_and(|plan| plan.suspended.is_some())));
-        self.taken_down.set(count(rows.iter().filter(|row| row.is_taken_down()).count()));
-        let contested = |row: &&Row<'_>| row.conditions.iter().any(|one| one.kind == ConditionKind::Contested);
-        self.contested.set(count(rows.iter().filter(contested).count()));
+        self.taken_down.set(totals.taken_down);
+        self.contested.set(totals.contested);
         self.source_up.set(i64::from(parts.source.state == PartState::Up));
         self.set_trouble(parts.source_track.trouble());
         if let Some(at) = pass.source.read_ago.and_then(|ago| pass.wall.checked_sub(ago)) {
@@ -360,8 +352,12 @@ impl Metrics {
             self.last_success.set(unix(at));
         }
         let mut exported = self.exported.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if !blind {
-            self.set_drift(rows, &mut exported.drift);
+        if exported.resources != Some(totals.resources) {
+            exported.resources = Some(totals.resources);
+            self.set_resources(&totals.resources);
+        }
+        if pass.plan.is_some() {
+            self.set_drift(rows, &changes.vanished, &mut exported.drift);
         }
         let revision = &pass.desired.revision.0;
         if exported.revision.as_ref() != Some(revision) {
@@ -412,27 +408,33 @@ impl Metrics {
         }
     }
 
-    fn set_drift(&self, rows: &[Row<'_>], exported: &mut BTreeSet<(ResourceId, DriftType)>) {
-        let mut numbers: BTreeMap<(&ResourceId, DriftType), i64> = BTreeMap::new();
-        let mut unseen: BTreeSet<&ResourceId> = BTreeSet::new();
+    /// What cannot be seen keeps the drift that was last seen.
+    fn set_drift(&self, rows: &[Row<'_>], vanished: &[ResourceId], exported: &mut BTreeSet<(ResourceId, DriftType)>) {
+        for id in vanished {
+            self.end_drift(id, &DriftType::ALL, exported);
+        }
         for row in rows {
-            if row.sync == Sync::Unknown {
-                unseen.insert(row.id);
+            // Most have none, pass after pass.
+            if row.drift.is_empty() && exported.is_empty() {
+                continue;
             }
-            for piece in row.drift {
-                *numbers.entry((row.id, piece.drift)).or_insert(0) += 1;
+            for drift in DriftType::ALL {
+                let number = row.drift.iter().filter(|piece| piece.drift == drift).count();
+                if number > 0 {
+                    let labels = [row.id.kind.as_str(), row.id.uuid.as_str(), drift.as_str()];
+                    self.drift.with_label_values(&labels).set(count(number));
+                    exported.insert((row.id.clone(), drift));
+                } else if row.sync != Sync::Unknown {
+                    self.end_drift(row.id, &[drift], exported);
+                }
             }
         }
-        exported.retain(|(id, drift)| {
-            let stays = numbers.contains_key(&(id, *drift)) || unseen.contains(id);
-            if !stays {
-                let _ = self.drift.remove_label_values(&[id.kind.as_str(), id.uuid.as_str(), drift.as_str()]);
-            }
-            stays
-        });
-        for ((id, drift), number) in numbers {
-            self.drift.with_label_values(&[id.kind.as_str(), id.uuid.as_str(), drift.as_str()]).set(number);
-            exported.insert((id.clone(), drift));
+    }
+
+    fn end_drift(&self, id: &ResourceId, drift: &[DriftType], exported: &mut BTreeSet<(ResourceId, DriftType)>) {
+        for drift in drift.iter().filter(|drift| exported.remove(&(id.clone(), **drift))) {
+            // It was exported, hence it is there.
+            let _ = self.drift.remove_label_values(&[id.kind.as_str(), id.uuid.as_str(), drift.as_str()]);
         }
     }
 }

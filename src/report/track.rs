@@ -1,9 +1,9 @@
 //! Since when things are as they are.
 //!
-//! The tracker compares one pass with the one before. Both are sorted by resource, so that a pass costs one
-//! walk over both lists side by side.
+//! The tracker compares what a pass looked at with what it knew of the same resources, and keeps totals by difference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::Pass;
@@ -12,7 +12,9 @@ use super::metrics::PassResult;
 use super::source::{self, SourceNews, SourceTrack};
 use super::status::{PartState, Row};
 use crate::clock::parse_rfc3339;
-use crate::model::{Condition, ConditionKind, Drift, DriftType, Health, ResourceId, StepFailure, Sync};
+use crate::model::{
+    Condition, ConditionKind, Drift, DriftType, Health, Kind, ResourceId, SharedMap, StepFailure, Sync,
+};
 
 /// What the operator depends on, each with its state and since when.
 #[derive(Debug, Clone, Default)]
@@ -84,11 +86,33 @@ impl Parts {
     }
 }
 
+/// Numbers of resources by kind, sync and health.
+pub(super) type Counts = [[[i64; Health::ALL.len()]; Sync::ALL.len()]; Kind::ALL.len()];
+
+/// How many resources there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub(super) resources: Counts,
+    /// Those that a person took down.
+    pub(super) taken_down: i64,
+    /// Those whose changes somebody undoes again and again.
+    pub(super) contested: i64,
+}
+
+impl Totals {
+    /// Counts a resource, or counts it no longer.
+    fn add(&mut self, tracked: &Tracked, number: i64) {
+        self.resources[tracked.id.kind as usize][tracked.sync as usize][tracked.health as usize] += number;
+        self.taken_down += number * i64::from(tracked.taken_down);
+        self.contested += number * i64::from(tracked.contested);
+    }
+}
+
 /// What is remembered of every resource.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tracker {
-    /// Sorted by resource.
-    resources: Vec<Tracked>,
+    resources: SharedMap<ResourceId, Arc<Tracked>>,
+    totals: Totals,
     /// Conditions that held when an earlier run last said so, until the first pass.
     restored: BTreeMap<ResourceId, Vec<(ConditionKind, String, SystemTime)>>,
 }
@@ -101,6 +125,8 @@ pub(super) struct Tracked {
     pub(super) sync_since: SystemTime,
     pub(super) health: Health,
     pub(super) health_since: SystemTime,
+    taken_down: bool,
+    contested: bool,
     conditions: Vec<(ConditionKind, String, SystemTime)>,
     drift: Vec<(DriftType, String, SystemTime)>,
     /// When it was first seen not to match, on the monotonic clock.
@@ -153,45 +179,73 @@ impl Tracker {
                 (ConditionChange::Raised, None) | (ConditionChange::Cleared, _) => {}
             }
         }
-        Tracker { resources: Vec::new(), restored }
+        Tracker { restored, ..Tracker::default() }
     }
 
-    /// Takes in the resources of a pass, sorted. A blind pass knows nothing new: it only makes things unknown.
-    pub(super) fn pass(&mut self, rows: &[Row<'_>], blind: bool, wall: SystemTime, at: Duration) -> Changes {
+    /// Takes in what a pass shows of resources: of all that there are, or of `only` these. A blind pass knows nothing
+    /// new: it only makes things unknown.
+    pub(super) fn pass(
+        &mut self,
+        rows: &[Row<'_>],
+        only: Option<&BTreeSet<ResourceId>>,
+        blind: bool,
+        wall: SystemTime,
+        at: Duration,
+    ) -> Changes {
         let mut changes = Changes::default();
-        let mut before = std::mem::take(&mut self.resources).into_iter().peekable();
-        let mut resources = Vec::with_capacity(rows.len());
-        for row in rows {
-            while let Some(gone) = before.next_if(|tracked| tracked.id < *row.id) {
-                changes.leave(gone, at);
+        let shown: BTreeSet<&ResourceId> = rows.iter().map(|row| row.id).collect();
+        let gone: Vec<ResourceId> = match only {
+            Some(only) => only.iter().filter(|id| !shown.contains(id) && self.knows(id)).cloned().collect(),
+            None => self.resources.keys().filter(|id| !shown.contains(id)).cloned().collect(),
+        };
+        for id in gone {
+            if let Some(gone) = self.resources.remove(&id) {
+                self.totals.add(&gone, -1);
+                changes.leave(&gone, at);
             }
-            let mut tracked = before.next_if(|tracked| tracked.id == *row.id).unwrap_or_else(|| Tracked {
-                id: row.id.clone(),
-                sync: row.sync,
-                sync_since: wall,
-                health: row.health,
-                health_since: wall,
-                conditions: self.restored.remove(row.id).unwrap_or_default(),
-                drift: Vec::new(),
-                out_since: None,
-                failure: None,
+        }
+        for row in rows {
+            let known = self.resources.get(row.id);
+            if let Some(known) = known {
+                self.totals.add(known, -1);
+            }
+            let mut tracked = known.cloned().unwrap_or_else(|| {
+                Arc::new(Tracked {
+                    id: row.id.clone(),
+                    sync: row.sync,
+                    sync_since: wall,
+                    health: row.health,
+                    health_since: wall,
+                    taken_down: false,
+                    contested: false,
+                    conditions: self.restored.remove(row.id).unwrap_or_default(),
+                    drift: Vec::new(),
+                    out_since: None,
+                    failure: None,
+                })
             });
-            tracked.pass(row, blind, wall, at, &mut changes);
-            resources.push(tracked);
+            if tracked.is_news(row) {
+                Arc::make_mut(&mut tracked).pass(row, blind, wall, at, &mut changes);
+            }
+            self.totals.add(&tracked, 1);
+            if known.is_none_or(|known| !Arc::ptr_eq(known, &tracked)) {
+                self.resources.insert(row.id.clone(), tracked);
+            }
         }
-        for gone in before {
-            changes.leave(gone, at);
-        }
-        self.resources = resources;
         if !blind {
             self.restored.clear();
         }
         changes
     }
 
+    /// How many resources there are, by their states.
+    pub(super) fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
     /// Takes in what became of a step.
     pub(super) fn step(&mut self, step: &StepReport) {
-        let Some(tracked) = self.find(&step.resource).map(|index| &mut self.resources[index]) else { return };
+        let Some(tracked) = self.resources.get_mut(&step.resource).map(Arc::make_mut) else { return };
         match &step.outcome {
             Ok(()) => tracked.failure = None,
             Err(failure) if failure.kind.is_race() => {}
@@ -207,16 +261,12 @@ impl Tracker {
 
     /// Whether a resource exists.
     pub(super) fn knows(&self, id: &ResourceId) -> bool {
-        self.find(id).is_some()
+        self.resources.contains_key(id)
     }
 
     /// What is remembered of a resource.
     pub(super) fn get(&self, id: &ResourceId) -> Option<&Tracked> {
-        self.find(id).map(|index| &self.resources[index])
-    }
-
-    fn find(&self, id: &ResourceId) -> Option<usize> {
-        self.resources.binary_search_by(|tracked| tracked.id.cmp(id)).ok()
+        self.resources.get(id).map(|tracked| &**tracked)
     }
 }
 
@@ -241,15 +291,23 @@ impl Changes {
         }
     }
 
-    fn leave(&mut self, gone: Tracked, at: Duration) {
+    fn leave(&mut self, gone: &Tracked, at: Duration) {
         if let Some(since) = gone.out_since {
             self.converged.push(at.saturating_sub(since));
         }
-        self.vanished.push(gone.id);
+        self.vanished.push(gone.id.clone());
     }
 }
 
 impl Tracked {
+    /// Whether a row says anything new. What matches, runs, and has nothing to tell stays as it is, as most do.
+    fn is_news(&self, row: &Row<'_>) -> bool {
+        let at_rest = row.sync == Sync::Synced && row.drift.is_empty() && row.conditions.is_empty();
+        let knows = self.conditions.is_empty() && self.drift.is_empty() && !self.taken_down && !self.contested;
+        let settled = self.out_since.is_none() && self.failure.is_none();
+        !(at_rest && knows && settled && self.sync == row.sync && self.health == row.health)
+    }
+
     fn pass(&mut self, row: &Row<'_>, blind: bool, wall: SystemTime, at: Duration, changes: &mut Changes) {
         if self.sync != row.sync {
             self.sync = row.sync;
@@ -259,6 +317,8 @@ impl Tracked {
             self.health = row.health;
             self.health_since = wall;
         }
+        self.taken_down = row.is_taken_down();
+        self.contested = row.is_contested();
         if blind {
             return;
         }

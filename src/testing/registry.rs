@@ -234,8 +234,8 @@ impl FakeRegistry {
         Ok(Arc::new(RegistrySnapshot {
             generation: inner.generation,
             complete: !cut,
-            records,
-            availability: inner.availability.clone(),
+            records: records.into(),
+            availability: inner.availability.clone().into(),
             coordinators: inner.coordinators.clone(),
             ..RegistrySnapshot::default()
         }))

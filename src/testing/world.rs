@@ -150,7 +150,8 @@ impl World {
     pub async fn differences(&self) -> Vec<String> {
         let mut desired = Desired::clone(&*self.desired().await);
         let notes = self.swarm.notes();
-        desired.resources.retain(|id, _| !notes.contains_key(&format!("taken-down/{id}")));
+        let stays = |id: &ResourceId| !notes.contains_key(&format!("taken-down/{id}"));
+        desired.resources = desired.resources.into_iter().filter(|(id, _)| stays(id)).collect();
         let us = &self.options.policy.instance;
         let mut found = Vec::new();
         let mut expected = BTreeMap::new();

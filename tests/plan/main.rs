@@ -9,6 +9,7 @@ mod edges;
 mod evidence;
 mod gentle;
 mod ignore;
+mod incremental;
 mod kept;
 mod notes;
 mod owners;

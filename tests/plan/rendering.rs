@@ -1,5 +1,7 @@
 //! Plans as people and programs read them.
 
+use std::sync::Arc;
+
 use ofop::model::service::EnvVar;
 use ofop::model::{Condition, ConditionKind, Problem, Severity};
 use ofop::plan::{MAX_CHARACTERS, Memory, ShowSecrets, TextOptions, to_json, to_markdown, to_text};
@@ -176,12 +178,10 @@ fn nothing_in_a_comment_becomes_markup_a_link_or_a_mention() {
             service.spec.labels.insert(format!("traefik.http.routers.a.{nasty}"), nasty.into());
         });
         let mut plan = ofop::plan::plan(&wanted, &world.observe(), &policy(), &memory);
-        let resource = plan.resources.remove(&crate::world::app_id("A")).unwrap();
+        let mut told = (*plan.resources.remove(&crate::world::app_id("A")).unwrap()).clone();
         // Uuids hold any printable character.
         let uuid: String = nasty.chars().filter(|c| !c.is_control() && *c != '\u{2028}').take(100).collect();
         let id = ofop::model::ResourceId::app(crate::world::uuid(uuid.trim()));
-        plan.resources.insert(id.clone(), resource);
-        let told = plan.resources.get_mut(&id).unwrap();
         let kind = ConditionKind::Conflict;
         told.conditions.push(Condition {
             kind,
@@ -190,6 +190,7 @@ fn nothing_in_a_comment_becomes_markup_a_link_or_a_mention() {
             since: std::time::Duration::ZERO,
         });
         told.origin.as_mut().unwrap().file = nasty.into();
+        plan.resources.insert(id.clone(), Arc::new(told));
         plan.prune = ofop::model::PruneVerdict::Blocked {
             resources: vec![id],
             reason: ofop::model::PruneBlock::InvalidManifests,

@@ -8,10 +8,10 @@ use std::time::Duration;
 use ofop::model::record::{AssetRecord, DeviceCoordinator};
 use ofop::model::service::EnvVar;
 use ofop::model::{
-    AssetUuid, Availability, Desired, DesiredResource, DesiredService, FailureKind, Handling, InstanceName, Mark,
-    Notes, NotesView, Observed, ObservedRecord, ObservedService, Origin, Plan, PlatformSnapshot, Reason, Record,
+    AssetUuid, Availability, Desired, DesiredResource, DesiredService, Examined, FailureKind, Handling, InstanceName,
+    Mark, Notes, NotesView, Observed, ObservedRecord, ObservedService, Origin, Plan, PlatformSnapshot, Reason, Record,
     RecordId, RegistrySnapshot, ResourceId, ResourcePlan, Revision, Rollout, ServiceId, ServiceName, ServiceSpec,
-    SpecHash, Step, StepFailure, StepVerb, TaskState, TaskView, UpdateState, Wait,
+    SharedMap, SpecHash, Step, StepFailure, StepVerb, TaskState, TaskView, UpdateState, Wait,
 };
 use ofop::plan::{Guard, Memory, Policy, plan};
 
@@ -134,7 +134,7 @@ pub(crate) fn device(id: &str) -> DesiredResource {
 }
 
 pub(crate) fn desired(resources: impl IntoIterator<Item = DesiredResource>) -> Desired {
-    let resources: BTreeMap<ResourceId, Arc<DesiredResource>> =
+    let resources: SharedMap<ResourceId, Arc<DesiredResource>> =
         resources.into_iter().map(|resource| (resource.id.clone(), Arc::new(resource))).collect();
     Desired {
         revision: Revision("0123456789abcdef".into()),
@@ -216,15 +216,38 @@ impl Default for World {
     }
 }
 
-/// What memory saves a plan from comparing again changes nothing in it.
-fn same_as_from_nothing(plan: &Plan, desired: &Desired, observed: &Observed, policy: &Policy, memory: &Memory) {
-    let without = Memory { compared: BTreeMap::new(), compared_by: None, ..memory.clone() };
+/// What memory saves a plan from looking at again changes nothing in it, nor in what is learned from it.
+pub(crate) fn same_as_from_nothing(
+    plan: &Plan,
+    desired: &Desired,
+    observed: &Observed,
+    policy: &Policy,
+    memory: &Memory,
+) {
+    let without = Memory { planned: SharedMap::new(), ledger: Arc::default(), ..memory.clone() };
     let other = ofop::plan::plan(desired, observed, policy, &without);
-    assert!(plan.resources.keys().eq(other.resources.keys()));
+    assert_eq!(other.examined, Examined::Everything);
+    let ids = |plan: &Plan| plan.resources.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(ids(plan), ids(&other), "{:?}", plan.examined);
     for (id, resource) in &plan.resources {
-        assert_eq!(Some(resource), other.resources.get(id), "{id}");
+        assert_eq!(Some(resource), other.resources.get(id), "{id}, {:?}", plan.examined);
     }
-    assert_eq!((plan.recheck, &plan.prune), (other.recheck, &other.prune));
+    assert_eq!((plan.recheck, &plan.prune, &plan.guarded), (other.recheck, &other.prune, &other.guarded));
+    assert_eq!(plan.restless, other.restless);
+    if let Examined::Only(examined) = &plan.examined {
+        assert!(plan.restless.is_subset(examined));
+    }
+    let learned = |plan: &Plan, mut memory: Memory| {
+        memory.learn(desired, observed, plan);
+        memory
+    };
+    let (with, without) = (learned(plan, memory.clone()), learned(&other, without));
+    if with != without {
+        let (with, without) = (format!("{with:#?}"), format!("{without:#?}"));
+        let differs = with.lines().zip(without.lines()).position(|(one, other)| one != other).unwrap_or_default();
+        let part = |text: &str| text.lines().skip(differs.saturating_sub(12)).take(24).collect::<Vec<_>>().join("\n");
+        panic!("learned\n{}\nand from nothing\n{}", part(&with), part(&without));
+    }
 }
 
 impl World {
@@ -242,8 +265,8 @@ impl World {
             platform: Some(Arc::new(PlatformSnapshot {
                 generation: self.generation,
                 complete: self.platform_complete,
-                services,
-                tasks: self.tasks.clone(),
+                services: services.into(),
+                tasks: self.tasks.iter().map(|(id, tasks)| (id.clone(), Arc::from(tasks.clone()))).collect(),
                 networks: self.networks.clone(),
                 digests: self.digests.clone(),
                 unresolved: self.unresolved.clone(),
@@ -256,8 +279,8 @@ impl World {
             registry: Some(Arc::new(RegistrySnapshot {
                 generation: self.generation,
                 complete: self.registry_complete,
-                records,
-                availability: self.availability.clone(),
+                records: records.into(),
+                availability: self.availability.clone().into(),
                 coordinators: self.coordinators.clone(),
                 expiring: self.expiring.clone(),
                 ..RegistrySnapshot::default()
@@ -311,7 +334,7 @@ impl World {
     }
 
     /// Writes down what memory has noted.
-    fn note(&mut self, memory: &mut Memory) {
+    pub(crate) fn note(&mut self, memory: &mut Memory) {
         let edits = memory.notebook.unsent();
         memory.notebook.sent(&edits, self.now);
         if edits.is_empty() || self.notes_lost {

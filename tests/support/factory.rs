@@ -118,7 +118,7 @@ impl Factory {
                 created_at: "2026-01-01T00:00:00Z".into(),
             }),
         );
-        self.platform.as_mut().unwrap().tasks.insert(service_id, vec![task(TaskState::Running, "")]);
+        self.platform.as_mut().unwrap().tasks.insert(service_id, Arc::new([task(TaskState::Running, "")]));
         self.registry.as_mut().unwrap().records.insert(
             record.id(),
             Arc::new(ObservedRecord {
@@ -128,7 +128,7 @@ impl Factory {
         );
         self.plan.as_mut().unwrap().resources.insert(
             id.clone(),
-            ResourcePlan {
+            Arc::new(ResourcePlan {
                 origin: Some(origin.clone()),
                 steps: Vec::new(),
                 held: Vec::new(),
@@ -138,7 +138,7 @@ impl Factory {
                 health: Health::Healthy,
                 conditions: Vec::new(),
                 verdict: Verdict::Settled,
-            },
+            }),
         );
         let service = DesiredService { spec: Arc::new(spec), hash: SpecHash("hash".into()), follow_digest: false };
         self.desired.resources.insert(
@@ -155,7 +155,7 @@ impl Factory {
     }
 
     pub(crate) fn planned(&mut self, id: &ResourceId) -> &mut ResourcePlan {
-        self.plan.as_mut().unwrap().resources.get_mut(id).unwrap()
+        Arc::make_mut(self.plan.as_mut().unwrap().resources.get_mut(id).unwrap())
     }
 
     /// Somebody edited the service of a resource: drift, and a step that names the secret old and new value.
@@ -207,8 +207,12 @@ impl Factory {
 
     /// Tells a report of a pass over this world, then lets the clock go on.
     pub(crate) fn tell(&mut self, report: &Report, then: Duration) {
-        for (id, planned) in self.plan.iter_mut().flat_map(|plan| &mut plan.resources) {
-            planned.verdict = ofop::plan::judge(id, planned, None);
+        if let Some(plan) = &mut self.plan {
+            let judged = plan.resources.iter().map(|(id, planned)| {
+                let verdict = ofop::plan::judge(id, planned, None);
+                (id.clone(), Arc::new(ResourcePlan { verdict, ..(**planned).clone() }))
+            });
+            plan.resources = judged.collect();
         }
         let observed = Observed {
             at: self.now,

@@ -176,7 +176,7 @@ impl Cache {
                         }
                     }
                     let name: ServiceName = service.spec.name.clone();
-                    snapshot.tasks.insert(ServiceId(id.clone()), vec![task.clone()]);
+                    snapshot.tasks.insert(ServiceId(id.clone()), Arc::new([task.clone()]));
                     snapshot.services.insert(name, Arc::new(service));
                 }
             }

@@ -442,7 +442,7 @@ impl Cache {
         let (tasks, _) = reads::tasks(&self.engine).await?;
         let mut changed = false;
         self.with(|state| {
-            changed = state.tasks(tasks);
+            changed = state.tasks(&tasks);
             changed
         });
         Ok(changed)

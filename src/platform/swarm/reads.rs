@@ -1,13 +1,13 @@
 //! The reads that fill the cache, each a call or a few.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use super::calls;
 use super::convert::{self, NetworkNames, Quorum};
 use super::notes::Place;
 use super::state::{Known, Reading, State};
-use crate::model::{ServiceId, TaskView};
+use crate::model::{ServiceId, SharedMap, TaskView};
 use crate::platform::engine::{Act, CallError, Engine};
 use crate::platform::locked;
 
@@ -58,8 +58,11 @@ async fn services(engine: &Engine, state: &Mutex<State>, names: &NetworkNames) -
     Ok(list)
 }
 
+/// Tasks by the id of their service.
+pub(super) type TaskLists = SharedMap<ServiceId, Arc<[TaskView]>>;
+
 /// All tasks by service, in order of slot and age, the newest last; false when one was not understood.
-pub(super) async fn tasks(engine: &Engine) -> Result<(BTreeMap<ServiceId, Vec<TaskView>>, bool), CallError> {
+pub(super) async fn tasks(engine: &Engine) -> Result<(TaskLists, bool), CallError> {
     let mut found: BTreeMap<ServiceId, Vec<(String, TaskView)>> = BTreeMap::new();
     let mut whole = true;
     let each = |text: &[u8]| match convert::task(text) {
@@ -71,7 +74,7 @@ pub(super) async fn tasks(engine: &Engine) -> Result<(BTreeMap<ServiceId, Vec<Ta
         tasks.sort_by(|(created, task), (other_created, other)| {
             (task.slot, created, &task.id).cmp(&(other.slot, other_created, &other.id))
         });
-        (service, tasks.into_iter().map(|(_, task)| task).collect())
+        (service, tasks.into_iter().map(|(_, task)| task).collect::<Arc<[TaskView]>>())
     });
     Ok((sorted.collect(), whole))
 }

@@ -6,14 +6,18 @@
 //! # Guarantees
 //!
 //! - `generation` counts full reads that succeeded, and nothing else.
-//! - Between two changes everybody gets the same snapshot; it is built when it is first asked for.
+//! - Between two changes everybody gets the same snapshot; it is built when it is first asked for, and shares with the
+//!   one before what did not change in between. Nothing here walks over everything but what takes in a full read.
 
-use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::convert::{Converted, Header, NetworkNames};
-use crate::model::{NotesView, ObservedService, PlatformSnapshot, ServiceId, TaskState, TaskView, UpdateState};
+use super::reads::TaskLists;
+use crate::model::{
+    DiffItem, NotesView, ObservedService, PlatformSnapshot, ServiceId, ServiceName, SharedMap, TaskState, UpdateState,
+    shared,
+};
 use crate::platform::digests::Answers;
 
 /// A point in the order of things learnt.
@@ -26,7 +30,13 @@ pub(super) struct State {
     services: BTreeMap<ServiceId, Entry>,
     /// Services that were removed, and when that was learnt: until a full read that began later confirms it.
     removed: BTreeMap<ServiceId, Moment>,
-    tasks: BTreeMap<ServiceId, Vec<TaskView>>,
+    /// Those that are understood, as a snapshot shows them.
+    shown: SharedMap<ServiceName, Arc<ObservedService>>,
+    /// Those that are not, by name, with the reason.
+    unreadable: BTreeMap<String, String>,
+    tasks: TaskLists,
+    /// Services with tasks on their way.
+    restless: BTreeSet<ServiceId>,
     /// Names of networks by id, also of those that no service can ask for and of those that are gone: an id
     /// never means another network.
     names: NetworkNames,
@@ -82,7 +92,7 @@ impl From<Converted> for Known {
 pub(super) struct Reading {
     began: Moment,
     pub(super) services: BTreeMap<ServiceId, (u64, Known)>,
-    pub(super) tasks: BTreeMap<ServiceId, Vec<TaskView>>,
+    pub(super) tasks: TaskLists,
     pub(super) names: NetworkNames,
     pub(super) attachable: BTreeSet<String>,
     pub(super) notes: NotesView,
@@ -122,19 +132,18 @@ impl State {
         let Reading { began, services, tasks, names, attachable, notes, whole } = reading;
         let mut changed = Changed::default();
         self.removed.retain(|_, learnt| *learnt > began);
-        self.services.retain(|id, entry| {
-            let stays = services.contains_key(id) || entry.learnt > began;
-            changed.services |= !stays;
-            stays
-        });
+        let gone = self.services.iter().filter(|(id, entry)| !services.contains_key(*id) && entry.learnt <= began);
+        let gone: Vec<ServiceId> = gone.map(|(id, _)| id.clone()).collect();
+        for id in gone {
+            changed.services |= self.leave(&id);
+        }
         for (id, (version, known)) in services {
             if self.removed.contains_key(&id) {
                 continue;
             }
             changed.services |= self.enter(id, version, known, began);
         }
-        changed.others |= self.tasks != tasks;
-        self.tasks = tasks;
+        changed.others |= self.take_tasks(&tasks);
         self.names.extend(names);
         if self.networks_learnt < began {
             changed.others |= self.attachable != attachable;
@@ -165,15 +174,14 @@ impl State {
     /// Takes in that a service is gone.
     pub(super) fn forget(&mut self, id: &ServiceId) -> bool {
         let learnt = self.tick();
-        let changed = self.services.remove(id).is_some();
+        let changed = self.leave(id);
         self.removed.insert(id.clone(), learnt);
         self.touched(changed)
     }
 
     /// Takes in a list of all tasks.
-    pub(super) fn tasks(&mut self, tasks: BTreeMap<ServiceId, Vec<TaskView>>) -> bool {
-        let changed = self.tasks != tasks;
-        self.tasks = tasks;
+    pub(super) fn tasks(&mut self, tasks: &TaskLists) -> bool {
+        let changed = self.take_tasks(tasks);
         self.touched(changed)
     }
 
@@ -227,23 +235,32 @@ impl State {
 
     /// Whether tasks are on their way: too few run, some still have to end, or an update goes on.
     pub(super) fn is_restless(&self) -> bool {
-        let alive = |tasks: &[TaskView], wanted: bool| {
-            tasks.iter().filter(|task| task.wanted == wanted && task.state.is_active()).count()
-        };
-        let ending = self
-            .tasks
-            .iter()
-            .any(|(id, tasks)| alive(tasks, false) > 0 || (alive(tasks, true) > 0 && !self.services.contains_key(id)));
-        ending
-            || self.services.iter().any(|(id, entry)| match &entry.known {
-                Known::Unreadable { .. } => false,
-                Known::Service { service, .. } => {
-                    let tasks = self.tasks.get(id).map_or(&[][..], Vec::as_slice);
-                    let running = tasks.iter().filter(|task| task.wanted && task.state == TaskState::Running).count();
-                    let moving = matches!(service.update, UpdateState::Updating | UpdateState::RollbackStarted(_));
-                    moving || (service.foreign_mode.is_none() && running as u64 != service.spec.replicas)
-                }
-            })
+        !self.restless.is_empty()
+    }
+
+    /// Whether tasks of one service are on their way.
+    fn moves(&self, id: &ServiceId) -> bool {
+        let tasks = self.tasks.get(id).map_or(&[][..], |tasks| &**tasks);
+        let alive = |wanted: bool| tasks.iter().any(|task| task.wanted == wanted && task.state.is_active());
+        match self.services.get(id).map(|entry| &entry.known) {
+            _ if alive(false) => true,
+            None => alive(true),
+            Some(Known::Unreadable { .. }) => false,
+            Some(Known::Service { service, .. }) => {
+                let running = tasks.iter().filter(|task| task.wanted && task.state == TaskState::Running).count();
+                let moving = matches!(service.update, UpdateState::Updating | UpdateState::RollbackStarted(_));
+                moving || (service.foreign_mode.is_none() && running as u64 != service.spec.replicas)
+            }
+        }
+    }
+
+    /// Takes note of whether tasks of a service are on their way, after something of it changed.
+    fn settle(&mut self, id: &ServiceId) {
+        if self.moves(id) {
+            self.restless.insert(id.clone());
+        } else {
+            self.restless.remove(id);
+        }
     }
 
     /// Everything that is known.
@@ -251,48 +268,74 @@ impl State {
         if let Some(snapshot) = &self.snapshot {
             return snapshot.clone();
         }
-        let mut snapshot = PlatformSnapshot {
+        let snapshot = Arc::new(PlatformSnapshot {
             generation: self.generation,
             complete: self.whole && self.doubt.is_none(),
+            services: self.shown.clone(),
             tasks: self.tasks.clone(),
             networks: self.attachable.clone(),
             notes: self.notes.clone(),
             digests: self.answers.digests.clone(),
             unresolved: self.answers.unresolved.clone(),
-            ..PlatformSnapshot::default()
-        };
-        for entry in self.services.values() {
-            match &entry.known {
-                Known::Service { service, .. } => {
-                    snapshot.services.insert(service.spec.name.clone(), service.clone());
-                }
-                Known::Unreadable { name, reason } => {
-                    snapshot.unreadable.insert(name.clone(), reason.clone());
-                }
-            }
-        }
-        let snapshot = Arc::new(snapshot);
+            unreadable: self.unreadable.clone(),
+        });
         self.snapshot = Some(snapshot.clone());
         snapshot
     }
 
     /// Puts a service in, unless a newer version of it is known.
     fn enter(&mut self, id: ServiceId, version: u64, known: Known, learnt: Moment) -> bool {
-        match self.services.entry(id) {
-            Slot::Vacant(slot) => {
-                slot.insert(Entry { version, learnt, known });
-                true
+        let (mut since, mut changed) = (learnt, true);
+        if let Some(entry) = self.services.get(&id) {
+            if entry.version > version {
+                return false;
             }
-            Slot::Occupied(mut slot) => {
-                let entry = slot.get_mut();
-                if entry.version > version {
-                    return false;
+            since = entry.learnt.max(learnt);
+            changed = !entry.known.is(&known);
+        }
+        if changed {
+            self.leave(&id);
+            match &known {
+                Known::Service { service, .. } => {
+                    self.shown.insert(service.spec.name.clone(), Arc::clone(service));
                 }
-                let changed = !entry.known.is(&known);
-                *entry = Entry { version, learnt: entry.learnt.max(learnt), known };
-                changed
+                Known::Unreadable { name, reason } => {
+                    self.unreadable.insert(name.clone(), reason.clone());
+                }
             }
         }
+        self.services.insert(id.clone(), Entry { version, learnt: since, known });
+        if changed {
+            self.settle(&id);
+        }
+        changed
+    }
+
+    /// Lets a service go, if it is known. One that has taken its name since stays.
+    fn leave(&mut self, id: &ServiceId) -> bool {
+        let Some(entry) = self.services.remove(id) else { return false };
+        match &entry.known {
+            Known::Service { service, .. } => {
+                if self.shown.get(&service.spec.name).is_some_and(|shown| shown.id == *id) {
+                    self.shown.remove(&service.spec.name);
+                }
+            }
+            Known::Unreadable { name, .. } => {
+                self.unreadable.remove(name);
+            }
+        }
+        self.settle(id);
+        true
+    }
+
+    fn take_tasks(&mut self, tasks: &TaskLists) -> bool {
+        let before = self.tasks.clone();
+        let changed = shared::replace(&mut self.tasks, tasks);
+        for item in before.diff(tasks) {
+            let (DiffItem::Add(id, _) | DiffItem::Remove(id, _) | DiffItem::Update { new: (id, _), .. }) = item;
+            self.settle(id);
+        }
+        changed
     }
 
     fn touched(&mut self, changed: bool) -> bool {
@@ -315,7 +358,7 @@ pub(super) struct Changed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Rollout, ServiceName, ServiceSpec};
+    use crate::model::{Rollout, ServiceName, ServiceSpec, TaskView};
 
     fn id(name: &str) -> ServiceId {
         ServiceId(format!("id-{name}"))
@@ -407,6 +450,21 @@ mod tests {
     }
 
     #[test]
+    fn a_service_that_took_the_name_of_another_stays_when_the_other_goes() {
+        let mut state = State::default();
+        let first = read(&mut state, &[("a", 1)]);
+        state.finish(first);
+        let Known::Service { service, .. } = known("a", 2) else { panic!() };
+        let heir = ObservedService { id: id("heir"), ..(*service).clone() };
+        state.learn(id("heir"), 2, Known::Service { service: Arc::new(heir), unknown_networks: Vec::new() });
+        state.forget(&id("a"));
+        assert_eq!(names(&mut state), [("a".into(), 2)]);
+        assert_eq!(state.snapshot().services[&ServiceName::new("a").unwrap()].id, id("heir"));
+        state.forget(&id("heir"));
+        assert!(names(&mut state).is_empty());
+    }
+
+    #[test]
     fn a_cluster_rests_only_when_every_task_is_where_it_should_be() {
         let task = |state, wanted| TaskView {
             id: "t".into(),
@@ -422,7 +480,7 @@ mod tests {
         state.learn(id("a"), 1, known("a", 1));
         assert!(state.is_restless(), "its task is missing");
         let mut with = |tasks: Vec<TaskView>| {
-            state.tasks([(id("a"), tasks)].into());
+            state.tasks(&TaskLists::unit(id("a"), tasks.into()));
             state.is_restless()
         };
         assert!(!with(vec![task(TaskState::Failed, false), task(TaskState::Running, true)]));

@@ -340,7 +340,8 @@ mod tests {
     fn taking_back_that_is_cut_short_anywhere_is_gone_on_with() {
         let told = tell(&record(), &owner(), &uuid("COORD"), None, &stamp()).concat();
         let known = after(&told, told.len());
-        let known = RegistrySnapshot { availability: [(uuid("COORD"), Availability::Available)].into(), ..known };
+        let availability = [(uuid("COORD"), Availability::Available)].into_iter().collect();
+        let known = RegistrySnapshot { availability, ..known };
         let back = take_back(&known, &uuid("PLC-1"), CoordinatorProtocol::Opcua, &stamp()).unwrap().concat();
         let all = [told.clone(), back.clone()].concat();
         for sent in 0..=back.len() {

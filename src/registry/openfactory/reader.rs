@@ -164,7 +164,7 @@ async fn read_forever(
         let result = match read(&ksqldb, &topics, &mut keys, clock.wall()).await {
             Ok(Taken { mut snapshot, facts, disturbed, warnings }) => {
                 if let Some(before) = &sender.borrow().latest {
-                    keep_equal(&mut snapshot, before);
+                    snapshot.share_with(before);
                 }
                 generation += 1;
                 snapshot.generation = generation;
@@ -271,15 +271,6 @@ async fn ages(ksqldb: &Ksqldb, source: Source, keys: &mut AgeKeys) -> Result<Age
     let ages = ksqldb.pull_once(&tables::ages(&tables::ages_statement(table, &key))).await?.value;
     keys.insert(source, key);
     Ok(ages)
-}
-
-/// Records that are as they were keep their place in memory: whoever has compared them before need not do it again.
-fn keep_equal(now: &mut RegistrySnapshot, before: &RegistrySnapshot) {
-    for (id, found) in &mut now.records {
-        if let Some(known) = before.records.get(id).filter(|known| **known == *found) {
-            *found = Arc::clone(known);
-        }
-    }
 }
 
 fn same(

@@ -274,7 +274,7 @@ pub(super) fn assemble(answers: Answers) -> RegistrySnapshot {
     let mut snapshot = RegistrySnapshot {
         complete: true,
         records: rows::records(tables),
-        availability,
+        availability: availability.into_iter().collect(),
         ..RegistrySnapshot::default()
     };
     for (device, coordinator, config) in known {

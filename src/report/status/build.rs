@@ -34,14 +34,25 @@ pub(in crate::report) struct Row<'a> {
 }
 
 impl Row<'_> {
+    /// Whether its changes are undone again and again.
+    pub(in crate::report) fn is_contested(&self) -> bool {
+        self.conditions.iter().any(|one| one.kind == ConditionKind::Contested)
+    }
+
     /// Whether a person took it down.
     pub(in crate::report) fn is_taken_down(&self) -> bool {
         self.conditions.iter().any(|one| Suspension::TakenDown.is_told_by(one.kind, &one.reason))
     }
 }
 
-/// Every resource, sorted. A blind pass shows what was planned last, and what is described since, as unknown.
-pub(in crate::report) fn rows<'a>(desired: &'a Desired, plan: Option<&'a Plan>, blind: bool) -> Vec<Row<'a>> {
+/// Every resource, or those of `only` that are there, sorted. A blind pass shows what was planned last, and what is
+/// described since, as unknown.
+pub(in crate::report) fn rows<'a>(
+    desired: &'a Desired,
+    plan: Option<&'a Plan>,
+    blind: bool,
+    only: Option<&BTreeSet<ResourceId>>,
+) -> Vec<Row<'a>> {
     let planned = plan.map(|plan| &plan.resources);
     let row = |id: &'a ResourceId, plan: Option<&'a ResourcePlan>| Row {
         id,
@@ -52,13 +63,17 @@ pub(in crate::report) fn rows<'a>(desired: &'a Desired, plan: Option<&'a Plan>, 
         plan,
         blind,
     };
-    match planned {
-        Some(planned) if !blind => planned.iter().map(|(id, plan)| row(id, Some(plan))).collect(),
-        Some(planned) => {
-            let ids: BTreeSet<_> = planned.keys().chain(desired.resources.keys()).collect();
-            ids.into_iter().map(|id| row(id, planned.get(id))).collect()
+    match (planned, only) {
+        (Some(planned), Some(only)) if !blind => {
+            let there = only.iter().filter_map(|id| planned.get_key_value(id));
+            there.map(|(id, plan)| row(id, Some(plan))).collect()
         }
-        None => desired.resources.keys().map(|id| row(id, None)).collect(),
+        (Some(planned), _) if !blind => planned.iter().map(|(id, plan)| row(id, Some(plan))).collect(),
+        (Some(planned), _) => {
+            let ids: BTreeSet<_> = planned.keys().chain(desired.resources.keys()).collect();
+            ids.into_iter().map(|id| row(id, planned.get(id).map(|plan| &**plan))).collect()
+        }
+        (None, _) => desired.resources.keys().map(|id| row(id, None)).collect(),
     }
 }
 
@@ -114,7 +129,7 @@ const NAMED: usize = 5;
 /// Puts a status together.
 pub(in crate::report) fn build(view: &View<'_>) -> Status {
     let marked = Marked::find(view.instance, view.observed);
-    let rows = rows(view.desired, view.plan, view.blind);
+    let rows = rows(view.desired, view.plan, view.blind, None);
     let resources: Vec<_> = rows.iter().map(|row| resource(view, &marked, row)).collect();
     let (source, platform, registry) = parts(view);
     let mut not_ready = Vec::new();

@@ -156,7 +156,7 @@ impl ServiceStatus {
     }
 
     fn fill(&mut self, found: &ObservedService, platform: &PlatformSnapshot) {
-        let tasks = platform.tasks.get(&found.id).map(Vec::as_slice).unwrap_or_default();
+        let tasks = platform.tasks.get(&found.id).map(|tasks| &**tasks).unwrap_or_default();
         let running = tasks.iter().filter(|task| task.wanted && task.state == TaskState::Running).count();
         self.id = Some(found.id.0.clone());
         self.image.clone_from(&found.spec.image);

@@ -103,8 +103,8 @@ impl Cache {
             follow.iter().filter_map(|image| Some((image.clone(), swarm.digests.get(image)?.clone()))).collect();
         PlatformSnapshot {
             complete: true,
-            services,
-            tasks: swarm.tasks(now),
+            services: services.into(),
+            tasks: swarm.tasks(now).into_iter().map(|(id, tasks)| (id, Arc::from(tasks))).collect(),
             networks: swarm.networks.clone(),
             digests,
             notes: NotesView::Read { version: swarm.notes_version, notes: Arc::clone(&swarm.notes) },
@@ -114,5 +114,6 @@ impl Cache {
 }
 
 fn forget_some(seen: &mut PlatformSnapshot, rng: &mut Rng) {
-    seen.services.retain(|_, _| !rng.chance(30));
+    seen.services =
+        seen.services.iter().filter(|_| !rng.chance(30)).map(|(name, seen)| (name.clone(), seen.clone())).collect();
 }
