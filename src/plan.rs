@@ -221,3 +221,22 @@ pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy, memory: &Me
         recheck: recheck.soonest,
     }
 }
+
+/// What a plan says otherwise than one that examines everything, in words: nothing, or there is a mistake in what it
+/// leaves out. It costs a plan of everything; debug builds ask after every plan that they carry out.
+pub fn difference_from_whole(
+    plan: &Plan,
+    desired: &Desired,
+    observed: &Observed,
+    policy: &Policy,
+    memory: &Memory,
+) -> Option<String> {
+    let whole = self::plan(desired, observed, policy, &memory.without_plans());
+    let differs = |id: &&ResourceId| plan.resources.get(*id) != whole.resources.get(*id);
+    if let Some(id) = plan.resources.keys().chain(whole.resources.keys()).find(differs) {
+        let (one, other) = (plan.resources.get(id), whole.resources.get(id));
+        return Some(format!("{id}: {one:#?}, and with everything examined {other:#?}"));
+    }
+    let rest = |plan: &Plan| format!("{:?}", (&plan.restless, plan.recheck, &plan.prune, &plan.guarded));
+    (rest(plan) != rest(&whole)).then(|| format!("{}, and with everything examined {}", rest(plan), rest(&whole)))
+}

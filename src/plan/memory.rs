@@ -123,6 +123,12 @@ impl Memory {
         Memory { notebook: self.notebook.reopened(), others: self.others.clone(), ..Memory::default() }
     }
 
+    /// The same without the last plans: the next one examines everything.
+    #[must_use]
+    pub fn without_plans(&self) -> Memory {
+        Memory { planned: SharedMap::new(), restless: BTreeSet::new(), ledger: Arc::default(), ..self.clone() }
+    }
+
     /// Takes in what is noted, by us or by a forerunner. To be called before every plan.
     pub fn recall(&mut self, observed: &Observed) {
         let Some(platform) = &observed.platform else { return };

@@ -380,6 +380,12 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
     fn decide(&mut self, observed: &Observed) -> Arc<Plan> {
         self.memory.recall(observed);
         let plan = plan::plan(self.manifests.desired(), observed, &self.policy, &self.memory);
+        #[cfg(debug_assertions)]
+        if let Some(difference) =
+            plan::difference_from_whole(&plan, self.manifests.desired(), observed, &self.policy, &self.memory)
+        {
+            unreachable!("a plan leaves out what has changed: {difference}");
+        }
         // What is noted is decided by whoever may act.
         let notebook = (!self.tenure.acts()).then(|| self.memory.notebook.clone());
         self.memory.learn(self.manifests.desired(), observed, &plan);

@@ -224,16 +224,8 @@ pub(crate) fn same_as_from_nothing(
     policy: &Policy,
     memory: &Memory,
 ) {
-    let without = Memory { planned: SharedMap::new(), ledger: Arc::default(), ..memory.clone() };
-    let other = ofop::plan::plan(desired, observed, policy, &without);
-    assert_eq!(other.examined, Examined::Everything);
-    let ids = |plan: &Plan| plan.resources.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(ids(plan), ids(&other), "{:?}", plan.examined);
-    for (id, resource) in &plan.resources {
-        assert_eq!(Some(resource), other.resources.get(id), "{id}, {:?}", plan.examined);
-    }
-    assert_eq!((plan.recheck, &plan.prune, &plan.guarded), (other.recheck, &other.prune, &other.guarded));
-    assert_eq!(plan.restless, other.restless);
+    let difference = ofop::plan::difference_from_whole(plan, desired, observed, policy, memory);
+    assert_eq!(difference, None, "examined {:?}", plan.examined);
     if let Examined::Only(examined) = &plan.examined {
         assert!(plan.restless.is_subset(examined));
     }
@@ -241,7 +233,10 @@ pub(crate) fn same_as_from_nothing(
         memory.learn(desired, observed, plan);
         memory
     };
-    let (with, without) = (learned(plan, memory.clone()), learned(&other, without));
+    let without = memory.without_plans();
+    let whole = ofop::plan::plan(desired, observed, policy, &without);
+    assert_eq!(whole.examined, Examined::Everything);
+    let (with, without) = (learned(plan, memory.clone()), learned(&whole, without));
     if with != without {
         let (with, without) = (format!("{with:#?}"), format!("{without:#?}"));
         let differs = with.lines().zip(without.lines()).position(|(one, other)| one != other).unwrap_or_default();
