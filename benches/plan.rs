@@ -136,7 +136,7 @@ fn observed(apps: usize) -> Observed {
             update: UpdateState::None,
             rollout: Rollout::default(),
             created_at: String::new(),
-            spec,
+            spec: Arc::new(spec),
         };
         platform.services.insert(service.spec.name.clone(), Arc::new(service));
         let owner = Some(RecordOwner { instance: instance.clone(), resource: id(at), kept: false });

@@ -136,7 +136,7 @@ fn mounts_that_cannot_be_expressed_differ_from_every_wanted_one() {
     ] {
         let mut raw = minimal();
         raw["Spec"]["TaskTemplate"]["ContainerSpec"]["Mounts"] = json!([odd]);
-        let mounts = read(&raw).spec.mounts;
+        let mounts = read(&raw).spec.mounts.clone();
         assert!(matches!(mounts.as_slice(), [Mount::Other { .. }]), "{odd}: {mounts:?}");
     }
 }

@@ -80,7 +80,7 @@ fn mark() -> Mark {
 
 async fn create(swarm: &Swarm, spec: &ServiceSpec) -> Result<Arc<ObservedService>, StepFailure> {
     swarm.execute(&Step::CreateService { spec: Arc::new(spec.clone()), mark: mark() }).await?;
-    assert_eq!(observe(swarm).await.services[&spec.name].spec, *spec, "what was written is seen at once");
+    assert_eq!(*observe(swarm).await.services[&spec.name].spec, *spec, "what was written is seen at once");
     // And a moment later as the engine has it.
     let read = |snapshot: &PlatformSnapshot| snapshot.services.get(&spec.name).is_some_and(|found| found.version > 0);
     Ok(until(swarm, "it is read back", read).await.services[&spec.name].clone())
@@ -158,7 +158,7 @@ async fn what_is_created_is_observed_as_it_was_asked_for_in_every_field() {
     let swarm = adapter(&engine);
     for (field, spec) in variations("created") {
         let found = create(&swarm, &spec).await.unwrap_or_else(|error| panic!("{field}: {error}"));
-        assert_eq!(found.spec, spec, "{field}");
+        assert_eq!(*found.spec, spec, "{field}");
         assert_eq!(found.container_labels, spec.labels, "{field}");
         assert_eq!((found.mark.clone(), &found.foreign_mode), (Some(mark()), &None), "{field}");
         remove(&swarm, &found.id, &spec.name).await.unwrap();
@@ -179,7 +179,7 @@ async fn an_update_from_any_field_to_any_other_leaves_exactly_what_is_wanted() {
             found = observe(&swarm).await.services[&spec.name].clone();
         }
         found = observe(&swarm).await.services[&spec.name].clone();
-        assert_eq!(found.spec, spec, "{field}");
+        assert_eq!(*found.spec, spec, "{field}");
         assert_eq!(found.container_labels, spec.labels, "{field}");
     }
     remove(&swarm, &found.id, &found.spec.name).await.unwrap();
@@ -227,7 +227,7 @@ async fn an_update_keeps_what_is_not_ours() {
     update(&swarm, &found, &wanted).await.unwrap();
 
     let mut after = engine.get(&format!("/services/{id}"))["Spec"].clone();
-    assert_eq!(observe(&swarm).await.services[&name("kept")].spec, wanted);
+    assert_eq!(*observe(&swarm).await.services[&name("kept")].spec, wanted);
     assert_eq!(after["TaskTemplate"]["ContainerSpec"]["Env"], json!(["NEW=1"]));
     assert_eq!(after["Labels"]["team"], "blue");
     assert_eq!(after["Labels"].get("traefik.enable"), None, "a routing label that is not wanted goes");

@@ -65,7 +65,7 @@ pub struct ObservedService {
     pub version: u64,
     /// The fields that we own, as found, in the normal form of a desired spec: networks by name,
     /// constraints and ports in normal form, engine defaults gone. The image keeps its digest.
-    pub spec: ServiceSpec,
+    pub spec: Arc<ServiceSpec>,
     /// What the owned fields cannot say about it: `global mode`, `job mode`, … Such a service is never
     /// equal to a desired one and never updated in place.
     pub foreign_mode: Option<String>,
@@ -79,6 +79,13 @@ pub struct ObservedService {
     pub rollout: Rollout,
     /// Wall time of creation as the engine writes it (RFC 3339), for people.
     pub created_at: String,
+}
+
+impl ObservedService {
+    /// The spec to change; whoever else holds it keeps it as it was.
+    pub fn spec_mut(&mut self) -> &mut ServiceSpec {
+        Arc::make_mut(&mut self.spec)
+    }
 }
 
 /// What the engine says of a service's last update.

@@ -78,7 +78,7 @@ fn an_attempt_of_which_nobody_saw_the_end_is_held_when_the_engine_undid_it_or_no
             world.edit("a", |service| {
                 service.update = UpdateState::Completed;
                 service.rollout.started = "later".into();
-                service.spec.replicas = 2;
+                service.spec_mut().replicas = 2;
             });
         }
         for _ in 0..3 {

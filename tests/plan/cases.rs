@@ -103,8 +103,8 @@ fn an_edit_by_hand_is_drift_and_is_put_back() {
     let wanted = desired([app("A", |_| {})]);
     world.converge(&wanted, &policy(), &mut memory);
     world.edit("a", |service| {
-        service.spec.env[1].value = "other".into();
-        service.spec.replicas = 3;
+        service.spec_mut().env[1].value = "other".into();
+        service.spec_mut().replicas = 3;
     });
     let plans = world.converge(&wanted, &policy(), &mut memory);
     assert_eq!(verbs(&plans[0]), [(StepVerb::Update, "service a".into(), Reason::Modified)]);
@@ -141,11 +141,11 @@ fn defaults_orders_digests_and_other_peoples_labels_are_no_difference() {
     world.networks.insert("other-net".into());
     world.converge(&wanted, &policy(), &mut memory);
     world.edit("a", |service| {
-        service.spec.networks.reverse();
-        service.spec.constraints.reverse();
-        service.spec.env.reverse();
-        service.spec.image = "registry/app:1@sha256:aaaa".into();
-        service.spec.labels.insert("team".into(), "blue".into());
+        service.spec_mut().networks.reverse();
+        service.spec_mut().constraints.reverse();
+        service.spec_mut().env.reverse();
+        service.spec_mut().image = "registry/app:1@sha256:aaaa".into();
+        service.spec_mut().labels.insert("team".into(), "blue".into());
         service.container_labels.insert("team".into(), "blue".into());
     });
     assert!(world.pass(&wanted, &policy(), &mut memory).is_empty());
@@ -239,7 +239,7 @@ fn a_suspended_resource_shows_its_drift_and_is_left_alone() {
     let wanted = desired([app("A", |_| {})]);
     world.converge(&wanted, &policy(), &mut memory);
     memory.command(&ofop::model::Command::Suspend(Some(app_id("A"))), "2026-01-02T03:04:05Z");
-    world.edit("a", |service| service.spec.replicas = 7);
+    world.edit("a", |service| service.spec_mut().replicas = 7);
     let plan = world.settle(&wanted, &policy(), &mut memory);
     let found = one(&plan, "A");
     assert_eq!((found.health, found.sync), (Health::Suspended, Sync::OutOfSync));

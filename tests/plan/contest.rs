@@ -28,7 +28,7 @@ fn scaled(world: &mut World, memory: &mut Memory, passes: usize) -> (usize, Plan
     let mut last = None;
     for _ in 0..passes {
         if world.services[&name("a")].spec.replicas != 5 {
-            world.edit("a", |service| service.spec.replicas = 5);
+            world.edit("a", |service| service.spec_mut().replicas = 5);
         }
         let plan = world.pass(&wanted, &policy_of(1), memory);
         writes += verbs(&plan).len();
@@ -82,7 +82,7 @@ fn a_persons_word_or_another_manifest_ends_the_pause() {
         world.converge(&desired([app("A", |_| {})]), &policy_of(1), &mut memory);
         let (_, plan) = scaled(&mut world, &mut memory, 40);
         assert!(contested(&plan, "A").is_some());
-        world.edit("a", |service| service.spec.replicas = 5);
+        world.edit("a", |service| service.spec_mut().replicas = 5);
         let wanted = match &word {
             Some(word) => {
                 memory.command(word, NOW);
@@ -101,14 +101,15 @@ fn edits_now_and_then_are_repaired_at_once() {
     world.converge(&wanted, &policy_of(1), &mut memory);
     for _ in 0..20 {
         world.now += Duration::from_secs(360);
-        world.edit("a", |service| service.spec.replicas = 5);
+        world.edit("a", |service| service.spec_mut().replicas = 5);
         assert_eq!(verbs(&world.pass(&wanted, &policy_of(1), &mut memory)).len(), 1);
     }
     // Another field each time is no fight over one.
     let (mut world, mut memory) = (World::default(), Memory::default());
     world.converge(&wanted, &policy_of(1), &mut memory);
     for at in 0..20 {
-        world.edit("a", |service| service.spec.env.push(ofop::model::service::EnvVar::new(format!("V{at}"), "1")));
+        world
+            .edit("a", |service| service.spec_mut().env.push(ofop::model::service::EnvVar::new(format!("V{at}"), "1")));
         assert_eq!(verbs(&world.pass(&wanted, &policy_of(1), &mut memory)).len(), 1);
     }
 }
@@ -120,7 +121,7 @@ fn secrets_of_a_contested_field_are_hidden() {
     world.converge(&wanted, &policy_of(1), &mut memory);
     let mut last = None;
     for _ in 0..6 {
-        world.edit("a", |service| service.spec.env[1].value = "stolen-value".into());
+        world.edit("a", |service| service.spec_mut().env[1].value = "stolen-value".into());
         last = Some(world.pass(&wanted, &policy_of(1), &mut memory));
     }
     let message = contested(last.as_ref().unwrap(), "A").unwrap().message.clone();
@@ -170,7 +171,7 @@ fn an_orphan_that_another_hand_makes_again_and_again_is_contested() {
     let mut last = None;
     for _ in 0..720 {
         if !world.services.contains_key(&name("b")) {
-            world.insert(orphan.spec.clone(), orphan.mark.clone());
+            world.insert((*orphan.spec).clone(), orphan.mark.clone());
         }
         let plan = world.pass(&wanted, &policy_of(1), &mut memory);
         removed += verbs(&plan).iter().filter(|(verb, ..)| *verb == StepVerb::Remove).count();

@@ -90,7 +90,7 @@ fn a_tag_that_moved_on_after_a_rollback_is_tried_again() {
 fn a_change_of_other_fields_keeps_the_digest_that_somebody_pinned() {
     let (mut world, mut memory) = (World::default(), Memory::default());
     world.converge(&desired([app("A", |_| {})]), &policy(), &mut memory);
-    world.edit("a", |service| service.spec.image = "registry/app:1@sha256:pinned".into());
+    world.edit("a", |service| service.spec_mut().image = "registry/app:1@sha256:pinned".into());
     world.converge(&desired([app("A", |spec| spec.replicas = 2)]), &policy(), &mut memory);
     assert_eq!(world.services[&name("a")].spec.image, "registry/app:1@sha256:pinned");
 }
@@ -512,7 +512,7 @@ fn a_person_tears_down_what_the_manifests_describe_and_nothing_else_moves() {
     let (mut world, mut memory) = (World::default(), Memory::default());
     let wanted = desired([app("A", |_| {}), app("B", |_| {})]);
     world.converge(&wanted, &policy(), &mut memory);
-    world.edit("b", |service| service.spec.replicas = 9);
+    world.edit("b", |service| service.spec_mut().replicas = 9);
     let down = Policy { remove: [app_id("A")].into(), scope: Some([app_id("A")].into()), prune: false, ..policy() };
     let plans = world.converge(&wanted, &down, &mut memory);
     assert!(plans.iter().flat_map(verbs).all(|(_, _, reason)| reason == Reason::Requested));
@@ -634,7 +634,7 @@ fn a_hash_that_another_version_computed_differently_restarts_nothing_on_swarm() 
     let plan = world.pass(&wanted, &policy(), &mut memory);
     let [step] = one(&plan, "A").steps.as_slice() else { panic!("{plan:#?}") };
     let Step::UpdateService { spec, .. } = &step.step else { panic!("{step:?}") };
-    assert_eq!(**spec, before, "the mark alone is written, with the spec as it was found");
+    assert_eq!(*spec, before, "the mark alone is written, with the spec as it was found");
     assert_eq!(step.changes.iter().map(|change| change.field.as_str()).collect::<Vec<_>>(), ["mark.spec"]);
     assert!(world.pass(&wanted, &policy(), &mut memory).is_empty());
 }
@@ -648,7 +648,7 @@ fn a_hash_that_another_version_computed_differently_replaces_no_container() {
     let plan = world.pass(&wanted, &policy(), &mut memory);
     assert!(plan.is_empty() && one(&plan, "A").sync == Sync::Synced, "{plan:#?}");
     // A field that differs is another matter.
-    world.edit("a", |service| service.spec.image = "somebody/else".into());
+    world.edit("a", |service| service.spec_mut().image = "somebody/else".into());
     assert_eq!(world.pass(&wanted, &policy(), &mut memory).steps(), 1);
 }
 

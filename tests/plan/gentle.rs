@@ -246,7 +246,7 @@ fn where_replicas_are_ignored_the_variable_that_repeats_them_is_ignored_as_well(
     };
     let (mut world, mut memory) = (World::default(), Memory::default());
     world.converge(&version(2), &gentle(), &mut memory);
-    world.edit("a", |service| service.spec.replicas = 4);
+    world.edit("a", |service| service.spec_mut().replicas = 4);
     world.converge(&version(3), &gentle(), &mut memory);
     let spec = &world.services[&name("a")].spec;
     assert_eq!(spec.replicas, 4);

@@ -1,6 +1,7 @@
 //! Fields whose live value is left alone.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ofop::model::handling::Amount;
 use ofop::model::service::{EnvVar, Mount, Port, Resources, Ulimit};
@@ -35,8 +36,8 @@ fn what_is_ignored_is_no_drift_and_is_shown() {
     let wanted = desired([ignoring(app("A", |_| {}), &["replicas", "environment.TOKEN"])]);
     let (mut world, mut memory) = lived_in(&wanted);
     world.edit("a", |service| {
-        service.spec.replicas = 7;
-        service.spec.env[1].value = "by-hand".into();
+        service.spec_mut().replicas = 7;
+        service.spec_mut().env[1].value = "by-hand".into();
     });
     let plan = world.settle(&wanted, &policy(), &mut memory);
     let found = one(&plan, "A");
@@ -52,7 +53,7 @@ fn what_is_ignored_is_no_drift_and_is_shown() {
     assert_eq!(changes[0]["from"], serde_json::Value::Null);
 
     // What is not ignored is put back, and nothing else.
-    world.edit("a", |service| service.spec.image = "somebody/else".into());
+    world.edit("a", |service| service.spec_mut().image = "somebody/else".into());
     let plan = world.pass(&wanted, &policy(), &mut memory);
     assert_eq!(one(&plan, "A").drift[0].fields, ["image"]);
     let service = &world.services[&name("a")];
@@ -71,7 +72,7 @@ fn a_new_manifest_moves_what_is_ignored_only_by_making_the_service_anew() {
     };
     let (mut world, mut memory) = lived_in(&version("registry/app:1", 2));
     assert_eq!(world.services[&name("a")].spec.replicas, 2, "the manifest decides as it is made");
-    world.edit("a", |service| service.spec.replicas = 5);
+    world.edit("a", |service| service.spec_mut().replicas = 5);
     world.converge(&version("registry/app:2", 2), &policy(), &mut memory);
     let service = &world.services[&name("a")];
     assert_eq!((service.spec.image.as_str(), service.spec.replicas), ("registry/app:2", 5));
@@ -87,7 +88,7 @@ fn a_new_manifest_moves_what_is_ignored_only_by_making_the_service_anew() {
 fn what_is_ignored_no_longer_is_put_back() {
     let wanted = desired([ignoring(app("A", |_| {}), &["replicas"])]);
     let (mut world, mut memory) = lived_in(&wanted);
-    world.edit("a", |service| service.spec.replicas = 4);
+    world.edit("a", |service| service.spec_mut().replicas = 4);
     assert_eq!(world.pass(&wanted, &policy(), &mut memory).steps(), 0);
     let plan = world.pass(&desired([app("A", |_| {})]), &policy(), &mut memory);
     assert_eq!(one(&plan, "A").drift[0].drift, DriftType::Modified);
@@ -98,7 +99,7 @@ fn what_is_ignored_no_longer_is_put_back() {
 fn a_service_that_was_scaled_by_hand_runs_when_as_many_run_as_there_are() {
     let wanted = desired([ignoring(app("A", |spec| spec.replicas = 3), &["replicas"])]);
     let (mut world, mut memory) = lived_in(&wanted);
-    world.edit("a", |service| service.spec.replicas = 1);
+    world.edit("a", |service| service.spec_mut().replicas = 1);
     let id = world.services[&name("a")].id.clone();
     world.tasks.get_mut(&id).unwrap().truncate(1);
     let plan = world.pass(&wanted, &policy(), &mut memory);
@@ -110,7 +111,7 @@ fn a_field_of_one_service_of_a_device_is_left_alone_and_its_namesakes_are_not() 
     let wanted = desired([ignoring(device("CNC-1"), &["cnc-1-agent/image"])]);
     let (mut world, mut memory) = lived_in(&wanted);
     for service in ["cnc-1-agent", "cnc-1-producer"] {
-        world.edit(service, |service| service.spec.image = "by/hand:1".into());
+        world.edit(service, |service| service.spec_mut().image = "by/hand:1".into());
     }
     world.converge(&wanted, &policy(), &mut memory);
     assert_eq!(world.services[&name("cnc-1-agent")].spec.image, "by/hand:1");
@@ -146,7 +147,7 @@ fn a_resource_that_its_manifest_suspends_is_left_alone_whatever_a_person_says() 
     let mut suspended = app("A", |_| {});
     suspended.handling.suspend = true;
     let (mut world, mut memory) = lived_in(&desired([app("A", |_| {})]));
-    world.edit("a", |service| service.spec.replicas = 7);
+    world.edit("a", |service| service.spec_mut().replicas = 7);
     let wanted = desired([suspended.clone()]);
     for _ in 0..3 {
         let plan = world.pass(&wanted, &policy(), &mut memory);
@@ -306,7 +307,7 @@ proptest::proptest! {
         let mut memory = Memory::default();
         world.converge(&desired([resource_of(&made)]), &policy(), &mut memory);
         world.edit("a", |service| {
-            service.spec = by_hand.clone();
+            service.spec = Arc::new(by_hand.clone());
             service.container_labels = containers.clone();
         });
         if !ours {

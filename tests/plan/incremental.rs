@@ -391,7 +391,7 @@ fn a_plan_looks_only_at_what_has_changed() {
     };
     assert_eq!(examined(&mut world, &mut memory, &wanted), BTreeSet::new());
 
-    world.edit("app-7", |service| service.spec.replicas = 4);
+    world.edit("app-7", |service| service.spec_mut().replicas = 4);
     assert_eq!(examined(&mut world, &mut memory, &wanted), BTreeSet::from([app_id("APP-7")]));
 
     let mut other = wanted.clone();

@@ -24,8 +24,8 @@ fn what_a_person_said_survives_a_restart() {
     memory.command(&Command::Suspend(Some(app_id("A"))), NOW);
     memory.command(&Command::Suspend(None), NOW);
     world.pass(&of("registry/app:1"), &policy(), &mut memory);
-    world.edit("a", |service| service.spec.replicas = 4);
-    world.edit("b", |service| service.spec.replicas = 4);
+    world.edit("a", |service| service.spec_mut().replicas = 4);
+    world.edit("b", |service| service.spec_mut().replicas = 4);
     let mut memory = Memory::default();
     let plan = world.pass(&of("registry/app:1"), &policy(), &mut memory);
     assert_eq!((plan.steps(), plan.suspended.as_deref()), (0, Some(NOW)));
@@ -109,7 +109,7 @@ fn until_the_notes_were_read_once_nothing_is_made_changed_or_taken_away() {
     assert!(!world.services.contains_key(&name("b")) && world.services.contains_key(&name("cnc-1-agent")));
     // Read once, they are known: an outage later holds nothing.
     world.notes_unread = true;
-    world.edit("new", |service| service.spec.replicas = 3);
+    world.edit("new", |service| service.spec_mut().replicas = 3);
     world.settle(&wanted, &policy(), &mut memory);
     assert_eq!(world.services[&name("new")].spec.replicas, 1);
     assert_eq!(world.services[&name("a")].spec.replicas, 1, "suspended as before");
@@ -138,7 +138,7 @@ fn lost_writes_are_made_again_and_change_no_plan() {
     world.notes_lost = true;
     memory.command(&Command::Suspend(Some(app_id("A"))), NOW);
     for _ in 0..5 {
-        world.edit("a", |service| service.spec.replicas = 4);
+        world.edit("a", |service| service.spec_mut().replicas = 4);
         assert_eq!(world.pass(&of("registry/app:1"), &policy(), &mut memory).steps(), 0);
     }
     assert!(world.notes.is_empty());

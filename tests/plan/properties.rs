@@ -106,17 +106,17 @@ pub(crate) fn meddle(world: &mut World, memory: &mut Memory, act: &Meddling) {
                 world.remove_by_hand(service);
             }
         }
-        Meddling::Scale(at, replicas) => edit(world, at, &|service| service.spec.replicas = *replicas),
+        Meddling::Scale(at, replicas) => edit(world, at, &|service| service.spec_mut().replicas = *replicas),
         Meddling::EditEnvironment(at) => {
-            edit(world, at, &|service| service.spec.env.push(EnvVar::new("BY_HAND", "1")));
+            edit(world, at, &|service| service.spec_mut().env.push(EnvVar::new("BY_HAND", "1")));
         }
         Meddling::Reorder(at) => edit(world, at, &|service| {
-            service.spec.env.reverse();
-            service.spec.networks.reverse();
+            service.spec_mut().env.reverse();
+            service.spec_mut().networks.reverse();
         }),
         Meddling::PinDigest(at) => edit(world, at, &|service| {
             if !service.spec.image.contains('@') {
-                service.spec.image.push_str("@sha256:abcd");
+                service.spec_mut().image.push_str("@sha256:abcd");
             }
         }),
         Meddling::StripMark(at) => edit(world, at, &|service| service.mark = None),

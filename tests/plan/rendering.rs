@@ -24,9 +24,9 @@ fn busy() -> (World, ofop::model::Desired, Memory) {
     let before = steady.iter().cloned().chain([app("EDITED", |_| {}), app("GONE", |_| {}), app("LOST", |_| {})]);
     world.converge(&desired(before), &policy(), &mut memory);
     world.edit("edited", |service| {
-        service.spec.env = vec![EnvVar::new("APP_UUID", "EDITED"), EnvVar::new("TOKEN", "stolen-value")];
-        service.spec.replicas = 4;
-        service.spec.image = format!("registry/{}:2", "a-very-long-name/".repeat(5));
+        service.spec_mut().env = vec![EnvVar::new("APP_UUID", "EDITED"), EnvVar::new("TOKEN", "stolen-value")];
+        service.spec_mut().replicas = 4;
+        service.spec_mut().image = format!("registry/{}:2", "a-very-long-name/".repeat(5));
     });
     world.remove_by_hand("lost");
     let stranger = app("TAKEN", |spec| spec.image = "somebody/else".into());
@@ -106,7 +106,7 @@ fn control_characters_never_reach_the_terminal() {
     let (mut world, mut memory) = (World::default(), Memory::default());
     let wanted = desired([app("A", |_| {})]);
     world.converge(&wanted, &policy(), &mut memory);
-    world.edit("a", |service| service.spec.image = "evil\u{1b}[2J:1".into());
+    world.edit("a", |service| service.spec_mut().image = "evil\u{1b}[2J:1".into());
     let plan = ofop::plan::plan(&wanted, &world.observe(), &policy(), &memory);
     let text = to_text(&plan, TextOptions::default());
     assert!(text.contains("evil\\u{1b}[2J:1") && !text.contains('\u{1b}'), "{text}");
@@ -172,10 +172,10 @@ fn nothing_in_a_comment_becomes_markup_a_link_or_a_mention() {
     for nasty in NASTY {
         let mut world = world.clone();
         world.edit("a", |service| {
-            service.spec.image = nasty.into();
-            service.spec.command = vec![nasty.into()];
-            service.spec.env.push(EnvVar::new(nasty, nasty));
-            service.spec.labels.insert(format!("traefik.http.routers.a.{nasty}"), nasty.into());
+            service.spec_mut().image = nasty.into();
+            service.spec_mut().command = vec![nasty.into()];
+            service.spec_mut().env.push(EnvVar::new(nasty, nasty));
+            service.spec_mut().labels.insert(format!("traefik.http.routers.a.{nasty}"), nasty.into());
         });
         let mut plan = ofop::plan::plan(&wanted, &world.observe(), &policy(), &memory);
         let mut told = (*plan.resources.remove(&crate::world::app_id("A")).unwrap()).clone();
@@ -226,8 +226,8 @@ fn a_comment_keeps_within_the_limit_and_counts_the_rest() {
     world.converge(&desired([app("A", |_| {}), app("GONE", |_| {})]), &policy(), &mut memory);
     world.edit("a", |service| {
         // The longest that a single resource can be.
-        service.spec.image = "é".repeat(5_000);
-        service.spec.env = (0..500).map(|at| EnvVar::new(format!("{}{at}", "ü".repeat(300)), "x")).collect();
+        service.spec_mut().image = "é".repeat(5_000);
+        service.spec_mut().env = (0..500).map(|at| EnvVar::new(format!("{}{at}", "ü".repeat(300)), "x")).collect();
     });
     let wanted = desired(many.into_iter().chain([app("A", |_| {})]));
     let plan = ofop::plan::plan(&wanted, &world.observe(), &policy(), &memory);

@@ -157,7 +157,7 @@ fn what_somebody_undoes_again_and_again_blocks() {
     let wanted = desired([app("A", |_| {})]);
     let mut last = None;
     for _ in 0..6 {
-        world.edit("a", |service| service.spec.replicas = 5);
+        world.edit("a", |service| service.spec_mut().replicas = 5);
         last = Some(world.pass(&wanted, &policy(), &mut memory));
     }
     assert_eq!(kind(&last.unwrap(), "A"), Some(BlockKind::Contested));
@@ -255,7 +255,7 @@ fn a_conflict_beside_leftovers_is_the_verdict_although_records_wait_for_services
     let (mut world, mut memory) = (World::default(), Memory::default());
     world.converge(&desired([app("A", |spec| spec.replicas = 2)]), &policy(), &mut memory);
     world.services.get_mut(&name("a")).unwrap().mark = None;
-    world.edit("a", |service| service.spec.image = "stranger:1".into());
+    world.edit("a", |service| service.spec_mut().image = "stranger:1".into());
     for record in world.records.values_mut() {
         if let Record::Asset(asset) = &mut record.record {
             asset.docker_service = "elsewhere".into();

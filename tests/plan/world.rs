@@ -413,7 +413,7 @@ impl World {
                 let mut restarts = (**spec).clone();
                 restarts.labels = service.spec.labels.clone();
                 restarts.replicas = service.spec.replicas;
-                let replaces_tasks = restarts != service.spec;
+                let replaces_tasks = restarts != *service.spec;
                 service.rollout.by_hand = false;
                 service.rollout.started = if replaces_tasks { format!("t{}", service.version) } else { String::new() };
                 if rolls_back && replaces_tasks {
@@ -423,7 +423,7 @@ impl World {
                 service.update = if replaces_tasks { UpdateState::Completed } else { UpdateState::None };
                 service.container_labels = container_labels.clone();
                 service.mark = Some(mark.clone());
-                service.spec = (**spec).clone();
+                service.spec = Arc::clone(spec);
                 let (id, replicas) = (service.id.clone(), spec.replicas);
                 self.tasks.insert(id.clone(), running(&id, replicas));
             }
@@ -466,7 +466,7 @@ impl World {
             update: UpdateState::None,
             rollout: Rollout::default(),
             created_at: "2026-01-02T03:04:05Z".into(),
-            spec,
+            spec: Arc::new(spec),
         };
         self.services.insert(service.spec.name.clone(), service);
         id

@@ -101,7 +101,7 @@ impl Factory {
             Arc::new(ObservedService {
                 id: service_id.clone(),
                 version: 7,
-                spec: spec.clone(),
+                spec: Arc::new(spec.clone()),
                 foreign_mode: None,
                 mark: Some(Mark {
                     instance: instance(),

@@ -172,7 +172,7 @@ impl Cache {
                     if service.spec.replicas == 0 && task.state != TaskState::Ready {
                         ended.insert(id);
                         if !shared.may_restart(&service.spec.name, id) {
-                            service.spec.replicas = 1;
+                            service.spec_mut().replicas = 1;
                         }
                     }
                     let name: ServiceName = service.spec.name.clone();

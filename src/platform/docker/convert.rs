@@ -1,6 +1,7 @@
 //! From a container as the engine describes it to a service as we see it. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -126,7 +127,7 @@ pub(super) fn container(
         update: UpdateState::None,
         rollout: Rollout::default(),
         created_at: container.created.clone(),
-        spec,
+        spec: Arc::new(spec),
     };
     (observed, task)
 }
@@ -268,7 +269,7 @@ mod tests {
         let found = read(&container, &image);
         let mut wanted = ServiceSpec::new(ServiceName::new("app").unwrap(), "app:1");
         wanted.env = vec![EnvVar::new("B", "1"), EnvVar::new("A", "ours")];
-        assert_eq!(found.spec, wanted);
+        assert_eq!(*found.spec, wanted);
         assert_eq!(found.mark, None);
     }
 
@@ -286,7 +287,7 @@ mod tests {
             "Labels": {"traefik.enable": "true", LABEL_ASKED: asked},
         }));
         assert!(!needs_image(&container));
-        assert_eq!(read(&container, &raw::Config::default()).spec, wanted);
+        assert_eq!(*read(&container, &raw::Config::default()).spec, wanted);
         assert!(!asked.contains('x'), "no value is in the label: {asked}");
     }
 
@@ -317,7 +318,7 @@ mod tests {
             assert!(!needs_image(&container), "{label}");
             let found = read(&container, &raw::Config::default()).spec;
             let wanted = ServiceSpec { ulimits: Vec::new(), networks: Vec::new(), ..wanted.clone() };
-            assert_eq!(found, wanted, "{label}");
+            assert_eq!(*found, wanted, "{label}");
         }
     }
 

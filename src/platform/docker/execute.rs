@@ -120,7 +120,7 @@ fn is_as_asked(old: &raw::Container, spec: &ServiceSpec, mark: &Mark) -> bool {
     let marked =
         found.mark.as_ref().is_some_and(|found| found.instance == mark.instance && found.resource == mark.resource);
     let idle = found.spec.replicas == 0;
-    idle && marked && ServiceSpec { replicas: spec.replicas, ..found.spec } == *spec
+    idle && marked && ServiceSpec { replicas: spec.replicas, ..(*found.spec).clone() } == *spec
 }
 
 /// Puts a new container in the place of an old one, and returns the new one's id.

@@ -171,7 +171,7 @@ impl Cache {
         let service = ObservedService {
             id: id.clone(),
             version: 0,
-            spec: ServiceSpec::clone(spec),
+            spec: Arc::clone(spec),
             foreign_mode: None,
             mark: Some(mark.clone()),
             container_labels: spec.labels.clone(),

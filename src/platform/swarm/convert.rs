@@ -122,7 +122,7 @@ pub fn service(text: &[u8], networks: &NetworkNames) -> Converted {
     let service = ObservedService {
         id: ServiceId(raw.id),
         version: raw.version.index,
-        spec,
+        spec: Arc::new(spec),
         foreign_mode,
         mark,
         container_labels: owned(container.labels),

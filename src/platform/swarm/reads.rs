@@ -140,7 +140,7 @@ async fn name_networks(engine: &Engine, known: &mut Known, names: &mut NetworkNa
         }
         match names.get(&id) {
             Some(name) => {
-                let spec = &mut std::sync::Arc::make_mut(service).spec;
+                let spec = Arc::make_mut(service).spec_mut();
                 for network in spec.networks.iter_mut().filter(|network| **network == id) {
                     network.clone_from(name);
                 }

@@ -69,6 +69,15 @@ pub(super) enum Known {
 }
 
 impl Known {
+    /// Holds a spec that is as it was once and not twice: of one that we wrote, the same object as what is desired.
+    fn share_with(&mut self, before: &Known) {
+        if let (Known::Service { service, .. }, Known::Service { service: before, .. }) = (self, before)
+            && service.spec == before.spec
+        {
+            Arc::make_mut(service).spec = Arc::clone(&before.spec);
+        }
+    }
+
     /// Equality that is quick for what was passed on unchanged.
     fn is(&self, other: &Known) -> bool {
         match (self, other) {
@@ -284,31 +293,30 @@ impl State {
     }
 
     /// Puts a service in, unless a newer version of it is known.
-    fn enter(&mut self, id: ServiceId, version: u64, known: Known, learnt: Moment) -> bool {
-        let (mut since, mut changed) = (learnt, true);
-        if let Some(entry) = self.services.get(&id) {
+    fn enter(&mut self, id: ServiceId, version: u64, mut known: Known, mut learnt: Moment) -> bool {
+        if let Some(entry) = self.services.get_mut(&id) {
             if entry.version > version {
                 return false;
             }
-            since = entry.learnt.max(learnt);
-            changed = !entry.known.is(&known);
-        }
-        if changed {
+            learnt = entry.learnt.max(learnt);
+            if entry.known.is(&known) {
+                (entry.version, entry.learnt) = (version, learnt);
+                return false;
+            }
+            known.share_with(&entry.known);
             self.leave(&id);
-            match &known {
-                Known::Service { service, .. } => {
-                    self.shown.insert(service.spec.name.clone(), Arc::clone(service));
-                }
-                Known::Unreadable { name, reason } => {
-                    self.unreadable.insert(name.clone(), reason.clone());
-                }
+        }
+        match &known {
+            Known::Service { service, .. } => {
+                self.shown.insert(service.spec.name.clone(), Arc::clone(service));
+            }
+            Known::Unreadable { name, reason } => {
+                self.unreadable.insert(name.clone(), reason.clone());
             }
         }
-        self.services.insert(id.clone(), Entry { version, learnt: since, known });
-        if changed {
-            self.settle(&id);
-        }
-        changed
+        self.services.insert(id.clone(), Entry { version, learnt, known });
+        self.settle(&id);
+        true
     }
 
     /// Lets a service go, if it is known. One that has taken its name since stays.
@@ -368,7 +376,7 @@ mod tests {
         let service = ObservedService {
             id: id(name),
             version,
-            spec: ServiceSpec::new(ServiceName::new(name).unwrap(), "i"),
+            spec: Arc::new(ServiceSpec::new(ServiceName::new(name).unwrap(), "i")),
             foreign_mode: None,
             mark: None,
             container_labels: BTreeMap::new(),

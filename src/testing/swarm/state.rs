@@ -320,7 +320,7 @@ impl FakeService {
         ObservedService {
             id: self.id.clone(),
             version: self.version,
-            spec: self.spec.clone(),
+            spec: Arc::new(self.spec.clone()),
             foreign_mode: self.foreign_mode.clone(),
             mark: self.mark.clone(),
             container_labels: self.spec.labels.clone(),
