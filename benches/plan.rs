@@ -221,7 +221,7 @@ fn planning(criterion: &mut Criterion) {
             registry: Some(Arc::new(RegistrySnapshot { complete: true, ..RegistrySnapshot::default() })),
             registry_stands_in: false,
         };
-        bench("all are new", &desired, &nothing, &Memory::default(), apps);
+        bench("all are new", &desired, &nothing, &Memory::default(), 2 * apps);
         group.finish();
     }
 }

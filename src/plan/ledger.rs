@@ -18,7 +18,7 @@
 //!   depends on time.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::Memory;
 use super::context::Context;
@@ -28,31 +28,16 @@ use crate::model::ledger::{Basis, Left};
 use crate::model::record::CoordinatorProtocol;
 use crate::model::{
     DesiredResource, DiffItem, Examined, Ledger, Observed, ObservedRecord, ObservedService, PlatformSnapshot, Record,
-    RecordId, RegistrySnapshot, ResourceId, ServiceId, ServiceName, SharedMap, TaskView,
+    RecordId, RegistrySnapshot, ResourceId, ServiceId, ServiceName, SharedSet, TaskView,
 };
 
 /// Brings the ledger of the last plan up to date, and says what has to be planned anew.
 pub(super) fn advance(context: &Context<'_>, observed: &Observed) -> (Ledger, Examined) {
     let known = &context.memory.ledger;
-    let basis = known.basis.as_ref().filter(|basis| basis.fits(context));
-    let before = basis.map(|_| (**known).clone()).unwrap_or_default();
-    let mut change = Change::new(context, basis, before);
-    change.desired();
-    change.services();
-    change.tasks();
-    change.records();
-    change.availability();
-    change.names();
-    change.orphans_of_records();
-    let everything = basis.is_none_or(|basis| {
-        basis.platform.is_some() != context.platform.is_some()
-            || basis.registry.is_some() != context.registry.is_some()
-            || basis.suspended_all != context.memory.suspended_all.is_some()
-    });
-    let mentioned = change.mentioned();
-    let examined = if everything { Examined::Everything } else { Examined::Only(change.examined(known, &mentioned)) };
-    let mut ledger = change.ledger;
-    ledger.mentioned = mentioned;
+    let (mut ledger, examined) = match known.basis.as_ref().filter(|basis| basis.fits(context)) {
+        Some(basis) => Change::of(context, basis),
+        None => (whole(context), Examined::Everything),
+    };
     ledger.basis = Some(Basis {
         instance: context.policy.instance.clone(),
         scope: context.policy.scope.clone(),
@@ -89,37 +74,136 @@ impl Ledger {
     fn wanters_of_record(&self, record: &RecordId) -> &[ResourceId] {
         self.records.get(record).map(Vec::as_slice).unwrap_or_default()
     }
+
+    fn want(&mut self, resource: &DesiredResource) {
+        let id = &resource.id;
+        for service in &resource.services {
+            add(self.services.entry(service.spec.name.clone()).or_default(), id);
+        }
+        for record in &resource.records {
+            add(self.records.entry(record.id()).or_default(), id);
+        }
+        if resource.services.iter().any(|service| service.follow_digest) {
+            self.followers.insert(id.clone());
+        }
+        if resource.records.iter().any(|record| matches!(**record, Record::CoordinatorDevice { .. })) {
+            self.coordinated.insert(id.clone());
+        }
+    }
+
+    fn unwant(&mut self, resource: &DesiredResource) {
+        let id = &resource.id;
+        for service in &resource.services {
+            remove(&mut self.services, &service.spec.name, id);
+        }
+        for record in &resource.records {
+            remove(&mut self.records, &record.id(), id);
+        }
+        self.followers.remove(id);
+        self.coordinated.remove(id);
+    }
+
+    /// After something of a service, or of its tasks, changed.
+    fn look_for_departed(&mut self, id: &ServiceId, tasks: Option<&Arc<[TaskView]>>) {
+        let lives = |tasks: &Arc<[TaskView]>| tasks.iter().any(|task| task.state.is_active());
+        if tasks.is_some_and(lives) && !self.present.contains_key(id) {
+            self.departed.insert(id.clone());
+        } else {
+            self.departed.remove(id);
+        }
+    }
+
+    fn look_for_fragile(&mut self, id: &ServiceId, tasks: Option<&Arc<[TaskView]>>) {
+        let found = tasks.map(|tasks| fragile(tasks)).unwrap_or_default();
+        if found.is_empty() {
+            self.fragile.remove(id);
+        } else {
+            self.fragile.insert(id.clone(), found.into_iter().map(str::to_owned).collect());
+        }
+    }
+
+    fn look_at_record(&mut self, id: &RecordId, found: Option<&Arc<ObservedRecord>>) {
+        let keep = |set: &mut SharedSet<RecordId>, is_in: bool| match (is_in, set.contains(id)) {
+            (true, false) => _ = set.insert(id.clone()),
+            (false, true) => _ = set.remove(id),
+            (true, true) | (false, false) => {}
+        };
+        keep(&mut self.taken_back, found.is_some_and(|found| is_taken_back(&found.record)));
+        keep(&mut self.coordinators, found.is_some_and(|found| is_coordinator(&found.record)));
+    }
+
+    fn change_left(&mut self, resource: &ResourceId, change: impl FnOnce(&mut Left)) {
+        let mut left = self.orphans.remove(resource).unwrap_or_default();
+        change(&mut left);
+        if left != Left::default() {
+            self.orphans.insert(resource.clone(), left);
+        }
+    }
 }
 
-/// What both sides hold; nothing for one that cannot be read.
+/// What is known of a side that cannot be read.
+static NO_PLATFORM: LazyLock<PlatformSnapshot> = LazyLock::new(PlatformSnapshot::default);
+static NO_REGISTRY: LazyLock<RegistrySnapshot> = LazyLock::new(RegistrySnapshot::default);
+
+/// Both sides.
+#[derive(Clone, Copy)]
 struct Sides<'a> {
-    services: &'a SharedMap<ServiceName, Arc<ObservedService>>,
-    tasks: &'a SharedMap<ServiceId, Arc<[TaskView]>>,
-    records: &'a SharedMap<RecordId, Arc<ObservedRecord>>,
+    platform: &'a PlatformSnapshot,
+    registry: &'a RegistrySnapshot,
 }
-
-/// Empty maps, to compare with.
-#[derive(Default)]
-struct Nothing {
-    platform: PlatformSnapshot,
-    registry: RegistrySnapshot,
-    desired: SharedMap<ResourceId, Arc<DesiredResource>>,
-}
-
-static NOTHING: std::sync::LazyLock<Nothing> = std::sync::LazyLock::new(Nothing::default);
 
 impl<'a> Sides<'a> {
-    fn of(platform: Option<&'a PlatformSnapshot>, registry: Option<&'a RegistrySnapshot>) -> Self {
-        let platform = platform.unwrap_or(&NOTHING.platform);
-        let registry = registry.unwrap_or(&NOTHING.registry);
-        Sides { services: &platform.services, tasks: &platform.tasks, records: &registry.records }
+    fn now(context: &Context<'a>) -> Self {
+        Sides { platform: context.platform.unwrap_or(&NO_PLATFORM), registry: context.registry.unwrap_or(&NO_REGISTRY) }
     }
+
+    fn before(basis: &'a Basis) -> Self {
+        Sides {
+            platform: basis.platform.as_deref().unwrap_or(&NO_PLATFORM),
+            registry: basis.registry.as_deref().unwrap_or(&NO_REGISTRY),
+        }
+    }
+}
+
+/// A ledger from nothing.
+fn whole(context: &Context<'_>) -> Ledger {
+    let Sides { platform, registry } = Sides::now(context);
+    let mut ledger = Ledger::default();
+    for (_, resource) in context.desired.resources.iter().filter(|(id, _)| !context.is_to_go(id)) {
+        ledger.want(resource);
+    }
+    for (name, service) in &platform.services {
+        ledger.present.insert(service.id.clone(), name.clone());
+        if let Some(resource) = context.ours(service).filter(|_| !ledger.services.contains_key(name)) {
+            ledger.change_left(resource, |left| _ = left.services.insert(name.clone()));
+        }
+    }
+    for (id, tasks) in &platform.tasks {
+        ledger.look_for_fragile(id, Some(tasks));
+        ledger.look_for_departed(id, Some(tasks));
+    }
+    for (id, record) in &registry.records {
+        ledger.look_at_record(id, Some(record));
+        if let Some(resource) = context.ours_of(record).filter(|_| !ledger.records.contains_key(id)) {
+            ledger.change_left(resource, |left| _ = left.records.insert(id.clone()));
+        }
+    }
+    ledger.mentioned = mentioned(context, &ledger);
+    ledger
+}
+
+/// Resources whose plan may be another although both sides are the same.
+fn mentioned(context: &Context<'_>, ledger: &Ledger) -> BTreeSet<ResourceId> {
+    let Memory { taken_down, suspended, adopting, retry, expected, .. } = context.memory;
+    let written = expected.keys().flat_map(|record| ledger.wanters_of_record(record));
+    let named = taken_down.keys().chain(suspended.keys()).chain(adopting.keys()).chain(retry);
+    named.chain(written).cloned().collect()
 }
 
 /// A ledger while it is brought up to date.
 struct Change<'a> {
     context: &'a Context<'a>,
-    basis: Option<&'a Basis>,
+    basis: &'a Basis,
     before: Sides<'a>,
     now: Sides<'a>,
     ledger: Ledger,
@@ -133,157 +217,100 @@ struct Change<'a> {
 }
 
 impl<'a> Change<'a> {
-    fn new(context: &'a Context<'a>, basis: Option<&'a Basis>, ledger: Ledger) -> Self {
-        let before = basis.map(|basis| (basis.platform.as_deref(), basis.registry.as_deref())).unwrap_or_default();
-        Change {
+    /// The ledger of the last plan, which was made of `basis`, brought up to date; and what has to be planned anew.
+    fn of(context: &'a Context<'a>, basis: &'a Basis) -> (Ledger, Examined) {
+        let known = &context.memory.ledger;
+        let mut change = Change {
             context,
             basis,
-            before: Sides::of(before.0, before.1),
-            now: Sides::of(context.platform, context.registry),
-            ledger,
+            before: Sides::before(basis),
+            now: Sides::now(context),
+            ledger: (**known).clone(),
             names: BTreeSet::new(),
             ids: BTreeSet::new(),
             touched: BTreeSet::new(),
             coordinators: false,
-        }
+        };
+        change.desired();
+        change.services();
+        change.tasks();
+        change.records();
+        change.availability();
+        change.orphans_of_services();
+        change.orphans_of_records();
+        change.ledger.mentioned = mentioned(context, &change.ledger);
+        let everything = basis.platform.is_some() != context.platform.is_some()
+            || basis.registry.is_some() != context.registry.is_some()
+            || basis.suspended_all != context.memory.suspended_all.is_some();
+        let examined = if everything { Examined::Everything } else { Examined::Only(change.examined()) };
+        (change.ledger, examined)
     }
 
     /// What is wanted. What a person wants gone is not.
     fn desired(&mut self) {
         let (basis, context) = (self.basis, self.context);
-        let before = basis.map_or(&NOTHING.desired, |basis| &basis.desired);
-        let mut changed: BTreeSet<&ResourceId> = before.diff(&context.desired.resources).map(key).collect();
-        if let Some(basis) = basis {
-            let now = &context.memory.taken_down;
-            changed.extend(basis.taken_down.iter().filter(|id| !now.contains_key(*id)));
-            changed.extend(now.keys().filter(|id| !basis.taken_down.contains(*id)));
-        }
+        let mut changed: BTreeSet<&ResourceId> = basis.desired.diff(&context.desired.resources).map(key).collect();
+        let now = &context.memory.taken_down;
+        changed.extend(basis.taken_down.iter().filter(|id| !now.contains_key(*id)));
+        changed.extend(now.keys().filter(|id| !basis.taken_down.contains(*id)));
         for id in changed {
-            if let Some(resource) = basis.and_then(|basis| basis.wanted(id)) {
-                self.unwant(resource);
+            let before = basis.wanted(id);
+            let now = context.desired.resources.get(id).filter(|_| !context.is_to_go(id));
+            if let Some(resource) = before {
+                self.ledger.unwant(resource);
             }
-            if let Some(resource) = context.desired.resources.get(id).filter(|_| !context.is_to_go(id)) {
-                self.want(resource);
+            if let Some(resource) = now {
+                self.ledger.want(resource);
+            }
+            for resource in before.into_iter().chain(now) {
+                self.names.extend(resource.services.iter().map(|service| service.spec.name.clone()));
+                self.ids.extend(resource.records.iter().map(|record| record.id()));
             }
             self.touched.insert(id.clone());
         }
     }
 
-    fn want(&mut self, resource: &DesiredResource) {
-        let id = &resource.id;
-        for service in &resource.services {
-            let name = &service.spec.name;
-            add(self.ledger.services.entry(name.clone()).or_default(), id);
-            self.names.insert(name.clone());
-        }
-        for record in &resource.records {
-            add(self.ledger.records.entry(record.id()).or_default(), id);
-            self.ids.insert(record.id());
-        }
-        if resource.services.iter().any(|service| service.follow_digest) {
-            self.ledger.followers.insert(id.clone());
-        }
-        if resource.records.iter().any(|record| matches!(**record, Record::CoordinatorDevice { .. })) {
-            self.ledger.coordinated.insert(id.clone());
-        }
-    }
-
-    fn unwant(&mut self, resource: &DesiredResource) {
-        let id = &resource.id;
-        for service in &resource.services {
-            let name = &service.spec.name;
-            if let Some(wanters) = self.ledger.services.get_mut(name) {
-                wanters.retain(|other| other != id);
-                if wanters.is_empty() {
-                    self.ledger.services.remove(name);
-                }
-            }
-            self.names.insert(name.clone());
-        }
-        for record in resource.records.iter().map(|record| record.id()) {
-            if let Some(wanters) = self.ledger.records.get_mut(&record) {
-                wanters.retain(|other| other != id);
-                if wanters.is_empty() {
-                    self.ledger.records.remove(&record);
-                }
-            }
-            self.ids.insert(record);
-        }
-        self.ledger.followers.remove(id);
-        self.ledger.coordinated.remove(id);
-    }
-
     fn services(&mut self) {
-        let mut ids: BTreeSet<&ServiceId> = BTreeSet::new();
-        for item in self.before.services.diff(self.now.services) {
+        let (mut gone, mut there) = (Vec::new(), Vec::new());
+        for item in self.before.platform.services.diff(&self.now.platform.services) {
             let (name, old, new) = parts(item);
-            if let Some(old) = old {
-                self.ledger.present.remove(&old.id);
-                ids.insert(&old.id);
-            }
-            if let Some(new) = new {
-                ids.insert(&new.id);
-            }
+            gone.extend(old.map(|old| &old.id));
+            there.extend(new.map(|new| (&new.id, name)));
             self.names.insert(name.clone());
         }
-        // Afterwards, since an id may have passed from one name to another.
-        for name in &self.names {
-            if let Some(service) = self.now.services.get(name) {
-                self.ledger.present.insert(service.id.clone(), name.clone());
-            }
+        // In this order, since an id may pass from one name to another.
+        for id in &gone {
+            self.ledger.present.remove(*id);
         }
-        for id in ids {
-            self.look_for_departed(id);
+        for (id, name) in &there {
+            self.ledger.present.insert((*id).clone(), (*name).clone());
+        }
+        for id in gone.into_iter().chain(there.into_iter().map(|(id, _)| id)) {
+            self.ledger.look_for_departed(id, self.now.platform.tasks.get(id));
         }
     }
 
     fn tasks(&mut self) {
-        for id in self.before.tasks.diff(self.now.tasks).map(key) {
-            self.look_for_departed(id);
-            let found = self.now.tasks.get(id).map(|tasks| fragile(tasks)).unwrap_or_default();
-            if found.is_empty() {
-                self.ledger.fragile.remove(id);
-            } else {
-                self.ledger.fragile.insert(id.clone(), found.into_iter().map(str::to_owned).collect());
-            }
-            if let Some(name) = self.ledger.present.get(id) {
-                self.names.insert(name.clone());
-            }
-        }
-    }
-
-    fn look_for_departed(&mut self, id: &ServiceId) {
-        let lives = |tasks: &Arc<[TaskView]>| tasks.iter().any(|task| task.state.is_active());
-        if !self.ledger.present.contains_key(id) && self.now.tasks.get(id).is_some_and(lives) {
-            self.ledger.departed.insert(id.clone());
-        } else {
-            self.ledger.departed.remove(id);
+        for id in self.before.platform.tasks.diff(&self.now.platform.tasks).map(key) {
+            let tasks = self.now.platform.tasks.get(id);
+            self.ledger.look_for_departed(id, tasks);
+            self.ledger.look_for_fragile(id, tasks);
+            self.names.extend(self.ledger.present.get(id).cloned());
         }
     }
 
     fn records(&mut self) {
-        for item in self.before.records.diff(self.now.records) {
+        for item in self.before.registry.records.diff(&self.now.registry.records) {
             let (id, old, new) = parts(item);
-            if new.is_some_and(|found| is_taken_back(&found.record)) {
-                self.ledger.taken_back.insert(id.clone());
-            } else {
-                self.ledger.taken_back.remove(id);
-            }
-            if new.is_some_and(|found| is_coordinator(&found.record)) {
-                self.ledger.coordinators.insert(id.clone());
-                self.coordinators = true;
-            } else if old.is_some_and(|found| is_coordinator(&found.record)) {
-                self.ledger.coordinators.remove(id);
-                self.coordinators = true;
-            }
+            self.ledger.look_at_record(id, new);
+            self.coordinators |= old.into_iter().chain(new).any(|found| is_coordinator(&found.record));
             self.ids.insert(id.clone());
         }
     }
 
     /// What assets say of their availability, and what else the registry tells.
     fn availability(&mut self) {
-        let before = self.basis.and_then(|basis| basis.registry.as_deref()).unwrap_or(&NOTHING.registry);
-        let now = self.context.registry.unwrap_or(&NOTHING.registry);
+        let (before, now) = (self.before.registry, self.now.registry);
         for asset in before.availability.diff(&now.availability).map(key) {
             let id = RecordId::Asset(asset.clone());
             self.coordinators |= self.ledger.coordinators.contains(&id);
@@ -296,18 +323,19 @@ impl<'a> Change<'a> {
     }
 
     /// Whoever wants a service that is touched, and whose orphan it is.
-    fn names(&mut self) {
+    fn orphans_of_services(&mut self) {
         for name in std::mem::take(&mut self.names) {
             let wanters = self.ledger.wanters(&name);
             self.touched.extend(wanters.iter().cloned());
             let is_wanted = !wanters.is_empty();
-            let was = self.before.services.get(&name).and_then(|service| self.context.ours(service)).cloned();
-            let is = self.now.services.get(&name).and_then(|service| self.context.ours(service)).cloned();
+            let ours = |side: &Sides<'a>| side.platform.services.get(&name).and_then(|found| self.context.ours(found));
+            let (was, is) = (ours(&self.before), ours(&self.now));
+            self.touched.extend(was.into_iter().chain(is).cloned());
             if let Some(was) = was {
-                self.change_left(&was, |left| _ = left.services.remove(&name));
+                self.ledger.change_left(was, |left| _ = left.services.remove(&name));
             }
-            if let Some(resource) = is.filter(|_| !is_wanted) {
-                self.change_left(&resource, |left| _ = left.services.insert(name));
+            if let Some(is) = is.filter(|_| !is_wanted) {
+                self.ledger.change_left(is, |left| _ = left.services.insert(name.clone()));
             }
         }
     }
@@ -322,45 +350,29 @@ impl<'a> Change<'a> {
                 let device = RecordId::CoordinatorDevice(asset.clone());
                 self.touched.extend(self.ledger.wanters_of_record(&device).iter().cloned());
             }
-            let was = self.before.records.get(&id).and_then(|found| self.context.ours_of(found)).cloned();
-            let is = self.now.records.get(&id).and_then(|found| self.context.ours_of(found)).cloned();
+            let ours = |side: &Sides<'a>| side.registry.records.get(&id).and_then(|found| self.context.ours_of(found));
+            let (was, is) = (ours(&self.before), ours(&self.now));
+            self.touched.extend(was.into_iter().chain(is).cloned());
             if let Some(was) = was {
-                self.change_left(&was, |left| _ = left.records.remove(&id));
+                self.ledger.change_left(was, |left| _ = left.records.remove(&id));
             }
-            if let Some(resource) = is.filter(|_| !is_wanted) {
-                self.change_left(&resource, |left| _ = left.records.insert(id));
+            if let Some(is) = is.filter(|_| !is_wanted) {
+                self.ledger.change_left(is, |left| _ = left.records.insert(id.clone()));
             }
         }
-    }
-
-    fn change_left(&mut self, resource: &ResourceId, change: impl FnOnce(&mut Left)) {
-        let mut left = self.ledger.orphans.remove(resource).unwrap_or_default();
-        change(&mut left);
-        if left != Left::default() {
-            self.ledger.orphans.insert(resource.clone(), left);
-        }
-        self.touched.insert(resource.clone());
-    }
-
-    /// Resources whose plan may be another although both sides are the same.
-    fn mentioned(&self) -> BTreeSet<ResourceId> {
-        let Memory { taken_down, suspended, adopting, retry, expected, .. } = self.context.memory;
-        let written = expected.keys().flat_map(|record| self.ledger.wanters_of_record(record));
-        let named = taken_down.keys().chain(suspended.keys()).chain(adopting.keys()).chain(retry);
-        named.chain(written).cloned().collect()
     }
 
     /// Everything that must be planned anew.
-    fn examined(&mut self, known: &Ledger, mentioned: &BTreeSet<ResourceId>) -> BTreeSet<ResourceId> {
+    fn examined(&mut self) -> BTreeSet<ResourceId> {
+        let (known, memory) = (&self.context.memory.ledger, self.context.memory);
         let mut examined = std::mem::take(&mut self.touched);
-        examined.extend(self.context.memory.restless.iter().cloned());
-        examined.extend(known.mentioned.iter().chain(mentioned).cloned());
+        examined.extend(memory.restless.iter().cloned());
+        examined.extend(known.mentioned.iter().chain(&self.ledger.mentioned).cloned());
         examined.extend(known.orphans.keys().chain(self.ledger.orphans.keys()).cloned());
         if self.coordinators {
             examined.extend(self.ledger.coordinated.iter().cloned());
         }
-        let before = self.basis.and_then(|basis| basis.platform.as_deref()).unwrap_or(&NOTHING.platform);
-        let now = self.context.platform.unwrap_or(&NOTHING.platform);
+        let (before, now) = (self.before.platform, self.now.platform);
         if before.digests != now.digests || before.unresolved != now.unresolved {
             examined.extend(self.ledger.followers.iter().cloned());
         }
@@ -386,6 +398,15 @@ impl Context<'_> {
 fn add(wanters: &mut Vec<ResourceId>, id: &ResourceId) {
     if let Err(at) = wanters.binary_search(id) {
         wanters.insert(at, id.clone());
+    }
+}
+
+/// One of them less.
+fn remove<K: Clone + Eq + std::hash::Hash>(wanted: &mut imbl::HashMap<K, Vec<ResourceId>>, key: &K, id: &ResourceId) {
+    let Some(wanters) = wanted.get_mut(key) else { return };
+    wanters.retain(|other| other != id);
+    if wanters.is_empty() {
+        wanted.remove(key);
     }
 }
 
