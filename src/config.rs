@@ -17,6 +17,7 @@
 mod credentials;
 pub mod dotenv;
 mod git;
+mod patterns;
 mod secret_file;
 mod servers;
 mod tokens;
@@ -32,6 +33,7 @@ use std::time::Duration;
 
 use crate::model::{HostRules, InstanceName, Settings};
 pub use git::{DEFAULT_FETCH_TIMEOUT, DEFAULT_INTERVAL, Git, Manifests, Rewritten};
+pub use patterns::VariableLimits;
 pub use servers::Servers;
 pub use tokens::ApiToken;
 use values::Reader;
@@ -132,6 +134,8 @@ pub struct Config {
     pub servers: Servers,
     /// What `${NAME}` in a manifest may refer to.
     pub variables: Variables,
+    /// What of it no manifest is given, and what is shown nowhere.
+    pub limits: VariableLimits,
 }
 
 /// How long a lease lasts, and how often it is renewed.
@@ -396,6 +400,7 @@ impl Config {
             webhook_secret: read.webhook_secret()?,
             remote: read.remote()?,
             model_roots: read.model_roots()?,
+            limits: read.variable_limits()?,
             servers: read.servers()?,
             settings,
             variables,

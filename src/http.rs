@@ -47,12 +47,14 @@ mod serve;
 pub mod webhook;
 mod wire;
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -63,7 +65,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::auth::{InvalidToken, MAKE_A_TOKEN, MIN_TOKEN, Token, Tokens};
-use self::connections::Streams;
+use self::connections::{Lasting, Streams};
 use self::problem::Problem;
 use crate::model::Request;
 use crate::report::Report;
@@ -152,6 +154,7 @@ pub async fn serve_with(
 }
 
 fn router(shared: Shared, further: Router) -> Router {
+    let report = shared.report.clone();
     let commands = Router::new()
         .route("/api/v1/reconcile", post(api::reconcile))
         .route("/api/v1/suspend", post(api::suspend))
@@ -193,7 +196,25 @@ fn router(shared: Shared, further: Router) -> Router {
                 Err(_) => Problem::timeout().into_response(),
             }
         }))
+        .layer(middleware::map_response_with_state(report, without_hidden))
         .layer(middleware::map_response(with_headers))
+}
+
+/// The answer without what may not be shown. A stream looks after itself.
+async fn without_hidden(State(report): State<Report>, response: Response) -> Response {
+    if !report.hides() || response.extensions().get::<Lasting>().is_some() {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    // Our own answers are whole before they are sent.
+    let Ok(bytes) = axum::body::to_bytes(body, usize::MAX).await else { return Problem::stopping().into_response() };
+    match std::str::from_utf8(&bytes).map(|text| report.masked(text)) {
+        Ok(Cow::Owned(text)) => {
+            parts.headers.remove(header::CONTENT_LENGTH);
+            Response::from_parts(parts, Body::from(text))
+        }
+        Ok(Cow::Borrowed(_)) | Err(_) => Response::from_parts(parts, Body::from(bytes)),
+    }
 }
 
 async fn with_headers(mut response: Response) -> Response {

@@ -11,11 +11,12 @@
 //! times are null, and `key` is null for a command to a coordinator, which is found when it is sent. On the
 //! docker platform a service is the body that creates a container, with the name that travels beside it.
 //!
-//! This is the one output that shows environment values: it prints what the files say, for whoever wrote them.
+//! This is the one output that shows environment values: it prints what the files say, for whoever wrote them. Values of
+//! secret variables, which are not in the files, are masked.
 
 use serde_json::{Map, Value, json};
 
-use crate::model::{Desired, DesiredResource, PlatformKind, Problem, Record, ServiceSpec, Severity};
+use crate::model::{Desired, DesiredResource, HiddenValues, PlatformKind, Problem, Record, ServiceSpec, Severity};
 use crate::platform::{docker, swarm};
 use crate::registry::messages;
 
@@ -57,6 +58,24 @@ fn said(record: &Record) -> Vec<Value> {
         .into_iter()
         .map(|message| json!({"source": message.source, "key": message.key.known(), "value": message.value}))
         .collect()
+}
+
+/// Takes values of secret variables out of the environments of services.
+pub fn mask_environments(value: &mut Value, hidden: &HiddenValues) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| mask_environments(item, hidden)),
+        Value::Object(fields) => fields.iter_mut().for_each(|(name, field)| match field {
+            Value::Array(variables) if name == "Env" => {
+                for variable in variables {
+                    if let Value::String(text) = variable {
+                        *text = hidden.mask_environment(text).into_owned();
+                    }
+                }
+            }
+            field => mask_environments(field, hidden),
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// JSON as a YAML document in block style. Every text is quoted as in JSON, which YAML reads alike, so that

@@ -28,8 +28,9 @@ mod state;
 pub mod status;
 mod track;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::broadcast;
@@ -50,8 +51,8 @@ use self::status::{History, View};
 use crate::clock::{Clock as _, SystemClock};
 use crate::model::plan_json::{SecretValues, plan_json};
 use crate::model::{
-    Desired, Examined, FailureKind, InstanceName, LeaseStatus, Observed, Plan, Request, ResourceId, SourceTrouble,
-    Standing,
+    Desired, Examined, FailureKind, HiddenValues, InstanceName, LeaseStatus, Observed, Plan, Request, ResourceId,
+    SourceTrouble, Standing,
 };
 
 /// How many events a reader may lag behind before it skips some. An event is a pointer here.
@@ -114,6 +115,8 @@ struct Inner {
     events: broadcast::Sender<Entry>,
     /// Where events outlive the operator, if anywhere.
     archive: Option<Archive>,
+    /// What nothing that leaves here may show.
+    hidden: OnceLock<HiddenValues>,
 }
 
 impl Report {
@@ -150,6 +153,7 @@ impl Report {
                 metrics: Metrics::new(),
                 events: broadcast::Sender::new(BROADCAST_EVENTS),
                 archive,
+                hidden: OnceLock::new(),
             }),
         }
     }
@@ -168,8 +172,34 @@ impl Report {
         }
     }
 
+    /// Values that whoever prints something from here must not show. Counts once, before anything is told.
+    pub fn hide(&self, hidden: HiddenValues) {
+        // A second one would come from a second daemon in the process.
+        let _ = self.inner.hidden.set(hidden);
+    }
+
+    /// Whether there is anything that may not be shown.
+    pub fn hides(&self) -> bool {
+        self.inner.hidden.get().is_some_and(|hidden| !hidden.is_empty())
+    }
+
+    /// The text without what may not be shown.
+    pub fn masked<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.inner.hidden.get().map_or(Cow::Borrowed(text), |hidden| hidden.mask(text))
+    }
+
+    /// The entry as it may be kept, where the next run does not know what it must not show.
+    fn cleaned(&self, entry: Entry) -> Entry {
+        let text = serde_json::to_string(&entry).unwrap_or_default();
+        match self.masked(&text) {
+            Cow::Borrowed(_) => entry,
+            Cow::Owned(text) => serde_json::from_str(&text).unwrap_or(entry),
+        }
+    }
+
     /// Hands an event to whoever follows, and to the archive.
     fn publish(&self, entry: Entry) {
+        let entry = if self.hides() { self.cleaned(entry) } else { entry };
         if let Some(archive) = &self.inner.archive {
             archive.write(&entry);
         }

@@ -19,8 +19,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use factory::{Factory, SECRET, app, device, instance};
 use ofop::http::{self, Token, Tokens};
 use ofop::model::{
-    Actor, Command, ConditionKind, FailureKind, Health, InstanceName, Problem, PruneBlock, PruneVerdict, Request,
-    Revision, Role, SourceTrouble, StepFailure, Suspension, Sync, TroubleReason,
+    Actor, Command, ConditionKind, FailureKind, Health, HiddenValues, InstanceName, Problem, PruneBlock, PruneVerdict,
+    Request, Revision, Role, SourceTrouble, StepFailure, Suspension, Sync, TroubleReason,
 };
 use ofop::report::{Report, StepReport};
 use serde_json::{Value, json};
@@ -324,6 +324,54 @@ async fn others_read_with_a_token_alone_unless_everybody_may() {
         }
         server.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_secret_outside_an_environment_is_answered_nowhere() {
+    let mut server = Server::start(Some(TOKEN)).await;
+    let hidden = HiddenValues::default();
+    hidden.add(["hunter2<\"sentinel\">"]);
+    server.report.hide(hidden);
+    let press = app("PRESS-7");
+    let mut factory = Factory::empty().with_app("PRESS-7");
+    let image = "plant/press:hunter2<\"sentinel\">";
+    let services = &mut factory.platform.as_mut().unwrap().services;
+    let (name, mut service) = services.iter().next().map(|(name, service)| (name.clone(), service.clone())).unwrap();
+    std::sync::Arc::make_mut(&mut std::sync::Arc::make_mut(&mut service).spec).image = image.to_owned();
+    services.insert(name, service);
+    factory.condition(&press, ConditionKind::Conflict, "Odd", &format!("no such image {image}"));
+    let mut following = server.open("GET /api/v1/events?follow HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    factory.tell(&server.report, SECOND);
+    let mut seen = 0;
+    for path in [
+        "/",
+        "/resources/app/PRESS-7",
+        "/api/v1/resources",
+        "/api/v1/resources/app/PRESS-7",
+        "/api/v1/plan",
+        "/api/v1/events",
+        "/metrics",
+        "/readyz",
+    ] {
+        let answer = server.get(path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(!answer.body.contains("hunter2") && !answer.body.contains("sentinel"), "{path}: {}", answer.body);
+        seen += usize::from(answer.body.contains("press:(hidden)"));
+    }
+    assert!(seen >= 4, "it is shown without the secret: {seen}");
+    let image = server.get("/api/v1/resources/app/PRESS-7").await.json()["services"][0]["image"].clone();
+    assert_eq!(image, "plant/press:(hidden)");
+    let mut events = String::new();
+    while !events.contains("(hidden)") {
+        let mut bytes = [0; 4096];
+        let count = following.read(&mut bytes).await.unwrap();
+        assert_ne!(count, 0, "the stream ended: {events}");
+        events.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+    }
+    assert!(!events.contains("hunter2") && !events.contains("sentinel"), "{events}");
+    drop(following);
+    assert!(server.commands.try_recv().is_err());
+    server.stop().await;
 }
 
 /// `ofop events` beside this server: its exit code, and what it says.

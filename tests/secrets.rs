@@ -64,6 +64,62 @@ fn what_the_engine_quotes_of_a_value_is_shown_nowhere() {
 }
 
 #[test]
+fn a_secret_variable_is_shown_nowhere_whatever_the_engine_says_of_it() {
+    let engine = TestEngine::swarm();
+    let mut ofop = Operator::new(&engine.host());
+    std::fs::write(ofop.folder().join(".ofaenv"), "LINE_SECRET=hunter2sentinel\n").unwrap();
+    // The engine has no such image, no such network and no such node.
+    ofop.write("image.yml", "apps: {image: {uuid: IMAGE, image: 'nowhere.invalid/press:${LINE_SECRET}'}}\n");
+    ofop.write(
+        "net.yml",
+        &format!("apps: {{net: {{uuid: NET, image: {IDLE}, networks: ['net-${{LINE_SECRET}}']}}}}\n"),
+    );
+    let constraint = "deploy: {placement: {constraints: ['node.labels.line == ${LINE_SECRET}']}}";
+    ofop.write("node.yml", &format!("apps: {{node: {{uuid: NODE, image: {IDLE}, {constraint}}}}}\n"));
+    ofop.start();
+    let resource = |id: &str| ofop.try_get(&format!("/api/v1/resources/{id}")).unwrap_or_default();
+    ofop.wait("the image is shown", || resource("app/IMAGE").contains("press:(hidden)"));
+    ofop.wait("the network is missed", || resource("app/NET").contains("net-(hidden)"));
+    ofop.wait("no node fits", || resource("app/NODE").contains("no suitable node"));
+    let mut shown = vec![ofop.log()];
+    for path in [
+        "/",
+        "/resources/app/IMAGE",
+        "/resources/app/NET",
+        "/resources/app/NODE",
+        "/metrics",
+        "/api/v1/resources",
+        "/api/v1/plan",
+        "/api/v1/events",
+    ] {
+        shown.push(ofop.try_get(path).unwrap());
+    }
+    for arguments in [
+        &["plan"][..],
+        &["plan", "-o", "json"],
+        &["plan", "-o", "markdown"],
+        &["validate"],
+        &["render"],
+        &["render", "-o", "json"],
+        &["get", "all", "-o", "wide"],
+        &["get", "all", "-o", "json"],
+        &["get", "all", "-o", "yaml"],
+        &["describe", "app/IMAGE"],
+        &["describe", "app/NODE"],
+        &["events"],
+        &["events", "-o", "json"],
+    ] {
+        let ran = ofop.run(arguments);
+        shown.extend([ran.out, ran.err]);
+    }
+    shown.push(ofop.log());
+    for text in &shown {
+        assert!(!text.contains("sentinel"), "{text}");
+    }
+    assert_eq!(ofop.signal("TERM"), Some(0));
+}
+
+#[test]
 fn templates_that_swarm_cannot_fill_in_are_refused_without_an_engine() {
     let ofop = Operator::new("unix:///nowhere.sock");
     for (value, valid) in [

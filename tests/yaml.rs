@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ofop::desired::yaml::expand::{self, Reading};
+use ofop::desired::yaml::expand::{self, Given, Reading};
 use ofop::desired::yaml::{self, Data, Node, YamlError};
 
 fn read(text: &str) -> Result<Node, Vec<YamlError>> {
@@ -254,7 +254,9 @@ fn numbers_that_do_not_fit_come_as_near_as_a_float_does() {
 }
 
 fn filled(text: &str, value: &str) -> Result<Reading, Vec<YamlError>> {
-    expand::read(text, &BTreeMap::from([("V".to_owned(), value.to_owned())]), &BTreeSet::new())
+    let variables = BTreeMap::from([("V".to_owned(), value.to_owned())]);
+    let none = BTreeSet::new();
+    expand::read(text, Given { variables: &variables, withheld: &none, unlisted: &none, secret: &none })
 }
 
 #[test]

@@ -2,11 +2,12 @@
 //!
 //! A reader that leaves early (`ofop get apps | head -1`) is no error: what comes after is dropped.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::args::ColorWhen;
-use crate::model::{Health, Sync};
+use crate::model::{Health, HiddenValues, Sync};
 
 /// Standard output is one for the process, and so is the reader that left it.
 static READER_LEFT: AtomicBool = AtomicBool::new(false);
@@ -26,6 +27,10 @@ pub struct Output {
     pub terminal: bool,
     /// Standard error is a terminal: lines may be redrawn.
     pub live: bool,
+    /// What neither stream may show.
+    pub hidden: &'static HiddenValues,
+    /// A person asked to see it on standard output.
+    pub reveal: bool,
 }
 
 impl Output {
@@ -38,6 +43,8 @@ impl Output {
             quiet,
             verbose: false,
             terminal: out,
+            hidden: Box::leak(Box::default()),
+            reveal: false,
             live: err && !quiet && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
         }
     }
@@ -47,6 +54,7 @@ impl Output {
     /// # Errors
     /// When standard output fails for another reason than a reader that left.
     pub fn data(&self, text: &str) -> io::Result<()> {
+        let text = if self.reveal { Cow::Borrowed(text) } else { self.hidden.mask(text) };
         let mut out = io::stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -81,31 +89,37 @@ impl Output {
     /// Writes a line for a person, unless told to be quiet.
     pub fn note(&self, text: &str) {
         if !self.quiet {
-            write_error(text);
+            self.write_error(text);
         }
+    }
+
+    /// The same with secrets in data, where a person asked for them.
+    #[must_use]
+    pub fn revealing(self, reveal: bool) -> Self {
+        Output { reveal, ..self }
     }
 
     /// Replaces the live line at the bottom of the terminal; an empty text takes it away. Does nothing where
     /// there is no terminal.
     pub fn live_line(&self, text: &str) {
         if self.live {
-            let _ = write!(io::stderr().lock(), "\r\u{1b}[K{text}");
+            let _ = write!(io::stderr().lock(), "\r\u{1b}[K{}", self.hidden.mask(text));
         }
     }
 
     /// Writes what went wrong and what to do about it; never kept quiet.
     pub fn error(&self, message: &str, hint: Option<&str>) {
         let paint = self.error_paint;
-        write_error(&format!("{} {message}", paint.red_bold("error:")));
+        self.write_error(&format!("{} {message}", paint.red_bold("error:")));
         if let Some(hint) = hint {
-            write_error(&format!("{} {hint}", paint.cyan("hint:")));
+            self.write_error(&format!("{} {hint}", paint.cyan("hint:")));
         }
     }
-}
 
-/// A standard error that is gone is nobody's business.
-fn write_error(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    /// A standard error that is gone is nobody's business.
+    fn write_error(&self, text: &str) {
+        let _ = writeln!(io::stderr().lock(), "{}", self.hidden.mask(text));
+    }
 }
 
 /// Colours, or none.

@@ -56,6 +56,12 @@ pub(super) fn policy(context: &Context) -> Policy {
 
 /// The daemon's account of itself, with the events of earlier runs where they are kept.
 pub(super) async fn report(context: &Context) -> Report {
+    let report = kept_report(context).await;
+    report.hide(context.output.hidden.clone());
+    report
+}
+
+async fn kept_report(context: &Context) -> Report {
     let config = &context.config;
     let instance = config.instance.clone();
     if config.events_max == 0 {
@@ -117,7 +123,10 @@ fn loader_options(context: &Context) -> LoaderOptions {
     }
     LoaderOptions {
         variables: Arc::new(config.variables.all()),
-        withheld: Arc::new(config.variables.withheld()),
+        withheld: Arc::new(config.limits.withheld.clone()),
+        unlisted: Arc::new(config.limits.unlisted.clone()),
+        secret: Arc::new(config.limits.secret.clone()),
+        hidden: context.output.hidden.clone(),
         schema: config.settings.uns_schema.as_ref().map(PathBuf::from),
         remote,
         ..LoaderOptions::at_once(config.settings.platform)

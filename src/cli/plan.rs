@@ -22,7 +22,8 @@ pub struct PlanArgs {
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     pub output: PlanFormat,
-    /// Show the values of environment variables; not in a comment, which everybody reads
+    /// Show the values of environment variables, and of secret ones wherever they are; not in a comment, which everybody
+    /// reads
     #[arg(long)]
     pub show_secrets: bool,
     /// When removals wait.
@@ -57,17 +58,18 @@ pub(super) async fn run(args: &PlanArgs, context: &Context) -> Result<Exit, CliE
     oneshot.await_evidence(&context.output).await;
     let look = oneshot.look().await?;
     let secrets = if args.show_secrets { ShowSecrets::Yes } else { ShowSecrets::No };
+    let output = context.output.revealing(args.show_secrets);
     match args.output {
         PlanFormat::Text => {
             let width = if context.output.terminal { super::table::NARROW } else { 0 };
             let options = TextOptions { color: context.output.paint.on, secrets, width };
-            context.output.data(&to_text(&look.plan, options))?;
+            output.data(&to_text(&look.plan, options))?;
         }
-        PlanFormat::Json => context.output.json(&to_json(&look.plan, secrets))?,
+        PlanFormat::Json => output.json(&to_json(&look.plan, secrets))?,
         PlanFormat::Markdown => {
             let mut told = look.desired.problems.clone();
             told.extend(source_text::as_problem(&look.desired, &oneshot.location()));
-            context.output.data(&to_markdown(&look.plan, &told))?;
+            output.data(&to_markdown(&look.plan, &told))?;
         }
     }
     problems::show(&look.desired.problems, &context.output);

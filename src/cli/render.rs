@@ -1,6 +1,7 @@
 //! `ofop render`: what files compile to, without a server.
 //!
-//! The values of environment variables are in it, since they are in the files: who may read these may read that.
+//! The values of environment variables are in it, since they are in the files: who may read these may read that. What
+//! comes from a secret variable is not in the files, and is shown when a person asks for it.
 
 use std::path::PathBuf;
 
@@ -23,6 +24,9 @@ pub struct RenderArgs {
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     pub output: RenderFormat,
+    /// Show the values of secret variables too
+    #[arg(long)]
+    pub show_secrets: bool,
 }
 
 /// How `render` prints.
@@ -41,10 +45,14 @@ pub enum RenderFormat {
 /// When a path cannot be read at all.
 pub(super) async fn run(args: &RenderArgs, context: &Context) -> Result<Exit, CliError> {
     let desired = manifests::read(context, &args.paths).await?.desired;
-    let value = render::render(&desired, context.config.settings.platform);
+    let mut value = render::render(&desired, context.config.settings.platform);
+    if !args.show_secrets {
+        render::mask_environments(&mut value, context.output.hidden);
+    }
+    let output = context.output.revealing(args.show_secrets);
     match args.output {
-        RenderFormat::Json => context.output.json(&value)?,
-        RenderFormat::Yaml => context.output.data(&render::yaml(&value))?,
+        RenderFormat::Json => output.json(&value)?,
+        RenderFormat::Yaml => output.data(&render::yaml(&value))?,
     }
     problems::show(&desired.problems, &context.output);
     let troubled = source_text::show_trouble(&desired, &context.output);

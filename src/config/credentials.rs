@@ -26,9 +26,12 @@ pub(super) fn withheld<'a>(
     environment: impl Iterator<Item = &'a str>,
     stands_in_file: impl Fn(&str) -> bool,
 ) -> BTreeSet<String> {
-    let is_foreign = |name: &&str| {
-        let upper = name.to_ascii_uppercase();
-        MARKS.iter().any(|mark| upper.contains(mark)) && !stands_in_file(name)
-    };
+    let is_foreign = |name: &&str| is_marked(name) && !stands_in_file(name);
     environment.filter(is_foreign).chain(SETTINGS).map(str::to_owned).collect()
+}
+
+/// Whether a variable has the name of a credential.
+pub(super) fn is_marked(name: &str) -> bool {
+    let upper = name.to_ascii_uppercase();
+    MARKS.iter().any(|mark| upper.contains(mark))
 }

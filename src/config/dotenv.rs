@@ -117,6 +117,12 @@ fn interpolate(
     out
 }
 
+/// The variables that a value as written refers to.
+pub fn references(value: &str) -> impl Iterator<Item = &str> {
+    let inside = value.split("${").skip(1).filter_map(|rest| rest.split_once('}'));
+    inside.map(|(inside, _)| inside.split([':', '?']).next().unwrap_or_default())
+}
+
 fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }

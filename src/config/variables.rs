@@ -18,6 +18,8 @@ pub struct Variables {
     path: PathBuf,
     /// Variables of the file that stand for others which are not set.
     unset: Vec<Unset>,
+    /// Which variables the value of one in the file refers to.
+    references: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Only names: any value may be a secret.
@@ -52,6 +54,11 @@ impl Variables {
             line: bad.line,
             reason: bad.reason,
         })?;
+        let mut references: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for entry in &entries {
+            let of_entry = references.entry(entry.name.clone()).or_default();
+            of_entry.extend(dotenv::references(&entry.value).map(str::to_owned));
+        }
         let (file, unset) = dotenv::resolve(&entries, |name| environment.get(name).cloned());
         // What the environment says itself is not taken from the file.
         let unset: Vec<Unset> = unset.into_iter().filter(|unset| !environment.contains_key(&unset.entry)).collect();
@@ -60,7 +67,7 @@ impl Variables {
             let (path, line, name, message) = (path.clone(), *line, name.clone(), message.clone());
             return Err(ConfigError::Unset { path, line, name, message });
         }
-        let mut variables = Variables { environment, file, path, unset };
+        let mut variables = Variables { environment, file, path, unset, references };
         variables.follow_development();
         Ok(variables)
     }
@@ -99,6 +106,27 @@ impl Variables {
     /// The names that no manifest may refer to, whether they are set or not.
     pub fn withheld(&self) -> BTreeSet<String> {
         credentials::withheld(self.environment.keys().map(String::as_str), |name| self.file.contains_key(name))
+    }
+
+    /// The names of variables that only the environment of the process has. What stands in the file was written for the
+    /// manifests.
+    pub(super) fn of_process(&self) -> impl Iterator<Item = &str> {
+        self.environment.keys().map(String::as_str).filter(|name| !self.file.contains_key(*name))
+    }
+
+    /// The names that are secret, and those of variables in the file whose values are made of them.
+    pub(super) fn with_those_that_refer(&self, is_secret: impl Fn(&str) -> bool) -> BTreeSet<String> {
+        let named = self.environment.keys().chain(self.file.keys()).chain(self.references.values().flatten());
+        let mut secret: BTreeSet<String> = named.filter(|name| is_secret(name)).cloned().collect();
+        loop {
+            let refers =
+                |(name, to): &(&String, &BTreeSet<String>)| !secret.contains(*name) && !to.is_disjoint(&secret);
+            let more: Vec<String> = self.references.iter().filter(refers).map(|(name, _)| name.clone()).collect();
+            if more.is_empty() {
+                return secret;
+            }
+            secret.extend(more);
+        }
     }
 
     /// Environment and file as one map: what `${NAME}` in a manifest stands for, unless the name is withheld.

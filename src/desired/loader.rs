@@ -32,7 +32,7 @@ use super::remote::{Reference, Remote, RemoteOptions};
 use super::settle::Settle;
 use super::watch::{Targets, Timing, hints};
 use super::{ManifestFile, Namespace, ParseContext, ParsedFile, ParsedTree, Source, Tree, parse};
-use crate::model::{OtherFile, PlatformKind, Problem, Severity, SourceTrouble, TroubleReason};
+use crate::model::{HiddenValues, OtherFile, PlatformKind, Problem, Severity, SourceTrouble, TroubleReason};
 
 /// How many files that manifests refer to are read at a time.
 const READS: usize = 16;
@@ -53,6 +53,12 @@ pub struct LoaderOptions {
     pub variables: Arc<BTreeMap<String, String>>,
     /// Variables that no manifest may refer to: credentials.
     pub withheld: Arc<BTreeSet<String>>,
+    /// Variables that no manifest is given, since a setting does not list them.
+    pub unlisted: Arc<BTreeSet<String>>,
+    /// Variables whose values are secrets wherever a manifest puts them.
+    pub secret: Arc<BTreeSet<String>>,
+    /// Gets the values of secret variables that manifests use.
+    pub hidden: HiddenValues,
     /// `OPENFACTORY_UNS_SCHEMA`: the file with the namespace schema.
     pub schema: Option<PathBuf>,
     /// How remote files are fetched.
@@ -68,6 +74,9 @@ impl LoaderOptions {
             platform,
             variables: Arc::default(),
             withheld: Arc::default(),
+            unlisted: Arc::default(),
+            secret: Arc::default(),
+            hidden: HiddenValues::default(),
             schema: None,
             remote: RemoteOptions::default(),
             settle: Settle::AT_ONCE,
@@ -116,6 +125,9 @@ impl<S: Source> Loader<S> {
             platform: options.platform,
             variables: options.variables,
             withheld: options.withheld,
+            unlisted: options.unlisted,
+            secret: options.secret,
+            hidden: options.hidden,
             namespace: Namespace::None,
             directory_exists: |path| Path::new(path).is_dir(),
         };

@@ -11,11 +11,11 @@ use super::handling::{self, Described};
 use super::manifest::Manifest;
 use super::namespace::Namespace;
 use super::problems::Problems;
-use super::yaml::expand::{self, GIVE_ANOTHER, Missing, withheld};
+use super::yaml::expand::{self, Given};
 use super::yaml::{Data, Entry, Node, Span, key_text};
 use super::{ParsedFile, app, device, kind, shapes};
 use crate::model::Kind as ResourceKind;
-use crate::model::{OtherFile, PlatformKind, Severity};
+use crate::model::{HiddenValues, OtherFile, PlatformKind, Severity};
 
 /// What parsing depends on beside the text.
 #[derive(Debug, Clone)]
@@ -26,6 +26,12 @@ pub struct ParseContext {
     pub variables: Arc<BTreeMap<String, String>>,
     /// Variables that no manifest may refer to.
     pub withheld: Arc<BTreeSet<String>>,
+    /// Variables that no manifest is given, since a setting does not list them.
+    pub unlisted: Arc<BTreeSet<String>>,
+    /// Variables whose values are secrets wherever they land.
+    pub secret: Arc<BTreeSet<String>>,
+    /// Gets those values.
+    pub hidden: HiddenValues,
     /// The unified namespace.
     pub namespace: Namespace,
     /// Whether an absolute path is a directory on this host; asked for `local` storage on the docker platform.
@@ -39,6 +45,9 @@ impl ParseContext {
             platform,
             variables: Arc::default(),
             withheld: Arc::default(),
+            unlisted: Arc::default(),
+            secret: Arc::default(),
+            hidden: HiddenValues::default(),
             namespace: Namespace::None,
             directory_exists: |_| true,
         }
@@ -69,7 +78,13 @@ enum Nature {
 }
 
 fn read(text: &str, context: &ParseContext, problems: &mut Problems<'_>, nature: &mut Nature) -> Option<Manifest> {
-    let reading = match expand::read(text, &context.variables, &context.withheld) {
+    let given = Given {
+        variables: &context.variables,
+        withheld: &context.withheld,
+        unlisted: &context.unlisted,
+        secret: &context.secret,
+    };
+    let reading = match expand::read(text, given) {
         Ok(reading) => reading,
         Err(errors) => {
             if !kind::looks_like_a_manifest(text) {
@@ -80,10 +95,9 @@ fn read(text: &str, context: &ParseContext, problems: &mut Problems<'_>, nature:
         }
     };
     report(reading.warnings, Severity::Warning, problems);
-    for Missing { name, at, path } in reading.withheld {
-        let message = withheld(&name);
-        problems.error_hint(at, &path, message, GIVE_ANOTHER);
-    }
+    report(reading.refused, Severity::Error, problems);
+    context.hidden.add(reading.secrets.iter().map(String::as_str));
+    context.hidden.add_of_environment(reading.secrets.iter().chain(&reading.environment_secrets).map(String::as_str));
     problems.unset(reading.unset);
     const HINT: &str = "begin it with `apps:` or `devices:`; to remove what it described, delete the file";
     let entries = match reading.root {

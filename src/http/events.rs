@@ -26,7 +26,7 @@ use super::connections::{Lasting, PeerKey};
 use super::problem::Problem;
 use crate::model::InvalidName;
 use crate::report::events::since;
-use crate::report::{Entry, EventQuery, EventType};
+use crate::report::{Entry, EventQuery, EventType, Report};
 
 /// How often a silent stream says that it is alive; proxies cut streams that are silent for a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -106,8 +106,9 @@ pub(super) async fn events(
     let Some(place) = place.flatten() else {
         return Ok(Json(List { events: past }).into_response());
     };
-    let past = stream::iter(past).map(|event| message(&event));
-    let messages = past.chain(new(coming, query)).map(Ok::<_, std::convert::Infallible>);
+    let report = shared.report.clone();
+    let past = stream::iter(past).map(move |event| message(&event, &report));
+    let messages = past.chain(new(coming, query, shared.report.clone())).map(Ok::<_, std::convert::Infallible>);
     // The place is free again when the answer ends.
     let messages = messages.take_until(shared.closing.cancelled_owned()).inspect(move |_| {
         let _ = &place;
@@ -118,7 +119,7 @@ pub(super) async fn events(
 }
 
 /// Every new event, and a note where some were missed.
-fn new(coming: Receiver<Entry>, query: EventQuery) -> impl Stream<Item = Message> + Send {
+fn new(coming: Receiver<Entry>, query: EventQuery, report: Report) -> impl Stream<Item = Message> + Send {
     let messages = stream::unfold(coming, |mut coming| async move {
         match coming.recv().await {
             Ok(event) => Some((Ok(event), coming)),
@@ -128,17 +129,18 @@ fn new(coming: Receiver<Entry>, query: EventQuery) -> impl Stream<Item = Message
     });
     messages.filter_map(move |received| {
         future::ready(match received {
-            Ok(event) => query.wants(&event).then(|| message(&event)),
-            Err(skipped) => Some(data(Message::default().event("skipped"), &skipped)),
+            Ok(event) => query.wants(&event).then(|| message(&event, &report)),
+            Err(skipped) => Some(data(Message::default().event("skipped"), &skipped, &report)),
         })
     })
 }
 
-fn message(entry: &Entry) -> Message {
-    data(Message::default().event(entry.kind().as_str()).id(entry.sequence().to_string()), entry)
+fn message(entry: &Entry, report: &Report) -> Message {
+    data(Message::default().event(entry.kind().as_str()).id(entry.sequence().to_string()), entry, report)
 }
 
-fn data(message: Message, value: &impl Serialize) -> Message {
+fn data(message: Message, value: &impl Serialize, report: &Report) -> Message {
     // Our own values are plain structs, which always serialise; JSON on one line is valid data.
-    message.data(serde_json::to_string(value).unwrap_or_default())
+    let text = serde_json::to_string(value).unwrap_or_default();
+    message.data(report.masked(&text))
 }

@@ -26,8 +26,25 @@ pub struct Reading {
     pub warnings: Vec<YamlError>,
     /// Variables that are not set, and that have no default.
     pub unset: Vec<Missing>,
-    /// Variables that no manifest is given.
-    pub withheld: Vec<Missing>,
+    /// Variables that no manifest is given, and secrets where everybody would see them.
+    pub refused: Vec<YamlError>,
+    /// Values of secret variables that stand elsewhere than in an environment.
+    pub secrets: Vec<String>,
+    /// Values of secret variables in environments.
+    pub environment_secrets: Vec<String>,
+}
+
+/// What is put in, and what is not.
+#[derive(Debug, Clone, Copy)]
+pub struct Given<'v> {
+    /// What `${NAME}` stands for.
+    pub variables: &'v BTreeMap<String, String>,
+    /// Variables that no manifest is given: credentials.
+    pub withheld: &'v BTreeSet<String>,
+    /// Variables that no manifest is given, since a setting does not list them.
+    pub unlisted: &'v BTreeSet<String>,
+    /// Variables whose values are secrets wherever they land.
+    pub secret: &'v BTreeSet<String>,
 }
 
 /// A variable in whose place nothing was put.
@@ -48,6 +65,8 @@ enum Lack {
     Unset,
     /// No manifest is given its value.
     Withheld,
+    /// A setting lists what manifests are given, and it is not there.
+    Unlisted,
 }
 
 /// Reads a text and puts variables in, all but those that are withheld. A default is no way around that: who writes it
@@ -55,13 +74,10 @@ enum Lack {
 ///
 /// # Errors
 /// As [`super::read`], and when a value changes more than the scalar it stands in.
-pub fn read(
-    text: &str,
-    variables: &BTreeMap<String, String>,
-    withheld: &BTreeSet<String>,
-) -> Result<Reading, Vec<YamlError>> {
+pub fn read(text: &str, given: Given<'_>) -> Result<Reading, Vec<YamlError>> {
+    let variables = given.variables;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let found = if text.len() <= super::MAX_BYTES { find(text, variables, withheld) } else { Vec::new() };
+    let found = if text.len() <= super::MAX_BYTES { find(text, given) } else { Vec::new() };
     let search = required::may_be_in(text);
     if found.is_empty() {
         let root = super::read(text)?;
@@ -95,7 +111,7 @@ pub fn read(
     }
     let filled = super::read(&masks.filled).map_err(|errors| masks.blame(&errors))?;
     let reading = Reading { warnings, ..Reading::default() };
-    let mut joining = Joining { masks: &masks, reading, path: String::new() };
+    let mut joining = Joining { masks: &masks, given, reading, path: String::new(), part: Part::Other };
     match (masked, filled) {
         (None, None) => Ok(Reading::default()),
         (Some(masked), Some(filled)) => {
@@ -113,9 +129,11 @@ struct Found<'t> {
     name: &'t str,
     value: &'t str,
     lack: Option<Lack>,
+    secret: bool,
 }
 
-fn find<'t>(text: &'t str, variables: &'t BTreeMap<String, String>, withheld: &BTreeSet<String>) -> Vec<Found<'t>> {
+fn find<'t>(text: &'t str, given: Given<'t>) -> Vec<Found<'t>> {
+    let Given { variables, withheld, unlisted, secret } = given;
     let mut found = Vec::new();
     let mut from = 0;
     while let Some(start) = text[from..].find("${").map(|at| from + at) {
@@ -139,11 +157,14 @@ fn find<'t>(text: &'t str, variables: &'t BTreeMap<String, String>, withheld: &B
         let value = variables.get(name).map(String::as_str).filter(|value| !value.is_empty()).or(default);
         let (value, lack) = match value {
             _ if withheld.contains(name) => ("", Some(Lack::Withheld)),
+            _ if unlisted.contains(name) => ("", Some(Lack::Unlisted)),
             Some(value) => (value, None),
             // The author of `${NAME?message}` is told of it in another way.
             None => ("", (!name.contains('?')).then_some(Lack::Unset)),
         };
-        found.push(Found { start, end, name, value, lack });
+        // A default stands in the file, where everybody reads it.
+        let secret = secret.contains(name) && variables.get(name).is_some_and(|known| known == value);
+        found.push(Found { start, end, name, value, lack, secret });
         from = end;
     }
     found
@@ -154,6 +175,8 @@ struct Mask {
     name: String,
     value: String,
     lack: Option<Lack>,
+    /// Its value is a secret.
+    secret: bool,
     /// Where it stands in the file.
     at: Span,
     /// Column of its mask in the masked text, from 1.
@@ -204,6 +227,7 @@ impl Masks {
                 name: found.name.to_owned(),
                 value: found.value.to_owned(),
                 lack: found.lack,
+                secret: found.secret,
                 at,
                 column: masked.column,
                 filled_line,
@@ -256,7 +280,7 @@ impl Masks {
             Some(Lack::Unset) => {
                 (format!("`{name}` is not set, and the file cannot be read without its value"), set_it(name))
             }
-            Some(Lack::Withheld) => (withheld(name), GIVE_ANOTHER.to_owned()),
+            Some(lack @ (Lack::Withheld | Lack::Unlisted)) => refusal(lack, name),
             None => (format!("with the value of `{name}` put in, the file cannot be read"), QUOTE_IT.to_owned()),
         };
         vec![YamlError::new(mask.at, message).hint(hint)]
@@ -270,25 +294,45 @@ fn mask_index(c: char) -> Option<usize> {
 /// What to do about a value that means something to YAML.
 const QUOTE_IT: &str = "put quotes around the variable, or change its value";
 
-/// What is wrong with a variable that no manifest is given.
-pub fn withheld(name: &str) -> String {
-    format!("`{name}` is a credential, and no manifest is given it")
+/// What is wrong with a variable that no manifest is given, and what to do about it.
+fn refusal(lack: Lack, name: &str) -> (String, String) {
+    match lack {
+        Lack::Unset => (format!("`{name}` is not set"), set_it(name)),
+        Lack::Withheld => (
+            format!("`{name}` is a credential, and no manifest is given it"),
+            "set a variable of the app's own in .ofaenv, and write its name".to_owned(),
+        ),
+        Lack::Unlisted => (
+            format!("`{name}` is not one of the variables that manifests are given"),
+            format!("add `{name}` to OFOP_MANIFEST_VARIABLES, or set it in .ofaenv"),
+        ),
+    }
 }
-
-/// What to do about it.
-pub const GIVE_ANOTHER: &str = "set a variable of the app's own in .ofaenv, and write its name";
 
 /// What to do about a variable that is not set.
 pub fn set_it(name: &str) -> String {
     format!("set `{name}` in the environment or in .ofaenv, or give it a default: `${{{name}:-…}}`")
 }
 
+/// What a text is part of, as far as secrets go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// An environment: values are hidden wherever they are printed.
+    Environment,
+    /// What something is called by: everybody sees it.
+    Name,
+    /// Anything else.
+    Other,
+}
+
 struct Joining<'m> {
     masks: &'m Masks,
+    given: Given<'m>,
     /// What was noticed so far; its root comes last.
     reading: Reading,
     /// Of what is being joined.
     path: String,
+    part: Part,
 }
 
 impl Joining<'_> {
@@ -298,6 +342,7 @@ impl Joining<'_> {
         let data = match (masked.data, filled.data) {
             (Data::Text(text), filled) if is_variable(&text) => {
                 self.note_missing(&text);
+                self.note_secrets(&text, &[&filled]);
                 self.warn_if_read_differently(at, &text, &filled);
                 let mut node = Node { at, data: filled, expanded: true };
                 mark(&mut node, at);
@@ -313,10 +358,18 @@ impl Joining<'_> {
             (Data::Map(masked), Data::Map(filled)) if masked.len() == filled.len() => {
                 let mut entries = Vec::with_capacity(masked.len());
                 for (masked, filled) in masked.into_iter().zip(filled) {
+                    let part = self.part;
+                    self.part = Part::Name;
                     let key = self.join(masked.key, filled.key)?;
                     let shown = key_text(&key.data);
+                    self.part = match (shown.as_str(), &masked.value.data) {
+                        ("environment", Data::List(_) | Data::Text(_)) => Part::Environment,
+                        ("uuid", Data::Text(_)) => Part::Name,
+                        _ => Part::Other,
+                    };
                     let value =
                         self.below(|path| push_key(path, &shown), |joining| joining.join(masked.value, filled.value))?;
+                    self.part = part;
                     entries.push(Entry { key, value });
                 }
                 Data::Map(entries)
@@ -339,6 +392,16 @@ impl Joining<'_> {
             );
         }
         let mut items = Vec::with_capacity(filled.len());
+        let variables: String = masked
+            .iter()
+            .filter_map(|item| match &item.data {
+                Data::Text(text) if is_variable(text) => Some(text.as_str()),
+                _ => None,
+            })
+            .collect();
+        let written = |item: &&Node| masked.iter().any(|masked| masked.data == item.data);
+        let put_in: Vec<&Data> = filled.iter().filter(|item| !written(item)).map(|item| &item.data).collect();
+        self.note_secrets(&variables, &put_in);
         let mut filled = filled.into_iter();
         // Where the variable stands that the next items may come from.
         let mut variable = None;
@@ -380,7 +443,7 @@ impl Joining<'_> {
                 let message = "is not set, and without its value the file around it means something else";
                 (format!("`{name}` {message}"), set_it(name))
             }
-            Some(Lack::Withheld) => (withheld(name), GIVE_ANOTHER.to_owned()),
+            Some(lack @ (Lack::Withheld | Lack::Unlisted)) => refusal(lack, name),
             None => (format!("the value of `{name}` changes the structure of the file around it"), QUOTE_IT.to_owned()),
         };
         YamlError::new(at, message).hint(hint)
@@ -398,12 +461,51 @@ impl Joining<'_> {
     /// Notes in the place of which variables in a text nothing was put.
     fn note_missing(&mut self, text: &str) {
         for mask in text.chars().filter_map(|c| self.masks.get(c)) {
-            let list = match mask.lack {
-                Some(Lack::Unset) => &mut self.reading.unset,
-                Some(Lack::Withheld) => &mut self.reading.withheld,
-                None => continue,
-            };
-            list.push(Missing { name: mask.name.clone(), at: mask.at, path: self.path.clone() });
+            let (name, at, path) = (mask.name.clone(), mask.at, self.path.clone());
+            match mask.lack {
+                Some(Lack::Unset) => self.reading.unset.push(Missing { name, at, path }),
+                Some(lack @ (Lack::Withheld | Lack::Unlisted)) => {
+                    let (message, hint) = refusal(lack, &name);
+                    self.reading.refused.push(YamlError { at, path, message, hint: Some(hint) });
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Notes the secrets among the variables in a text, which became `filled`.
+    fn note_secrets(&mut self, text: &str, filled: &[&Data]) {
+        let masks = self.masks;
+        let secret: Vec<&Mask> = text.chars().filter_map(|c| masks.get(c)).filter(|mask| mask.secret).collect();
+        let Some(first) = secret.first() else { return };
+        let mut scalars = Vec::new();
+        filled.iter().for_each(|data| collect_scalars(data, &mut scalars));
+        if self.part == Part::Name || scalars.iter().any(|data| !matches!(data, Data::Text(_) | Data::Null)) {
+            self.reading.refused.push(YamlError {
+                at: first.at,
+                path: self.path.clone(),
+                message: format!("`{}` is a secret, and this is shown everywhere", first.name),
+                hint: Some(
+                    "give the variable another name, or take it out of OFOP_SECRET_VARIABLES, if it is none".into(),
+                ),
+            });
+        }
+        // A name in front of the value is shown.
+        let named = text.find('=').map_or("", |at| &text[..at]);
+        let in_name = |mask: &Mask| named.chars().any(|c| masks.get(c).is_some_and(|other| other.at == mask.at));
+        for mask in secret {
+            let environment = self.part == Part::Environment && !in_name(mask);
+            let list = if environment { &mut self.reading.environment_secrets } else { &mut self.reading.secrets };
+            list.push(mask.value.clone());
+            // Another variable may have brought it along.
+            let inside =
+                |name: &&String| self.given.variables.get(*name).filter(|value| mask.value.contains(value.as_str()));
+            list.extend(self.given.secret.iter().filter_map(|name| inside(&name)).cloned());
+            // YAML may have made something else of it.
+            list.extend(scalars.iter().filter_map(|data| match data {
+                Data::Text(text) if !text.contains(mask.value.trim()) => Some(text.clone()),
+                _ => None,
+            }));
         }
     }
 
@@ -436,6 +538,24 @@ impl Joining<'_> {
                 .hint("that is how OpenFactory reads it too; use other quotes around the variable, or another value"),
             );
         }
+    }
+}
+
+/// All of a tree but its lists and maps, keys included.
+fn collect_scalars<'d>(data: &'d Data, scalars: &mut Vec<&'d Data>) {
+    match data {
+        Data::List(items) => items.iter().for_each(|item| collect_scalars(&item.data, scalars)),
+        Data::Map(entries) => entries.iter().for_each(|entry| {
+            collect_scalars(&entry.key.data, scalars);
+            collect_scalars(&entry.value.data, scalars);
+        }),
+        Data::Null
+        | Data::Bool(_)
+        | Data::Int(_)
+        | Data::BigInt(_)
+        | Data::Float(_)
+        | Data::Text(_)
+        | Data::Timestamp(_) => scalars.push(data),
     }
 }
 
