@@ -376,6 +376,33 @@ async fn only_commits_that_an_allowed_signer_signed_come_into_force() {
 }
 
 #[tokio::test]
+async fn an_older_commit_that_is_signed_as_well_does_not_come_back() {
+    let plant = Plant::new();
+    let ann = plant.key("ann");
+    let public = fs::read_to_string(ann.with_extension("pub")).unwrap();
+    let signers = plant.dir.path().join("allowed_signers");
+    fs::write(&signers, format!("ann@plant.example {public}")).unwrap();
+    plant.sign_with(&ann);
+    plant.write("app.yml", "one");
+    let old = plant.push_with("Old and vulnerable", &["-S"]);
+    plant.write("app.yml", "two");
+    let fixed = plant.push_with("Fixed", &["-S"]);
+    let options = GitOptions { allowed_signers: Some(signers), rewritten: Rewritten::Refuse, ..local(&plant) };
+    let mut followed = Followed::new(options);
+    assert_eq!(followed.load().await.revision.0, fixed);
+    plant.git(&plant.work, &["push", "-q", "--force", "origin", &format!("{old}:refs/heads/main")]);
+    let tree = followed.fetched().await;
+    assert_eq!((tree.revision.0.as_str(), reason(&tree)), (fixed.as_str(), Some(TroubleReason::Rewritten)));
+    assert_eq!(texts(&tree)[0].1, "two");
+    // Over the last good commit, on.
+    plant.git(&plant.work, &["push", "-q", "--force", "origin", &format!("{fixed}:refs/heads/main")]);
+    plant.write("app.yml", "three");
+    let next = plant.push_with("Next", &["-S"]);
+    let tree = followed.fetched().await;
+    assert_eq!((&tree.revision.0, reason(&tree)), (&next, None));
+}
+
+#[tokio::test]
 async fn rewritten_history_is_followed_or_refused_and_told_either_way() {
     for rewritten in [Rewritten::Follow, Rewritten::Refuse] {
         let plant = Plant::new();

@@ -85,7 +85,8 @@ pub struct GlobalArgs {
     /// [env: OFOP_GIT_VERIFY_SIGNATURES]
     #[arg(long, value_name = "FILE", global = true, help_heading = MANIFESTS)]
     pub verify_signatures: Option<PathBuf>,
-    /// What to do when the branch's history was rewritten [env: OFOP_GIT_REWRITTEN] [default: follow]
+    /// What to do when the branch's history was rewritten [env: OFOP_GIT_REWRITTEN]
+    /// [default: refuse with --verify-signatures, else follow]
     #[arg(long, value_name = "follow|refuse", global = true, help_heading = MANIFESTS)]
     pub git_rewritten: Option<String>,
     /// Hosts, addresses and networks that URLs of device models may lead to although they are not on the internet:

@@ -151,7 +151,11 @@ impl Reader<'_> {
     }
 
     fn rewritten(&self) -> Result<Rewritten, ConfigError> {
-        let Some(found) = self.setting("--git-rewritten", "OFOP_GIT_REWRITTEN") else { return Ok(Rewritten::Follow) };
+        let Some(found) = self.setting("--git-rewritten", "OFOP_GIT_REWRITTEN") else {
+            // An older commit is signed too: whoever can move the branch could bring back what was replaced.
+            let verified = self.path("--verify-signatures", "OFOP_GIT_VERIFY_SIGNATURES").is_some();
+            return Ok(if verified { Rewritten::Refuse } else { Rewritten::Follow });
+        };
         match found.text.trim() {
             "follow" => Ok(Rewritten::Follow),
             "refuse" => Ok(Rewritten::Refuse),

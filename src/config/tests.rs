@@ -336,6 +336,24 @@ fn no_manifest_is_given_a_credential() {
 }
 
 #[test]
+fn a_rewritten_history_is_refused_where_signatures_are_checked_unless_somebody_says_otherwise() {
+    let rewritten = |more: &[(&'static str, &str)], environment: &[(&str, &str)]| {
+        let flags = [&[("--git", "https://git.plant/a.git")][..], more].concat();
+        let Some(Manifests::Git(git)) = load(&flags, environment, "").unwrap().manifests else {
+            panic!("no repository")
+        };
+        git.rewritten
+    };
+    let signed = ("--verify-signatures", "signers");
+    assert_eq!(rewritten(&[], &[]), Rewritten::Follow);
+    assert_eq!(rewritten(&[signed], &[]), Rewritten::Refuse);
+    assert_eq!(rewritten(&[], &[("OFOP_GIT_VERIFY_SIGNATURES", "signers")]), Rewritten::Refuse);
+    assert_eq!(rewritten(&[signed, ("--git-rewritten", "follow")], &[]), Rewritten::Follow);
+    assert_eq!(rewritten(&[signed], &[("OFOP_GIT_REWRITTEN", "follow")]), Rewritten::Follow);
+    assert_eq!(rewritten(&[("--git-rewritten", "refuse")], &[]), Rewritten::Refuse);
+}
+
+#[test]
 fn hosts_of_device_models_are_named_by_flag_or_variable() {
     let hosts = |text: &str| HostRules::parse(text).unwrap();
     assert_eq!(load(&[], &[], "").unwrap().remote.hosts, HostRules::default());
