@@ -49,7 +49,7 @@ PATH=$tool/bin:$PATH
 # The pure tests: planning, the loop with fakes, and the lease.
 tests=(--lib --test lease --test lease_model --test plan --test promises --test reconcile --test simulation)
 # Enough to see what is wrong; every mutant pays for it.
-export OFOP_LEASE_HISTORIES=500 OFOP_SIM_SEEDS=60 OFOP_PLAN_HISTORIES=64
+export OFOP_LEASE_HISTORIES=500 OFOP_SIM_SEEDS=60 OFOP_PLAN_HISTORIES=64 PROPTEST_MAX_SHRINK_ITERS=0
 # Without line numbers the tests of a mutant are built in half the time.
 export CARGO_PROFILE_TEST_DEBUG=0 CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$PWD/target/mutants
 
