@@ -30,7 +30,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use futures_util::StreamExt;
 use ofop::clock::SystemClock;
 use ofop::model::record::{AssetRecord, RecordOwner};
-use ofop::model::{AssetUuid, InstanceName, Record, Source, Step};
+use ofop::model::{AssetUuid, InstanceName, Record, RecordStep, Source};
 use ofop::reconcile::{ConvergeOptions, Happening, Parts, converge};
 use ofop::registry::Registry;
 use ofop::registry::messages::{self, Stamp};
@@ -362,7 +362,7 @@ fn registering(c: &mut Criterion) {
             resource: "device/WARM-UP".parse().unwrap(),
             kept: false,
         };
-        registry.execute(&Step::Register { record, owner }).await.unwrap();
+        registry.execute(&RecordStep::Register { record, owner }).await.unwrap();
         (deployed().await, Arc::new(registry))
     });
     let messages = same_messages();

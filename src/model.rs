@@ -78,5 +78,5 @@ pub use settings::{PlatformKind, Settings};
 pub use shared::{DiffItem, SharedMap};
 pub use source::{CommitInfo, SourceKind, SourcePlace, SourceTrouble, TroubleReason};
 pub use status::{Condition, ConditionKind, Drift, DriftType, Health, Sync};
-pub use step::{FieldChange, PlannedStep, Reason, Step, StepVerb};
+pub use step::{FieldChange, PlannedStep, Reason, RecordStep, ServiceStep, Step, StepVerb};
 pub use verdict::{Block, BlockKind, Failing, FixedBy, GIVE_UP_AFTER, Progress, Verdict};

@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::Stream;
 
-use crate::model::{LeaseRecord, LeaseSeen, LeaseUnread, NoteEdits, PlatformSnapshot, Step, StepFailure};
+use crate::model::{LeaseRecord, LeaseSeen, LeaseUnread, NoteEdits, PlatformSnapshot, ServiceStep, StepFailure};
 
 /// A platform.
 pub trait Platform: Send + Sync + 'static {
@@ -49,7 +49,7 @@ pub trait Platform: Send + Sync + 'static {
     ///
     /// # Errors
     /// What went wrong, classified.
-    fn execute(&self, step: &Step) -> impl Future<Output = Result<(), StepFailure>> + Send;
+    fn execute(&self, step: &ServiceStep) -> impl Future<Output = Result<(), StepFailure>> + Send;
 
     /// Changes notes: those with a text are set, those without are taken away, all others stay, whoever wrote them.
     /// Bounded in time. What it has done by the time it returns is seen by every `observe` that begins later.

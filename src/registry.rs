@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 
-use crate::model::{RegistrySnapshot, Step, StepFailure};
+use crate::model::{RecordStep, RegistrySnapshot, StepFailure};
 
 /// A registry.
 pub trait Registry: Send + Sync + 'static {
@@ -37,7 +37,7 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// # Errors
     /// What went wrong, classified.
-    fn execute(&self, step: &Step) -> impl Future<Output = Result<(), StepFailure>> + Send;
+    fn execute(&self, step: &RecordStep) -> impl Future<Output = Result<(), StepFailure>> + Send;
 
     /// Yields whenever `observe` may answer something new. A hint: it carries nothing.
     fn events(&self) -> impl Stream<Item = ()> + Send + 'static;

@@ -125,12 +125,8 @@ impl Operator {
         for (id, resource) in &plan.resources {
             for step in &resource.steps {
                 let outcome = match &step.step {
-                    Step::CreateService { .. } | Step::UpdateService { .. } | Step::RemoveService { .. } => {
-                        self.platform.execute(&step.step).await
-                    }
-                    Step::Register { .. } | Step::Deregister { .. } | Step::ForgetRecord { .. } => {
-                        self.registry.execute(&step.step).await
-                    }
+                    Step::Service(step) => self.platform.execute(step).await,
+                    Step::Record(step) => self.registry.execute(step).await,
                 };
                 self.memory.step_done(&self.policy, id, step, &outcome, self.clock.now());
                 if let Err(failure) = outcome {

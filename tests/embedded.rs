@@ -14,7 +14,7 @@ use futures_util::StreamExt;
 use ofop::clock::SystemClock;
 use ofop::model::record::{AssetRecord, Attribute, CoordinatorProtocol, RecordOwner, Uns};
 use ofop::model::{
-    AssetUuid, FailureKind, InstanceName, ObservedRecord, Record, RecordId, RegistrySnapshot, Scalar, Step,
+    AssetUuid, FailureKind, InstanceName, ObservedRecord, Record, RecordId, RecordStep, RegistrySnapshot, Scalar,
 };
 use ofop::registry::Registry;
 use ofop::registry::embedded::{EmbeddedRegistry, FILE};
@@ -84,7 +84,7 @@ fn resource_of(record: &Record) -> &'static str {
 
 async fn register(registry: &EmbeddedRegistry, record: Record) {
     let owner = owner(resource_of(&record));
-    registry.execute(&Step::Register { record: Arc::new(record), owner }).await.unwrap();
+    registry.execute(&RecordStep::Register { record: Arc::new(record), owner }).await.unwrap();
 }
 
 async fn filled(dir: &Path) -> EmbeddedRegistry {
@@ -143,12 +143,12 @@ async fn what_a_record_no_longer_says_is_gone() {
 async fn an_asset_that_is_taken_back_is_gone_at_once_with_what_belongs_to_it() {
     let dir = tempfile::tempdir().unwrap();
     let registry = filled(dir.path()).await;
-    registry.execute(&Step::Deregister { record: Arc::new(Record::Asset(device())) }).await.unwrap();
+    registry.execute(&RecordStep::Deregister { record: Arc::new(Record::Asset(device())) }).await.unwrap();
     let left: Vec<_> = registry.observe().await.unwrap().records.keys().cloned().collect();
     assert_eq!(left, [RecordId::Asset(uuid("CAM")), RecordId::MetricsTarget(uuid("CAM"))]);
     // What is left to do when something else began it, and what was done already, are no errors.
-    registry.execute(&Step::ForgetRecord { record: RecordId::Asset(uuid("CNC-1")) }).await.unwrap();
-    registry.execute(&Step::Deregister { record: Arc::new(Record::Asset(device())) }).await.unwrap();
+    registry.execute(&RecordStep::Forget { record: RecordId::Asset(uuid("CNC-1")) }).await.unwrap();
+    registry.execute(&RecordStep::Deregister { record: Arc::new(Record::Asset(device())) }).await.unwrap();
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn a_single_record_is_taken_back_alone() {
     let dir = tempfile::tempdir().unwrap();
     let registry = filled(dir.path()).await;
     let target = all_records().pop().unwrap();
-    registry.execute(&Step::Deregister { record: Arc::new(target) }).await.unwrap();
+    registry.execute(&RecordStep::Deregister { record: Arc::new(target) }).await.unwrap();
     let records = registry.observe().await.unwrap();
     assert!(!records.records.contains_key(&RecordId::MetricsTarget(uuid("CAM"))));
     assert_eq!(records.records.len(), 3);
@@ -170,7 +170,7 @@ async fn devices_of_coordinators_need_the_real_registry_and_are_told_so() {
         protocol: CoordinatorProtocol::Opcua,
         config: "{}".into(),
     });
-    let step = Step::Register { record, owner: owner("device/PLC") };
+    let step = RecordStep::Register { record, owner: owner("device/PLC") };
     let failure = registry(dir.path()).execute(&step).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Dependency);
     assert!(failure.message.contains("--registry openfactory"), "{failure}");
@@ -197,7 +197,7 @@ async fn what_another_process_writes_is_seen_and_announced() {
     ours.observe().await.unwrap();
     let mut events = pin!(ours.events());
     let theirs = registry(dir.path());
-    theirs.execute(&Step::Deregister { record: Arc::new(Record::Asset(device())) }).await.unwrap();
+    theirs.execute(&RecordStep::Deregister { record: Arc::new(Record::Asset(device())) }).await.unwrap();
     tokio::time::timeout(Duration::from_secs(60), events.next()).await.expect("no event came").unwrap();
     assert_eq!(ours.observe().await.unwrap().records.len(), 2);
 }
@@ -243,7 +243,7 @@ async fn a_damaged_file_is_reported_and_never_replaced() {
     let error = registry.observe().await.unwrap_err();
     assert!(error.message.ends_with("is not a SQLite database"), "{error}");
     assert!(error.hint.unwrap().contains("move the file away"));
-    let step = Step::ForgetRecord { record: RecordId::Asset(uuid("A")) };
+    let step = RecordStep::Forget { record: RecordId::Asset(uuid("A")) };
     let failure = registry.execute(&step).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Unavailable);
     assert_eq!(fs::read_to_string(&file).unwrap(), text);
@@ -259,7 +259,7 @@ async fn somebody_elses_database_is_left_alone() {
     let other = rusqlite::Connection::open(dir.path().join(FILE)).unwrap();
     other.execute_batch("CREATE TABLE photos (name TEXT); INSERT INTO photos VALUES ('one');").unwrap();
     let registry = registry(dir.path());
-    let step = Step::ForgetRecord { record: RecordId::Asset(uuid("A")) };
+    let step = RecordStep::Forget { record: RecordId::Asset(uuid("A")) };
     let failure = registry.execute(&step).await.unwrap_err();
     assert!(failure.message.contains("database of something else"), "{failure}");
     let tables: i64 = other.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0)).unwrap();
@@ -272,7 +272,7 @@ async fn a_locked_file_is_unavailable_and_works_again_afterwards() {
     let registry = filled(dir.path()).await;
     let other = rusqlite::Connection::open(dir.path().join(FILE)).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let step = Step::ForgetRecord { record: RecordId::Asset(uuid("CAM")) };
+    let step = RecordStep::Forget { record: RecordId::Asset(uuid("CAM")) };
     let failure = registry.execute(&step).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Unavailable);
     assert!(failure.message.contains("locked by another process"), "{failure}");
@@ -289,7 +289,7 @@ async fn a_state_directory_that_cannot_be_made_is_named() {
     let registry = registry(&dir.path().join("state"));
     let error = registry.observe().await.unwrap_err();
     assert!(error.message.contains("cannot be used"), "{error}");
-    let step = Step::Register { record: Arc::new(Record::Asset(device())), owner: owner("device/CNC-1") };
+    let step = RecordStep::Register { record: Arc::new(Record::Asset(device())), owner: owner("device/CNC-1") };
     let failure = registry.execute(&step).await.unwrap_err();
     assert!(failure.message.contains("state"), "{failure}");
 }

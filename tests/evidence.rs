@@ -197,8 +197,7 @@ impl Factory {
         memory.recall(&observed);
         let plan = plan(&self.desired, &observed, &policy(), &memory);
         let steps = plan.resources.values().flat_map(|resource| &resource.steps);
-        let of_records =
-            |step: &Step| matches!(step, Step::Register { .. } | Step::Deregister { .. } | Step::ForgetRecord { .. });
+        let of_records = |step: &Step| matches!(step, Step::Record(_));
         steps.map(|step| step.step.clone()).filter(of_records).collect()
     }
 

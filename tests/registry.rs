@@ -17,7 +17,8 @@ use ksqldb::{Ksqldb, Slow};
 use ofop::clock::SystemClock;
 use ofop::model::record::{AssetRecord, Attribute, CoordinatorProtocol, RecordOwner, Uns};
 use ofop::model::{
-    AssetUuid, Availability, FailureKind, InstanceName, Record, RecordId, RegistrySnapshot, ResourceId, Scalar, Step,
+    AssetUuid, Availability, FailureKind, InstanceName, Record, RecordId, RecordStep, RegistrySnapshot, ResourceId,
+    Scalar,
 };
 use ofop::registry::Registry;
 use ofop::registry::openfactory::{
@@ -132,7 +133,7 @@ async fn a_record_is_written_read_taken_back_and_forgotten() {
         let resource = ResourceId::device(uuid("CNC-1"));
         let record = Arc::new(Record::Asset(asset(name)));
         let id = record.id();
-        registry.execute(&Step::Register { record: Arc::clone(&record), owner: owner(&resource) }).await.unwrap();
+        registry.execute(&RecordStep::Register { record: Arc::clone(&record), owner: owner(&resource) }).await.unwrap();
         eventually(&registry, "the asset", |snapshot| {
             let Some(Record::Asset(seen)) = found(snapshot, &id) else { return false };
             let uns = seen.uns.as_ref();
@@ -147,7 +148,7 @@ async fn a_record_is_written_read_taken_back_and_forgotten() {
         .await;
 
         let nowhere = Arc::new(Record::Asset(AssetRecord { uns: None, ..asset(name) }));
-        registry.execute(&Step::Register { record: nowhere, owner: owner(&resource) }).await.unwrap();
+        registry.execute(&RecordStep::Register { record: nowhere, owner: owner(&resource) }).await.unwrap();
         eventually(
             &registry,
             "the asset without a place",
@@ -155,7 +156,7 @@ async fn a_record_is_written_read_taken_back_and_forgotten() {
         )
         .await;
 
-        registry.execute(&Step::Deregister { record: Arc::clone(&record) }).await.unwrap();
+        registry.execute(&RecordStep::Deregister { record: Arc::clone(&record) }).await.unwrap();
         eventually(&registry, "the mark alone", |snapshot| {
             matches!(found(snapshot, &id), Some(Record::Asset(seen)) if seen.asset_type.is_empty())
                 && snapshot.records[&id].owner == Some(owner(&resource))
@@ -164,7 +165,7 @@ async fn a_record_is_written_read_taken_back_and_forgotten() {
         assert!(!world.ksqldb.table("ASSETS_TYPE").contains_key(name));
         assert!(!world.ksqldb.table("DOCKER_SERVICES").contains_key(name));
 
-        registry.execute(&Step::ForgetRecord { record: id.clone() }).await.unwrap();
+        registry.execute(&RecordStep::Forget { record: id.clone() }).await.unwrap();
         eventually(&registry, "nothing", |snapshot| found(snapshot, &id).is_none()).await;
     }
 }
@@ -179,9 +180,9 @@ async fn connectors_and_metrics_targets_follow_their_device_and_app() {
         Record::MetricsTarget { asset: uuid("APP-1"), host: "app-1".into(), port: 4000, path: "/m".into() },
     ] {
         let record = Arc::new(record);
-        registry.execute(&Step::Register { record: Arc::clone(&record), owner: owner(&resource) }).await.unwrap();
+        registry.execute(&RecordStep::Register { record: Arc::clone(&record), owner: owner(&resource) }).await.unwrap();
         eventually(&registry, "the record", |snapshot| found(snapshot, &record.id()) == Some(&*record)).await;
-        registry.execute(&Step::Deregister { record: Arc::clone(&record) }).await.unwrap();
+        registry.execute(&RecordStep::Deregister { record: Arc::clone(&record) }).await.unwrap();
         eventually(&registry, "its end", |snapshot| found(snapshot, &record.id()).is_none()).await;
     }
 }
@@ -218,13 +219,13 @@ async fn a_coordinator_is_waited_for_told_once_and_told_again_when_it_comes_up_a
         protocol: CoordinatorProtocol::Opcua,
         config: r#"{"uuid":"PLC-1"}"#.into(),
     });
-    let step = Step::Register { record: Arc::clone(&record), owner: owner(&resource) };
+    let step = RecordStep::Register { record: Arc::clone(&record), owner: owner(&resource) };
     eventually(&registry, "an answer", |_| true).await;
     assert_eq!(registry.execute(&step).await.unwrap_err().kind, FailureKind::Dependency);
 
     let device =
         Arc::new(Record::Asset(AssetRecord { uuid: uuid("PLC-1"), asset_type: "Device".into(), ..asset("PLC-1") }));
-    registry.execute(&Step::Register { record: device, owner: owner(&resource) }).await.unwrap();
+    registry.execute(&RecordStep::Register { record: device, owner: owner(&resource) }).await.unwrap();
     world.says("COORD", "AssetType", "OPCUA.Coordinator", "AssetType", "OpenFactory").await;
     world.says("COORD", "avail", "AVAILABLE", "Availability", "Events").await;
     eventually(&registry, "the coordinator", |snapshot| {
@@ -250,7 +251,7 @@ async fn a_coordinator_is_waited_for_told_once_and_told_again_when_it_comes_up_a
     world.says("A-COORD", "avail", "AVAILABLE", "Availability", "Events").await;
     eventually(&registry, "another coordinator", |snapshot| snapshot.availability.contains_key(&uuid("A-COORD"))).await;
     registry.execute(&step).await.unwrap();
-    registry.execute(&Step::Deregister { record: Arc::clone(&record) }).await.unwrap();
+    registry.execute(&RecordStep::Deregister { record: Arc::clone(&record) }).await.unwrap();
     eventually(&registry, "the device as unknown", |snapshot| found(snapshot, &record.id()).is_none()).await;
     let commands: Vec<String> = world.ksqldb.table("ASSETS").into_keys().filter(|key| key.contains("_CMD")).collect();
     assert_eq!(commands, ["COORD|deregister_device_CMD", "COORD|register_device_CMD"]);
@@ -276,8 +277,10 @@ async fn telling_a_coordinator_that_is_cut_short_leaves_a_trace() {
         protocol: CoordinatorProtocol::Shdr,
         config: format!("{{\"uuid\":\"{name}\"}}"),
     };
-    let step =
-        |name: &str| Step::Register { record: Arc::new(record(name)), owner: owner(&ResourceId::device(uuid(name))) };
+    let step = |name: &str| RecordStep::Register {
+        record: Arc::new(record(name)),
+        owner: owner(&ResourceId::device(uuid(name))),
+    };
     // What takes longest the first time is done: topics are known, the producer is connected.
     registry.execute(&step("WARM-UP")).await.unwrap();
     let begun = tokio::time::Instant::now();
@@ -312,7 +315,7 @@ async fn telling_a_coordinator_that_is_cut_short_leaves_a_trace() {
     let successor = world.registry();
     successor.observe().await.unwrap();
     for name in names.iter().filter(|name| told(name)) {
-        successor.execute(&Step::Deregister { record: Arc::new(record(name)) }).await.unwrap();
+        successor.execute(&RecordStep::Deregister { record: Arc::new(record(name)) }).await.unwrap();
     }
     let heard = world.messages("ofa_assets").await;
     for name in names.iter().filter(|name| told(name)) {
@@ -339,7 +342,7 @@ async fn answers_that_fail_are_errors_and_a_sudden_void_is_not_believed() {
     let registry = world.registry();
     let resource = ResourceId::app(uuid("APP-1"));
     let record = Arc::new(Record::Asset(asset("APP-1")));
-    registry.execute(&Step::Register { record: Arc::clone(&record), owner: owner(&resource) }).await.unwrap();
+    registry.execute(&RecordStep::Register { record: Arc::clone(&record), owner: owner(&resource) }).await.unwrap();
     eventually(&registry, "the asset", |snapshot| found(snapshot, &record.id()).is_some()).await;
     let faults = world.ksqldb.faults();
 
@@ -497,11 +500,11 @@ async fn setting_up_over_old_topics_brings_nothing_back_that_was_taken_back() {
     let resource = ResourceId::app(uuid("KEPT"));
     let record = |name: &str| Arc::new(Record::Asset(asset(name)));
     for name in ["KEPT", "GONE"] {
-        registry.execute(&Step::Register { record: record(name), owner: owner(&resource) }).await.unwrap();
+        registry.execute(&RecordStep::Register { record: record(name), owner: owner(&resource) }).await.unwrap();
         eventually(&registry, name, |snapshot| found(snapshot, &record(name).id()).is_some()).await;
     }
-    registry.execute(&Step::Deregister { record: record("GONE") }).await.unwrap();
-    registry.execute(&Step::ForgetRecord { record: record("GONE").id() }).await.unwrap();
+    registry.execute(&RecordStep::Deregister { record: record("GONE") }).await.unwrap();
+    registry.execute(&RecordStep::Forget { record: record("GONE").id() }).await.unwrap();
     eventually(&registry, "nothing of it", |snapshot| found(snapshot, &record("GONE").id()).is_none()).await;
     let derived = ["assets_types_topic", "docker_services_topic", "assets_avail_topic"];
     let mut before = Vec::new();
@@ -664,7 +667,7 @@ async fn a_topic_that_forgets_is_told() {
     let registry = OpenfactoryRegistry::new(world.settings(), Arc::new(Ahead(SystemClock::new()))).unwrap();
     let resource = ResourceId::app(uuid("APP-1"));
     let record = Arc::new(Record::Asset(asset("APP-1")));
-    registry.execute(&Step::Register { record: Arc::clone(&record), owner: owner(&resource) }).await.unwrap();
+    registry.execute(&RecordStep::Register { record: Arc::clone(&record), owner: owner(&resource) }).await.unwrap();
     eventually(&registry, "that the record expires", |snapshot| {
         snapshot.expiring.contains(&record.id()) && snapshot.warnings.iter().any(|warning| warning.contains("168 h"))
     })
@@ -677,7 +680,7 @@ async fn kafka_in_trouble_fails_a_step_and_recovers() {
     let registry = world.registry();
     let resource = ResourceId::app(uuid("APP-1"));
     let record = Arc::new(Record::Asset(asset("APP-1")));
-    let step = Step::Register { record: Arc::clone(&record), owner: owner(&resource) };
+    let step = RecordStep::Register { record: Arc::clone(&record), owner: owner(&resource) };
     registry.execute(&step).await.unwrap();
     world.kafka.stop();
     let failure = registry.execute(&step).await.unwrap_err();

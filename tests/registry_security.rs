@@ -28,7 +28,7 @@ use kafka::{Kafka, LIMITED_USER, SASL_PASSWORD, SASL_USER};
 use ksqldb::Ksqldb;
 use ofop::clock::SystemClock;
 use ofop::model::record::{AssetRecord, RecordOwner};
-use ofop::model::{AssetUuid, FailureKind, InstanceName, Record, Step};
+use ofop::model::{AssetUuid, FailureKind, InstanceName, Record, RecordStep};
 use ofop::registry::Registry;
 use ofop::registry::openfactory::{KafkaSettings, KsqldbSettings, OpenfactoryRegistry, OpenfactorySettings};
 use tls::Authority;
@@ -204,7 +204,7 @@ fn kafka_and_ksqldb_behind_tls_and_credentials() {
 
     // What is written arrives, and what is refused says why.
     let (record, owner) = press();
-    let step = Step::Register { record: Arc::clone(&record), owner: owner.clone() };
+    let step = RecordStep::Register { record: Arc::clone(&record), owner: owner.clone() };
     world.runtime.block_on(async {
         let registry = world.registry(SASL_PASSWORD);
         registry.execute(&step).await.unwrap();
@@ -273,7 +273,7 @@ fn what_kafka_must_allow() {
     assert_eq!(made.code, Some(0), "{}", made.text);
     let limited = [("KAFKA_SASL_USERNAME", LIMITED_USER)];
     let (record, owner) = press();
-    let step = Step::Register { record, owner };
+    let step = RecordStep::Register { record, owner };
     let registry = || world.registry_as("PLAIN", LIMITED_USER, SASL_PASSWORD);
 
     world.complains(&limited, &["topic ofa_assets of ASSETS_STREAM may not be described", "allow Describe and Write"]);

@@ -59,7 +59,7 @@ mod suite {
     use futures_util::StreamExt;
     use ofop::clock::SystemClock;
     use ofop::model::record::{AssetRecord, Attribute, RecordOwner, Uns};
-    use ofop::model::{AssetUuid, InstanceName, Record, RecordId, RegistrySnapshot, ResourceId, Scalar, Step};
+    use ofop::model::{AssetUuid, InstanceName, Record, RecordId, RecordStep, RegistrySnapshot, ResourceId, Scalar};
     use ofop::registry::Registry;
     use ofop::registry::openfactory::{
         FindingKind, KafkaSettings, KsqldbSettings, OpenfactoryRegistry, OpenfactorySettings, check, init,
@@ -144,21 +144,21 @@ mod suite {
         let registry = registry().await;
         let (record, id) = (Arc::new(record.clone()), record.id());
         registry
-            .execute(&ofop::model::Step::Register { record: Arc::clone(&record), owner: owner(uuid) })
+            .execute(&ofop::model::RecordStep::Register { record: Arc::clone(&record), owner: owner(uuid) })
             .await
             .unwrap();
         eventually(&registry, "the record", |snapshot| {
             snapshot.records.get(&id).is_some_and(|found| seen(&found.record))
         })
         .await;
-        registry.execute(&Step::Deregister { record }).await.unwrap();
+        registry.execute(&RecordStep::Deregister { record }).await.unwrap();
         let is_gone = |snapshot: &RegistrySnapshot| match snapshot.records.get(&id).map(|found| &found.record) {
             Some(Record::Asset(asset)) => asset.asset_type.is_empty(),
             Some(_) => false,
             None => true,
         };
         eventually(&registry, "its end", is_gone).await;
-        registry.execute(&Step::ForgetRecord { record: id.clone() }).await.unwrap();
+        registry.execute(&RecordStep::Forget { record: id.clone() }).await.unwrap();
         eventually(&registry, "nothing", |snapshot| !snapshot.records.contains_key(&id)).await;
     }
 

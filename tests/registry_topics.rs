@@ -17,7 +17,7 @@ use kafka::Kafka;
 use ksqldb::{Ksqldb, recovery};
 use ofop::clock::SystemClock;
 use ofop::model::record::{AssetRecord, RecordOwner, Uns};
-use ofop::model::{AssetUuid, FailureKind, InstanceName, Proof, Record, RegistrySnapshot, ResourceId, Step};
+use ofop::model::{AssetUuid, FailureKind, InstanceName, Proof, Record, RecordStep, RegistrySnapshot, ResourceId};
 use ofop::registry::Registry;
 use ofop::registry::openfactory::{KafkaSettings, KsqldbSettings, OpenfactoryRegistry, OpenfactorySettings, init};
 use rdkafka::admin::{
@@ -93,7 +93,7 @@ fn uuid(text: &str) -> AssetUuid {
     AssetUuid::new(text).unwrap()
 }
 
-fn step(name: &str) -> (Step, Arc<Record>) {
+fn step(name: &str) -> (RecordStep, Arc<Record>) {
     let record = Arc::new(Record::Asset(AssetRecord {
         uuid: uuid(name),
         asset_type: "OpenFactoryApp".into(),
@@ -108,7 +108,7 @@ fn step(name: &str) -> (Step, Arc<Record>) {
         resource: ResourceId::app(uuid(name)),
         kept: false,
     };
-    (Step::Register { record: Arc::clone(&record), owner }, record)
+    (RecordStep::Register { record: Arc::clone(&record), owner }, record)
 }
 
 /// The reading proves everything.
@@ -157,7 +157,7 @@ async fn a_row_that_its_topic_holds_and_its_table_does_not_show_is_not_absent() 
     eventually(&registry, "that it is shown again", is_proven).await;
 
     // Taken back by its tombstones it is gone at once, with the row of its place.
-    registry.execute(&Step::Deregister { record: Arc::clone(&record) }).await.unwrap();
+    registry.execute(&RecordStep::Deregister { record: Arc::clone(&record) }).await.unwrap();
     eventually(&registry, "that it is gone", |snapshot| {
         is_proven(snapshot) && world.ksqldb.table("ASSET_TO_UNS_MAP").is_empty()
     })

@@ -15,7 +15,7 @@ use ofop::model::notes::MAX_NOTES_BYTES;
 use ofop::model::service::{EnvVar, LABEL_PRUNE, Mount, Port, Resources, Ulimit};
 use ofop::model::{
     FailureKind, InstanceName, Mark, NoteEdits, NotesView, ObservedService, PlatformSnapshot, Revision, ServiceId,
-    ServiceName, ServiceSpec, SpecHash, Step, StepFailure, TaskState,
+    ServiceName, ServiceSpec, ServiceStep, SpecHash, StepFailure, TaskState,
 };
 use ofop::platform::Platform;
 use ofop::platform::engine::Engine;
@@ -79,7 +79,7 @@ fn mark() -> Mark {
 }
 
 async fn create(swarm: &Swarm, spec: &ServiceSpec) -> Result<Arc<ObservedService>, StepFailure> {
-    swarm.execute(&Step::CreateService { spec: Arc::new(spec.clone()), mark: mark() }).await?;
+    swarm.execute(&ServiceStep::Create { spec: Arc::new(spec.clone()), mark: mark() }).await?;
     assert_eq!(*observe(swarm).await.services[&spec.name].spec, *spec, "what was written is seen at once");
     // And a moment later as the engine has it.
     let read = |snapshot: &PlatformSnapshot| snapshot.services.get(&spec.name).is_some_and(|found| found.version > 0);
@@ -89,11 +89,11 @@ async fn create(swarm: &Swarm, spec: &ServiceSpec) -> Result<Arc<ObservedService
 async fn update(swarm: &Swarm, found: &ObservedService, spec: &ServiceSpec) -> Result<(), StepFailure> {
     let (id, version) = (found.id.clone(), found.version);
     let (spec, container_labels) = (Arc::new(spec.clone()), spec.labels.clone());
-    swarm.execute(&Step::UpdateService { id, version, spec, container_labels, mark: mark() }).await
+    swarm.execute(&ServiceStep::Update { id, version, spec, container_labels, mark: mark() }).await
 }
 
 async fn remove(swarm: &Swarm, id: &ServiceId, service: &ServiceName) -> Result<(), StepFailure> {
-    swarm.execute(&Step::RemoveService { id: id.clone(), name: service.clone() }).await
+    swarm.execute(&ServiceStep::Remove { id: id.clone(), name: service.clone() }).await
 }
 
 /// One variation of a spec for each field that we own.
@@ -256,7 +256,7 @@ async fn an_update_of_labels_alone_restarts_no_task() {
     let before = snapshot.tasks[&found.id].clone();
     let mut adopted = mark();
     adopted.revision = Revision("r2".into());
-    let step = Step::UpdateService {
+    let step = ServiceStep::Update {
         id: found.id.clone(),
         version: found.version,
         spec: Arc::new(wanted.clone()),
@@ -272,7 +272,7 @@ async fn an_update_of_labels_alone_restarts_no_task() {
     for kept in [true, false] {
         adopted.kept = Some(kept);
         let found = observe(&swarm).await.services["labelled"].clone();
-        let step = Step::UpdateService {
+        let step = ServiceStep::Update {
             id: found.id.clone(),
             version: found.version,
             spec: Arc::new(wanted.clone()),
@@ -312,7 +312,7 @@ async fn an_update_may_leave_labels_of_containers_other_than_those_of_their_serv
         // The orchestrator itself moves the version of a service that it has just seen change.
         let after = loop {
             let found = observe(&swarm).await.services[&found.spec.name].clone();
-            let step = Step::UpdateService {
+            let step = ServiceStep::Update {
                 id: found.id.clone(),
                 version: found.version,
                 spec: Arc::new(wanted.clone()),

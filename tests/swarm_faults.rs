@@ -14,7 +14,8 @@ use std::time::Duration;
 use engine::{IDLE, TestEngine, shared};
 use futures_util::StreamExt;
 use ofop::model::{
-    FailureKind, InstanceName, Mark, NotesView, PlatformSnapshot, Revision, ServiceName, ServiceSpec, SpecHash, Step,
+    FailureKind, InstanceName, Mark, NotesView, PlatformSnapshot, Revision, ServiceName, ServiceSpec, ServiceStep,
+    SpecHash,
 };
 use ofop::platform::engine::Engine;
 use ofop::platform::swarm::{Pace, Swarm};
@@ -76,7 +77,7 @@ impl World {
     }
 }
 
-fn create(name: &str) -> Step {
+fn create(name: &str) -> ServiceStep {
     let mut spec = ServiceSpec::new(ServiceName::new(name).unwrap(), IDLE);
     spec.constraints = vec!["node.labels.none == x".into()];
     let mark = Mark {
@@ -88,7 +89,7 @@ fn create(name: &str) -> Step {
         kept: Some(false),
         run: None,
     };
-    Step::CreateService { spec: Arc::new(spec), mark }
+    ServiceStep::Create { spec: Arc::new(spec), mark }
 }
 
 fn has(observed: &Result<Arc<PlatformSnapshot>, PlatformError>, name: &str) -> bool {

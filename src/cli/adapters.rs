@@ -8,7 +8,8 @@ use futures_util::{Stream, StreamExt as _};
 
 use crate::clock::{Clock as _, SystemClock};
 use crate::model::{
-    LeaseRecord, LeaseSeen, LeaseUnread, NoteEdits, PlatformSnapshot, RegistrySnapshot, Step, StepFailure,
+    LeaseRecord, LeaseSeen, LeaseUnread, NoteEdits, PlatformSnapshot, RecordStep, RegistrySnapshot, ServiceStep,
+    StepFailure,
 };
 use crate::platform::docker::{DockerPlatform, FileLease};
 use crate::platform::swarm::{Swarm, SwarmLease};
@@ -61,7 +62,7 @@ impl Platform for AnyPlatform {
         }
     }
 
-    async fn execute(&self, step: &Step) -> Result<(), StepFailure> {
+    async fn execute(&self, step: &ServiceStep) -> Result<(), StepFailure> {
         match self {
             AnyPlatform::Swarm(swarm) => swarm.execute(step).await,
             AnyPlatform::Docker(docker) => docker.execute(step).await,
@@ -138,7 +139,7 @@ impl Registry for AnyRegistry {
         }
     }
 
-    async fn execute(&self, step: &Step) -> Result<(), StepFailure> {
+    async fn execute(&self, step: &RecordStep) -> Result<(), StepFailure> {
         match self {
             AnyRegistry::Embedded(embedded) => embedded.execute(step).await,
             AnyRegistry::Openfactory(openfactory) => openfactory.execute(step).await,

@@ -11,18 +11,27 @@ use super::observed::ServiceId;
 use super::record::{Record, RecordId, RecordOwner};
 use super::service::{Mark, ServiceSpec};
 
-/// One action. Whoever executes it has nothing left to decide.
+/// One action on one side. Whoever executes it has nothing left to decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
+    /// On the platform.
+    Service(ServiceStep),
+    /// On the asset registry.
+    Record(RecordStep),
+}
+
+/// An action on a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServiceStep {
     /// Create a service that does not exist. Never under another name, never a second one.
-    CreateService {
+    Create {
         /// What to create, image pinned if its tag is followed.
         spec: Arc<ServiceSpec>,
         /// The mark it shall carry.
         mark: Mark,
     },
     /// Set every owned field of an existing service; everything else stays as found.
-    UpdateService {
+    Update {
         /// Full id.
         id: ServiceId,
         /// The version that was planned on; another one is a conflict.
@@ -35,12 +44,17 @@ pub enum Step {
         mark: Mark,
     },
     /// Remove a service by its full id.
-    RemoveService {
+    Remove {
         /// Full id.
         id: ServiceId,
         /// Its name, for people.
         name: ServiceName,
     },
+}
+
+/// An action on a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecordStep {
     /// Write a record, whole.
     Register {
         /// What to write.
@@ -54,7 +68,7 @@ pub enum Step {
         record: Arc<Record>,
     },
     /// Clear our mark from a record whose rows have stayed away for a while: the end of taking it back.
-    ForgetRecord {
+    Forget {
         /// Which.
         record: RecordId,
     },
@@ -64,30 +78,72 @@ impl Step {
     /// The verb, for labels and events.
     pub fn verb(&self) -> StepVerb {
         match self {
-            Step::CreateService { .. } => StepVerb::Create,
-            Step::UpdateService { .. } => StepVerb::Update,
-            Step::RemoveService { .. } => StepVerb::Remove,
-            Step::Register { .. } => StepVerb::Register,
-            Step::Deregister { .. } => StepVerb::Deregister,
-            Step::ForgetRecord { .. } => StepVerb::Forget,
+            Step::Service(step) => step.verb(),
+            Step::Record(step) => step.verb(),
         }
     }
 
     /// What the step acts on: `service scheduler`, `asset SCHEDULER`.
     pub fn object(&self) -> String {
         match self {
-            Step::CreateService { spec, .. } | Step::UpdateService { spec, .. } => format!("service {}", spec.name),
-            Step::RemoveService { name, .. } => format!("service {name}"),
-            Step::Register { record, .. } | Step::Deregister { record } => record.id().to_string(),
-            Step::ForgetRecord { record } => record.to_string(),
+            Step::Service(step) => step.object(),
+            Step::Record(step) => step.object(),
         }
     }
 
     /// Whether the step takes something away. Such steps rest on two sightings and on complete reads.
     pub fn is_destructive(&self) -> bool {
         match self {
-            Step::RemoveService { .. } | Step::Deregister { .. } | Step::ForgetRecord { .. } => true,
-            Step::CreateService { .. } | Step::UpdateService { .. } | Step::Register { .. } => false,
+            Step::Service(step) => matches!(step, ServiceStep::Remove { .. }),
+            Step::Record(step) => matches!(step, RecordStep::Deregister { .. } | RecordStep::Forget { .. }),
+        }
+    }
+}
+
+impl ServiceStep {
+    /// The verb, for labels and events.
+    pub fn verb(&self) -> StepVerb {
+        match self {
+            ServiceStep::Create { .. } => StepVerb::Create,
+            ServiceStep::Update { .. } => StepVerb::Update,
+            ServiceStep::Remove { .. } => StepVerb::Remove,
+        }
+    }
+
+    /// What it acts on: `service scheduler`.
+    pub fn object(&self) -> String {
+        format!("service {}", self.name())
+    }
+
+    /// The service that it acts on.
+    pub fn name(&self) -> &ServiceName {
+        match self {
+            ServiceStep::Create { spec, .. } | ServiceStep::Update { spec, .. } => &spec.name,
+            ServiceStep::Remove { name, .. } => name,
+        }
+    }
+}
+
+impl RecordStep {
+    /// The verb, for labels and events.
+    pub fn verb(&self) -> StepVerb {
+        match self {
+            RecordStep::Register { .. } => StepVerb::Register,
+            RecordStep::Deregister { .. } => StepVerb::Deregister,
+            RecordStep::Forget { .. } => StepVerb::Forget,
+        }
+    }
+
+    /// What it acts on: `asset SCHEDULER`.
+    pub fn object(&self) -> String {
+        self.record().to_string()
+    }
+
+    /// The record that it acts on.
+    pub fn record(&self) -> RecordId {
+        match self {
+            RecordStep::Register { record, .. } | RecordStep::Deregister { record } => record.id(),
+            RecordStep::Forget { record } => record.clone(),
         }
     }
 }

@@ -27,7 +27,7 @@ use super::Memory;
 use super::image;
 use crate::model::{
     Desired, Mark, Note, Observed, ObservedService, Plan, PlatformSnapshot, ServiceId, ServiceName, ServiceSpec,
-    SpecHash, Step, UpdateState, Wait,
+    ServiceStep, SpecHash, Step, UpdateState, Wait,
 };
 
 /// How long after an update Swarm may still begin to replace tasks: it does so within moments, once it has a leader.
@@ -280,7 +280,7 @@ impl Attempts {
         for (_, resource) in plan.restless() {
             let held = resource.held.iter().filter(|held| held.wait == Wait::AttemptNoted);
             for step in held.map(|held| &held.step).chain(&resource.steps) {
-                if let Step::UpdateService { spec, mark, .. } = &step.step
+                if let Step::Service(ServiceStep::Update { spec, mark, .. }) = &step.step
                     && let Some(found) = platform.services.get(&spec.name).filter(|found| found.rollout.rolls_back)
                 {
                     wanted.insert(spec.name.clone(), NotedAttempt::of(found, spec, mark));

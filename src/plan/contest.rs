@@ -13,8 +13,8 @@ use super::Memory;
 use super::context::Context;
 use super::draft::Draft;
 use crate::model::{
-    ConditionKind, FieldChange, Mark, Observed, Plan, PlannedStep, Reason, Record, ResourceId, RunId, SpecHash, Step,
-    Wait,
+    ConditionKind, FieldChange, Mark, Observed, Plan, PlannedStep, Reason, Record, RecordStep, ResourceId, RunId,
+    ServiceStep, SpecHash, Step, Wait,
 };
 
 /// After so many writes to one field that were undone …
@@ -75,22 +75,22 @@ fn wish(step: &PlannedStep) -> Option<Wish> {
         | Reason::Requested => {}
     }
     match &step.step {
-        Step::CreateService { mark, .. } | Step::UpdateService { mark, .. } => Some(Wish::Service(mark.spec.clone())),
-        Step::RemoveService { .. } => Some(Wish::Gone),
-        Step::Register { record, .. } => Some(Wish::Record(Arc::clone(record))),
-        Step::Deregister { .. } | Step::ForgetRecord { .. } => None,
+        Step::Service(ServiceStep::Create { mark, .. }) | Step::Service(ServiceStep::Update { mark, .. }) => {
+            Some(Wish::Service(mark.spec.clone()))
+        }
+        Step::Service(ServiceStep::Remove { .. }) => Some(Wish::Gone),
+        Step::Record(RecordStep::Register { record, .. }) => Some(Wish::Record(Arc::clone(record))),
+        Step::Record(RecordStep::Deregister { .. } | RecordStep::Forget { .. }) => None,
     }
 }
 
 /// The fields that a step writes, in words.
 fn fields(step: &PlannedStep) -> impl Iterator<Item = &str> {
     let whole = match &step.step {
-        Step::CreateService { .. } => Some("existence"),
-        Step::RemoveService { .. } => Some("absence"),
-        Step::Register { .. } if step.changes.is_empty() => Some("existence"),
-        Step::UpdateService { .. } | Step::Register { .. } | Step::Deregister { .. } | Step::ForgetRecord { .. } => {
-            None
-        }
+        Step::Service(ServiceStep::Create { .. }) => Some("existence"),
+        Step::Service(ServiceStep::Remove { .. }) => Some("absence"),
+        Step::Record(RecordStep::Register { .. }) if step.changes.is_empty() => Some("existence"),
+        Step::Service(ServiceStep::Update { .. }) | Step::Record(_) => None,
     };
     whole.into_iter().chain(step.changes.iter().map(|change| change.field.as_str()))
 }
@@ -211,9 +211,9 @@ impl Memory {
 /// The mark on the service that a step is about.
 fn mark_of<'a>(observed: &'a Observed, step: &Step) -> Option<&'a Mark> {
     let name = match step {
-        Step::CreateService { spec, .. } | Step::UpdateService { spec, .. } => &spec.name,
-        Step::RemoveService { name, .. } => name,
-        Step::Register { .. } | Step::Deregister { .. } | Step::ForgetRecord { .. } => return None,
+        Step::Service(ServiceStep::Create { spec, .. }) | Step::Service(ServiceStep::Update { spec, .. }) => &spec.name,
+        Step::Service(ServiceStep::Remove { name, .. }) => name,
+        Step::Record(_) => return None,
     };
     observed.platform.as_ref()?.services.get(name)?.mark.as_ref()
 }
@@ -233,7 +233,7 @@ fn words(
             let (ours, theirs) = (shown(change, change.to.as_ref()), shown(change, change.from.as_ref()));
             format!("{field} of {object} is set to {ours} and changed back to {theirs}")
         }
-        (Step::RemoveService { .. }, None) => format!("{object} is removed and made again"),
+        (Step::Service(ServiceStep::Remove { .. }), None) => format!("{object} is removed and made again"),
         (_, None) => format!("{object} is made and removed again"),
     };
     let other = mark.filter(|mark| mark.run.as_ref().is_some_and(|writer| Some(writer) != run));

@@ -9,8 +9,8 @@ use super::records::{self, Coordinator};
 use super::{Memory, Policy, Written};
 use crate::model::record::CoordinatorProtocol;
 use crate::model::{
-    Desired, Health, Ledger, Observed, PlatformSnapshot, RecordId, RegistrySnapshot, ResourceId, ResourcePlan,
-    ServiceName, Step, Wait,
+    Desired, Health, Ledger, Observed, PlatformSnapshot, RecordId, RecordStep, RegistrySnapshot, ResourceId,
+    ResourcePlan, ServiceName, Step, Wait,
 };
 
 /// How soon to look again for a second sighting, or for tasks that are ending.
@@ -139,12 +139,9 @@ impl Recheck {
                 Wait::PruneDelay(left) => self.after((*left).min(LOOK_AGAIN)),
                 Wait::RowsStayAway => {
                     let since = match &held.step.step {
-                        Step::ForgetRecord { record } => context.memory.gone_since.get(record),
-                        Step::CreateService { .. }
-                        | Step::UpdateService { .. }
-                        | Step::RemoveService { .. }
-                        | Step::Register { .. }
-                        | Step::Deregister { .. } => None,
+                        Step::Record(RecordStep::Forget { record }) => context.memory.gone_since.get(record),
+                        Step::Service(_)
+                        | Step::Record(RecordStep::Register { .. } | RecordStep::Deregister { .. }) => None,
                     };
                     let stayed = since.map_or(Duration::ZERO, |since| context.at.saturating_sub(*since));
                     self.after(context.policy.forget_after().saturating_sub(stayed).max(LOOK_AGAIN));

@@ -32,8 +32,8 @@
 use super::removal::block_words;
 use super::words::{around_difference, count_of, counts, in_sync, printable, way_out};
 use crate::model::{
-    ConditionKind, FieldChange, Ignored, Plan, PlannedStep, Problem, PruneVerdict, ResourceId, ResourcePlan, Severity,
-    Step, StepVerb, Suspension, Wait,
+    ConditionKind, FieldChange, Ignored, Plan, PlannedStep, Problem, PruneVerdict, ResourceId, ResourcePlan,
+    ServiceStep, Severity, Step, StepVerb, Suspension, Wait,
 };
 
 /// The longest comment that GitHub takes, in characters; other hosts take longer ones.
@@ -229,7 +229,7 @@ impl Block {
         let waits = wait.map_or(String::new(), |wait| format!(", waits for {}", wait.as_str()));
         let (verb, object, reason) = (step.step.verb(), step.step.object(), step.reason.as_str());
         self.line(sign, &format!("{verb} {object} ({reason}){waits}"));
-        if let Step::CreateService { spec, .. } = &step.step {
+        if let Step::Service(ServiceStep::Create { spec, .. }) = &step.step {
             let replicas = if spec.replicas == 1 { String::new() } else { format!(" x {}", spec.replicas) };
             self.line(if wait.is_some() { "#     " } else { "+     " }, &format!("image: {}{replicas}", spec.image));
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::model::{
     Command, ConditionKind, Desired, DesiredResource, Examined, FailureKind, Health, InstanceName, Ledger, Note,
-    Observed, Plan, PlannedStep, PruneVerdict, Reason, Record, RecordId, ResourceId, ResourcePlan, Revision, RunId,
-    ServiceId, ServiceName, SharedMap, SpecHash, Step, StepFailure, Sync, TaskView, Wait,
+    Observed, Plan, PlannedStep, PruneVerdict, Reason, Record, RecordId, RecordStep, ResourceId, ResourcePlan,
+    Revision, RunId, ServiceId, ServiceName, ServiceStep, SharedMap, SpecHash, Step, StepFailure, Sync, TaskView, Wait,
 };
 
 use super::Policy;
@@ -217,26 +217,26 @@ impl Memory {
         }
         let until = now + policy.expectation;
         match &step.step {
-            Step::CreateService { .. } => {
+            Step::Service(ServiceStep::Create { .. }) => {
                 self.progressing_since.insert(resource.clone(), now);
             }
-            Step::UpdateService { id, version, spec, mark, .. } => {
+            Step::Service(ServiceStep::Update { id, version, spec, mark, .. }) => {
                 self.progressing_since.insert(resource.clone(), now);
                 let sent = Attempt { spec: attempt(mark, spec), id: id.clone(), version: *version };
                 self.attempts.was_sent(&spec.name, sent);
             }
-            Step::RemoveService { id, .. } => {
+            Step::Service(ServiceStep::Remove { id, .. }) => {
                 self.departing.insert(id.clone(), resource.clone());
             }
-            Step::Register { record, owner } if outcome.is_ok() => {
+            Step::Record(RecordStep::Register { record, owner }) if outcome.is_ok() => {
                 let written = Written { record: Arc::clone(record), kept: owner.kept };
                 self.expected.insert(record.id(), (Some(written), until));
             }
-            Step::Deregister { record } if outcome.is_ok() => {
+            Step::Record(RecordStep::Deregister { record }) if outcome.is_ok() => {
                 self.expected.insert(record.id(), (None, until));
             }
-            Step::Register { .. } | Step::Deregister { .. } => {}
-            Step::ForgetRecord { record } => {
+            Step::Record(RecordStep::Register { .. } | RecordStep::Deregister { .. }) => {}
+            Step::Record(RecordStep::Forget { record }) => {
                 self.gone_since.remove(record);
             }
         }
@@ -296,20 +296,16 @@ impl Memory {
             let held = resource.held.iter().map(|held| &held.step);
             for step in resource.steps.iter().chain(held) {
                 match &step.step {
-                    Step::RemoveService { id: service, .. } => {
+                    Step::Service(ServiceStep::Remove { id: service, .. }) => {
                         if counts(step) {
                             services.insert(service);
                         }
                         self.departing.insert(service.clone(), id.clone());
                     }
-                    Step::Deregister { record } if counts(step) => {
+                    Step::Record(RecordStep::Deregister { record }) if counts(step) => {
                         records.insert(record.id());
                     }
-                    Step::CreateService { .. }
-                    | Step::UpdateService { .. }
-                    | Step::Register { .. }
-                    | Step::Deregister { .. }
-                    | Step::ForgetRecord { .. } => {}
+                    Step::Service(ServiceStep::Create { .. } | ServiceStep::Update { .. }) | Step::Record(_) => {}
                 }
             }
         }
@@ -460,8 +456,9 @@ impl Memory {
                 continue;
             }
             let held = resource.held.iter().map(|held| &held.step);
-            let is_new =
-                |step: &PlannedStep| step.reason == Reason::New && matches!(step.step, Step::CreateService { .. });
+            let is_new = |step: &PlannedStep| {
+                step.reason == Reason::New && matches!(step.step, Step::Service(ServiceStep::Create { .. }))
+            };
             // After a restart the marks alone tell what this revision brought in.
             let came_with_this = || {
                 let services = desired.resources.get(id).into_iter().flat_map(|resource| &resource.services);

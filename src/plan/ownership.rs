@@ -14,7 +14,7 @@ use super::records::is_taken_back;
 use crate::model::record::AssetRecord;
 use crate::model::{
     ConditionKind, DesiredResource, HeldStep, InstanceName, Observed, ObservedRecord, ObservedService, Plan, Record,
-    ResourceId, ServiceName, Step, Wait,
+    ResourceId, ServiceName, ServiceStep, Step, Wait,
 };
 
 /// Whose a service is.
@@ -262,7 +262,7 @@ impl Memory {
             return;
         }
         let is_doubted = |held: &HeldStep| matches!(held.wait, Wait::Evidence { .. });
-        let creates = |held: &HeldStep| matches!(held.step.step, Step::CreateService { .. });
+        let creates = |held: &HeldStep| matches!(held.step.step, Step::Service(ServiceStep::Create { .. }));
         let since = std::mem::take(&mut self.doubted);
         for (id, resource) in plan.restless() {
             if resource.held.iter().any(|held| creates(held) && is_doubted(held)) {

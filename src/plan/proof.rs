@@ -1,7 +1,7 @@
 //! Whether a reading of the registry proves enough to write a record, or to let go of one.
 
 use crate::model::record::RecordOwner;
-use crate::model::{Doubt, ObservedRecord, Proof, Record, RecordId, RegistrySnapshot, Step, Wait};
+use crate::model::{Doubt, ObservedRecord, Proof, Record, RecordId, RecordStep, RegistrySnapshot, Step, Wait};
 
 /// Why a wanted record may not be written on this reading; none if it may.
 ///
@@ -50,15 +50,12 @@ pub(super) fn doubt_of_owners<'a>(
 pub(super) fn wait_of_removal(registry: &RegistrySnapshot, step: &Step) -> Option<Wait> {
     let evidence = &registry.evidence;
     let doubt = match step {
-        Step::Deregister { record } => match record.id() {
+        Step::Record(RecordStep::Deregister { record }) => match record.id() {
             id @ RecordId::CoordinatorDevice(_) => of_coordinators(registry, &id).or_else(|| unproven(registry, &id)),
             RecordId::Asset(_) | RecordId::Connector(_) | RecordId::MetricsTarget(_) => evidence.doubt.as_ref(),
         },
-        Step::ForgetRecord { record } => unproven(registry, record),
-        Step::Register { .. }
-        | Step::CreateService { .. }
-        | Step::UpdateService { .. }
-        | Step::RemoveService { .. } => None,
+        Step::Record(RecordStep::Forget { record }) => unproven(registry, record),
+        Step::Record(RecordStep::Register { .. }) | Step::Service(_) => None,
     };
     doubt.map(|doubt| Wait::Evidence { lasting: doubt.lasting })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::model::record::{AssetRecord, CoordinatorProtocol, RecordOwner, Uns};
 use crate::model::{
     AssetUuid, Availability, DesiredResource, Doubt, DriftType, FieldChange, ObservedRecord, Reason, Record, RecordId,
-    RegistrySnapshot, Step, Wait,
+    RecordStep, RegistrySnapshot, Step, Wait,
 };
 
 use super::Written;
@@ -278,7 +278,7 @@ impl Planner<'_> {
     }
 
     fn step(&self, wanted: &Arc<Record>) -> Step {
-        Step::Register { record: Arc::clone(wanted), owner: self.owner() }
+        Step::Record(RecordStep::Register { record: Arc::clone(wanted), owner: self.owner() })
     }
 
     /// The registry follows its topics with a lag: what was written a moment ago counts as there.

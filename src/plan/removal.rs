@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::model::{
     ConditionKind, DesiredService, DriftType, ObservedRecord, ObservedService, PruneBlock, PruneVerdict, Reason,
-    Record, RecordId, ResourceId, Revision, ServiceId, ServiceSpec, Step, Wait,
+    Record, RecordId, RecordStep, ResourceId, Revision, ServiceId, ServiceSpec, ServiceStep, Step, Wait,
 };
 
 use super::context::Context;
@@ -354,7 +354,7 @@ impl Remover<'_> {
                 .map(Wait::Prune)
                 .or_else(|| second_sighting(self.context, &service.id))
                 .or_else(|| earlier.clone());
-            let step = Step::RemoveService { id: service.id.clone(), name: name.clone() };
+            let step = Step::Service(ServiceStep::Remove { id: service.id.clone(), name: name.clone() });
             draft.step(step, self.reason, Vec::new(), wait.clone());
             earlier = wait;
         }
@@ -403,7 +403,7 @@ impl Remover<'_> {
             if self.is_drift() {
                 draft.drift(DriftType::Orphaned, id.to_string(), &[]);
             }
-            let step = Step::Deregister { record: Arc::new(found.record.clone()) };
+            let step = Step::Record(RecordStep::Deregister { record: Arc::new(found.record.clone()) });
             let wait = block
                 .clone()
                 .or_else(|| wait.cloned())
@@ -418,7 +418,7 @@ impl Remover<'_> {
                     self.context.memory.gone_since.get(id).is_some_and(|since| {
                         self.context.at.saturating_sub(*since) >= self.context.policy.forget_after()
                     });
-                let step = Step::ForgetRecord { record: (*id).clone() };
+                let step = Step::Record(RecordStep::Forget { record: (*id).clone() });
                 let wait = block
                     .clone()
                     .or_else(|| wait.cloned())

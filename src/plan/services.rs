@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::{
     ConditionKind, DesiredService, Doubt, DriftType, FieldChange, Ignored, Mark, ObservedRecord, ObservedService,
-    PlatformSnapshot, Reason, SpecHash, Step, UpdateState, Wait,
+    PlatformSnapshot, Reason, ServiceStep, SpecHash, Step, UpdateState, Wait,
 };
 use crate::model::{DesiredResource, Record, ServiceSpec};
 
@@ -207,7 +207,7 @@ impl Planner<'_> {
             Some(image) => Arc::new(ServiceSpec { image, ..(*self.service.spec).clone() }),
             None => Arc::clone(&self.service.spec),
         };
-        Step::CreateService { spec, mark: self.mark() }
+        Step::Service(ServiceStep::Create { spec, mark: self.mark() })
     }
 
     /// Whether there is evidence that this service existed: we saw the resource in sync with it, or the
@@ -325,13 +325,13 @@ impl Planner<'_> {
             draft.drift(DriftType::Modified, format!("service {}", self.service.spec.name), &changes);
         }
         changes.extend(diff::describe_mark(&mark, found.mark.as_ref(), differences.none()));
-        let step = Step::UpdateService {
+        let step = Step::Service(ServiceStep::Update {
             id: found.id.clone(),
             version: found.version,
             spec: Arc::new(spec),
             container_labels: target.container_labels().clone(),
             mark,
-        };
+        });
         match self.doubt().filter(|_| adopt) {
             Some(doubt) => draft.unproven(step, reason, changes, doubt),
             None => draft.step(step, reason, changes, wait),
@@ -423,7 +423,7 @@ impl Planner<'_> {
             .map(Wait::Prune)
             .or_else(|| removal::second_sighting(self.context, &found.id))
             .or_else(|| self.wait_before_create(draft));
-        let remove = Step::RemoveService { id: found.id.clone(), name: name.clone() };
+        let remove = Step::Service(ServiceStep::Remove { id: found.id.clone(), name: name.clone() });
         draft.step(remove, Reason::Modified, vec![change], wait.clone());
         draft.step(self.creation(), Reason::Modified, Vec::new(), wait.map(|_| Wait::Dependency));
     }

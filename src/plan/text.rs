@@ -15,8 +15,8 @@
 use super::removal::block_words;
 use super::words::{around_difference, count_of, counts, in_sync, printable, way_out};
 use crate::model::{
-    ConditionKind, FieldChange, Ignored, Plan, PlannedStep, PruneVerdict, ResourceId, ResourcePlan, Step, StepVerb,
-    Suspension, Wait,
+    ConditionKind, FieldChange, Ignored, Plan, PlannedStep, PruneVerdict, ResourceId, ResourcePlan, ServiceStep, Step,
+    StepVerb, Suspension, Wait,
 };
 
 /// Whether values of environment variables are shown.
@@ -156,7 +156,7 @@ impl Text {
         let sign = self.paint(if wait.is_some() { Paint::Dim } else { paint }, sign);
         let what = format!("{} {} ({}){waits}", step.step.verb(), printable(&step.step.object()), step.reason.as_str());
         self.wrapped(&format!("  {sign} "), 4, &what);
-        if let Step::CreateService { spec, .. } = &step.step {
+        if let Step::Service(ServiceStep::Create { spec, .. }) = &step.step {
             let replicas = if spec.replicas == 1 { String::new() } else { format!(" x {}", spec.replicas) };
             self.field("image", 5, &format!("{}{replicas}", printable(&spec.image)));
         }

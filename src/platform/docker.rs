@@ -46,7 +46,7 @@ use super::digests::Digests;
 use super::engine::{Engine, Gate};
 use super::swarm::Pace;
 use super::{Platform, PlatformError};
-use crate::model::{InstanceName, NoteEdits, PlatformSnapshot, Step, StepFailure};
+use crate::model::{InstanceName, NoteEdits, PlatformSnapshot, ServiceStep, StepFailure};
 
 /// Containers of one engine.
 pub struct DockerPlatform {
@@ -107,7 +107,7 @@ impl Platform for DockerPlatform {
         self.shared.all_dirty();
     }
 
-    async fn execute(&self, step: &Step) -> Result<(), StepFailure> {
+    async fn execute(&self, step: &ServiceStep) -> Result<(), StepFailure> {
         execute::execute(&self.engine, &self.shared, step).await
     }
 

@@ -43,7 +43,7 @@ use tokio::task::JoinHandle;
 use super::digests::{Digests, Follower};
 use super::engine::{Engine, Gate};
 use super::{Platform, PlatformError};
-use crate::model::{FailureKind, InstanceName, NoteEdits, PlatformSnapshot, Step, StepFailure};
+use crate::model::{FailureKind, InstanceName, NoteEdits, PlatformSnapshot, ServiceStep, StepFailure};
 use cache::Cache;
 use calls::Failed;
 pub use lease::SwarmLease;
@@ -137,26 +137,23 @@ impl Platform for Swarm {
         self.cache.refresh();
     }
 
-    async fn execute(&self, step: &Step) -> Result<(), StepFailure> {
+    async fn execute(&self, step: &ServiceStep) -> Result<(), StepFailure> {
         let engine = self.cache.engine();
         match step {
-            Step::CreateService { spec, mark } => {
+            ServiceStep::Create { spec, mark } => {
                 let id = calls::create(engine, spec, mark).await.map_err(|failed| self.look_again(failed))?;
                 self.cache.created(id, spec, mark);
             }
-            Step::UpdateService { id, version, spec, container_labels, mark } => {
+            ServiceStep::Update { id, version, spec, container_labels, mark } => {
                 let names = self.cache.network_names();
                 calls::update(engine, &names, (id, *version), (spec, container_labels), mark)
                     .await
                     .map_err(|failed| self.look_again(failed))?;
                 self.cache.wrote(id).await;
             }
-            Step::RemoveService { id, .. } => {
+            ServiceStep::Remove { id, .. } => {
                 calls::remove(engine, id).await.map_err(|failed| self.look_again(failed))?;
                 self.cache.removed(id);
-            }
-            Step::Register { .. } | Step::Deregister { .. } | Step::ForgetRecord { .. } => {
-                return Err(StepFailure::new(FailureKind::Rejected, "a record is no matter of the swarm"));
             }
         }
         Ok(())

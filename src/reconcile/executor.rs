@@ -65,8 +65,8 @@ impl Job {
 
 fn is_for_platform(step: &Step) -> bool {
     match step {
-        Step::CreateService { .. } | Step::UpdateService { .. } | Step::RemoveService { .. } => true,
-        Step::Register { .. } | Step::Deregister { .. } | Step::ForgetRecord { .. } => false,
+        Step::Service(_) => true,
+        Step::Record(_) => false,
     }
 }
 
@@ -356,13 +356,9 @@ impl<P: Platform, R: Registry, C: Clock> Walk<P, R, C> {
 
     async fn execute(&self, step: &Step) -> Result<(), StepFailure> {
         match step {
-            Step::CreateService { .. } | Step::UpdateService { .. } | Step::RemoveService { .. } => {
-                // Boxed, so that the many tasks that write records only are not as large as a rollout.
-                Box::pin(self.platform.execute(step)).await
-            }
-            Step::Register { .. } | Step::Deregister { .. } | Step::ForgetRecord { .. } => {
-                self.registry.execute(step).await
-            }
+            // Boxed, so that the many tasks that write records only are not as large as a rollout.
+            Step::Service(step) => Box::pin(self.platform.execute(step)).await,
+            Step::Record(step) => self.registry.execute(step).await,
         }
     }
 }

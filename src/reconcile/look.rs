@@ -204,7 +204,7 @@ mod tests {
     use futures_util::{Stream, stream};
 
     use super::*;
-    use crate::model::{Step, StepFailure};
+    use crate::model::{RecordStep, StepFailure};
 
     /// Answers after a time, each read with its own answer; the last one never ends.
     struct Slow {
@@ -245,7 +245,7 @@ mod tests {
 
         fn refresh(&self) {}
 
-        async fn execute(&self, _: &Step) -> Result<(), StepFailure> {
+        async fn execute(&self, _: &RecordStep) -> Result<(), StepFailure> {
             Ok(())
         }
 

@@ -30,7 +30,7 @@ use tokio::sync::Notify;
 use super::messages::{self, Message, Stamp};
 use super::{Registry, RegistryError, rows};
 use crate::clock::{Clock, rfc3339};
-use crate::model::{AssetUuid, FailureKind, Record, RegistrySnapshot, Step, StepFailure};
+use crate::model::{AssetUuid, FailureKind, Record, RecordStep, RegistrySnapshot, StepFailure};
 
 /// Name of the file in the state directory.
 pub const FILE: &str = "registry.sqlite";
@@ -185,9 +185,9 @@ impl Registry for EmbeddedRegistry {
         self.shared.refresh.store(true, Ordering::SeqCst);
     }
 
-    async fn execute(&self, step: &Step) -> Result<(), StepFailure> {
+    async fn execute(&self, step: &RecordStep) -> Result<(), StepFailure> {
         match step {
-            Step::Register { record, owner } => {
+            RecordStep::Register { record, owner } => {
                 let whole = match record.as_ref() {
                     Record::Asset(asset) => Whole::Replace(asset.uuid.clone()),
                     Record::Connector { .. } | Record::MetricsTarget { .. } => Whole::Keep,
@@ -195,7 +195,7 @@ impl Registry for EmbeddedRegistry {
                 };
                 self.write(messages::register(record, Some(owner), Some(&self.stamp())), whole).await
             }
-            Step::Deregister { record } => {
+            RecordStep::Deregister { record } => {
                 let whole = match record.as_ref() {
                     Record::Asset(asset) => Whole::Remove(asset.uuid.clone()),
                     Record::Connector { .. } | Record::MetricsTarget { .. } => Whole::Keep,
@@ -203,10 +203,7 @@ impl Registry for EmbeddedRegistry {
                 };
                 self.write(messages::deregister(record, Some(&self.stamp())), whole).await
             }
-            Step::ForgetRecord { record } => self.write(Vec::new(), Whole::Remove(record.asset().clone())).await,
-            Step::CreateService { .. } | Step::UpdateService { .. } | Step::RemoveService { .. } => {
-                Err(StepFailure::new(FailureKind::Rejected, "a registry has no services"))
-            }
+            RecordStep::Forget { record } => self.write(Vec::new(), Whole::Remove(record.asset().clone())).await,
         }
     }
 

@@ -47,7 +47,7 @@ use self::ksqldb::Ksqldb;
 use self::reader::Reader;
 use crate::clock::{Clock, rfc3339};
 use crate::model::record::RecordOwner;
-use crate::model::{AssetUuid, FailureKind, Record, RecordId, RegistrySnapshot, Source, Step, StepFailure};
+use crate::model::{AssetUuid, FailureKind, Record, RecordId, RecordStep, RegistrySnapshot, Source, StepFailure};
 use crate::registry::messages::{self, Message, Said, Stamp};
 use crate::registry::{Registry, RegistryError};
 
@@ -200,18 +200,15 @@ impl OpenfactoryRegistry {
     }
 
     /// What a step says, in groups, of which each is sent when the brokers have the one before it.
-    fn said(&self, step: &Step) -> Result<Vec<Vec<Message>>, StepFailure> {
+    fn said(&self, step: &RecordStep) -> Result<Vec<Vec<Message>>, StepFailure> {
         match step {
-            Step::Register { record, owner } => self.register(record, owner),
-            Step::Deregister { record } => self.deregister(record),
-            Step::ForgetRecord { record: RecordId::Asset(asset) } => {
+            RecordStep::Register { record, owner } => self.register(record, owner),
+            RecordStep::Deregister { record } => self.deregister(record),
+            RecordStep::Forget { record: RecordId::Asset(asset) } => {
                 Ok(vec![messages::forget(asset, Some(&self.stamp()))])
             }
             // Connectors, targets and devices of a coordinator carry their asset's mark.
-            Step::ForgetRecord { record: _ } => Ok(Vec::new()),
-            Step::CreateService { .. } | Step::UpdateService { .. } | Step::RemoveService { .. } => {
-                Err(StepFailure::new(FailureKind::Rejected, format!("{} is no record", step.object())))
-            }
+            RecordStep::Forget { record: _ } => Ok(Vec::new()),
         }
     }
 
@@ -275,7 +272,7 @@ impl Registry for OpenfactoryRegistry {
         self.reader.refresh();
     }
 
-    async fn execute(&self, step: &Step) -> Result<(), StepFailure> {
+    async fn execute(&self, step: &RecordStep) -> Result<(), StepFailure> {
         let done = async {
             for messages in self.said(step)? {
                 self.send(messages).await?;

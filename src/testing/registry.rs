@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::{Call, Fault, Faults, Rng};
 use crate::model::record::{AssetRecord, CoordinatorProtocol, DeviceCoordinator, RecordOwner};
 use crate::model::{
-    AssetUuid, Availability, FailureKind, ObservedRecord, Record, RecordId, RegistrySnapshot, Step, StepFailure,
+    AssetUuid, Availability, FailureKind, ObservedRecord, Record, RecordId, RecordStep, RegistrySnapshot, StepFailure,
 };
 use crate::registry::{Registry, RegistryError};
 
@@ -265,7 +265,7 @@ impl FakeRegistry {
     }
 
     /// Carries out the first `parts` parts of a step; whatever happens to the operator, they happen.
-    async fn carry_out(&self, step: &Step, parts: usize) -> Result<(), StepFailure> {
+    async fn carry_out(&self, step: &RecordStep, parts: usize) -> Result<(), StepFailure> {
         let (registry, step) = (self.clone(), step.clone());
         let work = tokio::spawn(async move {
             for part in 0..parts {
@@ -281,16 +281,16 @@ impl FakeRegistry {
     }
 
     /// As many parts as a step has, less those that are cut off.
-    async fn carry_out_some(&self, step: &Step) {
+    async fn carry_out_some(&self, step: &RecordStep) {
         let some = self.inner().rng.below(parts(step));
         let _ = self.carry_out(step, usize::try_from(some).unwrap_or_default()).await;
     }
 }
 
 /// Telling a coordinator, and having it let a device go, is done in three parts: a note, the command, another note.
-fn parts(step: &Step) -> u64 {
+fn parts(step: &RecordStep) -> u64 {
     match step {
-        Step::Register { record, .. } | Step::Deregister { record }
+        RecordStep::Register { record, .. } | RecordStep::Deregister { record }
             if matches!(**record, Record::CoordinatorDevice { .. }) =>
         {
             3
@@ -403,17 +403,17 @@ impl Inner {
         Ok(())
     }
 
-    fn apply(&mut self, step: &Step, part: usize, now: Duration) -> Result<(), StepFailure> {
+    fn apply(&mut self, step: &RecordStep, part: usize, now: Duration) -> Result<(), StepFailure> {
         self.advance(now);
         match step {
-            Step::Register { record, owner } if parts(step) > 1 => self.tell(record, owner, part, now),
-            Step::Deregister { record } if parts(step) > 1 => self.let_go(record, part, now),
-            Step::Register { record, owner } => {
+            RecordStep::Register { record, owner } if parts(step) > 1 => self.tell(record, owner, part, now),
+            RecordStep::Deregister { record } if parts(step) > 1 => self.let_go(record, part, now),
+            RecordStep::Register { record, owner } => {
                 let record = ObservedRecord { record: Record::clone(record), owner: Some(owner.clone()) };
                 self.set(record.record.id(), Some(record), now);
                 Ok(())
             }
-            Step::Deregister { record } => {
+            RecordStep::Deregister { record } => {
                 let id = record.id();
                 let Some(found) = self.truth.get(&id).cloned() else { return Ok(()) };
                 let Record::Asset(asset) = &found.record else {
@@ -433,12 +433,9 @@ impl Inner {
                 self.set(id, Some(ObservedRecord { record: Record::Asset(asset), owner: found.owner }), now);
                 Ok(())
             }
-            Step::ForgetRecord { record } => {
+            RecordStep::Forget { record } => {
                 self.set(record.clone(), None, now);
                 Ok(())
-            }
-            Step::CreateService { .. } | Step::UpdateService { .. } | Step::RemoveService { .. } => {
-                Err(StepFailure::new(FailureKind::Rejected, "not a step for a registry"))
             }
         }
     }
@@ -463,7 +460,7 @@ impl Registry for FakeRegistry {
     }
 
     fn refresh(&self) {}
-    async fn execute(&self, step: &Step) -> Result<(), StepFailure> {
+    async fn execute(&self, step: &RecordStep) -> Result<(), StepFailure> {
         let fault = {
             let mut inner = self.inner();
             let scripted = (!inner.scripted.is_empty()).then(|| inner.scripted.remove(0));

@@ -21,8 +21,8 @@ use self::observe::Cache;
 use self::state::Swarm;
 use super::{Fault, Faults, Rng};
 use crate::model::{
-    FailureKind, Mark, NoteEdits, Notes, PlatformSnapshot, ServiceId, ServiceName, ServiceSpec, Step, StepFailure,
-    StepVerb,
+    FailureKind, Mark, NoteEdits, Notes, PlatformSnapshot, ServiceId, ServiceName, ServiceSpec, ServiceStep,
+    StepFailure, StepVerb,
 };
 use crate::platform::{Platform, PlatformError};
 
@@ -265,7 +265,7 @@ impl FakeSwarm {
     }
 
     /// Carries a step out now.
-    fn commit(&self, step: &Step) -> Result<(), StepFailure> {
+    fn commit(&self, step: &ServiceStep) -> Result<(), StepFailure> {
         let now = self.now();
         let outcome = self.inner().swarm.apply(step, now);
         if outcome.is_ok() {
@@ -292,7 +292,7 @@ impl Platform for FakeSwarm {
         self.inner().cache.wanted = true;
     }
 
-    async fn execute(&self, step: &Step) -> Result<(), StepFailure> {
+    async fn execute(&self, step: &ServiceStep) -> Result<(), StepFailure> {
         let (fault, latency) = {
             let mut inner = self.inner();
             let scripted = (!inner.scripted.is_empty()).then(|| inner.scripted.remove(0));
@@ -305,11 +305,8 @@ impl Platform for FakeSwarm {
             let slow = inner.faults.slow;
             let latency = if inner.rng.chance(slow) { SLOW } else { inner.latency };
             let id = match step {
-                Step::UpdateService { id, .. } | Step::RemoveService { id, .. } => Some(id.clone()),
-                Step::CreateService { .. }
-                | Step::Register { .. }
-                | Step::Deregister { .. }
-                | Step::ForgetRecord { .. } => None,
+                ServiceStep::Update { id, .. } | ServiceStep::Remove { id, .. } => Some(id.clone()),
+                ServiceStep::Create { .. } => None,
             };
             let call =
                 Call { at: self.now(), verb: step.verb(), object: step.object(), id, fault, sound: inner.cache.sound };
@@ -410,7 +407,7 @@ impl Platform for FakeSwarm {
 
 impl FakeSwarm {
     /// The engine goes on with a request whose caller is gone.
-    async fn carry_out(&self, step: &Step, latency: Duration) -> Result<(), StepFailure> {
+    async fn carry_out(&self, step: &ServiceStep, latency: Duration) -> Result<(), StepFailure> {
         let (swarm, step) = (self.clone(), step.clone());
         let half = latency / 2;
         let work = tokio::spawn(async move {

@@ -1,6 +1,6 @@
 //! Updates that the engine may undo are tried once, whatever happens to the operator.
 
-use ofop::model::{Command, Desired, Health, Plan, Reason, Step, StepVerb, UpdateState, Wait};
+use ofop::model::{Command, Desired, Health, Plan, Reason, ServiceStep, Step, StepVerb, UpdateState, Wait};
 use ofop::plan::{Memory, plan};
 use proptest::prelude::any;
 use proptest::test_runner::Config;
@@ -19,7 +19,9 @@ fn deployed() -> (World, Memory) {
 
 fn pushes(plan: &Plan) -> usize {
     let steps = plan.resources.values().flat_map(|resource| &resource.steps);
-    steps.filter(|step| matches!(&step.step, Step::UpdateService { spec, .. } if spec.name == name("a"))).count()
+    steps
+        .filter(|step| matches!(&step.step, Step::Service(ServiceStep::Update { spec, .. }) if spec.name == name("a")))
+        .count()
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use ofop::model::{
-    ConditionKind, DriftType, Health, PruneBlock, PruneVerdict, Reason, Record, RecordId, Step, StepVerb, Sync, Wait,
+    ConditionKind, DriftType, Health, PruneBlock, PruneVerdict, Reason, Record, RecordId, ServiceStep, Step, StepVerb,
+    Sync, Wait,
 };
 use ofop::plan::Memory;
 
@@ -320,7 +321,7 @@ fn a_service_of_the_command_line_is_adopted_by_its_asset_or_by_being_equal() {
         let plans = world.converge(&desired([resource.clone()]), &policy(), &mut memory);
         let step = &one(&plans[0], "A").steps[0];
         assert_eq!(step.reason, Reason::Adopt);
-        assert!(matches!(&step.step, Step::UpdateService { id: found, .. } if *found == id));
+        assert!(matches!(&step.step, Step::Service(ServiceStep::Update { id: found, .. }) if *found == id));
         assert_eq!(step.changes.iter().any(|change| change.field.starts_with("environment.")), differs);
         assert_eq!(world.services.len(), 1);
     }

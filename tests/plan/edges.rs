@@ -7,7 +7,7 @@ use ofop::model::record::{CoordinatorProtocol, DeviceCoordinator};
 use ofop::model::{
     Availability, Condition, ConditionKind, DesiredResource, DriftType, Health, InstanceName, Mark, Observed,
     ObservedRecord, OtherFile, PruneBlock, PruneVerdict, Reason, Record, RecordId, ResourceId, Revision, ServiceId,
-    SpecHash, Step, StepVerb, Sync, TaskState, TaskView, UpdateState, Wait,
+    ServiceStep, SpecHash, Step, StepVerb, Sync, TaskState, TaskView, UpdateState, Wait,
 };
 use ofop::plan::{Memory, Policy, plan};
 
@@ -572,7 +572,7 @@ fn a_service_that_moves_to_another_resource_changes_its_mark_alone() {
     let update = one(&plans[0], "PRESS").steps.iter().find(|step| step.step.verb() == StepVerb::Update).unwrap();
     let fields: Vec<&str> = update.changes.iter().map(|change| change.field.as_str()).collect();
     assert_eq!((update.reason, fields), (Reason::ManifestChanged, vec!["mark.resource"]));
-    assert!(matches!(&update.step, Step::UpdateService { id: found, .. } if *found == id));
+    assert!(matches!(&update.step, Step::Service(ServiceStep::Update { id: found, .. }) if *found == id));
     assert_eq!(world.services[&name("press")].id, id);
     assert!(!world.records.contains_key(&RecordId::Asset(uuid("press"))), "the old asset is taken back");
 }
@@ -633,7 +633,7 @@ fn a_hash_that_another_version_computed_differently_restarts_nothing_on_swarm() 
     let before = world.services[&name("a")].spec.clone();
     let plan = world.pass(&wanted, &policy(), &mut memory);
     let [step] = one(&plan, "A").steps.as_slice() else { panic!("{plan:#?}") };
-    let Step::UpdateService { spec, .. } = &step.step else { panic!("{step:?}") };
+    let Step::Service(ServiceStep::Update { spec, .. }) = &step.step else { panic!("{step:?}") };
     assert_eq!(*spec, before, "the mark alone is written, with the spec as it was found");
     assert_eq!(step.changes.iter().map(|change| change.field.as_str()).collect::<Vec<_>>(), ["mark.spec"]);
     assert!(world.pass(&wanted, &policy(), &mut memory).is_empty());

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ofop::model::record::RecordOwner;
 use ofop::model::{
-    ConditionKind, FailureKind, InstanceName, ObservedRecord, Reason, RecordId, Step, StepFailure, StepVerb,
-    UpdateState, Wait,
+    ConditionKind, FailureKind, InstanceName, ObservedRecord, Reason, RecordId, ServiceStep, Step, StepFailure,
+    StepVerb, UpdateState, Wait,
 };
 use ofop::plan::{Memory, plan};
 
@@ -95,7 +95,7 @@ fn an_update_whose_answer_was_lost_is_an_attempt_and_its_rollback_is_held() {
     let first = plan(&broken, &observed, &policy(), &memory);
     memory.learn(&broken, &observed, &first);
     let [step] = &*one(&first, "A").steps else { panic!("{first:#?}") };
-    assert!(matches!(step.step, Step::UpdateService { .. }));
+    assert!(matches!(step.step, Step::Service(ServiceStep::Update { .. })));
     // It worked, and nobody was told.
     world.apply(&step.step).unwrap();
     let lost = Err(StepFailure::new(FailureKind::Ambiguous, "the answer was lost"));

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use ofop::model::handling::Amount;
 use ofop::model::service::{EnvVar, Mount, Port, Resources, Ulimit};
 use ofop::model::{
-    Desired, DesiredResource, DriftType, Field, Health, IgnoredField, Reason, ServiceSpec, Step, Suspension, Sync, Wait,
+    Desired, DesiredResource, DriftType, Field, Health, IgnoredField, Reason, ServiceSpec, ServiceStep, Step,
+    Suspension, Sync, Wait,
 };
 use ofop::plan::{Memory, ShowSecrets, TextOptions, to_json, to_text};
 use proptest::collection::{btree_set, vec};
@@ -319,7 +320,7 @@ proptest::proptest! {
         for _ in 0..3 {
             let plan = world.pass(&wanted, &policy(), &mut memory);
             for step in plan.resources.values().flat_map(|resource| &resource.steps) {
-                let Step::UpdateService { spec, container_labels, .. } = &step.step else { panic!("{step:?}") };
+                let Step::Service(ServiceStep::Update { spec, container_labels, .. }) = &step.step else { panic!("{step:?}") };
                 let after: Vec<String> = ignored.iter().map(|field| value(field, spec, container_labels)).collect();
                 assert_eq!(before, after, "{fields:?}");
                 let told = step.changes.iter().find(|change| fields.contains(&change.field.as_str()));

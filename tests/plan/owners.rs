@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ofop::model::record::RecordOwner;
 use ofop::model::{
-    Desired, Doubt, DoubtReason, InstanceName, Observed, ObservedRecord, Plan, Proof, RecordId, RegistrySnapshot, Step,
-    Wait,
+    Desired, Doubt, DoubtReason, InstanceName, Observed, ObservedRecord, Plan, Proof, RecordId, RegistrySnapshot,
+    ServiceStep, Step, Wait,
 };
 use ofop::plan::{Memory, plan};
 use proptest::collection::vec;
@@ -103,7 +103,7 @@ fn hide(observed: &mut Observed, cases: &[Case], all: bool) {
 
 fn created(plan: &Plan) -> BTreeMap<String, bool> {
     let steps = plan.resources.iter().map(|(id, resource)| {
-        let creates = resource.steps.iter().any(|step| matches!(step.step, Step::CreateService { .. }));
+        let creates = resource.steps.iter().any(|step| matches!(step.step, Step::Service(ServiceStep::Create { .. })));
         (id.uuid.to_string(), creates)
     });
     steps.collect()

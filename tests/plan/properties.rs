@@ -4,7 +4,8 @@
 use ofop::model::service::EnvVar;
 use ofop::model::{
     ConditionKind, Desired, DesiredResource, Health, InstanceName, Mark, Observed, ObservedRecord, ObservedService,
-    Plan, Progress, PruneVerdict, Record, RecordId, ResourceId, ServiceName, Step, Sync, UpdateState, Verdict,
+    Plan, Progress, PruneVerdict, Record, RecordId, ResourceId, ServiceName, ServiceStep, Step, Sync, UpdateState,
+    Verdict,
 };
 use ofop::plan::{Guard, Memory, Policy, judge, plan};
 use proptest::collection::{btree_map, vec};
@@ -336,7 +337,7 @@ proptest::proptest! {
         }
         for _ in 0..12 {
             let plan = world.pass(&wanted, &confirmed(), &mut memory);
-            let services = destructive(&plan).into_iter().filter(|step| cut < 2 || !matches!(step, Step::RemoveService { .. }));
+            let services = destructive(&plan).into_iter().filter(|step| cut < 2 || !matches!(step, Step::Service(ServiceStep::Remove { .. })));
             assert_eq!(services.count(), 0);
         }
     }
@@ -382,14 +383,14 @@ proptest::proptest! {
         let services = &observed.platform.as_ref().unwrap().services;
         for step in one.resources.values().flat_map(|resource| &resource.steps) {
             match &step.step {
-                Step::CreateService { spec, .. } => assert!(!services.contains_key(&spec.name) || one_replaces(&one, &spec.name)),
-                Step::UpdateService { id, version, spec, .. } => {
+                Step::Service(ServiceStep::Create { spec, .. }) => assert!(!services.contains_key(&spec.name) || one_replaces(&one, &spec.name)),
+                Step::Service(ServiceStep::Update { id, version, spec, .. }) => {
                     let found = &services[&spec.name];
                     assert_eq!((&found.id, found.version), (id, *version));
                     assert!(!step.changes.is_empty(), "an update without a difference");
                 }
-                Step::RemoveService { id, name } => assert_eq!(&services[name].id, id),
-                Step::Register { .. } | Step::Deregister { .. } | Step::ForgetRecord { .. } => {}
+                Step::Service(ServiceStep::Remove { id, name }) => assert_eq!(&services[name].id, id),
+                Step::Record(_) => {}
             }
         }
     }
@@ -407,7 +408,7 @@ proptest::proptest! {
         for _ in 0..8 {
             let plan = world.pass(&wanted, &policy(), &mut memory);
             for step in plan.resources.values().flat_map(|resource| &resource.steps) {
-                if let Step::UpdateService { spec, .. } = &step.step {
+                if let Step::Service(ServiceStep::Update { spec, .. }) = &step.step {
                     *sent.entry(spec.name.clone()).or_default() += 1;
                 }
             }
@@ -422,7 +423,7 @@ fn one_replaces(plan: &Plan, service: &ServiceName) -> bool {
     plan.resources
         .values()
         .flat_map(|resource| &resource.steps)
-        .any(|step| matches!(&step.step, Step::RemoveService { name, .. } if name == service))
+        .any(|step| matches!(&step.step, Step::Service(ServiceStep::Remove { name, .. }) if name == service))
 }
 
 #[test]

@@ -10,8 +10,8 @@ use ofop::model::service::EnvVar;
 use ofop::model::{
     AssetUuid, Availability, Desired, DesiredResource, DesiredService, Examined, FailureKind, Handling, InstanceName,
     Mark, Notes, NotesView, Observed, ObservedRecord, ObservedService, Origin, Plan, PlatformSnapshot, Reason, Record,
-    RecordId, RegistrySnapshot, ResourceId, ResourcePlan, Revision, Rollout, ServiceId, ServiceName, ServiceSpec,
-    SharedMap, SpecHash, Step, StepFailure, StepVerb, TaskState, TaskView, UpdateState, Wait,
+    RecordId, RecordStep, RegistrySnapshot, ResourceId, ResourcePlan, Revision, Rollout, ServiceId, ServiceName,
+    ServiceSpec, ServiceStep, SharedMap, SpecHash, Step, StepFailure, StepVerb, TaskState, TaskView, UpdateState, Wait,
 };
 use ofop::plan::{Guard, Memory, Policy, plan};
 
@@ -391,7 +391,7 @@ impl World {
     pub(crate) fn apply(&mut self, step: &Step) -> Result<(), StepFailure> {
         let fail = |kind, what: &str| Err(StepFailure::new(kind, what));
         match step {
-            Step::CreateService { spec, mark } => {
+            Step::Service(ServiceStep::Create { spec, mark }) => {
                 if self.services.contains_key(&spec.name) || self.unreadable.contains_key(spec.name.as_str()) {
                     return fail(FailureKind::Exists, "name is taken");
                 }
@@ -400,7 +400,7 @@ impl World {
                 }
                 self.insert((**spec).clone(), Some(mark.clone()));
             }
-            Step::UpdateService { id, version, spec, container_labels, mark } => {
+            Step::Service(ServiceStep::Update { id, version, spec, container_labels, mark }) => {
                 let rolls_back = self.fails_update.contains(&spec.name);
                 let Some(service) = self.services.get_mut(&spec.name).filter(|service| service.id == *id) else {
                     return fail(FailureKind::Gone, "no such service");
@@ -427,7 +427,7 @@ impl World {
                 let (id, replicas) = (service.id.clone(), spec.replicas);
                 self.tasks.insert(id.clone(), running(&id, replicas));
             }
-            Step::RemoveService { id, .. } => {
+            Step::Service(ServiceStep::Remove { id, .. }) => {
                 let Some(name) =
                     self.services.values().find(|found| found.id == *id).map(|found| found.spec.name.clone())
                 else {
@@ -435,11 +435,11 @@ impl World {
                 };
                 self.services.remove(&name);
             }
-            Step::Register { record, owner } => {
+            Step::Record(RecordStep::Register { record, owner }) => {
                 self.records
                     .insert(record.id(), ObservedRecord { record: (**record).clone(), owner: Some(owner.clone()) });
             }
-            Step::Deregister { record } => match self.records.get_mut(&record.id()) {
+            Step::Record(RecordStep::Deregister { record }) => match self.records.get_mut(&record.id()) {
                 Some(ObservedRecord { record: Record::Asset(asset), .. }) => {
                     asset.asset_type = String::new();
                     asset.docker_service = String::new();
@@ -447,7 +447,7 @@ impl World {
                 Some(_) => drop(self.records.remove(&record.id())),
                 None => {}
             },
-            Step::ForgetRecord { record } => drop(self.records.remove(record)),
+            Step::Record(RecordStep::Forget { record }) => drop(self.records.remove(record)),
         }
         Ok(())
     }

@@ -13,8 +13,8 @@ use ofop::model::{
     AssetUuid, CommitInfo, Condition, ConditionKind, Desired, DesiredResource, DesiredService, Drift, DriftType,
     FieldChange, Health, InstanceName, Observed, ObservedRecord, ObservedService, Origin, Plan, PlannedStep,
     PlatformSnapshot, Reason, Record, RegistrySnapshot, ResourceId, ResourcePlan, Revision, Rollout, ServiceId,
-    ServiceName, ServiceSpec, SourceKind, SourcePlace, SourceTrouble, Step, Suspension, Sync, TaskState, TaskView,
-    UpdateState, Verdict,
+    ServiceName, ServiceSpec, ServiceStep, SourceKind, SourcePlace, SourceTrouble, Step, Suspension, Sync, TaskState,
+    TaskView, UpdateState, Verdict,
 };
 use ofop::report::{Pass, Report, Retry, SourceView};
 
@@ -276,7 +276,7 @@ impl Factory {
 
 pub(crate) fn update_step(spec: &Arc<ServiceSpec>, id: &ResourceId) -> PlannedStep {
     PlannedStep {
-        step: Step::UpdateService {
+        step: Step::Service(ServiceStep::Update {
             id: ServiceId(format!("id-of-{}", spec.name)),
             version: 7,
             spec: Arc::clone(spec),
@@ -290,7 +290,7 @@ pub(crate) fn update_step(spec: &Arc<ServiceSpec>, id: &ResourceId) -> PlannedSt
                 kept: Some(false),
                 run: None,
             },
-        },
+        }),
         reason: Reason::Modified,
         changes: vec![FieldChange {
             field: "environment.TOKEN".into(),

@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 
 use super::watch::Shared;
 use super::{body, convert, raw};
-use crate::model::{FailureKind, ImageRef, Mark, ServiceId, ServiceName, ServiceSpec, Step, StepFailure};
+use crate::model::{FailureKind, ImageRef, Mark, ServiceId, ServiceName, ServiceSpec, ServiceStep, StepFailure};
 use crate::platform::access;
 use crate::platform::credentials::{RegistryAuth, denies};
 use crate::platform::engine::{Act, CallError, Engine, encode};
@@ -46,17 +46,14 @@ const GRACE_SECONDS: u32 = 10;
 const PULL_TIME: Duration = Duration::from_secs(900);
 
 /// Carries out a step.
-pub(super) async fn execute(engine: &Engine, shared: &Shared, step: &Step) -> Result<(), StepFailure> {
+pub(super) async fn execute(engine: &Engine, shared: &Shared, step: &ServiceStep) -> Result<(), StepFailure> {
     let result = match step {
-        Step::CreateService { spec, mark } => create(engine, shared, spec, mark).await,
+        ServiceStep::Create { spec, mark } => create(engine, shared, spec, mark).await,
         // A container and its service are one here, and so are their labels.
-        Step::UpdateService { id, version: _, spec, container_labels: _, mark } => {
+        ServiceStep::Update { id, version: _, spec, container_labels: _, mark } => {
             update(engine, shared, id, spec, mark).await
         }
-        Step::RemoveService { id, name: _ } => remove_step(engine, shared, id).await,
-        Step::Register { .. } | Step::Deregister { .. } | Step::ForgetRecord { .. } => {
-            Err(StepFailure::new(FailureKind::Rejected, "a platform keeps no records"))
-        }
+        ServiceStep::Remove { id, name: _ } => remove_step(engine, shared, id).await,
     };
     // Events will tell as well; but what was done is in the next observation even if they are late.
     if result.is_err() {

@@ -4,7 +4,8 @@ use super::super::lease::machine::Term;
 use super::*;
 use crate::model::record::RecordOwner;
 use crate::model::{
-    AssetUuid, InstanceName, Mark, Reason, Record, Revision, ServiceId, ServiceName, ServiceSpec, SpecHash,
+    AssetUuid, InstanceName, Mark, Reason, Record, RecordStep, Revision, ServiceId, ServiceName, ServiceSpec,
+    ServiceStep, SpecHash,
 };
 use crate::testing::{FakeRegistry, FakeSwarm, Fault, TestClock};
 
@@ -35,7 +36,11 @@ fn executor_of(
 fn register(name: &str) -> PlannedStep {
     let record = Record::Connector { device: AssetUuid::new(name).unwrap(), config: "{}".into() };
     let owner = RecordOwner { instance: InstanceName::new("test").unwrap(), resource: resource(name), kept: false };
-    PlannedStep { step: Step::Register { record: Arc::new(record), owner }, reason: Reason::New, changes: Vec::new() }
+    PlannedStep {
+        step: Step::Record(RecordStep::Register { record: Arc::new(record), owner }),
+        reason: Reason::New,
+        changes: Vec::new(),
+    }
 }
 
 fn resource(name: &str) -> ResourceId {
@@ -53,11 +58,11 @@ fn create(name: &str) -> PlannedStep {
         run: None,
     };
     let spec = Arc::new(ServiceSpec::new(ServiceName::new(name).unwrap(), "image:1"));
-    PlannedStep { step: Step::CreateService { spec, mark }, reason: Reason::New, changes: Vec::new() }
+    PlannedStep { step: Step::Service(ServiceStep::Create { spec, mark }), reason: Reason::New, changes: Vec::new() }
 }
 
 fn remove(id: ServiceId, name: &str) -> PlannedStep {
-    let step = Step::RemoveService { id, name: ServiceName::new(name).unwrap() };
+    let step = Step::Service(ServiceStep::Remove { id, name: ServiceName::new(name).unwrap() });
     PlannedStep { step, reason: Reason::Orphaned, changes: Vec::new() }
 }
 
@@ -237,8 +242,8 @@ impl Platform for Panics {
 
     fn refresh(&self) {}
 
-    async fn execute(&self, step: &Step) -> Result<(), StepFailure> {
-        assert_ne!(step.object(), "service a", "on purpose");
+    async fn execute(&self, step: &ServiceStep) -> Result<(), StepFailure> {
+        assert_ne!(step.name().as_str(), "a", "on purpose");
         self.0.execute(step).await
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    FailureKind, Mark, NoteEdits, Notes, ObservedService, Rollout, ServiceId, ServiceSpec, SpecHash, Step, StepFailure,
-    TaskState, TaskView, UpdateState,
+    FailureKind, Mark, NoteEdits, Notes, ObservedService, Rollout, ServiceId, ServiceSpec, ServiceStep, SpecHash,
+    StepFailure, TaskState, TaskView, UpdateState,
 };
 
 /// A service as the engine holds it.
@@ -102,13 +102,13 @@ impl Swarm {
     }
 
     /// Carries out a step, as the engine would.
-    pub(super) fn apply(&mut self, step: &Step, now: Duration) -> Result<(), StepFailure> {
+    pub(super) fn apply(&mut self, step: &ServiceStep, now: Duration) -> Result<(), StepFailure> {
         self.advance(now);
         if !self.leader {
             return Err(StepFailure::new(FailureKind::Unavailable, "the swarm does not have a leader"));
         }
         match step {
-            Step::CreateService { spec, mark } => {
+            ServiceStep::Create { spec, mark } => {
                 self.check(spec)?;
                 if self.services.values().any(|service| service.spec.name == spec.name) {
                     return Err(StepFailure::new(FailureKind::Exists, "name conflicts with an existing object"));
@@ -116,7 +116,7 @@ impl Swarm {
                 self.create(ServiceSpec::clone(spec), Some(mark.clone()), now);
                 Ok(())
             }
-            Step::UpdateService { id, version, spec, container_labels: _, mark } => {
+            ServiceStep::Update { id, version, spec, container_labels: _, mark } => {
                 self.check(spec)?;
                 let index = self.next_index();
                 let Some(service) = self.services.get_mut(id) else {
@@ -131,16 +131,13 @@ impl Swarm {
                 service.updates += 1;
                 Ok(())
             }
-            Step::RemoveService { id, .. } => {
+            ServiceStep::Remove { id, .. } => {
                 if self.services.contains_key(id) {
                     self.remove(&id.clone(), now);
                     Ok(())
                 } else {
                     Err(StepFailure::new(FailureKind::Gone, "service not found"))
                 }
-            }
-            Step::Register { .. } | Step::Deregister { .. } | Step::ForgetRecord { .. } => {
-                Err(StepFailure::new(FailureKind::Rejected, "not a step for a platform"))
             }
         }
     }
@@ -231,19 +228,16 @@ impl Swarm {
     }
 
     /// Somebody else is faster with the object of a step.
-    pub(super) fn overtake(&mut self, step: &Step, now: Duration) {
+    pub(super) fn overtake(&mut self, step: &ServiceStep, now: Duration) {
         match step {
-            Step::CreateService { .. }
-            | Step::Register { .. }
-            | Step::Deregister { .. }
-            | Step::ForgetRecord { .. } => {}
-            Step::UpdateService { id, .. } => {
+            ServiceStep::Create { .. } => {}
+            ServiceStep::Update { id, .. } => {
                 let index = self.next_index();
                 if let Some(service) = self.services.get_mut(id) {
                     service.version = index;
                 }
             }
-            Step::RemoveService { id, .. } => self.remove(&id.clone(), now),
+            ServiceStep::Remove { id, .. } => self.remove(&id.clone(), now),
         }
     }
 
