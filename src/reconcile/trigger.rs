@@ -1,7 +1,7 @@
 //! Why the loop looks again, and when.
 //!
-//! A trigger says why, never what: whatever woke the loop, a pass looks at everything. Triggers that arrive
-//! together are one pass.
+//! A trigger says why, never what: whatever woke the loop, a pass compares both sides and examines what differs.
+//! Triggers that arrive together are one pass.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
