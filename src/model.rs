@@ -75,7 +75,7 @@ pub use record::{Availability, Record, RecordId, Scalar, Source};
 pub use run::RunId;
 pub use service::{Mark, ServiceSpec, SpecHash};
 pub use settings::{PlatformKind, Settings};
-pub use shared::{DiffItem, SharedMap};
+pub use shared::SharedMap;
 pub use source::{CommitInfo, SourceKind, SourcePlace, SourceTrouble, TroubleReason};
 pub use status::{Condition, ConditionKind, Drift, DriftType, Health, Sync};
 pub use step::{FieldChange, PlannedStep, Reason, RecordStep, ServiceStep, Step, StepVerb};

@@ -337,7 +337,7 @@ async fn a_secret_outside_an_environment_is_answered_nowhere() {
     let image = "plant/press:hunter2<\"sentinel\">";
     let services = &mut factory.platform.as_mut().unwrap().services;
     let (name, mut service) = services.iter().next().map(|(name, service)| (name.clone(), service.clone())).unwrap();
-    std::sync::Arc::make_mut(&mut std::sync::Arc::make_mut(&mut service).spec).image = image.to_owned();
+    std::sync::Arc::make_mut(&mut service).spec_mut().image = image.to_owned();
     services.insert(name, service);
     factory.condition(&press, ConditionKind::Conflict, "Odd", &format!("no such image {image}"));
     let mut following = server.open("GET /api/v1/events?follow HTTP/1.1\r\nHost: localhost\r\n\r\n").await;

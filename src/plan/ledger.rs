@@ -26,9 +26,10 @@ use super::health::fragile;
 use super::records::is_taken_back;
 use crate::model::ledger::{Basis, Left};
 use crate::model::record::CoordinatorProtocol;
+use crate::model::shared::{key, parts};
 use crate::model::{
-    DesiredResource, DiffItem, Examined, Ledger, Observed, ObservedRecord, ObservedService, PlatformSnapshot, Record,
-    RecordId, RegistrySnapshot, ResourceId, ServiceId, ServiceName, SharedSet, TaskView,
+    DesiredResource, Examined, Ledger, Observed, ObservedRecord, ObservedService, PlatformSnapshot, Record, RecordId,
+    RegistrySnapshot, ResourceId, ServiceId, ServiceName, SharedSet, TaskView,
 };
 
 /// Brings the ledger of the last plan up to date, and says what has to be planned anew.
@@ -413,18 +414,4 @@ fn remove<K: Clone + Eq + std::hash::Hash>(wanted: &mut imbl::HashMap<K, Vec<Res
 fn is_coordinator(record: &Record) -> bool {
     let kinds = [CoordinatorProtocol::Opcua, CoordinatorProtocol::Shdr].map(CoordinatorProtocol::coordinator_type);
     matches!(record, Record::Asset(asset) if kinds.contains(&asset.asset_type.as_str()))
-}
-
-/// The key of a difference.
-fn key<'a, K, V>(item: DiffItem<'a, 'a, K, V>) -> &'a K {
-    parts(item).0
-}
-
-/// The key of a difference, and the value on both sides.
-fn parts<'a, K, V>(item: DiffItem<'a, 'a, K, V>) -> (&'a K, Option<&'a V>, Option<&'a V>) {
-    match item {
-        DiffItem::Add(key, new) => (key, None, Some(new)),
-        DiffItem::Update { old: (_, old), new: (key, new) } => (key, Some(old), Some(new)),
-        DiffItem::Remove(key, old) => (key, Some(old), None),
-    }
 }

@@ -15,8 +15,7 @@ use std::sync::Arc;
 use super::convert::{Converted, Header, NetworkNames};
 use super::reads::TaskLists;
 use crate::model::{
-    DiffItem, NotesView, ObservedService, PlatformSnapshot, ServiceId, ServiceName, SharedMap, TaskState, UpdateState,
-    shared,
+    NotesView, ObservedService, PlatformSnapshot, ServiceId, ServiceName, SharedMap, TaskState, UpdateState, shared,
 };
 use crate::platform::digests::Answers;
 
@@ -337,13 +336,11 @@ impl State {
     }
 
     fn take_tasks(&mut self, tasks: &TaskLists) -> bool {
-        let before = self.tasks.clone();
         let changed = shared::replace(&mut self.tasks, tasks);
-        for item in before.diff(tasks) {
-            let (DiffItem::Add(id, _) | DiffItem::Remove(id, _) | DiffItem::Update { new: (id, _), .. }) = item;
+        for id in &changed {
             self.settle(id);
         }
-        changed
+        !changed.is_empty()
     }
 
     fn touched(&mut self, changed: bool) -> bool {
