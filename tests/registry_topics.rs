@@ -17,8 +17,11 @@ use kafka::Kafka;
 use ksqldb::{Ksqldb, recovery};
 use ofop::clock::SystemClock;
 use ofop::model::record::{AssetRecord, RecordOwner, Uns};
-use ofop::model::{AssetUuid, FailureKind, InstanceName, Proof, Record, RecordStep, RegistrySnapshot, ResourceId};
+use ofop::model::{
+    AssetUuid, FailureKind, InstanceName, Proof, Record, RecordStep, RegistrySnapshot, ResourceId, Source,
+};
 use ofop::registry::Registry;
+use ofop::registry::messages::{self, Message, Stamp};
 use ofop::registry::openfactory::{KafkaSettings, KsqldbSettings, OpenfactoryRegistry, OpenfactorySettings, init};
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
@@ -69,6 +72,45 @@ impl World {
         let (brokers, asset) = (self.kafka.address(), asset.to_owned());
         let write = move || kafka::produce(&brokers, TYPES, &asset, Some(r#"{"TYPE":"Device"}"#));
         tokio::task::spawn_blocking(write).await.unwrap();
+    }
+
+    /// Somebody else writes this, whom the registry under test knows nothing of.
+    async fn writes(&self, messages: Vec<Message>) {
+        let brokers = self.kafka.address();
+        let write = move || {
+            for Message { source, key, value } in messages {
+                let key = key.known().unwrap().to_string();
+                let payload = value.map(|value| serde_json::to_string(&value).unwrap());
+                kafka::produce(&brokers, topic(source), &key, payload.as_deref());
+            }
+        };
+        tokio::task::spawn_blocking(write).await.unwrap();
+    }
+}
+
+/// The topic of a source, as `init` makes it.
+fn topic(source: Source) -> &'static str {
+    match source {
+        Source::AssetsStream => "ofa_assets",
+        Source::AssetsType => TYPES,
+        Source::AssetsAvail => "assets_avail_topic",
+        Source::DockerServices => "docker_services_topic",
+        Source::AssetToUnsMapRaw => "asset_to_uns_map_topic",
+        Source::DeviceConnectorSource => "device_connector_topic",
+        Source::MetricsTargetsSource => "metrics_targets_topic",
+    }
+}
+
+/// Waits for events alone until the registry shows what is expected. Nothing is refreshed, and the timer is an hour away.
+async fn reported(registry: &OpenfactoryRegistry, what: &str, expected: impl Fn(&RegistrySnapshot) -> bool) {
+    let mut events = Box::pin(registry.events());
+    let waiting = async {
+        while !registry.observe().await.is_ok_and(|snapshot| expected(&snapshot)) {
+            events.next().await.unwrap();
+        }
+    };
+    if tokio::time::timeout(LONG, waiting).await.is_err() {
+        panic!("never reported: {what}; last: {:#?}", registry.observe().await);
     }
 }
 
@@ -121,6 +163,30 @@ fn message<'a>(snapshot: &'a RegistrySnapshot, name: &str) -> Option<&'a str> {
         Proof::Proven => None,
         Proof::Unproven(doubt) => Some(&doubt.message),
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_asset_that_somebody_registers_or_takes_back_is_reported_without_the_timer() {
+    let world = World::start().await;
+    let registry = world.registry();
+    let (RecordStep::Register { record, owner }, _) = step("APP-1") else { panic!() };
+    let stamp = Stamp {
+        timestamp: "2026-01-02T03:04:05.678Z".into(),
+        epoch_millis: 1_767_323_045_678,
+        correlation_id: "".into(),
+    };
+    let has_type = |snapshot: &RegistrySnapshot| match snapshot.records.get(&record.id()).map(|found| &found.record) {
+        Some(Record::Asset(asset)) => !asset.asset_type.is_empty(),
+        Some(_) | None => false,
+    };
+    // Where everything is proven, no reading comes by itself before the timer.
+    reported(&registry, "an empty registry", |snapshot| is_proven(snapshot) && snapshot.records.is_empty()).await;
+    world.writes(messages::register(&record, Some(&owner), Some(&stamp))).await;
+    reported(&registry, "the asset", has_type).await;
+    reported(&registry, "the asset as proven", |snapshot| is_proven(snapshot) && has_type(snapshot)).await;
+    world.writes(messages::deregister(&record, Some(&stamp))).await;
+    reported(&registry, "the end of the asset", |snapshot| !has_type(snapshot)).await;
+    reported(&registry, "its end as proven", |snapshot| is_proven(snapshot) && !has_type(snapshot)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
