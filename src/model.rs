@@ -28,6 +28,7 @@
 //! | [`source`] | where manifests come from, and what can be wrong with that |
 //! | [`shared`] | maps that share what they have in common |
 //! | [`settings`] | OpenFactory's settings that shape services |
+//! | [`windows`] | when changes from manifests may go out |
 
 pub mod command;
 pub mod desired;
@@ -53,6 +54,7 @@ pub mod source;
 pub mod status;
 pub mod step;
 pub mod verdict;
+pub mod windows;
 
 pub use command::{Actor, Command, CommandVerb, Request, Role};
 pub use desired::{Desired, DesiredResource, DesiredService, Origin, OtherFile, Problem, Severity};
@@ -80,3 +82,4 @@ pub use source::{CommitInfo, SourceKind, SourcePlace, SourceTrouble, TroubleReas
 pub use status::{Condition, ConditionKind, Drift, DriftType, Health, Sync};
 pub use step::{FieldChange, PlannedStep, Reason, RecordStep, ServiceStep, Step, StepVerb};
 pub use verdict::{Block, BlockKind, Failing, FixedBy, GIVE_UP_AFTER, Progress, Verdict};
+pub use windows::{InvalidWindows, Repairs, WindowRule, WindowState, Windows};
