@@ -40,6 +40,7 @@ mod oneshot;
 mod output;
 mod parts;
 pub mod plan;
+pub mod policy;
 mod problems;
 mod progress;
 pub mod reference;
@@ -105,6 +106,7 @@ fn start(cli: &Cli, output: Output) -> Result<Exit, CliError> {
         | Command::Suspend(_)
         | Command::Resume(_)
         | Command::Adopt(_)
+        | Command::Policy(_)
         | Command::Registry(_) => {}
     }
     let context = Context::new(cli, output)?;
@@ -145,6 +147,7 @@ async fn command(command: &Command, context: &Context) -> Result<Exit, CliError>
         Command::Suspend(args) => control::run(&Word::Suspend(args.named("suspend")?), context).await,
         Command::Resume(args) => control::run(&Word::Resume(args.named("resume")?), context).await,
         Command::Adopt(args) => adopt::run(args, context).await,
+        Command::Policy(args) => policy::run(args, context).await,
         Command::Registry(args) => registry::run(args, context).await,
         Command::Schema(args) => schema::run(args, &context.output),
         Command::Completions(args) => completions::run(args, &context.output),

@@ -97,6 +97,7 @@ impl Compiler {
             && last.others == tree.others
             && last.incomplete == tree.incomplete
             && last.desired.trouble == tree.trouble
+            && last.desired.policy_trouble == tree.policy_trouble
             && last.desired.commit == tree.commit
         {
             return Arc::clone(&last.desired);
@@ -131,6 +132,7 @@ impl Compiler {
             others,
             commit: tree.commit.clone(),
             trouble: tree.trouble.clone(),
+            policy_trouble: tree.policy_trouble.clone(),
         });
         self.last = Some(Last {
             revision: tree.revision.clone(),

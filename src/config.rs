@@ -130,6 +130,8 @@ pub struct Config {
     pub remote: Remote,
     /// `OFOP_MODEL_ROOTS`: folders below which manifests of a directory may name device models by absolute paths.
     pub model_roots: Vec<PathBuf>,
+    /// `--policy`: the file that says what manifests may ask for.
+    pub policy: Option<PathBuf>,
     /// How to reach Kafka and ksqlDB.
     pub servers: Servers,
     /// What `${NAME}` in a manifest may refer to.
@@ -400,6 +402,7 @@ impl Config {
             webhook_secret: read.webhook_secret()?,
             remote: read.remote()?,
             model_roots: read.model_roots()?,
+            policy: read.path("--policy", "OFOP_POLICY"),
             limits: read.variable_limits()?,
             servers: read.servers()?,
             settings,

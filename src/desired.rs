@@ -40,6 +40,8 @@ pub mod manifest;
 pub mod namespace;
 mod opcua;
 pub mod parse;
+pub mod policy;
+mod policy_file;
 mod problems;
 mod python;
 pub mod remote;
@@ -61,6 +63,8 @@ pub use self::loader::{Loader, LoaderOptions};
 use self::manifest::{Attachments, Manifest};
 pub use self::namespace::Namespace;
 pub use self::parse::{ParseContext, parse};
+pub use self::policy::Policy;
+pub use self::policy_file::PolicyFile;
 pub use self::remote::RemoteOptions;
 pub use self::settle::Settle;
 pub use self::watch::Timing;
@@ -121,6 +125,8 @@ pub struct Tree {
 pub struct ManifestFile {
     /// Path as people know it: the directory as it was given, then the path below it.
     pub path: Arc<str>,
+    /// How many bytes of the path name the root of the source, the slash behind it included.
+    pub root: usize,
     /// The text, or a sentence saying why there is none (not UTF-8, too large, a symlink out of the root, …).
     pub content: Result<Arc<str>, String>,
     /// Hash of the content, to tell changed files from unchanged ones.
@@ -138,8 +144,10 @@ pub struct ParsedTree {
     pub files: Vec<ParsedFile>,
     /// What the manifests refer to.
     pub attachments: Attachments,
-    /// Problems that belong to no manifest file: the namespace schema, the tree as a whole.
+    /// Problems that belong to no manifest file: the namespace schema, the policy, the tree as a whole.
     pub problems: Vec<Problem>,
+    /// Why the newest policy is not in force; then an older one is.
+    pub policy_trouble: Option<Arc<str>>,
     /// As in [`Tree`], and the namespace schema where it lies among the manifests.
     pub others: Vec<OtherFile>,
     /// As in [`Tree`].
@@ -161,6 +169,8 @@ pub struct ParsedFile {
     pub manifest: Option<Arc<Manifest>>,
     /// Errors (then there is no manifest) and warnings.
     pub problems: Vec<Problem>,
+    /// What the operator allows in its folder; none where there is no policy, or none for this folder.
+    pub rules: Option<Arc<policy::Rules>>,
     /// Why this is no manifest; none for one. The problems are those that it has if it was a manifest before.
     pub other: Option<OtherFile>,
 }

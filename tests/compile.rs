@@ -55,12 +55,12 @@ fn own_agent(uuid: &str) -> Device {
 
 fn file(path: &str, version: u8, apps: Vec<App>, devices: Vec<Device>) -> ParsedFile {
     let manifest = Some(Arc::new(Manifest { apps, devices }));
-    ParsedFile { path: path.into(), digest: [version; 32], manifest, problems: Vec::new(), other: None }
+    ParsedFile { path: path.into(), digest: [version; 32], manifest, problems: Vec::new(), rules: None, other: None }
 }
 
 fn broken(path: &str, version: u8) -> ParsedFile {
     let problems = vec![Problem::file(path, "is not YAML")];
-    ParsedFile { path: path.into(), digest: [version; 32], manifest: None, problems, other: None }
+    ParsedFile { path: path.into(), digest: [version; 32], manifest: None, problems, rules: None, other: None }
 }
 
 fn tree(files: Vec<ParsedFile>) -> ParsedTree {

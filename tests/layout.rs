@@ -56,6 +56,7 @@ const PURE: &[&str] = &[
     "src/desired/checked.rs",
     "src/desired/hints.rs",
     "src/desired/coerce.rs",
+    "src/desired/policy",
     "src/registry/messages",
     "src/render",
     "src/platform/credentials/file",

@@ -16,6 +16,7 @@ use super::down::DownArgs;
 use super::events::EventsArgs;
 use super::get::GetArgs;
 use super::plan::PlanArgs;
+use super::policy::PolicyArgs;
 use super::registry::RegistryArgs;
 use super::render::RenderArgs;
 use super::run::RunArgs;
@@ -93,6 +94,10 @@ pub struct GlobalArgs {
     /// `nas.plant`, `10.0.0.0/8`, each for every port or with `:8443` for one [env: OFOP_MODEL_HOSTS]
     #[arg(long, value_name = "HOST,…", global = true, help_heading = MANIFESTS)]
     pub model_hosts: Option<String>,
+    /// The operator's own file that says what the manifests of each folder may ask for [env: OFOP_POLICY]
+    /// [default: everything]
+    #[arg(long, value_name = "FILE", global = true, help_heading = MANIFESTS)]
+    pub policy: Option<PathBuf>,
     /// Dotenv file with settings and `${VARIABLES}` [default: .ofaenv if it exists]
     #[arg(long, value_name = "FILE", global = true, help_heading = MANIFESTS)]
     pub env_file: Option<PathBuf>,
@@ -311,6 +316,16 @@ KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_…, KAFKA_SSL_… and OFOP_KSQLDB_USERNAME,
 `check` changes nothing. `init` makes the streams and tables that are missing and leaves others as they are.
 Exit code 0 when all is well, 2 when something must be mended.")]
     Registry(RegistryArgs),
+    /// Check the policy, and what the manifests ask for against it
+    #[command(after_help = "\
+Examples:
+  ofop policy check --policy /etc/ofop/policy.yml
+  ofop policy check --policy ../ofop/policy.yml .      the checkout of a proposal
+
+The policy is the operator's own file: it may not lie among the manifests. Every command that reads manifests respects
+it. Listed is how many files each folder of the policy governs; docs/security.md says what a policy can hold.
+Exit code 0 when the policy and every manifest are valid, 2 when not.")]
+    Policy(PolicyArgs),
     /// Print a JSON Schema of manifests, for editors
     #[command(after_help = "\
 Example:
@@ -452,6 +467,10 @@ impl Cli {
                 put(&mut flags, "--address", args.daemon.address.as_ref());
                 put_path(&mut flags, "--token-file", args.daemon.token_file.as_ref());
             }
+            Command::Policy(args) => {
+                let super::policy::PolicyAct::Check(args) = &args.act;
+                args.revision.add(&mut flags);
+            }
             Command::Registry(_) | Command::Schema(_) | Command::Completions(_) => {}
         }
         flags
@@ -467,6 +486,7 @@ impl GlobalArgs {
         put_path(flags, "--verify-signatures", self.verify_signatures.as_ref());
         put(flags, "--git-rewritten", self.git_rewritten.as_ref());
         put(flags, "--model-hosts", self.model_hosts.as_ref());
+        put_path(flags, "--policy", self.policy.as_ref());
         put(flags, "--platform", self.platform.as_ref());
         put(flags, "--registry", self.registry.as_ref());
         put(flags, "--host", self.host.as_ref());

@@ -22,6 +22,12 @@ pub enum CliError {
         /// What to write.
         hint: String,
     },
+    /// The policy is wrong; its problems have been shown.
+    #[error("the policy `{}` cannot be used", path.display())]
+    Policy {
+        /// The file.
+        path: PathBuf,
+    },
     /// The manifests cannot be read.
     #[error("cannot read the manifests: {0}")]
     Source(SourceTrouble),
@@ -91,6 +97,9 @@ impl CliError {
             CliError::Config(error) => Some(error.hint()),
             CliError::Usage { hint, .. } | CliError::Daemon { hint, .. } | CliError::Busy { hint, .. } => {
                 Some(hint.clone())
+            }
+            CliError::Policy { .. } => {
+                Some("mend it, and look with `ofop policy check`; without a policy everything would be allowed".into())
             }
             CliError::Source(error) => error.hint.clone(),
             CliError::Platform(error) => error.hint.clone(),

@@ -33,5 +33,5 @@ pub(super) async fn read(context: &Context, given: &[PathBuf]) -> Result<Manifes
 
 /// No manifests at all.
 pub(super) fn none(context: &Context) -> Manifests {
-    Manifests { desired: Arc::default(), loader: parts::loader(context, AnySource::nothing()) }
+    Manifests { desired: Arc::default(), loader: parts::loader_of_nothing(context) }
 }

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use super::CliError;
 use super::adapters::{AnyPlatform, AnyRegistry};
 use super::context::Context;
-use super::sources::{AnySource, Use};
+use super::problems;
+use super::sources::{self, AnySource, Use};
 use crate::clock::{Clock as _, SystemClock, rfc3339};
 use crate::config::{Config, Host, LeaseTimes, Manifests, RegistryKind};
-use crate::desired::remote::RemoteOptions;
-use crate::desired::{Loader, LoaderOptions};
+use crate::desired::{self, remote::RemoteOptions};
+use crate::desired::{Loader, LoaderOptions, PolicyFile};
 use crate::http::webhook::{Secret, Webhook};
 use crate::model::PlatformKind;
 use crate::plan::{Guard, Policy};
@@ -94,12 +95,33 @@ pub(super) fn options(context: &Context, policy: Policy) -> reconcile::Options {
 /// # Errors
 /// As [`AnySource::new`].
 pub(super) fn loader_at_once(context: &Context, given: &[PathBuf]) -> Result<Loader<AnySource>, CliError> {
-    Ok(loader(context, AnySource::new(context, given, Use::Once)?))
+    let options = LoaderOptions { policy: policy_file(context, given)?, ..loader_options(context) };
+    Ok(Loader::new(AnySource::new(context, given, Use::Once)?, options))
 }
 
-/// A reader of a source that answers with what is there now.
-pub(super) fn loader(context: &Context, source: AnySource) -> Loader<AnySource> {
-    Loader::new(source, loader_options(context))
+/// A reader of nothing.
+pub(super) fn loader_of_nothing(context: &Context) -> Loader<AnySource> {
+    Loader::new(AnySource::nothing(), loader_options(context))
+}
+
+/// What the policy that is set says; nothing is allowed where none is.
+///
+/// # Errors
+/// As [`policy_file`].
+pub(super) fn policy_of(context: &Context, given: &[PathBuf]) -> Result<Arc<desired::Policy>, CliError> {
+    Ok(policy_file(context, given)?.map(|file| Arc::clone(file.policy())).unwrap_or_default())
+}
+
+/// The policy that is set, for manifests at these paths, or where the configuration says.
+///
+/// # Errors
+/// When it cannot be read, is wrong, or may not lie where it does; what is wrong is shown.
+fn policy_file(context: &Context, given: &[PathBuf]) -> Result<Option<PolicyFile>, CliError> {
+    let Some(path) = &context.config.policy else { return Ok(None) };
+    PolicyFile::open(path, sources::folders(&context.config, given)).map(Some).map_err(|problems| {
+        problems::show(&problems, &context.output);
+        CliError::Policy { path: path.clone() }
+    })
 }
 
 /// A reader of the configured manifests that takes a change once it has lasted.
@@ -107,7 +129,8 @@ pub(super) fn loader(context: &Context, source: AnySource) -> Loader<AnySource> 
 /// # Errors
 /// As [`AnySource::new`].
 pub(super) fn loader_watching(context: &Context) -> Result<Loader<AnySource>, CliError> {
-    Ok(Loader::new(AnySource::new(context, &[], Use::Watch)?, loader_options(context).watching()))
+    let options = LoaderOptions { policy: policy_file(context, &[])?, ..loader_options(context) };
+    Ok(Loader::new(AnySource::new(context, &[], Use::Watch)?, options.watching()))
 }
 
 fn loader_options(context: &Context) -> LoaderOptions {

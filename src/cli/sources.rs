@@ -84,6 +84,19 @@ impl AnySource {
     }
 }
 
+/// Where on this machine manifests come from: given paths, the configured directory, a repository with its clone.
+pub(super) fn folders(config: &Config, given: &[PathBuf]) -> Vec<PathBuf> {
+    let configured = match &config.manifests {
+        Some(Manifests::Directory(path)) => vec![path.clone()],
+        Some(Manifests::Git(git)) => {
+            let path = git.url.strip_prefix("file://").unwrap_or(&git.url);
+            vec![PathBuf::from(path), config.state_dir.join("git")]
+        }
+        None => Vec::new(),
+    };
+    configured.into_iter().chain(given.iter().cloned()).collect()
+}
+
 fn git_options(config: &Config, git: &Git, state_dir: PathBuf) -> GitOptions {
     GitOptions {
         branch: git.branch.clone(),

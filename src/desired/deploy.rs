@@ -101,7 +101,7 @@ fn resources(object: &Object, path: &str, problems: &mut Problems<'_>) -> Resour
 
 /// Billionths of a CPU, cut off as Python's `int()` does.
 #[expect(clippy::cast_possible_truncation, reason = "the range is checked first")]
-fn nano_cpus(cpus: f64) -> Option<i64> {
+pub(super) fn nano_cpus(cpus: f64) -> Option<i64> {
     /// Far more than any node has, and far below what 64 bits hold.
     const MAX_CPUS: f64 = 1e6;
     (0.0..=MAX_CPUS).contains(&cpus).then_some((cpus * 1e9) as i64)
@@ -110,7 +110,7 @@ fn nano_cpus(cpus: f64) -> Option<i64> {
 /// Bytes out of `512Mi`, `0.5 GB`, `1048576`. All units are powers of 1024, as OpenFactory takes them; without a
 /// unit there is no fraction.
 #[expect(clippy::cast_possible_truncation, reason = "the range is checked first")]
-fn memory(text: &str) -> Option<i64> {
+pub(super) fn memory(text: &str) -> Option<i64> {
     /// Longer ones first: `kb` ends in `b` too.
     const UNITS: [(&str, f64); 9] = [
         ("kb", 1024.0),
@@ -137,33 +137,31 @@ fn memory(text: &str) -> Option<i64> {
     }
 }
 
-/// A constraint in normal form: `key == value` or `key != value`.
-fn constraint(text: &str, at: Span, path: &str, problems: &mut Problems<'_>) -> Option<String> {
+/// The key, the operator and the value of a constraint; none for what is none.
+pub(super) fn normal_constraint(text: &str) -> Option<(&str, &'static str, &str)> {
     let parts = text.split_once("!=").map(|(key, value)| (key, "!=", value));
     let parts = parts.or_else(|| text.split_once("==").map(|(key, value)| (key, "==", value)));
     let parts = parts.or_else(|| text.split_once('=').map(|(key, value)| (key, "==", value)));
-    match parts.map(|(key, operator, value)| (python::strip(key), operator, python::strip(value))) {
-        Some((key, operator, value))
-            if !key.is_empty() && !value.is_empty() && !key.contains('=') && !value.contains('=') =>
-        {
-            if !is_known_key(key) {
-                let hint = "write `node.labels.NAME == VALUE`, with the label on nodes (`docker node update --label-add`); \
-                            others are `node.id`, `node.hostname`, `node.ip`, `node.role`, `node.platform.os`, \
-                            `node.platform.arch` and `engine.labels.NAME`";
-                problems.warn(at, path, "no node has such a property, so that no node will do", Some(hint.to_owned()));
-            }
-            Some(format!("{key} {operator} {value}"))
-        }
-        _ => {
-            problems.error_hint(
-                at,
-                path,
-                "is not a placement constraint",
-                "write `node.role == worker` or `node.labels.zone != a`",
-            );
-            None
-        }
+    let (key, operator, value) = parts?;
+    let (key, value) = (python::strip(key), python::strip(value));
+    let is_one = !key.is_empty() && !value.is_empty() && !key.contains('=') && !value.contains('=');
+    is_one.then_some((key, operator, value))
+}
+
+/// A constraint in normal form: `key == value` or `key != value`.
+fn constraint(text: &str, at: Span, path: &str, problems: &mut Problems<'_>) -> Option<String> {
+    let Some((key, operator, value)) = normal_constraint(text) else {
+        let hint = "write `node.role == worker` or `node.labels.zone != a`";
+        problems.error_hint(at, path, "is not a placement constraint", hint);
+        return None;
+    };
+    if !is_known_key(key) {
+        let hint = "write `node.labels.NAME == VALUE`, with the label on nodes (`docker node update --label-add`); \
+                    others are `node.id`, `node.hostname`, `node.ip`, `node.role`, `node.platform.os`, \
+                    `node.platform.arch` and `engine.labels.NAME`";
+        problems.warn(at, path, "no node has such a property, so that no node will do", Some(hint.to_owned()));
     }
+    Some(format!("{key} {operator} {value}"))
 }
 
 /// Whether Swarm knows what a constraint is about; any other one is met by no node (swarmkit, `constraint.NodeMatches`).

@@ -258,8 +258,9 @@ fn tree(roots: &[Root], accepted: &BTreeMap<Arc<str>, Reading>, named: &BTreeSet
         hash.update((below.len() as u64).to_be_bytes());
         hash.update(below.as_bytes());
         hash.update(reading.digest);
-        let content = reading.content.clone();
-        files.push(ManifestFile { path: name.clone(), content, digest: reading.digest, named: named.contains(name) });
+        let root = name.len() - below.len();
+        let (content, digest) = (reading.content.clone(), reading.digest);
+        files.push(ManifestFile { path: name.clone(), root, content, digest, named: named.contains(name) });
     }
     let hash = hash.finalize();
     let revision = hash.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -11,6 +11,7 @@ use super::device::service_tails;
 use super::fields::{Kind, nearest};
 use super::manifest::{App, Connector, Device, Manifest};
 use super::parse::ParseContext;
+use super::policy::{self, Rules};
 use super::problems::Problems;
 use super::shapes;
 use super::yaml::{Data, Node, Span, push_index, push_key};
@@ -52,20 +53,35 @@ struct Said {
     ignore: Vec<IgnoredField>,
 }
 
+/// `x-ofop` as it is written.
+pub(super) struct Section<'r> {
+    pub(super) node: Node,
+    /// Where its key stands.
+    pub(super) at: Span,
+    /// What the operator's policy says; none where there is none.
+    pub(super) rules: Option<&'r Rules>,
+}
+
 /// Reads `x-ofop` and hands it to the resources of the file.
 pub(super) fn read(
-    node: Node,
-    at: Span,
+    section: Section<'_>,
     manifest: &mut Manifest,
     described: &Described,
     context: &ParseContext,
     problems: &mut Problems<'_>,
 ) {
+    let Section { node, at, rules } = section;
     if node.data == Data::Null {
         return;
     }
     let value = Checker::new(problems, KEY).value(node, Kind::Object(&shapes::X_OFOP), at);
     let Typed::Object(object) = &value.typed else { return };
+    let allowed = |object: &Object, path: &str, problems: &mut Problems<'_>| {
+        if let Some(rules) = rules {
+            policy::check_handling(rules, object, path, problems);
+        }
+    };
+    allowed(object, KEY, problems);
     let services = services(manifest, context.platform);
     let all: Vec<&ServiceName> = services.values().flatten().collect();
     // With errors in other places the list may lack some, and what is missing there is no mistake here.
@@ -76,6 +92,7 @@ pub(super) fn read(
         let Typed::Object(object) = &value.typed else { continue };
         let mut path = format!("{KEY}.resources");
         push_key(&mut path, &name.shown);
+        allowed(object, &path, problems);
         let id = name.text.parse::<ResourceId>().ok().filter(|id| described.ids.contains(&id.to_string()));
         let Some(id) = id else {
             if !described.blind {

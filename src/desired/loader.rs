@@ -9,7 +9,7 @@
 //!
 //! # Guarantees
 //!
-//! - Only what changed is parsed; a change of the namespace schema parses everything again. A load that finds
+//! - Only what changed is parsed; a change of the namespace schema or the policy parses everything again. A load that finds
 //!   nothing new answers with the very tree of the last one.
 //! - A file without a text is in the tree with its problem; so is a schema that cannot be read or is wrong.
 //! - What manifests refer to is read anew with every load as cheaply as its place allows: a look at a local
@@ -28,10 +28,12 @@ use tokio::sync::{Notify, watch};
 use super::attached::{LocalFiles, Within};
 use super::manifest::{Agent, Attachments, Connector, Manifest};
 use super::namespace::Schema;
+use super::parse::parse_below;
+use super::policy_file::PolicyFile;
 use super::remote::{Reference, Remote, RemoteOptions};
 use super::settle::Settle;
 use super::watch::{Targets, Timing, hints};
-use super::{ManifestFile, Namespace, ParseContext, ParsedFile, ParsedTree, Source, Tree, parse};
+use super::{ManifestFile, Namespace, ParseContext, ParsedFile, ParsedTree, Source, Tree};
 use crate::model::{HiddenValues, OtherFile, PlatformKind, Problem, Severity, SourceTrouble, TroubleReason};
 
 /// How many files that manifests refer to are read at a time.
@@ -61,6 +63,8 @@ pub struct LoaderOptions {
     pub hidden: HiddenValues,
     /// `OPENFACTORY_UNS_SCHEMA`: the file with the namespace schema.
     pub schema: Option<PathBuf>,
+    /// What the operator allows; none where everything is allowed.
+    pub policy: Option<PolicyFile>,
     /// How remote files are fetched.
     pub remote: RemoteOptions,
     /// How long a change of a local file has to last.
@@ -78,6 +82,7 @@ impl LoaderOptions {
             secret: Arc::default(),
             hidden: HiddenValues::default(),
             schema: None,
+            policy: None,
             remote: RemoteOptions::default(),
             settle: Settle::AT_ONCE,
         }
@@ -95,6 +100,7 @@ impl LoaderOptions {
 pub struct Loader<S> {
     source: Arc<S>,
     schema: Option<Arc<str>>,
+    policy: Option<PolicyFile>,
     context: ParseContext,
     /// What came of the schema file when it was last read.
     schema_state: SchemaState,
@@ -130,10 +136,13 @@ impl<S: Source> Loader<S> {
             hidden: options.hidden,
             namespace: Namespace::None,
             directory_exists: |path| Path::new(path).is_dir(),
+            real_directory: |path| Some(std::fs::canonicalize(path).ok()?.to_string_lossy().into_owned()),
+            policy: options.policy.as_ref().map(|file| Arc::clone(file.policy())),
         };
         Loader {
             source: Arc::new(source),
             schema: options.schema.map(|path| path.to_string_lossy().into()),
+            policy: options.policy,
             context,
             schema_state: SchemaState::default(),
             parsed: BTreeMap::new(),
@@ -156,7 +165,8 @@ impl<S: Source> Loader<S> {
     /// When the source as a whole cannot be read. What was loaded before stays in force.
     pub async fn load(&mut self) -> Result<Arc<ParsedTree>, SourceTrouble> {
         let tree = self.source.load().await?;
-        if self.read_schema().await {
+        let (schema_changed, policy_changed) = (self.read_schema().await, self.read_policy().await);
+        if schema_changed || policy_changed {
             self.parsed.clear();
         }
         let Tree { revision, files, mut problems, mut others, incomplete, trouble, commit } = tree;
@@ -165,7 +175,10 @@ impl<S: Source> Loader<S> {
         let files = self.parse(&files).await?;
         let (attachments, stale) = self.attachments(&files).await;
         problems.extend(self.schema_state.problems.iter().cloned().chain(stale));
-        let fresh = ParsedTree { revision, files, attachments, problems, others, incomplete, trouble, commit };
+        problems.extend(self.policy.iter().flat_map(PolicyFile::problems).cloned());
+        let policy_trouble = self.policy.as_ref().and_then(PolicyFile::trouble);
+        let fresh =
+            ParsedTree { revision, files, attachments, problems, policy_trouble, others, incomplete, trouble, commit };
         match &self.last {
             Some(last) if same(last, &fresh) => Ok(last.clone()),
             Some(_) | None => Ok(self.last.insert(Arc::new(fresh)).clone()),
@@ -222,6 +235,17 @@ impl<S: Source> Loader<S> {
         changed
     }
 
+    /// Reads the policy; true when another one is in force.
+    async fn read_policy(&mut self) -> bool {
+        let Some(file) = &mut self.policy else { return false };
+        let content = self.local.read(file.path().to_owned(), Within::Anywhere).await;
+        let looked_at = file.clone();
+        let refused = tokio::task::spawn_blocking(move || looked_at.refusal()).await.ok().flatten();
+        let changed = file.take(refused, content);
+        self.context.policy = Some(Arc::clone(file.policy()));
+        changed
+    }
+
     /// Takes the namespace schema, which is never a manifest, out of the files that lie with it.
     async fn without_schema(&self, files: Vec<ManifestFile>) -> (Option<ManifestFile>, Vec<ManifestFile>) {
         let Some(schema) = self.schema.clone() else { return (None, files) };
@@ -245,7 +269,9 @@ impl<S: Source> Loader<S> {
             |file: &&ManifestFile| self.parsed.get(&file.path).is_some_and(|(digest, _)| *digest == file.digest);
         let changed: Vec<ManifestFile> = files.iter().filter(|file| !is_known(file)).cloned().collect();
         if !changed.is_empty() {
-            let (context, salt) = (self.context.clone(), self.schema_state.digest);
+            let policy = self.policy.as_ref().map(PolicyFile::digest).unwrap_or_default();
+            let salt = Sha256::new().chain_update(self.schema_state.digest).chain_update(policy).finalize().into();
+            let context = self.context.clone();
             let parse = tokio::task::spawn_blocking(move || parse_all(&changed, salt, &context));
             let cut = "parsing was cut short by an error of the operator";
             let parsed = parse.await.map_err(|_| {
@@ -311,6 +337,7 @@ impl<S: Source> Loader<S> {
         let absolute = references.filter(|reference| Path::new(reference).is_absolute());
         let mut anchors: BTreeSet<PathBuf> = absolute.map(PathBuf::from).collect();
         anchors.extend(self.schema.as_deref().map(PathBuf::from));
+        anchors.extend(self.policy.as_ref().map(|file| file.path().to_owned()));
         let anchors: Vec<PathBuf> = anchors.into_iter().collect();
         self.targets.send_if_modified(|targets| {
             let modified = targets.anchors != anchors;
@@ -340,10 +367,11 @@ fn parse_all(files: &[ManifestFile], salt: [u8; 32], context: &ParseContext) -> 
 }
 
 fn parse_one(file: &ManifestFile, salt: [u8; 32], context: &ParseContext) -> ParsedFile {
+    let below = file.path.get(file.root..).unwrap_or(&file.path);
     match &file.content {
         Ok(text) => {
             let digest = Sha256::new().chain_update(file.digest).chain_update(salt).finalize().into();
-            let parsed = parse(&file.path, text, digest, context);
+            let parsed = parse_below(&file.path, below, text, digest, context);
             ParsedFile { other: parsed.other.filter(|_| !file.named), ..parsed }
         }
         Err(reason) => ParsedFile {
@@ -351,6 +379,7 @@ fn parse_one(file: &ManifestFile, salt: [u8; 32], context: &ParseContext) -> Par
             digest: file.digest,
             manifest: None,
             problems: vec![Problem::file(file.path.clone(), reason.clone())],
+            rules: context.policy.as_ref().and_then(|policy| policy.rules(below)).cloned(),
             other: None,
         },
     }
@@ -373,6 +402,7 @@ fn same(one: &ParsedTree, other: &ParsedTree) -> bool {
         && one.commit == other.commit
         && one.trouble == other.trouble
         && one.problems == other.problems
+        && one.policy_trouble == other.policy_trouble
         && one.others == other.others
         && one.incomplete == other.incomplete
         && one.files.len() == other.files.len()

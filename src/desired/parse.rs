@@ -10,6 +10,7 @@ use super::fields::{Kind, Shape, is_slip, nearest};
 use super::handling::{self, Described};
 use super::manifest::Manifest;
 use super::namespace::Namespace;
+use super::policy::{self, Policy, Rules};
 use super::problems::Problems;
 use super::yaml::expand::{self, Given};
 use super::yaml::{Data, Entry, Node, Span, key_text};
@@ -36,6 +37,10 @@ pub struct ParseContext {
     pub namespace: Namespace,
     /// Whether an absolute path is a directory on this host; asked for `local` storage on the docker platform.
     pub directory_exists: fn(&str) -> bool,
+    /// Where a directory of this host really lies, its symlinks resolved; asked where a policy allows some of them.
+    pub real_directory: fn(&str) -> Option<String>,
+    /// What the operator allows; none where everything is allowed.
+    pub policy: Option<Arc<Policy>>,
 }
 
 impl ParseContext {
@@ -50,6 +55,8 @@ impl ParseContext {
             hidden: HiddenValues::default(),
             namespace: Namespace::None,
             directory_exists: |_| true,
+            real_directory: |path| Some(path.to_owned()),
+            policy: None,
         }
     }
 }
@@ -58,16 +65,40 @@ impl ParseContext {
 ///
 /// The file is taken or refused as a whole: when any problem is an error, there is no manifest.
 pub fn parse(path: &Arc<str>, text: &str, digest: [u8; 32], context: &ParseContext) -> ParsedFile {
+    parse_below(path, path, text, digest, context)
+}
+
+/// Parses one manifest file that lies at `below` under the root of its source, which decides what rules of the policy
+/// hold for it.
+pub(super) fn parse_below(
+    path: &Arc<str>,
+    below: &str,
+    text: &str,
+    digest: [u8; 32],
+    context: &ParseContext,
+) -> ParsedFile {
     let mut problems = Problems::new(path.clone(), text);
     let mut nature = Nature::Manifest;
-    let manifest = read(text, context, &mut problems, &mut nature);
+    let rules = context.policy.as_ref().and_then(|policy| policy.rules(below));
+    let allowed = Allowed { policy: context.policy.is_some(), rules };
+    let manifest = read(text, context, allowed, &mut problems, &mut nature);
     let manifest = manifest.filter(|_| problems.errors() == 0).map(Arc::new);
     let other = match nature {
         Nature::Other(..) if kind::is_called_like_a_manifest(path) => None,
         Nature::Other(reason, hint) => Some(OtherFile { hint, ..OtherFile::new(path.clone(), reason) }),
         Nature::Manifest => None,
     };
-    ParsedFile { path: path.clone(), digest, manifest, problems: problems.finish(), other }
+    let (path, rules) = (path.clone(), rules.cloned());
+    ParsedFile { path, digest, manifest, problems: problems.finish(), rules, other }
+}
+
+/// What the operator allows in a file.
+#[derive(Debug, Clone, Copy)]
+struct Allowed<'a> {
+    /// There is a policy.
+    policy: bool,
+    /// Its rules for the file's folder.
+    rules: Option<&'a Arc<Rules>>,
 }
 
 /// What a file is, going by what it holds.
@@ -77,7 +108,13 @@ enum Nature {
     Other(String, Option<String>),
 }
 
-fn read(text: &str, context: &ParseContext, problems: &mut Problems<'_>, nature: &mut Nature) -> Option<Manifest> {
+fn read(
+    text: &str,
+    context: &ParseContext,
+    allowed: Allowed<'_>,
+    problems: &mut Problems<'_>,
+    nature: &mut Nature,
+) -> Option<Manifest> {
     let given = Given {
         variables: &context.variables,
         withheld: &context.withheld,
@@ -120,6 +157,9 @@ fn read(text: &str, context: &ParseContext, problems: &mut Problems<'_>, nature:
         *nature = Nature::Other(reason, hint);
     }
     let compose = kind::is_compose(&entries);
+    if allowed.policy && matches!(nature, Nature::Manifest) {
+        policy::check_file(allowed.rules, context.platform, problems);
+    }
     let mut manifest = Manifest::default();
     let mut names = Names::default();
     let mut described = Described::default();
@@ -132,6 +172,9 @@ fn read(text: &str, context: &ParseContext, problems: &mut Problems<'_>, nature:
                 section(name, value, key.at, &shapes::APP, problems, |name, object, path, problems| {
                     let Some(object) = object else { return described.unreadable() };
                     described.entry(ResourceKind::App, object.text("uuid"));
+                    if let Some(rules) = allowed.rules {
+                        policy::check_app(rules, object, path, context, problems);
+                    }
                     manifest.apps.extend(app::app(name, object, path, context, &mut names, problems));
                 });
             }
@@ -140,6 +183,9 @@ fn read(text: &str, context: &ParseContext, problems: &mut Problems<'_>, nature:
                 section(name, value, key.at, &shapes::DEVICE, problems, |name, object, path, problems| {
                     let Some(object) = object else { return described.unreadable() };
                     described.entry(ResourceKind::Device, object.text("uuid"));
+                    if let Some(rules) = allowed.rules {
+                        policy::check_device(rules, object, path, context.platform, problems);
+                    }
                     manifest.devices.extend(device::device(name, object, path, context, &mut names, problems));
                 });
             }
@@ -166,7 +212,8 @@ fn read(text: &str, context: &ParseContext, problems: &mut Problems<'_>, nature:
         }
     }
     if let Some((node, at)) = settings {
-        handling::read(node, at, &mut manifest, &described, context, problems);
+        let place = handling::Section { node, at, rules: allowed.rules.map(|rules| &**rules) };
+        handling::read(place, &mut manifest, &described, context, problems);
     }
     if empty {
         problems.error_hint(Span::default(), "", "has neither `apps` nor `devices`", HINT);

@@ -198,7 +198,7 @@ fn local(
 
 /// A path without `.`, `..` and doubled slashes, as Python's `posixpath.normpath` gives it: two leading
 /// slashes stay two.
-fn normal_path(path: &str) -> String {
+pub(super) fn normal_path(path: &str) -> String {
     let slashes = path.bytes().take_while(|byte| *byte == b'/').count();
     let root = match slashes {
         0 => "",

@@ -32,6 +32,8 @@ pub struct Desired {
     pub commit: Option<CommitInfo>,
     /// Why this may not be the newest state of the source; then it is not `complete` either.
     pub trouble: Option<SourceTrouble>,
+    /// Why the newest policy is not in force; then an older one is, and `problems` says what is wrong.
+    pub policy_trouble: Option<Arc<str>>,
 }
 
 impl Desired {

@@ -158,7 +158,7 @@ impl Source for FakeSource {
             whole.update(path.as_bytes());
             whole.update(file.digest);
             let (path, content) = (Arc::from(path.as_str()), file.content.clone());
-            ManifestFile { path, content, digest: file.digest, named: false }
+            ManifestFile { path, root: 0, content, digest: file.digest, named: false }
         });
         let files = files.collect();
         let revision = whole.finalize().iter().map(|byte| format!("{byte:02x}")).collect();

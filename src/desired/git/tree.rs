@@ -195,7 +195,7 @@ impl Reading<'_> {
                 let content = text(self.repository, id)?;
                 let digest = digest(&content);
                 let path: Arc<str> = shown.into();
-                self.add(path.clone(), id, ManifestFile { path, content, digest, named: false })
+                self.add(path.clone(), id, ManifestFile { path, root: 0, content, digest, named: false })
             }
         }
     }
@@ -204,7 +204,7 @@ impl Reading<'_> {
         let (path, content): (Arc<str>, _) = (shown.into(), Err(reason));
         let digest = digest(&content);
         // No object has this id: it is decided anew each time.
-        self.add(path.clone(), Oid::ZERO_SHA1, ManifestFile { path, content, digest, named: false })
+        self.add(path.clone(), Oid::ZERO_SHA1, ManifestFile { path, root: 0, content, digest, named: false })
     }
 
     /// Something that may be a folder of manifests cannot be looked into.

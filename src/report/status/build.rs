@@ -166,6 +166,7 @@ pub(in crate::report) fn build(view: &View<'_>) -> Status {
         format!("somebody undoes changes again and again: {named}{more}; `ofop describe` says which")
     });
     warnings.extend(troubles);
+    warnings.extend(view.desired.policy_trouble.iter().map(ToString::to_string));
     warnings.extend(contested);
     Status {
         time: Some(rfc3339(view.wall)),
