@@ -145,6 +145,7 @@ fn observed(apps: usize) -> Observed {
     }
     Observed {
         at: Duration::from_secs(60),
+        wall: jiff::Timestamp::UNIX_EPOCH,
         platform: Some(Arc::new(platform)),
         registry: Some(Arc::new(registry)),
         registry_stands_in: false,
@@ -213,6 +214,7 @@ fn planning(criterion: &mut Criterion) {
 
         let nothing = Observed {
             at: observed.at,
+            wall: observed.wall,
             platform: Some(Arc::new(PlatformSnapshot {
                 complete: true,
                 networks: ["factory-net".to_owned()].into(),

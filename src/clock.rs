@@ -52,6 +52,12 @@ impl Clock for SystemClock {
     }
 }
 
+/// Wall time as decisions get it.
+pub fn timestamp(time: SystemTime) -> jiff::Timestamp {
+    // No clock shows a year beyond 9999.
+    jiff::Timestamp::try_from(time).unwrap_or(jiff::Timestamp::MAX)
+}
+
 /// Wall time as RFC 3339 in UTC with milliseconds, as OpenFactory writes it: `2026-01-02T03:04:05.678Z`.
 pub fn rfc3339(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();

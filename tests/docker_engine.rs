@@ -115,6 +115,7 @@ impl Operator {
     async fn pass(&mut self, desired: &Desired) -> (Plan, Arc<PlatformSnapshot>) {
         let observed = Observed {
             at: self.clock.now(),
+            wall: ofop::clock::timestamp(self.clock.wall()),
             platform: Some(self.platform.observe(&BTreeSet::new()).await.unwrap()),
             registry: Some(self.registry.observe().await.unwrap()),
             registry_stands_in: false,

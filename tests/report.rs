@@ -434,6 +434,7 @@ fn the_status_needs_no_daemon() {
     factory.drift(&app("PRESS-7"));
     let observed = Observed {
         at: Duration::ZERO,
+        wall: ofop::clock::timestamp(factory.wall()),
         platform: factory.platform.clone().map(Into::into),
         registry: factory.registry.clone().map(Into::into),
         registry_stands_in: false,

@@ -14,7 +14,7 @@ use super::manifests::{self, Manifests};
 use super::output::Output;
 use super::parts;
 use super::sources::AnySource;
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{Clock as _, SystemClock, timestamp};
 use crate::desired::Source as _;
 use crate::model::{
     Desired, InstanceName, LeaseFound, LeaseStatus, Observed, Plan, Proof, RegistrySnapshot, ResourceId,
@@ -165,6 +165,7 @@ impl OneShot {
         let registry = self.registry.observe().await.map_err(CliError::Registry)?; // I/O
         let observed = Observed {
             at: self.clock.now(),
+            wall: timestamp(self.clock.wall()),
             platform: Some(platform),
             registry: Some(registry),
             registry_stands_in: false,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::evidence::Evidence;
@@ -18,6 +19,9 @@ use super::shared::{self, SharedMap};
 pub struct Observed {
     /// Monotonic time since the operator started.
     pub at: Duration,
+    /// Wall time; it may jump between two sightings, either way. For what people say by the clock alone: windows, and ends of
+    /// suspensions.
+    pub wall: Timestamp,
     /// Services and tasks; `None` when they could not be read, in which case nothing is planned for them.
     pub platform: Option<Arc<PlatformSnapshot>>,
     /// Records; `None` when they could not be read, in which case nothing is planned for them.

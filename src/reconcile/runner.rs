@@ -23,7 +23,7 @@ use super::retries::{Retries, Selection, same_meaning};
 use super::trigger::{COMPANY, DEBOUNCE, Pending, Trigger, describe};
 use super::waits::{Soon, is_on_its_way};
 use super::{Options, Parts};
-use crate::clock::Clock;
+use crate::clock::{Clock, timestamp};
 use crate::desired::Source;
 use crate::model::{Desired, Observed, Plan, Request, ResourceId, SourcePlace};
 use crate::plan::{self, Memory, Policy};
@@ -334,6 +334,7 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         }
         let observed = Observed {
             at: planned_at,
+            wall: timestamp(self.clock.wall()),
             platform: platform.as_ref().ok().cloned(),
             registry: registry.answer.as_ref().and_then(|answer| answer.as_ref().ok()).cloned(),
             registry_stands_in: registry.stands_in,

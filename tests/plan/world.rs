@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use ofop::model::record::{AssetRecord, DeviceCoordinator};
 use ofop::model::service::EnvVar;
 use ofop::model::{
@@ -149,6 +150,8 @@ pub(crate) fn desired(resources: impl IntoIterator<Item = DesiredResource>) -> D
 #[derive(Debug, Clone)]
 pub(crate) struct World {
     pub(crate) now: Duration,
+    /// By how many seconds the wall clock has jumped.
+    pub(crate) jumped: i64,
     pub(crate) generation: u64,
     pub(crate) services: BTreeMap<ServiceName, ObservedService>,
     pub(crate) tasks: BTreeMap<ServiceId, Vec<TaskView>>,
@@ -190,6 +193,7 @@ impl Default for World {
     fn default() -> Self {
         World {
             now: Duration::from_secs(100),
+            jumped: 0,
             generation: 0,
             services: BTreeMap::new(),
             tasks: BTreeMap::new(),
@@ -246,6 +250,11 @@ pub(crate) fn same_as_from_nothing(
 }
 
 impl World {
+    /// What the clock on the wall shows: 2026-01-02T03:02:25Z as the world begins, and on from there.
+    pub(crate) fn wall(&self) -> Timestamp {
+        Timestamp::from_second(1_767_322_845 + i64::try_from(self.now.as_secs()).unwrap() + self.jumped).unwrap()
+    }
+
     /// A full read.
     pub(crate) fn observe(&mut self) -> Observed {
         self.generation += 1;
@@ -257,6 +266,7 @@ impl World {
         let (services, records) = (self.seen_services.clone(), self.seen_records.clone());
         Observed {
             at: self.now,
+            wall: self.wall(),
             platform: Some(Arc::new(PlatformSnapshot {
                 generation: self.generation,
                 complete: self.platform_complete,

@@ -216,6 +216,7 @@ impl Factory {
         }
         let observed = Observed {
             at: self.now,
+            wall: ofop::clock::timestamp(self.wall()),
             platform: self.platform.clone().map(Arc::new),
             registry: self.registry.clone().map(Arc::new),
             registry_stands_in: false,
