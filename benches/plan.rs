@@ -160,6 +160,7 @@ fn policy() -> Policy {
         guard: Guard::default(),
         prune_delay: Duration::from_secs(10),
         prune_last: true,
+        windows: ofop::model::Windows::default(),
         prune_confirmed: false,
         scope: None,
         remove: std::collections::BTreeSet::new(),

@@ -46,6 +46,7 @@ mod progress;
 pub mod reference;
 pub mod registry;
 pub mod render;
+mod rollout_args;
 pub mod run;
 pub mod schema;
 mod seen;

@@ -23,6 +23,7 @@ mod servers;
 mod tokens;
 mod values;
 mod variables;
+mod windows;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -31,7 +32,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{HostRules, InstanceName, Settings};
+use crate::model::{HostRules, InstanceName, Settings, Windows};
 pub use git::{DEFAULT_FETCH_TIMEOUT, DEFAULT_INTERVAL, Git, Manifests, Rewritten};
 pub use patterns::VariableLimits;
 pub use servers::Servers;
@@ -112,6 +113,8 @@ pub struct Config {
     pub prune_delay: Option<Duration>,
     /// `--no-prune-last` not given.
     pub prune_last: bool,
+    /// `--windows`: when changes may go out where manifests do not say.
+    pub windows: Windows,
     /// `--progress-deadline`.
     pub progress_deadline: Duration,
     /// How long a record may stay invisible after it was written.
@@ -389,6 +392,7 @@ impl Config {
             prune_guard_fraction: read.guard_fraction()?,
             prune_delay: read.prune_delay()?,
             prune_last: read.switch("--no-prune-last", "OFOP_PRUNE_LAST")?,
+            windows: read.windows()?,
             progress_deadline: read.duration(
                 "--progress-deadline",
                 "OFOP_PROGRESS_DEADLINE",

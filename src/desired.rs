@@ -50,6 +50,7 @@ mod settle;
 mod shapes;
 mod storage;
 mod watch;
+mod windows;
 pub mod yaml;
 
 use std::future::Future;

@@ -62,7 +62,7 @@ pub use self::notebook::Notebook;
 use self::removal::Pruning;
 pub use self::text::{ShowSecrets, TextOptions, to_text};
 pub use self::verdict::judge;
-use crate::model::{Desired, Examined, InstanceName, Observed, Plan, ResourceId, RunId};
+use crate::model::{Desired, Examined, Handling, InstanceName, Observed, Plan, ResourceId, RunId, Windows};
 
 /// What an operator may do, and its limits. Values, not behaviour.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,6 +79,8 @@ pub struct Policy {
     pub prune_delay: Duration,
     /// A resource goes only when what the same revision brings in runs, or had its time to.
     pub prune_last: bool,
+    /// When changes may go out where a manifest does not say.
+    pub windows: Windows,
     /// A person has confirmed removals beyond the guard, for this plan.
     pub prune_confirmed: bool,
     /// Plan for these resources alone and leave all others as they are; none for every resource. `apply` and
@@ -118,6 +120,7 @@ impl Policy {
             guard: Guard::default(),
             prune_delay: DEFAULT_PRUNE_DELAY,
             prune_last: true,
+            windows: Windows::default(),
             prune_confirmed: false,
             scope: None,
             remove: BTreeSet::new(),
@@ -125,6 +128,11 @@ impl Policy {
             progress_deadline: DEFAULT_PROGRESS_DEADLINE,
             expectation: DEFAULT_EXPECTATION,
         }
+    }
+
+    /// When changes of a resource may go out.
+    pub fn windows_of(&self, handling: &Handling) -> Windows {
+        handling.windows.over(&self.windows)
     }
 
     /// How long rows that were taken back must stay away before we let go of the asset: half of the expectation,

@@ -76,6 +76,7 @@ impl Operator {
                 guard: Guard::default(),
                 prune_delay: Duration::ZERO,
                 prune_last: false,
+                windows: ofop::model::Windows::default(),
                 prune_confirmed: true,
                 scope: None,
                 remove: BTreeSet::new(),

@@ -86,7 +86,7 @@ fn mistakes_are_refused_with_their_place_and_a_way_out() {
         (
             "[suspend]",
             1,
-            "x-ofop: must be a map with `suspend`, `prune`, `adopt`, `ignore`, `resources`, not a list (write fields such as `suspend: true` below it, indented)",
+            "x-ofop: must be a map with `suspend`, `prune`, `adopt`, `ignore`, `windows`, `repairs`, `resources`, not a list (write fields such as `suspend: true` below it, indented)",
         ),
         (
             "{ignore: replicas}",
@@ -148,7 +148,7 @@ fn mistakes_are_refused_with_their_place_and_a_way_out() {
         (
             "{resources: {app/SAW: {resources: {}}}}",
             32,
-            "x-ofop.resources.\"app/SAW\".resources: unknown field `resources` (possible here: `suspend`, `prune`, `adopt`, `ignore`)",
+            "x-ofop.resources.\"app/SAW\".resources: unknown field `resources` (possible here: `suspend`, `prune`, `adopt`, `ignore`, `windows`, `repairs`)",
         ),
     ] {
         let found = problem(Severity::Error, &format!("{ENTRIES}x-ofop: {settings}\n"));

@@ -158,3 +158,24 @@ fn every_field_has_a_description_and_defaults_are_said() {
     assert_eq!(schema["$defs"]["deploy"]["properties"]["replicas"]["default"], json!(1));
     assert_eq!(schema["$defs"]["metrics"]["properties"]["path"]["default"], json!("/metrics"));
 }
+
+#[test]
+fn windows_are_described() {
+    let validator = validator(Scope::All);
+    let with =
+        |settings: &str| complaints(&validator, &format!("apps: {{a: {{uuid: A, image: i}}}}\nx-ofop: {settings}\n"));
+    let good = "{allow: 0 22 * * MON-FRI, for: 1d6h, zone: Europe/Berlin}";
+    let lists =
+        format!("{{repairs: window, windows: [{good}], resources: {{app/A: {{windows: [], repairs: always}}}}}}");
+    assert_eq!(with(&lists), [""; 0]);
+    for wrong in [
+        "{windows: [{allow: 0 22 * * *, for: 6 hours, zone: UTC}]}",
+        "{windows: [{allow: 0 22 * * *, zone: UTC}]}",
+        "{windows: [{allow: 0 22 * * *, for: 6h}]}",
+        "{windows: [{forbid: 0 22 * * *, for: 6h, zone: UTC}]}",
+        "{windows: 0 22 * * *}",
+        "{repairs: never}",
+    ] {
+        assert!(!with(wrong).is_empty(), "{wrong}");
+    }
+}

@@ -14,6 +14,7 @@ use super::context::Context;
 use super::lease::Held;
 use super::manifests::Manifests;
 use super::progress::Progress;
+use super::rollout_args::RolloutArgs;
 use super::{CliError, Exit, lease, manifests, obstacles, parts, problems, signals};
 use crate::clock::SystemClock;
 use crate::compile::Compiler;
@@ -50,6 +51,9 @@ pub struct ApplyArgs {
     /// When removals wait.
     #[command(flatten)]
     pub prune: PruneArgs,
+    /// When changes go out.
+    #[command(flatten)]
+    pub rollout: RolloutArgs,
 }
 
 /// Converges everything, or what the paths describe.

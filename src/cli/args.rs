@@ -438,16 +438,19 @@ impl Cli {
                 put_path(&mut flags, "--webhook-secret-file", args.webhook_secret_file.as_ref());
                 args.converge.add(&mut flags);
                 args.prune.add(&mut flags);
+                args.rollout.add(&mut flags);
             }
             Command::Apply(args) => {
                 args.lease.times.add(&mut flags);
                 args.revision.add(&mut flags);
                 args.converge.add(&mut flags);
                 args.prune.add(&mut flags);
+                args.rollout.add(&mut flags);
             }
             Command::Plan(args) => {
                 args.revision.add(&mut flags);
                 args.prune.add(&mut flags);
+                args.rollout.add(&mut flags);
             }
             Command::Validate(ValidateArgs { revision, .. }) | Command::Render(RenderArgs { revision, .. }) => {
                 revision.add(&mut flags);

@@ -128,6 +128,9 @@ fn head(out: &mut String, resource: &ResourceStatus, source: &SourceStatus, pain
         let fields: Vec<String> = handling.ignore.iter().map(ToString::to_string).collect();
         field(out, "Ignored", &fields.join(", "));
     }
+    if !handling.windows.is_default() {
+        field(out, "Windows", &handling.windows.to_string());
+    }
     if let Some(retry) = &resource.retry {
         field(out, "Next try", &format!("{} (failed {} times)", retry.at, retry.failures));
     }

@@ -46,6 +46,7 @@ pub(super) fn policy(context: &Context) -> Policy {
         // A command reads the manifests once: nothing can turn up later.
         prune_delay: config.prune_delay.unwrap_or_default(),
         prune_last: config.prune_last,
+        windows: config.windows.clone(),
         prune_confirmed: false,
         scope: None,
         remove: std::collections::BTreeSet::new(),

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use super::args::{PruneArgs, RevisionArgs};
 use super::context::Context;
 use super::oneshot::OneShot;
+use super::rollout_args::RolloutArgs;
 use super::{CliError, Exit, problems, source_text};
 use crate::plan::{ShowSecrets, TextOptions, to_json, to_markdown, to_text};
 
@@ -29,6 +30,9 @@ pub struct PlanArgs {
     /// When removals wait.
     #[command(flatten)]
     pub prune: PruneArgs,
+    /// When changes go out.
+    #[command(flatten)]
+    pub rollout: RolloutArgs,
 }
 
 /// How `plan` prints.

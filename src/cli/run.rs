@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::args::{ConvergeArgs, DAEMON, LeaseArgs, PruneArgs};
+use super::rollout_args::RolloutArgs;
 
 /// `run`.
 #[derive(Debug, Args)]
@@ -36,4 +37,7 @@ pub struct RunArgs {
     /// When removals wait.
     #[command(flatten)]
     pub prune: PruneArgs,
+    /// When changes go out.
+    #[command(flatten)]
+    pub rollout: RolloutArgs,
 }

@@ -170,6 +170,25 @@ fn no_variable_shows_in_debug_output_or_errors() {
 }
 
 #[test]
+fn windows_are_rules_in_one_line() {
+    assert!(load(&[], &[], "").unwrap().windows.is_default());
+    let text = "allow 0 22 * * MON-FRI for 6h in Europe/Berlin; repairs window";
+    assert_eq!(load(&[], &[("OFOP_WINDOWS", text)], "").unwrap().windows.to_string(), text);
+    assert!(load(&[("--windows", "open")], &[("OFOP_WINDOWS", text)], "").unwrap().windows.is_always_open());
+    for (text, said) in [
+        ("0 22 * * *", "is not of the form"),
+        ("allow 0 25 * * * for 6h in UTC", "the hour `25` must be 0 to 23"),
+        ("allow 0 22 * * * for 8d in UTC", "seven days at most"),
+        ("allow 0 22 * * * for 6h in Berlin", "no time zone `Berlin`"),
+        ("deny * * * * * for 1m in UTC", "never open"),
+        ("repairs never", "`always` or `window`"),
+    ] {
+        let error = load(&[("--windows", text)], &[], "").unwrap_err();
+        assert!(error.to_string().contains(said) && error.hint().contains("allow 0 22"), "{text}: {error}");
+    }
+}
+
+#[test]
 fn times_take_a_unit() {
     for (text, millis) in [("500ms", 500), ("30s", 30_000), ("30", 30_000), ("5m", 300_000), ("1.5h", 5_400_000)] {
         assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");

@@ -49,7 +49,7 @@ impl<'p, 't> Checker<'p, 't> {
                 Data::Text(text) => Typed::Text(strip.of(&text).to_owned()),
                 other => self.wrong(at, kind, "a text", &other, hidden),
             },
-            Kind::FieldPath => match node.data {
+            Kind::FieldPath | Kind::Length => match node.data {
                 Data::Text(text) => Typed::Text(text.trim().to_owned()),
                 other => self.wrong(at, kind, "a text", &other, hidden),
             },

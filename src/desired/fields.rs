@@ -81,6 +81,8 @@ pub(super) enum Kind {
     MountOptions,
     /// A text that names a field of a service; whether it does is decided elsewhere.
     FieldPath,
+    /// A text such as `6h`; whether it is one is decided elsewhere.
+    Length,
 }
 
 /// Whether white space around a text goes.

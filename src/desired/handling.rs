@@ -1,7 +1,8 @@
 //! `x-ofop:`, what a manifest says to the operator alone. OpenFactory's command line ignores top-level keys that
 //! it does not know, so that it takes such a file as before.
 //!
-//! What is said of a resource goes before what is said of the whole file; fields to ignore add up.
+//! What is said of a resource goes before what is said of the whole file; fields to ignore add up, and a list of windows
+//! replaces the file's.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +15,10 @@ use super::parse::ParseContext;
 use super::policy::{self, Rules};
 use super::problems::Problems;
 use super::shapes;
+use super::windows;
 use super::yaml::{Data, Node, Span, push_index, push_key};
 use crate::model::handling::{FIELDS, NoField};
-use crate::model::{Field, Handling, IgnoredField, PlatformKind, ResourceId, ServiceName};
+use crate::model::{Field, Handling, IgnoredField, PlatformKind, ResourceId, ServiceName, Windows};
 
 /// The key at the top of a manifest.
 pub(super) const KEY: &str = "x-ofop";
@@ -51,6 +53,7 @@ struct Said {
     prune: Option<bool>,
     adopt: Option<bool>,
     ignore: Vec<IgnoredField>,
+    windows: Windows,
 }
 
 /// `x-ofop` as it is written.
@@ -143,6 +146,7 @@ impl Said {
             prune: own.prune.or(self.prune).unwrap_or(true),
             adopt: own.adopt.or(self.adopt).unwrap_or(false),
             ignore,
+            windows: own.windows.over(&self.windows),
         }
     }
 }
@@ -200,7 +204,13 @@ fn said(
             Err(error) => no_field(item, &path, text, &error, problems),
         }
     }
-    Said { suspend: object.bool("suspend"), prune: object.bool("prune"), adopt: object.bool("adopt"), ignore }
+    Said {
+        suspend: object.bool("suspend"),
+        prune: object.bool("prune"),
+        adopt: object.bool("adopt"),
+        ignore,
+        windows: windows::said(object, path, problems),
+    }
 }
 
 fn no_service(item: &Value, path: &str, service: &ServiceName, known: &[&ServiceName], problems: &mut Problems<'_>) {

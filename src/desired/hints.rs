@@ -22,7 +22,8 @@ pub(super) fn missing(field: &Field) -> String {
         | Kind::Map(_)
         | Kind::Levels
         | Kind::MountOptions
-        | Kind::FieldPath => match written(field) {
+        | Kind::FieldPath
+        | Kind::Length => match written(field) {
             Some(written) => format!("it, such as {written}"),
             None => format!("`{}`", field.name),
         },
@@ -70,6 +71,7 @@ pub(super) fn wrong_in(kind: Kind, field: Option<&Field>, data: &Data, is_enviro
             | Data::Text(_)
             | Data::Timestamp(_) => Some("put it in quotes".into()),
         },
+        Kind::Length => Some(format!("write it with its unit{}", such())),
         // The words that are possible are in the message.
         Kind::Choice(_) | Kind::Bool => None,
         Kind::Int(..) => Some(format!("write it in digits{}", such())),
@@ -154,7 +156,8 @@ mod tests {
                     | Kind::Map(_)
                     | Kind::Levels
                     | Kind::MountOptions
-                    | Kind::FieldPath => {}
+                    | Kind::FieldPath
+                    | Kind::Length => {}
                 }
             }
         }

@@ -172,6 +172,7 @@ fn kind(kind_: Kind, shapes: &mut Map<String, Value>) -> Value {
         Kind::Levels => json!({ "type": "object" }),
         Kind::MountOptions => json!({ "anyOf": [{ "type": "array" }, { "type": "object" }] }),
         Kind::FieldPath => json!({ "type": "string", "pattern": field_path() }),
+        Kind::Length => json!({ "type": "string", "pattern": "^\\s*(?:[0-9]+d)?(?:[0-9]+h)?(?:[0-9]+m)?\\s*$" }),
     }
 }
 

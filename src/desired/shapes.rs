@@ -2,6 +2,8 @@
 
 use super::fields::{Field, INT, Kind, Literal, PORT, Presence, Shape, Strip, TEXT, Unknown};
 
+use super::windows::{REPAIRS, REPAIRS_DOC, WINDOWS, WINDOWS_DOC, WINDOWS_EXAMPLE};
+
 use Presence::{Default, DefaultOrNull, Optional, Required};
 
 const fn field(name: &'static str, kind: Kind, presence: Presence, doc: &'static str) -> Field {
@@ -344,6 +346,8 @@ pub(super) static X_OFOP: Shape = Shape {
             .such_as("false"),
         field("adopt", Kind::Bool, Optional, ADOPT_DOC).such_as("true"),
         field("ignore", IGNORED, Optional, IGNORE_DOC).such_as("[\"replicas\"]"),
+        field("windows", WINDOWS, Optional, WINDOWS_DOC).such_as(WINDOWS_EXAMPLE),
+        field("repairs", REPAIRS, Optional, REPAIRS_DOC).such_as("window"),
         field(
             "resources",
             Kind::Map(&Kind::Object(&X_OFOP_RESOURCE)),
@@ -370,5 +374,7 @@ static X_OFOP_RESOURCE: Shape = Shape {
             .such_as("false"),
         field("adopt", Kind::Bool, Optional, ADOPT_DOC).such_as("true"),
         field("ignore", IGNORED, Optional, IGNORE_DOC).such_as("[\"replicas\"]"),
+        field("windows", WINDOWS, Optional, WINDOWS_DOC).such_as(WINDOWS_EXAMPLE),
+        field("repairs", REPAIRS, Optional, REPAIRS_DOC).such_as("window"),
     ],
 };

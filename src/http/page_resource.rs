@@ -69,6 +69,9 @@ fn summary(html: &mut Html, resource: &ResourceStatus) {
         for field in &handling.ignore {
             html.raw("<code>ignore ").text(field).raw("</code> ");
         }
+        if !handling.windows.is_default() {
+            html.raw("<code>windows ").text(&handling.windows).raw("</code>");
+        }
         html.raw("</dd>");
     }
     if resource.pending_steps > 0 {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::names::ServiceName;
+use super::windows::Windows;
 
 /// How a resource is taken care of, beside what it shall look like.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,11 +21,14 @@ pub struct Handling {
     pub adopt: bool,
     /// Fields whose live value is left alone. Sorted, each once.
     pub ignore: Vec<IgnoredField>,
+    /// When its changes may go out. What it does not say is taken from the setting (`Windows::over`).
+    #[serde(default, skip_serializing_if = "Windows::is_default")]
+    pub windows: Windows,
 }
 
 impl Default for Handling {
     fn default() -> Self {
-        Handling { suspend: false, prune: true, adopt: false, ignore: Vec::new() }
+        Handling { suspend: false, prune: true, adopt: false, ignore: Vec::new(), windows: Windows::default() }
     }
 }
 

@@ -28,6 +28,7 @@ pub(crate) fn policy() -> Policy {
         guard: Guard { fraction: 1.0, ..Guard::default() },
         prune_delay: Duration::ZERO,
         prune_last: false,
+        windows: ofop::model::Windows::default(),
         prune_confirmed: false,
         scope: None,
         remove: BTreeSet::new(),

@@ -60,7 +60,7 @@ impl CronField {
     }
 
     /// What it may be.
-    fn values(self) -> &'static str {
+    pub fn values(self) -> &'static str {
         match self {
             CronField::Minute => "0 to 59, a list `0,30`, a range `0-29`, `*`, or `*/15`",
             CronField::Hour => "0 to 23, a list `6,22`, a range `8-16`, `*`, or `*/2`",
