@@ -88,7 +88,9 @@ pub struct Config {
     pub docker_config: Option<PathBuf>,
     /// `--listen`: where the daemon serves HTTP.
     pub listen: SocketAddr,
-    /// `--address`: where the commands that talk to the daemon look for it, `host:port`.
+    /// `--tls-cert` and `--tls-key`: what the HTTP server shows its clients; none for plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// `--address`: where the commands that talk to the daemon look for it, `host:port` or `https://host:port`.
     pub address: String,
     /// The daemon is named on the command line and manifests are not, whatever the environment says: what is looked at
     /// is what the daemon sees.
@@ -141,6 +143,26 @@ pub struct Config {
     pub variables: Variables,
     /// What of it no manifest is given, and what is shown nowhere.
     pub limits: VariableLimits,
+}
+
+/// The files for TLS, both in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate and those of the authorities between it and one that clients trust.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    named_by: From,
+}
+
+impl TlsFiles {
+    /// Whether the key is one that nobody else can read, for whoever is about to use it.
+    ///
+    /// # Errors
+    /// When it cannot be read, or when others may.
+    pub fn guarded(&self) -> Result<(), ConfigError> {
+        secret_file::read(&self.named_by, &self.key).map(drop)
+    }
 }
 
 /// How long a lease lasts, and how often it is renewed.
@@ -380,6 +402,7 @@ impl Config {
             tls_directory: read.tls_directory(),
             docker_config: read.docker_config(),
             listen: read.listen()?,
+            tls: read.tls()?,
             address: read.address()?,
             asks_daemon: read.asks_daemon(),
             lease: read.lease()?,

@@ -44,6 +44,7 @@ mod page_resource;
 mod page_source;
 mod problem;
 mod serve;
+mod tls;
 pub mod webhook;
 mod wire;
 
@@ -59,7 +60,6 @@ use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -67,6 +67,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::auth::{InvalidToken, MAKE_A_TOKEN, MIN_TOKEN, Token, Tokens};
 use self::connections::{Lasting, Streams};
 use self::problem::Problem;
+pub use self::tls::{Door, Tls, TlsError};
 use crate::model::Request;
 use crate::report::Report;
 
@@ -115,7 +116,7 @@ struct Shared {
 /// # Errors
 /// When the listener's own address cannot be read. Errors of single connections concern nobody else.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Into<Door>,
     report: Report,
     commands: mpsc::Sender<Request>,
     tokens: Tokens,
@@ -130,7 +131,7 @@ pub async fn serve(
 /// # Errors
 /// As [`serve()`].
 pub async fn serve_with(
-    listener: TcpListener,
+    listener: impl Into<Door>,
     report: Report,
     commands: mpsc::Sender<Request>,
     tokens: Tokens,
@@ -138,6 +139,8 @@ pub async fn serve_with(
     shutdown: impl Future<Output = ()> + Send,
 ) -> std::io::Result<()> {
     let closing = CancellationToken::new();
+    let Door { listener, tls } = listener.into();
+    let secure = tls.map(|tls| (tls, report.clone()));
     let shared = Shared {
         report,
         commands,
@@ -149,7 +152,7 @@ pub async fn serve_with(
         streams: Streams::default(),
     };
     let router = router(shared, further);
-    serve::run(listener, router, closing, shutdown).await;
+    serve::run(listener, secure, router, closing, shutdown).await;
     Ok(())
 }
 

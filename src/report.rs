@@ -304,6 +304,17 @@ impl Report {
         self.publish(Entry::Command(event));
     }
 
+    /// Takes note of what is wrong with the operator itself and does not keep it from its work, or that `about` is well
+    /// again. It is one of the status's warnings.
+    pub fn trouble(&self, about: &'static str, trouble: Option<String>) {
+        let mut state = self.state();
+        match trouble {
+            Some(trouble) => state.troubles.insert(about, trouble),
+            None => state.troubles.remove(about),
+        };
+        state.changed();
+    }
+
     /// Counts a call of the webhook.
     pub fn webhook(&self, result: WebhookResult) {
         self.inner.metrics.webhook(result);
@@ -321,6 +332,7 @@ impl Report {
         let answered = state.answered;
         let lease = state.lease.as_ref().map(LeaseSummary::of);
         let (parts, tracker) = (state.parts.clone(), Arc::clone(&state.tracker));
+        let troubles: Vec<String> = state.troubles.values().cloned().collect();
         // Building takes a while with thousands of resources, and no pass shall wait for it.
         drop(state);
         let warnings = self.inner.archive.as_ref().map(Archive::warnings).unwrap_or_default();
@@ -343,7 +355,7 @@ impl Report {
                 }),
             }),
         };
-        status.warnings.extend(warnings);
+        status.warnings.extend(warnings.into_iter().chain(troubles));
         drop(tracker);
         if let Some(lease) = &lease
             && lease.standing != Standing::Standby.as_str()

@@ -431,6 +431,8 @@ impl Cli {
                 if args.public_read {
                     flags.insert("--public-read", String::new());
                 }
+                put_path(&mut flags, "--tls-cert", args.tls_cert.as_ref());
+                put_path(&mut flags, "--tls-key", args.tls_key.as_ref());
                 put(&mut flags, "--resync", args.resync.as_ref());
                 args.lease.add(&mut flags);
                 put(&mut flags, "--interval", args.interval.as_ref());

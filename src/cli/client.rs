@@ -1,5 +1,7 @@
 //! Talks to the running daemon over its HTTP API.
 
+use std::error::Error;
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
@@ -17,7 +19,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Which daemon to talk to.
 #[derive(Debug, Args)]
 pub struct DaemonArgs {
-    /// Where the daemon serves HTTP [env: OFOP_ADDRESS, then OFOP_LISTEN] [default: 127.0.0.1:8420]
+    /// Where the daemon serves HTTP: HOST:PORT, or https://HOST:PORT for one with TLS, whose authority OFOP_CA_FILE may name
+    /// [env: OFOP_ADDRESS, then OFOP_LISTEN] [default: 127.0.0.1:8420]
     #[arg(long, value_name = "ADDRESS", help_heading = DAEMON)]
     pub address: Option<String>,
     /// File with a token of the daemon; of several the first counts [env: OFOP_TOKEN_FILE, or OFOP_TOKEN for the token itself]
@@ -47,8 +50,14 @@ impl<'a> Client<'a> {
     /// As [`Client::new`].
     pub(super) fn at(context: &'a Context, address: &str) -> Result<Self, CliError> {
         // A proxy from the environment would be asked for an address that is ours alone.
-        let http = reqwest::Client::builder().no_proxy().connect_timeout(TIMEOUT).build();
-        let http = http.map_err(|error| CliError::Daemon { what: error.to_string(), hint: String::new() })?;
+        let mut http = reqwest::Client::builder().no_proxy().connect_timeout(TIMEOUT);
+        if let (true, Some(path)) = (is_secure(address), &context.config.remote.ca_file) {
+            http = http.tls_certs_merge(authorities(path)?);
+        }
+        let http = http.build().map_err(|error| CliError::Daemon {
+            what: super::chain(&error),
+            hint: "is there a certificate authority on this machine? OFOP_CA_FILE names one".into(),
+        })?;
         Ok(Client { http, config: &context.config, address: address.to_owned() })
     }
 
@@ -76,7 +85,8 @@ impl<'a> Client<'a> {
                 response.json().await.map(Some).map_err(|error| self.broken(&error))
             }
             Ok(response) => Err(self.refused(response).await),
-            Err(error) if error.is_connect() => Ok(None),
+            Err(error) if error.is_connect() && tls_error(&error).is_none() => Ok(None),
+            Err(error) if error.is_connect() => Err(self.unanswered(&error)),
             Err(error) => Err(self.broken(&error)),
         }
     }
@@ -139,7 +149,8 @@ impl<'a> Client<'a> {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("http://{}{path}", self.address))
+        let scheme = if is_secure(&self.address) { "" } else { "http://" };
+        self.http.request(method, format!("{scheme}{}{path}", self.address))
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, CliError> {
@@ -151,7 +162,13 @@ impl<'a> Client<'a> {
     }
 
     fn unanswered(&self, error: &reqwest::Error) -> CliError {
-        if error.is_connect() {
+        if let Some(reason) = tls_error(error) {
+            CliError::Daemon {
+                what: format!("{} cannot be trusted, or does not speak TLS: {reason}", self.address),
+                hint: "the address must be a name in its certificate; OFOP_CA_FILE names the authority that signed it"
+                    .into(),
+            }
+        } else if error.is_connect() {
             CliError::Daemon {
                 what: format!("no daemon answers at {}", self.address),
                 hint: "start one with `ofop run`, or name its address with --address".into(),
@@ -188,6 +205,34 @@ impl<'a> Client<'a> {
             hint: "look at the daemon's log".into(),
         }
     }
+}
+
+/// Whether a daemon at this address speaks TLS.
+fn is_secure(address: &str) -> bool {
+    address.starts_with("https://")
+}
+
+/// The authorities in a file, for a daemon whose certificate none of the system's has signed.
+fn authorities(path: &Path) -> Result<Vec<reqwest::Certificate>, CliError> {
+    let pem = std::fs::read(path).map_err(|source| CliError::File { act: "read", path: path.to_owned(), source })?;
+    let found = reqwest::Certificate::from_pem_bundle(&pem).ok().filter(|found| !found.is_empty());
+    found.ok_or_else(|| {
+        CliError::usage(format!("OFOP_CA_FILE: `{}` holds no certificate", path.display()), "write certificates in PEM")
+    })
+}
+
+/// Why TLS came to nothing, if that is why there is no answer.
+fn tls_error(error: &reqwest::Error) -> Option<String> {
+    let mut next: Option<&(dyn Error + 'static)> = error.source();
+    while let Some(cause) = next {
+        if let Some(found) = cause.downcast_ref::<rustls::Error>() {
+            return Some(found.to_string());
+        }
+        // What an error of the operating system wraps is not its source.
+        let wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = wrapped.map(|wrapped| wrapped as &(dyn Error + 'static)).or_else(|| cause.source());
+    }
+    None
 }
 
 /// A resource's path in the API, its uuid escaped.

@@ -13,9 +13,9 @@ use super::context::Context;
 use super::{CliError, Exit, parts, signals};
 use crate::clock::SystemClock;
 use crate::compile::Compiler;
-use crate::config::Config;
+use crate::config::{Config, TlsFiles};
 use crate::desired::Source as _;
-use crate::http::{self, MAKE_A_TOKEN, Token, Tokens};
+use crate::http::{self, Door, MAKE_A_TOKEN, Tls, Token, Tokens};
 use crate::plan::{DEFAULT_PRUNE_DELAY, Policy};
 use crate::reconcile::{self, Keeper};
 
@@ -38,6 +38,15 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
     let listener =
         TcpListener::bind(config.listen).await.map_err(|source| CliError::Listen { address: config.listen, source })?;
     let address = listener.local_addr().unwrap_or(config.listen);
+    config.tls.as_ref().map(TlsFiles::guarded).transpose()?;
+    let tls = config.tls.as_ref().map(|files| Tls::open(&files.certificate, &files.key)).transpose();
+    let tls =
+        tls.map_err(|error| CliError::usage(error.to_string(), "name both, in PEM, with --tls-cert and --tls-key"))?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let door = match tls {
+        Some(tls) => Door::secure(listener, tls),
+        None => Door::from(listener),
+    };
     let tokens = config.tokens.iter().map(|token| {
         Token::named(&token.name, token.secret.expose())
             .map(|named| named.role(token.role))
@@ -77,7 +86,7 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
         instance = %config.instance,
         run = %run,
         engine = parts::host(config),
-        http = %format_args!("http://{address}/"),
+        http = %format_args!("{scheme}://{address}/"),
         api_tokens = config.tokens.len(),
         webhook = config.webhook_secret.is_some(),
         "ofop keeps the cluster in the desired state"
@@ -86,10 +95,9 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
         warn!("{warning}");
     }
     let closing = stop.clone();
-    let server =
-        tokio::spawn(http::serve_with(listener, report.clone(), sender, tokens, webhook.routes(), async move {
-            closing.cancelled().await;
-        }));
+    let server = tokio::spawn(http::serve_with(door, report.clone(), sender, tokens, webhook.routes(), async move {
+        closing.cancelled().await;
+    }));
     let finished = reconcile::run(parts, options, stop.clone()).await;
     // While a call is in flight nobody else may act: then the lease runs out by itself.
     if finished {

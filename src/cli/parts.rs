@@ -178,9 +178,10 @@ pub(super) fn platform(context: &Context) -> Result<Arc<AnyPlatform>, CliError> 
 
 /// Who this run is, as the lease says it; `listens` is where it serves its API.
 pub(super) fn candidate(context: &Context, listens: Option<SocketAddr>) -> Candidate {
+    let scheme = if context.config.tls.is_some() { "https://" } else { "" };
     let address = listens.map(|address| match address.ip().is_unspecified() {
-        true => format!("{}:{}", context.run.host(), address.port()),
-        false => address.to_string(),
+        true => format!("{scheme}{}:{}", context.run.host(), address.port()),
+        false => format!("{scheme}{address}"),
     });
     Candidate { run: context.run.clone(), version: env!("CARGO_PKG_VERSION").into(), address }
 }

@@ -13,6 +13,12 @@ pub struct RunArgs {
     /// Where to serve HTTP [env: OFOP_LISTEN] [default: 127.0.0.1:8420]
     #[arg(long, value_name = "ADDRESS", help_heading = DAEMON)]
     pub listen: Option<String>,
+    /// Certificate of the HTTP server with its chain, in PEM; read again when it changes [env: OFOP_TLS_CERT] [default: plain HTTP]
+    #[arg(long, value_name = "FILE", help_heading = DAEMON)]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, in PEM [env: OFOP_TLS_KEY]
+    #[arg(long, value_name = "FILE", help_heading = DAEMON)]
+    pub tls_key: Option<PathBuf>,
     /// Let everybody read the status page and the API who reaches an address that is not a loopback one [env: OFOP_PUBLIC_READ]
     #[arg(long, help_heading = DAEMON)]
     pub public_read: bool,

@@ -8,10 +8,14 @@ use std::time::Duration;
 use super::variables::{Found, From, Variables};
 use super::{
     ApiToken, ConfigError, DEFAULT_CONCURRENCY, DEFAULT_EVENTS_KEEP, DEFAULT_EVENTS_MAX, DEFAULT_INSTANCE,
-    DEFAULT_LISTEN, Flags, Host, LeaseTimes, LogFormat, RegistryKind, Remote, Secret, credentials, secret_file, tokens,
+    DEFAULT_LISTEN, Flags, Host, LeaseTimes, LogFormat, RegistryKind, Remote, Secret, TlsFiles, credentials,
+    secret_file, tokens,
 };
 use crate::model::lease::{MAX_LEASE, MIN_LEASE};
 use crate::model::{HostRules, ImageRef, InstanceName, InvalidImage, PlatformKind, Settings};
+
+/// How the address of a daemon with TLS begins.
+const HTTPS: &str = "https://";
 
 /// The most a time setting may say; longer is a slip of the unit.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -288,18 +292,42 @@ impl Reader<'_> {
             if listen.ip().is_unspecified() {
                 listen.set_ip(if listen.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
             }
-            return Ok(listen.to_string());
+            // The daemon that has these settings is meant.
+            let scheme = if self.tls()?.is_some() { HTTPS } else { "" };
+            return Ok(format!("{scheme}{listen}"));
         };
         let text = found.text.trim().trim_end_matches('/');
         let text = text.strip_prefix("http://").unwrap_or(text);
-        let port = text.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok()));
+        let port = text
+            .strip_prefix(HTTPS)
+            .unwrap_or(text)
+            .rsplit_once(':')
+            .and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok()));
         match port.flatten() {
             Some(_) => Ok(text.to_owned()),
             None => Err(invalid(
                 found.from,
                 format!("`{}` is not a host with a port", found.text),
-                format!("write it like {DEFAULT_LISTEN}"),
+                format!("write it like {DEFAULT_LISTEN}, or https://ofop.plant.example:8420 for one with TLS"),
             )),
+        }
+    }
+
+    pub(super) fn tls(&self) -> Result<Option<TlsFiles>, ConfigError> {
+        let certificate = self.path("--tls-cert", "OFOP_TLS_CERT");
+        let key = self.setting("--tls-key", "OFOP_TLS_KEY");
+        let missing = |what, missing| ConfigError::Missing {
+            what,
+            missing,
+            hint: "name both, the certificate with its chain and the key, in PEM",
+        };
+        match (certificate, key) {
+            (None, None) => Ok(None),
+            (Some(certificate), Some(key)) => {
+                Ok(Some(TlsFiles { certificate, key: PathBuf::from(key.text), named_by: key.from }))
+            }
+            (Some(_), None) => Err(missing("--tls-cert (OFOP_TLS_CERT)", "--tls-key (OFOP_TLS_KEY)")),
+            (None, Some(_)) => Err(missing("--tls-key (OFOP_TLS_KEY)", "--tls-cert (OFOP_TLS_CERT)")),
         }
     }
 

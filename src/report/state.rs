@@ -22,6 +22,8 @@ pub(super) struct State {
     /// Shared with a reader that is building a status; copied when it must change meanwhile.
     pub(super) tracker: Arc<Tracker>,
     pub(super) events: EventLog,
+    /// What is wrong with the operator itself, by what it is about, for people.
+    pub(super) troubles: BTreeMap<&'static str, String>,
     /// How many refused commands may still be told of.
     pub(super) refusals: Refusals,
     /// How many requests of people for a look have been answered.
@@ -67,6 +69,7 @@ impl State {
             parts: Parts::default(),
             tracker: Arc::new(Tracker::restored(&restored.entries)),
             events: EventLog::restored(restored.sequence, restored.entries),
+            troubles: BTreeMap::new(),
             refusals: Refusals::default(),
             answered: 0,
             generation: 0,
