@@ -166,6 +166,7 @@ fn policy() -> Policy {
         remove: std::collections::BTreeSet::new(),
         adopt: std::collections::BTreeMap::new(),
         progress_deadline: Duration::from_secs(600),
+        rollout: ofop::model::RolloutPolicy::default(),
         expectation: Duration::from_secs(60),
     }
 }

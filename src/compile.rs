@@ -32,6 +32,7 @@ mod environment;
 mod file;
 mod hash;
 mod mtconnect;
+mod order;
 mod routing;
 mod template;
 
@@ -104,7 +105,10 @@ impl Compiler {
         }
 
         let mut resources = self.last.as_ref().map(|last| last.desired.resources.clone()).unwrap_or_default();
-        let frozen = self.claims.frozen(&self.files);
+        let mut frozen = self.claims.frozen(&self.files);
+        if frozen.is_empty() && !tree.incomplete && tree.trouble.is_none() {
+            frozen = order::problems(&self.files);
+        }
         self.settle(&frozen, &mut resources);
 
         let all_in_force = frozen.is_empty();

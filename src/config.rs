@@ -18,6 +18,7 @@ mod credentials;
 pub mod dotenv;
 mod git;
 mod patterns;
+mod rollout;
 mod secret_file;
 mod servers;
 mod tokens;
@@ -32,7 +33,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{HostRules, InstanceName, Settings, Windows};
+use crate::model::{HostRules, InstanceName, RolloutPolicy, Settings, Windows};
 pub use git::{DEFAULT_FETCH_TIMEOUT, DEFAULT_INTERVAL, Git, Manifests, Rewritten};
 pub use patterns::VariableLimits;
 pub use servers::Servers;
@@ -117,6 +118,8 @@ pub struct Config {
     pub prune_last: bool,
     /// `--windows`: when changes may go out where manifests do not say.
     pub windows: Windows,
+    /// `--rollout`.
+    pub rollout: RolloutPolicy,
     /// `--progress-deadline`.
     pub progress_deadline: Duration,
     /// How long a record may stay invisible after it was written.
@@ -416,6 +419,7 @@ impl Config {
             prune_delay: read.prune_delay()?,
             prune_last: read.switch("--no-prune-last", "OFOP_PRUNE_LAST")?,
             windows: read.windows()?,
+            rollout: read.rollout()?,
             progress_deadline: read.duration(
                 "--progress-deadline",
                 "OFOP_PROGRESS_DEADLINE",

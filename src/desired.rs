@@ -45,6 +45,7 @@ mod policy_file;
 mod problems;
 mod python;
 pub mod remote;
+mod rollout;
 pub mod schema;
 mod settle;
 mod shapes;

@@ -21,6 +21,7 @@
 //! | [`status`] | sync, health, drift, conditions |
 //! | [`outcome`] | what became of a step |
 //! | [`plan`] | what a pass decided |
+//! | [`rollout`] | how changes of manifests go out, and what stops them |
 //! | [`run`] | which run of which operator process |
 //! | [`plan_json`] | the same as JSON, for programs |
 //! | [`command`] | what a person asks of a running operator, and who asks |
@@ -46,6 +47,7 @@ pub mod outcome;
 pub mod plan;
 pub mod plan_json;
 pub mod record;
+pub mod rollout;
 pub mod run;
 pub mod service;
 pub mod settings;
@@ -74,6 +76,7 @@ pub use observed::{
 pub use outcome::{FailureKind, StepFailure};
 pub use plan::{HeldStep, Ignored, Plan, PruneBlock, PruneVerdict, ResourcePlan, Suspension, Wait};
 pub use record::{Availability, Record, RecordId, Scalar, Source};
+pub use rollout::{Gate, Going, RolloutPolicy, RolloutScope, RolloutSettings, RolloutStatus, Rollouts, Share};
 pub use run::RunId;
 pub use service::{Mark, ServiceSpec, SpecHash};
 pub use settings::{PlatformKind, Settings};

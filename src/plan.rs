@@ -42,6 +42,7 @@ mod proof;
 mod records;
 mod removal;
 mod resource;
+mod rollout;
 mod services;
 mod target;
 mod text;
@@ -62,7 +63,9 @@ pub use self::notebook::Notebook;
 use self::removal::Pruning;
 pub use self::text::{ShowSecrets, TextOptions, to_text};
 pub use self::verdict::judge;
-use crate::model::{Desired, Examined, Handling, InstanceName, Observed, Plan, ResourceId, RunId, Windows};
+use crate::model::{
+    Desired, Examined, Handling, InstanceName, Observed, Plan, ResourceId, RolloutPolicy, RunId, Windows,
+};
 
 /// What an operator may do, and its limits. Values, not behaviour.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,6 +95,8 @@ pub struct Policy {
     /// Resources whose services and records a person asked to take over, from strangers and from the instance that is
     /// named.
     pub adopt: BTreeMap<ResourceId, Option<InstanceName>>,
+    /// How changes go out whose manifests say nothing of it.
+    pub rollout: RolloutPolicy,
     /// How long a resource may be on its way before it counts as degraded.
     pub progress_deadline: Duration,
     /// How long something written to the registry may stay invisible before it counts as missing.
@@ -125,6 +130,7 @@ impl Policy {
             scope: None,
             remove: BTreeSet::new(),
             adopt: BTreeMap::new(),
+            rollout: RolloutPolicy::default(),
             progress_deadline: DEFAULT_PROGRESS_DEADLINE,
             expectation: DEFAULT_EXPECTATION,
         }
@@ -201,11 +207,14 @@ pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy, memory: &Me
         }
         Examined::Only(ids) => ids.iter().collect(),
     };
-    for id in ids {
-        let Some(plan) = resource::plan(&context, id, &orphans, &pruning) else {
+    let prepared = ids.into_iter().map(|id| (id, resource::prepare(&context, id, &orphans, &pruning))).collect();
+    let rollouts = rollout::Rollouts::decide(&context, &prepared);
+    for (id, prepared) in prepared {
+        let Some(prepared) = prepared else {
             resources.remove(id);
             continue;
         };
+        let plan = resource::finish(&context, id, prepared, &rollouts);
         recheck.look(&context, id, &plan);
         if !plan.is_at_rest() {
             restless.insert(id.clone());
@@ -215,9 +224,11 @@ pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy, memory: &Me
         }
     }
     recheck.expectations(&context);
+    recheck.soon(rollouts.recheck);
     Plan {
         revision: desired.revision.clone(),
         resources,
+        rollouts: rollouts.state,
         restless,
         examined,
         ledger: Arc::clone(&ledger),
@@ -245,6 +256,7 @@ pub fn difference_from_whole(
         let (one, other) = (plan.resources.get(id), whole.resources.get(id));
         return Some(format!("{id}: {one:#?}, and with everything examined {other:#?}"));
     }
-    let rest = |plan: &Plan| format!("{:?}", (&plan.restless, plan.recheck, &plan.prune, &plan.guarded));
+    let rest =
+        |plan: &Plan| format!("{:?}", (&plan.restless, plan.recheck, &plan.prune, &plan.guarded, &plan.rollouts));
     (rest(plan) != rest(&whole)).then(|| format!("{}, and with everything examined {}", rest(plan), rest(&whole)))
 }

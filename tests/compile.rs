@@ -54,7 +54,7 @@ fn own_agent(uuid: &str) -> Device {
 }
 
 fn file(path: &str, version: u8, apps: Vec<App>, devices: Vec<Device>) -> ParsedFile {
-    let manifest = Some(Arc::new(Manifest { apps, devices }));
+    let manifest = Some(Arc::new(Manifest { apps, devices, ..Manifest::default() }));
     ParsedFile { path: path.into(), digest: [version; 32], manifest, problems: Vec::new(), rules: None, other: None }
 }
 
@@ -180,24 +180,24 @@ fn names_collide_by_case_across_kinds_and_by_derivation() {
     let opcua = |uuid: &str| device(uuid, Connector::Opcua);
     let pairs: Vec<(Manifest, Manifest)> = vec![
         (
-            Manifest { apps: vec![app("Press")], devices: vec![] },
-            Manifest { apps: vec![app("PRESS")], devices: vec![] },
+            Manifest { apps: vec![app("Press")], devices: vec![], ..Manifest::default() },
+            Manifest { apps: vec![app("PRESS")], devices: vec![], ..Manifest::default() },
         ),
         (
-            Manifest { apps: vec![app("Press")], devices: vec![] },
-            Manifest { apps: vec![], devices: vec![opcua("Press")] },
+            Manifest { apps: vec![app("Press")], devices: vec![], ..Manifest::default() },
+            Manifest { apps: vec![], devices: vec![opcua("Press")], ..Manifest::default() },
         ),
         (
-            Manifest { apps: vec![], devices: vec![own_agent("CNC")] },
-            Manifest { apps: vec![app("cnc-adapter")], devices: vec![] },
+            Manifest { apps: vec![], devices: vec![own_agent("CNC")], ..Manifest::default() },
+            Manifest { apps: vec![app("cnc-adapter")], devices: vec![], ..Manifest::default() },
         ),
         (
-            Manifest { apps: vec![], devices: vec![own_agent("CNC")] },
-            Manifest { apps: vec![], devices: vec![opcua("CNC-PRODUCER")] },
+            Manifest { apps: vec![], devices: vec![own_agent("CNC")], ..Manifest::default() },
+            Manifest { apps: vec![], devices: vec![opcua("CNC-PRODUCER")], ..Manifest::default() },
         ),
         (
-            Manifest { apps: vec![replicated("Rep")], devices: vec![] },
-            Manifest { apps: vec![app("rep-2")], devices: vec![] },
+            Manifest { apps: vec![replicated("Rep")], devices: vec![], ..Manifest::default() },
+            Manifest { apps: vec![app("rep-2")], devices: vec![], ..Manifest::default() },
         ),
     ];
     for platform in [PlatformKind::Swarm, PlatformKind::Docker] {

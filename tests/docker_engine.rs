@@ -82,6 +82,7 @@ impl Operator {
                 remove: BTreeSet::new(),
                 adopt: std::collections::BTreeMap::new(),
                 progress_deadline: Duration::from_secs(300),
+                rollout: ofop::model::RolloutPolicy::default(),
                 // How long a removal waits for rows to stay away.
                 expectation: Duration::from_millis(500),
             },

@@ -398,12 +398,16 @@ pub struct TakeOverArgs {
     pub take_over: bool,
 }
 
-/// When removals wait.
+/// When changes and removals wait.
 #[derive(Debug, Args)]
 pub struct PruneArgs {
     /// Remove nothing that the manifests no longer describe [env: OFOP_PRUNE=false]
     #[arg(long, help_heading = PRUNING)]
     pub no_prune: bool,
+    /// How changes of manifests go out: `off`, or some of `max_unhealthy=25%,batch=5,soak=10s,canary=app/PRESS-1`
+    /// [env: OFOP_ROLLOUT] [default: max_unhealthy=25%,soak=10s]
+    #[arg(long, value_name = "HOW", help_heading = "Rollouts")]
+    pub rollout: Option<String>,
     /// How long what is no longer described may still turn up in another file; 0 removes at once
     /// [env: OFOP_PRUNE_DELAY] [default: 10s for `run`, else 0]
     #[arg(long, value_name = "TIME", help_heading = PRUNING)]
@@ -527,6 +531,7 @@ impl PruneArgs {
         if self.no_prune {
             flags.insert("--no-prune", String::new());
         }
+        put(flags, "--rollout", self.rollout.as_ref());
         put(flags, "--prune-delay", self.prune_delay.as_ref());
         if self.no_prune_last {
             flags.insert("--no-prune-last", String::new());

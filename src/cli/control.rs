@@ -91,6 +91,14 @@ pub(super) async fn send(command: &Command, context: &Context) -> Result<Value, 
             answer = client.post("/api/v1/down", &body(Some(id))).await?;
             format!("{id} is being taken down, and stays away until `ofop resume {id}`")
         }
+        Command::RolloutResume => {
+            answer = client.post("/api/v1/rollout/resume", &json!({})).await?;
+            "rollouts go on; what broke stays as it is until its manifest changes".into()
+        }
+        Command::RolloutAbort => {
+            answer = client.post("/api/v1/rollout/abort", &json!({})).await?;
+            "nothing more goes out of this revision; the next one, or `ofop rollout resume`, goes on".into()
+        }
         Command::Adopt { resource, from } => {
             let instance = &context.config.instance;
             let body = json!({ "resource": resource, "from": from, "instance": instance });

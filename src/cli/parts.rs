@@ -51,6 +51,7 @@ pub(super) fn policy(context: &Context) -> Policy {
         scope: None,
         remove: std::collections::BTreeSet::new(),
         adopt: std::collections::BTreeMap::new(),
+        rollout: config.rollout.clone(),
         progress_deadline: config.progress_deadline,
         expectation: config.expectation,
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::claims::Claim;
 use super::{Shared, app, device};
 use crate::desired::ParsedFile;
-use crate::desired::manifest::{Attachments, Place};
+use crate::desired::manifest::{After, Attachments, Place};
 use crate::model::{DesiredResource, OtherFile, Problem, ResourceId, Settings, Severity};
 
 /// A file that compiled without an error.
@@ -13,6 +13,8 @@ use crate::model::{DesiredResource, OtherFile, Problem, ResourceId, Settings, Se
 pub(super) struct CompiledFile {
     /// One per app or device, in the order of the file.
     pub(super) entries: Vec<Entry>,
+    /// Where it names resources that others come after.
+    pub(super) after: Vec<After>,
 }
 
 /// One app or device of a file.
@@ -118,7 +120,7 @@ impl FileState {
         self.gone = false;
         let Some(manifest) = &file.manifest else { return };
         let mut context = Context { settings, file: &file.path, attachments, problems: Vec::new(), used: Vec::new() };
-        let mut compiled = CompiledFile::default();
+        let mut compiled = CompiledFile { after: manifest.after.clone(), ..CompiledFile::default() };
         for app in &manifest.apps {
             compiled.entries.extend(app::compile(app, &mut context));
         }

@@ -53,6 +53,17 @@ impl<'p, 't> Checker<'p, 't> {
                 Data::Text(text) => Typed::Text(text.trim().to_owned()),
                 other => self.wrong(at, kind, "a text", &other, hidden),
             },
+            Kind::Amount => match node.data {
+                Data::Text(text) => Typed::Text(text.trim().to_owned()),
+                Data::Int(number) => Typed::Text(number.to_string()),
+                Data::Float(number) => Typed::Text(number.to_string()),
+                other => self.wrong(at, kind, "a text or a number", &other, hidden),
+            },
+            Kind::OffOr(shape) => match node.data {
+                Data::Map(entries) => Typed::Object(self.object(entries, shape, owner)),
+                data if bool_of(&data) == Some(false) => Typed::Bool(false),
+                other => self.wrong(at, kind, &format!("`off` or a map with {}", fields_of(shape)), &other, hidden),
+            },
             Kind::Choice(choices) => self.choice(at, node.data, choices, hidden),
             Kind::Bool => match bool_of(&node.data) {
                 Some(value) => Typed::Bool(value),

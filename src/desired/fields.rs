@@ -83,6 +83,10 @@ pub(super) enum Kind {
     FieldPath,
     /// A text such as `6h`; whether it is one is decided elsewhere.
     Length,
+    /// A text or a number, taken as it is written: `10%`, `30s`, `5`. What it means is decided elsewhere.
+    Amount,
+    /// `off`, or such a shape.
+    OffOr(&'static Shape),
 }
 
 /// Whether white space around a text goes.

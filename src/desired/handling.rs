@@ -5,15 +5,17 @@
 //! replaces the file's.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::check::Checker;
 use super::checked::{Object, Typed, Value};
 use super::device::service_tails;
 use super::fields::{Kind, nearest};
-use super::manifest::{App, Connector, Device, Manifest};
+use super::manifest::{After, App, Connector, Device, Manifest};
 use super::parse::ParseContext;
 use super::policy::{self, Rules};
 use super::problems::Problems;
+use super::rollout;
 use super::shapes;
 use super::windows;
 use super::yaml::{Data, Node, Span, push_index, push_key};
@@ -26,9 +28,9 @@ pub(super) const KEY: &str = "x-ofop";
 /// The resources of a file, as far as they could be read.
 #[derive(Debug, Default)]
 pub(super) struct Described {
-    ids: Vec<String>,
+    pub(super) ids: Vec<String>,
     /// There are entries whose uuid cannot be read.
-    blind: bool,
+    pub(super) blind: bool,
 }
 
 impl Described {
@@ -54,6 +56,7 @@ struct Said {
     adopt: Option<bool>,
     ignore: Vec<IgnoredField>,
     windows: Windows,
+    after: Vec<After>,
 }
 
 /// `x-ofop` as it is written.
@@ -90,6 +93,7 @@ pub(super) fn read(
     // With errors in other places the list may lack some, and what is missing there is no mistake here.
     let certain = problems.errors() == 0;
     let whole = said(object, KEY, certain.then_some(&all), context, problems);
+    let rollout = rollout::read(object, KEY, described, problems).map(Arc::new);
     let mut single: BTreeMap<ResourceId, Said> = BTreeMap::new();
     for (name, value) in object.map("resources") {
         let Typed::Object(object) = &value.typed else { continue };
@@ -122,18 +126,22 @@ pub(super) fn read(
         single.insert(id, said);
     }
     let nothing = Said::default();
-    let handling = |id: &ResourceId| whole.with(single.get(id).unwrap_or(&nothing), services.get(id));
+    let handling = |id: &ResourceId| {
+        let handling = whole.with(single.get(id).unwrap_or(&nothing), id, services.get(id));
+        Handling { rollout: rollout.clone(), ..handling }
+    };
     for app in &mut manifest.apps {
         app.handling = handling(&ResourceId::app(app.uuid.clone()));
     }
     for device in &mut manifest.devices {
         device.handling = handling(&ResourceId::device(device.uuid.clone()));
     }
+    manifest.after = whole.after.iter().chain(single.values().flat_map(|said| &said.after)).cloned().collect();
 }
 
 impl Said {
     /// What holds for a resource with these services.
-    fn with(&self, own: &Said, services: Option<&Vec<ServiceName>>) -> Handling {
+    fn with(&self, own: &Said, id: &ResourceId, services: Option<&Vec<ServiceName>>) -> Handling {
         let concerns = |ignored: &&IgnoredField| match &ignored.service {
             Some(service) => services.is_some_and(|services| services.contains(service)),
             None => true,
@@ -141,12 +149,19 @@ impl Said {
         let mut ignore: Vec<IgnoredField> = self.ignore.iter().filter(concerns).chain(&own.ignore).cloned().collect();
         ignore.sort();
         ignore.dedup();
+        // What the file as a whole comes after may stand in it.
+        let others = self.after.iter().filter(|after| after.first != *id);
+        let mut after: Vec<ResourceId> = others.chain(&own.after).map(|after| after.first.clone()).collect();
+        after.sort();
+        after.dedup();
         Handling {
             suspend: own.suspend.or(self.suspend).unwrap_or(false),
             prune: own.prune.or(self.prune).unwrap_or(true),
             adopt: own.adopt.or(self.adopt).unwrap_or(false),
             ignore,
             windows: own.windows.over(&self.windows),
+            after,
+            rollout: None,
         }
     }
 }
@@ -210,6 +225,7 @@ fn said(
         adopt: object.bool("adopt"),
         ignore,
         windows: windows::said(object, path, problems),
+        after: rollout::after(object, path, problems),
     }
 }
 
@@ -251,7 +267,7 @@ fn no_field(item: &Value, path: &str, text: &str, error: &NoField, problems: &mu
     problems.error_hint(item.at, path, message, hint);
 }
 
-fn which_resource(wrong: &str, ids: &[String]) -> String {
+pub(super) fn which_resource(wrong: &str, ids: &[String]) -> String {
     let uuid = wrong.split_once('/').map_or(wrong, |(_, uuid)| uuid);
     let same = ids.iter().find(|id| id.split_once('/').is_some_and(|(_, other)| other.eq_ignore_ascii_case(uuid)));
     match same.map(String::as_str).or_else(|| nearest(wrong, ids.iter().map(String::as_str))) {

@@ -6,7 +6,9 @@ use super::yaml::Data;
 /// What to do about a required field that is not given.
 pub(super) fn missing(field: &Field) -> String {
     let how = match field.kind {
-        Kind::Object(shape) => format!("`{}:` with {} below it, indented", field.name, inside(shape)),
+        Kind::Object(shape) | Kind::OffOr(shape) => {
+            format!("`{}:` with {} below it, indented", field.name, inside(shape))
+        }
         Kind::Union(shapes) => {
             let types: Vec<String> = shapes.iter().map(|(name, _)| format!("`type: {name}`")).collect();
             format!("`{}:` with {} below it, indented", field.name, types.join(" or "))
@@ -22,6 +24,7 @@ pub(super) fn missing(field: &Field) -> String {
         | Kind::Map(_)
         | Kind::Levels
         | Kind::MountOptions
+        | Kind::Amount
         | Kind::FieldPath
         | Kind::Length => match written(field) {
             Some(written) => format!("it, such as {written}"),
@@ -74,6 +77,7 @@ pub(super) fn wrong_in(kind: Kind, field: Option<&Field>, data: &Data, is_enviro
         Kind::Length => Some(format!("write it with its unit{}", such())),
         // The words that are possible are in the message.
         Kind::Choice(_) | Kind::Bool => None,
+        Kind::Amount => Some(format!("write a single value{}", such())),
         Kind::Int(..) => Some(format!("write it in digits{}", such())),
         Kind::Float => Some(format!("write it in digits, with a point for the fraction{}", such())),
         Kind::List(_) => Some(match data {
@@ -84,7 +88,7 @@ pub(super) fn wrong_in(kind: Kind, field: Option<&Field>, data: &Data, is_enviro
             _ => "write it as `[a, b]`, or one item a line, each beginning with `- `".into(),
         }),
         Kind::Map(_) => inside_of_it("one entry a line, each with a name and a `:`,"),
-        Kind::Object(shape) => inside_of_it(&inside(shape)),
+        Kind::Object(shape) | Kind::OffOr(shape) => inside_of_it(&inside(shape)),
         Kind::Union(shapes) => {
             let (name, _) = shapes.first()?;
             inside_of_it(&format!("`type: {name}` and its other fields"))
@@ -145,7 +149,7 @@ mod tests {
                     kind = *inner;
                 }
                 match kind {
-                    Kind::Object(shape) => walk(shape),
+                    Kind::Object(shape) | Kind::OffOr(shape) => walk(shape),
                     Kind::Union(shapes) => shapes.iter().for_each(|(_, shape)| walk(shape)),
                     Kind::Text(_)
                     | Kind::Choice(_)
@@ -156,6 +160,7 @@ mod tests {
                     | Kind::Map(_)
                     | Kind::Levels
                     | Kind::MountOptions
+                    | Kind::Amount
                     | Kind::FieldPath
                     | Kind::Length => {}
                 }

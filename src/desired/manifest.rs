@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::record::Uns;
 use crate::model::service::{EnvVar, Mount, Resources};
-use crate::model::{AssetUuid, Handling};
+use crate::model::{AssetUuid, Handling, ResourceId};
 
 /// One valid manifest file.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -13,6 +13,19 @@ pub struct Manifest {
     pub apps: Vec<App>,
     /// Entries below `devices:` in the order of the file.
     pub devices: Vec<Device>,
+    /// Resources that others come after, by each place that names one.
+    pub after: Vec<After>,
+}
+
+/// A place that says after which resource others come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct After {
+    /// The resource that comes first.
+    pub first: ResourceId,
+    /// Where that stands.
+    pub place: Place,
+    /// `x-ofop.after[0]`.
+    pub path: String,
 }
 
 /// A place in the file.

@@ -171,6 +171,8 @@ fn kind(kind_: Kind, shapes: &mut Map<String, Value>) -> Value {
         }
         Kind::Levels => json!({ "type": "object" }),
         Kind::MountOptions => json!({ "anyOf": [{ "type": "array" }, { "type": "object" }] }),
+        Kind::Amount => json!({ "type": ["string", "number"] }),
+        Kind::OffOr(shape) => json!({ "anyOf": [{ "enum": [false, "off"] }, reference(shape, shapes)] }),
         Kind::FieldPath => json!({ "type": "string", "pattern": field_path() }),
         Kind::Length => json!({ "type": "string", "pattern": "^\\s*(?:[0-9]+d)?(?:[0-9]+h)?(?:[0-9]+m)?\\s*$" }),
     }

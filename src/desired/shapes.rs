@@ -348,6 +348,9 @@ pub(super) static X_OFOP: Shape = Shape {
         field("ignore", IGNORED, Optional, IGNORE_DOC).such_as("[\"replicas\"]"),
         field("windows", WINDOWS, Optional, WINDOWS_DOC).such_as(WINDOWS_EXAMPLE),
         field("repairs", REPAIRS, Optional, REPAIRS_DOC).such_as("window"),
+        field("after", TEXTS, Optional, AFTER_DOC).such_as("[\"app/DB\"]"),
+        field("rollout", Kind::OffOr(&ROLLOUT), Optional, "How changes of what this file describes go out.")
+            .such_as("{\"max_unhealthy\": \"10%\"}"),
         field(
             "resources",
             Kind::Map(&Kind::Object(&X_OFOP_RESOURCE)),
@@ -376,5 +379,31 @@ static X_OFOP_RESOURCE: Shape = Shape {
         field("ignore", IGNORED, Optional, IGNORE_DOC).such_as("[\"replicas\"]"),
         field("windows", WINDOWS, Optional, WINDOWS_DOC).such_as(WINDOWS_EXAMPLE),
         field("repairs", REPAIRS, Optional, REPAIRS_DOC).such_as("window"),
+        field("after", TEXTS, Optional, AFTER_DOC).such_as("[\"app/DB\"]"),
+    ],
+};
+
+const AFTER_DOC: &str = "It is created or changed only when these are in sync and run: `app/UUID` or `device/UUID`, of any \
+     file. What is said of the file and of the resource adds up.";
+
+static ROLLOUT: Shape = Shape {
+    name: "rollout",
+    doc: "How changes of what a file describes go out: so many at a time, and no further once one of them breaks \
+          something.",
+    unknown: Unknown::Refuse,
+    fields: &[
+        field(
+            "max_unhealthy",
+            Kind::Amount,
+            Optional,
+            "How many of the changed resources may be unproven or broken at a time: a number, or a part of them. \
+             `25%` unless it is set.",
+        )
+        .such_as("10%"),
+        field("batch", Kind::Int(1, 500), Optional, "How many are changed at a time at most.").such_as("5"),
+        field("soak", Kind::Amount, Optional, "How long each must run before the next one; `10s` unless it is set.")
+            .such_as("30s"),
+        field("canary", TEXTS, Optional, "These go first: `app/UUID` or `device/UUID` of this file.")
+            .such_as("[\"app/PRESS-1\"]"),
     ],
 };

@@ -24,6 +24,10 @@ pub enum Command {
     Resume(Option<ResourceId>),
     /// Take a resource down, and keep it away until it is resumed, although a manifest describes it.
     Down(ResourceId),
+    /// Go on with rollouts that are halted, without what broke, or were given up.
+    RolloutResume,
+    /// Change nothing more for the revision that is in force.
+    RolloutAbort,
     /// Take a resource over: its services and records that carry no owner, and those of the instance that is named.
     Adopt {
         /// The resource, which a manifest describes.
@@ -47,12 +51,23 @@ pub enum CommandVerb {
     Down,
     /// [`Command::Adopt`].
     Adopt,
+    /// [`Command::RolloutResume`].
+    RolloutResume,
+    /// [`Command::RolloutAbort`].
+    RolloutAbort,
 }
 
 impl CommandVerb {
     /// Every kind.
-    pub const ALL: [CommandVerb; 5] =
-        [CommandVerb::Reconcile, CommandVerb::Suspend, CommandVerb::Resume, CommandVerb::Down, CommandVerb::Adopt];
+    pub const ALL: [CommandVerb; 7] = [
+        CommandVerb::Reconcile,
+        CommandVerb::Suspend,
+        CommandVerb::Resume,
+        CommandVerb::Down,
+        CommandVerb::Adopt,
+        CommandVerb::RolloutResume,
+        CommandVerb::RolloutAbort,
+    ];
 
     /// The word, as the command line has it.
     pub fn as_str(self) -> &'static str {
@@ -62,6 +77,8 @@ impl CommandVerb {
             CommandVerb::Resume => "resume",
             CommandVerb::Down => "down",
             CommandVerb::Adopt => "adopt",
+            CommandVerb::RolloutResume => "rollout-resume",
+            CommandVerb::RolloutAbort => "rollout-abort",
         }
     }
 }
@@ -95,7 +112,11 @@ impl Command {
     /// The least role that allows it.
     pub fn needs(&self) -> Role {
         match self {
-            Command::Reconcile { confirm_prune: false } | Command::Suspend(_) | Command::Resume(_) => Role::Operate,
+            Command::Reconcile { confirm_prune: false }
+            | Command::Suspend(_)
+            | Command::Resume(_)
+            | Command::RolloutResume
+            | Command::RolloutAbort => Role::Operate,
             Command::Reconcile { confirm_prune: true } | Command::Down(_) | Command::Adopt { .. } => Role::Confirm,
         }
     }
@@ -108,13 +129,15 @@ impl Command {
             Command::Resume(_) => CommandVerb::Resume,
             Command::Down(_) => CommandVerb::Down,
             Command::Adopt { .. } => CommandVerb::Adopt,
+            Command::RolloutResume => CommandVerb::RolloutResume,
+            Command::RolloutAbort => CommandVerb::RolloutAbort,
         }
     }
 
     /// The resource that it is about; none when it is about everything.
     pub fn resource(&self) -> Option<&ResourceId> {
         match self {
-            Command::Reconcile { .. } => None,
+            Command::Reconcile { .. } | Command::RolloutResume | Command::RolloutAbort => None,
             Command::Suspend(resource) | Command::Resume(resource) => resource.as_ref(),
             Command::Adopt { resource, .. } | Command::Down(resource) => Some(resource),
         }
@@ -127,7 +150,7 @@ impl fmt::Display for Command {
         f.write_str(self.verb().as_str())?;
         match self {
             Command::Reconcile { confirm_prune: true } => f.write_str(", removals beyond the guard confirmed"),
-            Command::Reconcile { confirm_prune: false } => Ok(()),
+            Command::Reconcile { confirm_prune: false } | Command::RolloutResume | Command::RolloutAbort => Ok(()),
             Command::Suspend(Some(resource)) | Command::Resume(Some(resource)) => write!(f, " {resource}"),
             Command::Suspend(None) | Command::Resume(None) => f.write_str(" everything"),
             Command::Adopt { resource, from: Some(from) } => write!(f, " {resource} from instance {from}"),

@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::names::ServiceName;
+use super::names::{ResourceId, ServiceName};
+use super::rollout::RolloutPolicy;
 use super::windows::Windows;
 
 /// How a resource is taken care of, beside what it shall look like.
@@ -24,11 +26,25 @@ pub struct Handling {
     /// When its changes may go out. What it does not say is taken from the setting (`Windows::over`).
     #[serde(default, skip_serializing_if = "Windows::is_default")]
     pub windows: Windows,
+    /// It is created or changed only when these are in sync and run. Sorted, each once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<ResourceId>,
+    /// How changes of what its file describes go out; none as everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Arc<RolloutPolicy>>,
 }
 
 impl Default for Handling {
     fn default() -> Self {
-        Handling { suspend: false, prune: true, adopt: false, ignore: Vec::new(), windows: Windows::default() }
+        Handling {
+            suspend: false,
+            prune: true,
+            adopt: false,
+            ignore: Vec::new(),
+            after: Vec::new(),
+            rollout: None,
+            windows: Windows::default(),
+        }
     }
 }
 

@@ -52,6 +52,10 @@ pub enum Note {
     Adopting(ResourceId),
     /// The engine undid an update of this service. Its text: what had been asked for.
     RolledBack(ServiceName),
+    /// A change of this resource goes out. Its text: [`super::rollout::Going`].
+    Going(ResourceId),
+    /// A person gave up the rollout of a revision. Its text: the revision.
+    RolloutAborted,
     /// An update of this service, which the engine may undo, is about to be sent or was. Its text: what is asked for, and
     /// of which service in which state.
     Attempted(ServiceName),
@@ -67,6 +71,8 @@ impl Note {
             Note::Adopting(id) => format!("adopting/{id}"),
             Note::RolledBack(service) => format!("rolled-back/{service}"),
             Note::Attempted(service) => format!("attempted/{service}"),
+            Note::Going(id) => format!("going/{id}"),
+            Note::RolloutAborted => "rollout-aborted".into(),
         }
     }
 
@@ -74,8 +80,10 @@ impl Note {
     pub fn of(key: &str) -> Option<Note> {
         match key.split_once('/') {
             None if key == "suspended" => Some(Note::SuspendedAll),
+            None if key == "rollout-aborted" => Some(Note::RolloutAborted),
             Some(("suspended", id)) => id.parse().ok().map(Note::Suspended),
             Some(("taken-down", id)) => id.parse().ok().map(Note::TakenDown),
+            Some(("going", id)) => id.parse().ok().map(Note::Going),
             Some(("adopting", id)) => id.parse().ok().map(Note::Adopting),
             Some(("rolled-back", name)) => service(name).map(Note::RolledBack),
             Some(("attempted", name)) => service(name).map(Note::Attempted),
@@ -100,6 +108,8 @@ mod tests {
             Note::Suspended("device/odd /ü%?#".parse().unwrap()),
             Note::TakenDown("device/odd /ü%?#".parse().unwrap()),
             Note::Adopting("app/ONE".parse().unwrap()),
+            Note::Going("app/ONE".parse().unwrap()),
+            Note::RolloutAborted,
             Note::RolledBack(ServiceName::new("cnc-1-agent").unwrap()),
             Note::Attempted(ServiceName::new("cnc-1-agent").unwrap()),
         ];

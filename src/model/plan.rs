@@ -10,6 +10,7 @@ use super::desired::Origin;
 use super::ledger::{Examined, Ledger};
 use super::names::{ResourceId, Revision};
 use super::observed::ServiceId;
+use super::rollout::{Gate, Rollouts};
 use super::shared::SharedMap;
 use super::status::{Condition, ConditionKind, Drift, Health, Sync};
 use super::step::{FieldChange, PlannedStep};
@@ -33,6 +34,8 @@ pub struct Plan {
     /// While the guard holds removals back: the resources that were managed when it began to. What was deployed
     /// since must not make a removal of everything look like one of a part.
     pub guarded: BTreeSet<ResourceId>,
+    /// How changes of manifests go out.
+    pub rollouts: Rollouts,
     /// Those that are not at rest.
     pub restless: BTreeSet<ResourceId>,
     /// Which resources were looked at. All that are restless are among them.
@@ -210,6 +213,8 @@ pub enum Wait {
     PruneDelay(Duration),
     /// What the same revision brings in is to run first.
     Successor(ResourceId),
+    /// It is a change of a manifest, and others go first.
+    Rollout(Gate),
 }
 
 impl Wait {
@@ -230,6 +235,7 @@ impl Wait {
             Wait::Suspended(suspension) => suspension.until(),
             Wait::PruneDelay(_) => "the prune delay to pass",
             Wait::Successor(_) => "what the same revision brings in to run",
+            Wait::Rollout(gate) => gate.as_str(),
             Wait::Prune(PruneBlock::Guard { .. }) => "a person's confirmation",
             Wait::Prune(PruneBlock::InvalidManifests) => "valid manifests",
             Wait::Prune(PruneBlock::SourceTrouble) => "the newest manifests",

@@ -146,6 +146,8 @@ pub enum ConditionKind {
     Unresolved,
     /// Somebody undoes our changes again and again.
     Contested,
+    /// A rollout goes no further: changing a resource broke it, or a person gave it up.
+    RolloutHalted,
 }
 
 impl ConditionKind {
@@ -164,6 +166,7 @@ impl ConditionKind {
             ConditionKind::Kept => "Kept",
             ConditionKind::Unresolved => "Unresolved",
             ConditionKind::Contested => "Contested",
+            ConditionKind::RolloutHalted => "RolloutHalted",
         }
     }
 }

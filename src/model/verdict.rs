@@ -38,6 +38,8 @@ pub enum Progress {
     Held,
     /// What the same revision brings in is to run first.
     Successor,
+    /// Others go first: what it comes after, or the batch before.
+    Rollout,
     /// It is in sync, and its tasks are on their way.
     Tasks,
     /// One side could not be read.
@@ -98,6 +100,8 @@ pub enum BlockKind {
     MissingDependency,
     /// The registry does not prove whose an asset is, and another reading alone will not.
     RegistryUnproven,
+    /// Its rollout goes no further.
+    RolloutHalted,
     /// A removal needs a user's confirmation.
     HeldForConfirmation,
     /// A removal waits, since pruning is switched off.
@@ -184,7 +188,7 @@ impl Block {
 
 impl BlockKind {
     /// Every kind, in order.
-    pub const ALL: [BlockKind; 22] = [
+    pub const ALL: [BlockKind; 23] = [
         BlockKind::Suspended,
         BlockKind::Conflict,
         BlockKind::Contested,
@@ -202,6 +206,7 @@ impl BlockKind {
         BlockKind::MissingCoordinator,
         BlockKind::MissingDependency,
         BlockKind::RegistryUnproven,
+        BlockKind::RolloutHalted,
         BlockKind::HeldForConfirmation,
         BlockKind::PruningDisabled,
         BlockKind::InvalidManifest,
@@ -229,6 +234,7 @@ impl BlockKind {
             BlockKind::MissingCoordinator => "missing_coordinator",
             BlockKind::MissingDependency => "missing_dependency",
             BlockKind::RegistryUnproven => "registry_unproven",
+            BlockKind::RolloutHalted => "rollout_halted",
             BlockKind::HeldForConfirmation => "held_for_confirmation",
             BlockKind::PruningDisabled => "pruning_disabled",
             BlockKind::InvalidManifest => "invalid_manifest",
@@ -258,6 +264,7 @@ impl BlockKind {
             | BlockKind::RestartLoop
             | BlockKind::TaskRejected
             | BlockKind::UpdatePaused
+            | BlockKind::RolloutHalted
             | BlockKind::HeldForConfirmation
             | BlockKind::PruningDisabled
             | BlockKind::InvalidManifest
@@ -289,6 +296,7 @@ impl BlockKind {
             | BlockKind::ImageMissing
             | BlockKind::RestartLoop
             | BlockKind::UpdatePaused
+            | BlockKind::RolloutHalted
             | BlockKind::InvalidManifest
             | BlockKind::NoLongerManifest
             | BlockKind::SourceTrouble => FixedBy::Manifests,
@@ -349,6 +357,9 @@ impl BlockKind {
             BlockKind::MissingDependency => format!("`ofop describe {id}` shows what it waits for"),
             BlockKind::RegistryUnproven => {
                 "see why the registry shows only a part: `ofop get assets`, and the registry's own logs".to_owned()
+            }
+            BlockKind::RolloutHalted => {
+                "correct the manifest of what broke, or go on without it: `ofop rollout resume`".to_owned()
             }
             BlockKind::HeldForConfirmation => {
                 "check that the manifests are there; `--confirm-prune` (of `ofop reconcile`, or of `ofop apply` without a \

@@ -113,6 +113,13 @@ impl Recheck {
         self.soonest = Some(self.soonest.map_or(wait, |soonest| soonest.min(wait)));
     }
 
+    /// Something ripens after this time, if anything does.
+    pub(super) fn soon(&mut self, wait: Option<Duration>) {
+        if let Some(wait) = wait {
+            self.after(wait.max(LOOK_AGAIN));
+        }
+    }
+
     /// What was written a moment ago stops counting as written.
     pub(super) fn expectations(&mut self, context: &Context<'_>) {
         for (_, until) in context.memory.expected.values() {
@@ -154,6 +161,8 @@ impl Recheck {
                 | Wait::Evidence { lasting: true }
                 | Wait::Suspended(_)
                 | Wait::Successor(_)
+                // What they wait for has a time of its own.
+                | Wait::Rollout(_)
                 | Wait::Prune(_) => {}
             }
         }

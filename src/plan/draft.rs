@@ -1,7 +1,7 @@
 //! The plan of one resource while it is being made.
 
 use crate::model::{
-    Condition, ConditionKind, Doubt, Drift, DriftType, FieldChange, HeldStep, Ignored, PlannedStep, Reason, Step,
+    Condition, ConditionKind, Doubt, Drift, DriftType, FieldChange, Gate, HeldStep, Ignored, PlannedStep, Reason, Step,
     Suspension, Wait,
 };
 
@@ -118,6 +118,16 @@ impl Draft {
         self.hold(steps, &Wait::Contested);
     }
 
+    /// Holds what a rollout does not let go yet: steps that could be taken, and those whose attempt is being noted.
+    pub(super) fn await_rollout(&mut self, gate: &Gate, concerns: impl Fn(&PlannedStep) -> bool) {
+        for held in self.held.iter_mut().filter(|held| held.wait == Wait::AttemptNoted && concerns(&held.step)) {
+            held.wait = Wait::Rollout(gate.clone());
+        }
+        let (concerned, free) = std::mem::take(&mut self.steps).into_iter().partition(concerns);
+        self.steps = free;
+        self.hold(concerned, &Wait::Rollout(gate.clone()));
+    }
+
     /// Puts these before everything else that is held.
     fn hold(&mut self, steps: Vec<PlannedStep>, wait: &Wait) {
         let mut held: Vec<HeldStep> = steps.into_iter().map(|step| HeldStep { step, wait: wait.clone() }).collect();
@@ -127,7 +137,11 @@ impl Draft {
 
     /// Turns every step into one that waits: the resource is suspended.
     pub(super) fn suspend(&mut self, by: Suspension, message: String) {
-        for held in self.held.iter_mut().filter(|held| matches!(held.wait, Wait::AttemptNoted | Wait::Contested)) {
+        for held in self
+            .held
+            .iter_mut()
+            .filter(|held| matches!(held.wait, Wait::AttemptNoted | Wait::Contested | Wait::Rollout(_)))
+        {
             held.wait = Wait::Suspended(by);
         }
         let steps = std::mem::take(&mut self.steps);

@@ -36,6 +36,31 @@ enum Pulse {
     Fails,
 }
 
+/// How the services of a resource that exist do, whatever is wanted of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ran {
+    /// None exists.
+    Nothing,
+    /// One does not run as it is meant to.
+    Broken,
+    /// All run.
+    Runs,
+}
+
+/// How the services that exist do, each by its own spec: what is wanted of them may be more.
+pub(super) fn ran(found: &[Found<'_>]) -> Ran {
+    let mut worst = Ran::Nothing;
+    for found in found {
+        let Some(service) = found.service else { continue };
+        let pulse = pulse(&mut Draft::default(), service, service.spec.replicas, found.tasks);
+        if pulse != Pulse::Runs {
+            return Ran::Broken;
+        }
+        worst = Ran::Runs;
+    }
+    worst
+}
+
 /// Health of a resource that is described.
 pub(super) fn of_wanted(
     context: &Context<'_>,

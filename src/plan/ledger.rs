@@ -195,9 +195,10 @@ fn whole(context: &Context<'_>) -> Ledger {
 
 /// Resources whose plan may be another although both sides are the same.
 fn mentioned(context: &Context<'_>, ledger: &Ledger) -> BTreeSet<ResourceId> {
-    let Memory { taken_down, suspended, adopting, retry, expected, .. } = context.memory;
+    let Memory { taken_down, suspended, adopting, retry, expected, going, .. } = context.memory;
     let written = expected.keys().flat_map(|record| ledger.wanters_of_record(record));
-    let named = taken_down.keys().chain(suspended.keys()).chain(adopting.keys()).chain(retry);
+    let going = going.iter().filter(|(_, known)| !known.proven).map(|(id, _)| id);
+    let named = taken_down.keys().chain(suspended.keys()).chain(adopting.keys()).chain(retry).chain(going);
     named.chain(written).cloned().collect()
 }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    Command, ConditionKind, Desired, DesiredResource, Examined, FailureKind, Health, InstanceName, Ledger, Note,
+    Command, ConditionKind, Desired, DesiredResource, Examined, FailureKind, Going, Health, InstanceName, Ledger, Note,
     Observed, Plan, PlannedStep, PruneVerdict, Reason, Record, RecordId, RecordStep, ResourceId, ResourcePlan,
-    Revision, RunId, ServiceId, ServiceName, ServiceStep, SharedMap, SpecHash, Step, StepFailure, Sync, TaskView, Wait,
+    Revision, RolloutScope, RunId, ServiceId, ServiceName, ServiceStep, SharedMap, SpecHash, Step, StepFailure, Sync,
+    TaskView, Wait,
 };
 
 use super::Policy;
@@ -86,6 +87,14 @@ pub struct Memory {
     pub others: BTreeMap<ResourceId, (&'static str, String)>,
     /// Since when a reading does not prove that a resource may have the services that it lacks.
     pub doubted: BTreeMap<ResourceId, Duration>,
+    /// Resources that rollouts change. Noted as long as they are not proven.
+    pub going: BTreeMap<ResourceId, Going>,
+    /// How many resources each rollout changes.
+    pub rollout_sizes: BTreeMap<RolloutScope, usize>,
+    /// The revision that was planned for last.
+    pub planned_for: Revision,
+    /// The revision whose rollout a person gave up. Noted.
+    pub aborted: Option<Revision>,
     /// Resources that a person asked to take over, until that is done. Noted.
     pub adopting: BTreeMap<ResourceId, Adoption>,
 }
@@ -152,6 +161,8 @@ impl Memory {
         self.taken_down.clear();
         self.rolled_back.clear();
         self.attempts.noted.clear();
+        self.aborted = None;
+        let mut going = BTreeMap::new();
         let adopting = std::mem::take(&mut self.adopting);
         for (note, text) in self.notebook.notes() {
             match note {
@@ -163,12 +174,15 @@ impl Memory {
                     let from = (!text.is_empty()).then(|| InstanceName::new(text)).transpose();
                     self.adopting.extend(from.ok().map(|from| (id, Adoption { from, since })));
                 }
+                Note::Going(id) => going.extend(Going::parse(text).map(|noted| (id, noted))),
+                Note::RolloutAborted => self.aborted = Some(Revision(text.into())),
                 Note::RolledBack(service) => _ = self.rolled_back.insert(service, SpecHash(text.to_owned())),
                 Note::Attempted(service) => {
                     self.attempts.noted.extend(NotedAttempt::parse(text).map(|noted| (service, noted)));
                 }
             }
         }
+        self.recollect_rollouts(going);
     }
 
     /// Takes in what a pass saw and decided. To be called once per plan, before its steps are carried out.
@@ -189,6 +203,7 @@ impl Memory {
         self.learn_adoptions(desired, observed.at, plan);
         self.learn_others(observed, plan);
         self.learn_contests(observed, plan);
+        self.learn_rollouts(plan);
         if !observed.platform.as_ref().is_some_and(|platform| self.notebook.may_hide_something(&platform.notes)) {
             self.retry.clear();
         }
@@ -272,8 +287,11 @@ impl Memory {
                 self.taken_down.remove(id);
                 self.notebook.set(&Note::TakenDown(id.clone()), None);
                 self.retry.insert(id.clone());
+                self.give_another_try(id);
                 self.contests.retain(|(of, _), _| of != id);
             }
+            Command::RolloutResume => self.resume_rollouts(),
+            Command::RolloutAbort => self.abort_rollouts(),
             Command::Resume(None) => {
                 self.suspended_all = None;
                 self.contests.clear();
@@ -346,6 +364,7 @@ impl Memory {
                 | Wait::Suspended(_)
                 | Wait::PruneDelay(_)
                 | Wait::Successor(_)
+                | Wait::Rollout(_)
                 | Wait::Prune(_) => None,
             })
             .flatten()

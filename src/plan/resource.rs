@@ -1,35 +1,55 @@
 //! The plan of one resource.
+//!
+//! It is made in two steps: everything is found out and decided as if the resource were alone, and then, once what others
+//! do is known, it is finished.
 
 use super::context::Context;
 use super::draft::Draft;
+use super::health::Ran;
 use super::join::{self, AllOrphans, Orphans};
 use super::removal::Pruning;
+use super::rollout::Rollouts;
 use super::{contest, health, ownership, records, removal, services, verdict};
 use crate::model::{
     ConditionKind, DesiredResource, Health, ResourceId, ResourcePlan, ServiceId, Suspension, Sync, Verdict,
 };
 
-/// Plans one resource; none for one that is neither described nor there, or that the plan is not about.
-pub(super) fn plan(
-    context: &Context<'_>,
+/// A resource of which everything is known but what others do.
+pub(super) struct Prepared<'a> {
+    pub(super) draft: Draft,
+    /// What the manifests say of it, also when a person wants it gone.
+    pub(super) described: Option<&'a DesiredResource>,
+    pub(super) sync: Sync,
+    pub(super) health: Health,
+    /// How the services that exist do, whatever is wanted of them.
+    pub(super) ran: Ran,
+}
+
+/// Prepares one resource; none for one that is neither described nor there, or that the plan is not about.
+pub(super) fn prepare<'a>(
+    context: &Context<'a>,
     id: &ResourceId,
     orphans: &AllOrphans<'_>,
     pruning: &Pruning<'_>,
-) -> Option<ResourcePlan> {
+) -> Option<Prepared<'a>> {
     let (described, left) = (context.desired.resources.get(id), orphans.get(id));
     if let Some(resource) = described.filter(|_| !context.is_to_go(id)) {
-        return context.in_scope(id).then(|| plan_wanted(context, resource, left));
+        return context.in_scope(id).then(|| prepare_wanted(context, resource, left));
     }
     if let Some(left) = left {
-        return Some(plan_unwanted(context, id, left, pruning));
+        return Some(prepare_unwanted(context, id, left, pruning));
     }
     let taken_down =
         context.memory.taken_down.contains_key(id) && context.in_scope(id) && !context.policy.remove.contains(id);
-    described.filter(|_| taken_down).map(|resource| plan_gone(context, resource))
+    described.filter(|_| taken_down).map(|resource| prepare_gone(context, resource))
 }
 
-/// Plans a resource that the manifests describe. `left` is what exists of an earlier form of it.
-fn plan_wanted(context: &Context<'_>, resource: &DesiredResource, left: Option<&Orphans<'_>>) -> ResourcePlan {
+/// Prepares a resource that the manifests describe. `left` is what exists of an earlier form of it.
+pub(super) fn prepare_wanted<'a>(
+    context: &Context<'a>,
+    resource: &'a DesiredResource,
+    left: Option<&Orphans<'_>>,
+) -> Prepared<'a> {
     let (found, records) = (join::services(context, resource), join::records(context, resource));
     let mut draft = Draft::default();
     ownership::check_records(context, &mut draft, resource, &found, &records);
@@ -50,11 +70,16 @@ fn plan_wanted(context: &Context<'_>, resource: &DesiredResource, left: Option<&
         () if draft.unknown => Sync::Unknown,
         () => Sync::Synced,
     };
-    finish(context, draft, &resource.id, Some(resource), sync, health)
+    Prepared { draft, described: Some(resource), sync, health, ran: health::ran(&found) }
 }
 
-/// Plans a resource that exists and that nothing describes, or that a person wants gone.
-fn plan_unwanted(context: &Context<'_>, id: &ResourceId, orphans: &Orphans<'_>, pruning: &Pruning<'_>) -> ResourcePlan {
+/// Prepares a resource that exists and that nothing describes, or that a person wants gone.
+fn prepare_unwanted<'a>(
+    context: &Context<'a>,
+    id: &ResourceId,
+    orphans: &Orphans<'_>,
+    pruning: &Pruning<'_>,
+) -> Prepared<'a> {
     let mut draft = Draft::default();
     let kept = pruning.keeps(id);
     if kept {
@@ -82,25 +107,27 @@ fn plan_unwanted(context: &Context<'_>, id: &ResourceId, orphans: &Orphans<'_>, 
         false if orphans.services.is_empty() && context.memory.taken_down.contains_key(id) => Health::Suspended,
         true | false => health,
     };
-    finish(context, draft, id, described, sync, health)
+    Prepared { draft, described, sync, health, ran: Ran::Nothing }
 }
 
-/// Plans a resource that a person took down and of which nothing is left: it stays away, as wanted.
-fn plan_gone(context: &Context<'_>, resource: &DesiredResource) -> ResourcePlan {
+/// Prepares a resource that a person took down and of which nothing is left: it stays away, as wanted.
+fn prepare_gone<'a>(context: &Context<'_>, resource: &'a DesiredResource) -> Prepared<'a> {
     let seen = context.platform.is_some_and(|platform| platform.complete)
         && context.registry.is_some_and(|registry| registry.complete);
     let sync = if seen { Sync::Synced } else { Sync::Unknown };
-    finish(context, Draft::default(), &resource.id, Some(resource), sync, Health::Suspended)
+    let (draft, health, ran) = (Draft::default(), Health::Suspended, Ran::Nothing);
+    Prepared { draft, described: Some(resource), sync, health, ran }
 }
 
-fn finish(
+/// The plan of a resource, once it is known what others do.
+pub(super) fn finish(
     context: &Context<'_>,
-    mut draft: Draft,
     id: &ResourceId,
-    described: Option<&DesiredResource>,
-    sync: Sync,
-    mut health: Health,
+    prepared: Prepared<'_>,
+    rollouts: &Rollouts<'_>,
 ) -> ResourcePlan {
+    let Prepared { mut draft, described, sync, mut health, ran } = prepared;
+    rollouts.hold(&mut draft, id, ran);
     draft.await_attempts();
     contest::hold(context, &mut draft, id);
     if context.notes_may_hide_something() {

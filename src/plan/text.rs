@@ -131,6 +131,7 @@ impl Text {
                 | ConditionKind::Conflict
                 | ConditionKind::Contested
                 | ConditionKind::RolledBack
+                | ConditionKind::RolloutHalted
                 | ConditionKind::Degraded => Paint::Red,
                 ConditionKind::Frozen
                 | ConditionKind::PruneBlocked

@@ -10,11 +10,12 @@
 //! 4. What is left follows from sync and health.
 
 use crate::model::{
-    Block, BlockKind, Condition, ConditionKind, Health, HeldStep, Progress, PruneBlock, ResourceId, ResourcePlan,
+    Block, BlockKind, Condition, ConditionKind, Gate, Health, HeldStep, Progress, PruneBlock, ResourceId, ResourcePlan,
     Suspension, Sync, Verdict, Wait,
 };
 
 /// Reasons of conditions that more than one place knows.
+pub(super) const AFTER_STUCK: &str = "AfterStuck";
 pub(super) const COORDINATOR_MISSING: &str = "CoordinatorMissing";
 pub(super) const DEADLINE_EXCEEDED: &str = "ProgressDeadlineExceeded";
 pub(super) const IMAGE_MISSING: &str = "ImageMissing";
@@ -114,12 +115,16 @@ fn progress_of(wait: &Wait) -> Option<Progress> {
         | Wait::AttemptNoted
         | Wait::Prune(PruneBlock::IncompleteObservation) => Some(Progress::Held),
         Wait::Successor(_) => Some(Progress::Successor),
+        Wait::Rollout(
+            Gate::Place | Gate::Canary(_) | Gate::Noted | Gate::ReverseOrder(_) | Gate::Order { stuck: false, .. },
+        ) => Some(Progress::Rollout),
         Wait::Dependency
         | Wait::Conflict
         | Wait::Contested
         | Wait::RolledBack
         | Wait::Evidence { lasting: true }
         | Wait::Suspended(_)
+        | Wait::Rollout(Gate::Halted(_) | Gate::Order { stuck: true, .. })
         | Wait::Prune(
             PruneBlock::Guard { .. }
             | PruneBlock::InvalidManifests
@@ -155,11 +160,13 @@ fn of_condition(condition: &Condition, overdue: bool) -> Option<BlockKind> {
     match condition.kind {
         ConditionKind::Conflict => Some(BlockKind::Conflict),
         ConditionKind::Contested => Some(BlockKind::Contested),
+        ConditionKind::RolloutHalted => Some(BlockKind::RolloutHalted),
         ConditionKind::RolledBack => Some(BlockKind::RolledBack),
         ConditionKind::Frozen => Some(BlockKind::InvalidManifest),
         ConditionKind::Waiting => Some(match condition.reason.as_str() {
             NETWORK_MISSING => BlockKind::MissingNetwork,
             COORDINATOR_MISSING => BlockKind::MissingCoordinator,
+            AFTER_STUCK => BlockKind::MissingDependency,
             _ => BlockKind::RegistryUnproven,
         }),
         ConditionKind::Degraded => Some(match condition.reason.as_str() {
@@ -192,6 +199,8 @@ fn of_wait(wait: &Wait) -> Option<BlockKind> {
         Wait::RolledBack => Some(BlockKind::RolledBack),
         Wait::Evidence { lasting: true } => Some(BlockKind::RegistryUnproven),
         Wait::Suspended(_) => Some(BlockKind::Suspended),
+        Wait::Rollout(Gate::Halted(_)) => Some(BlockKind::RolloutHalted),
+        Wait::Rollout(Gate::Order { stuck: true, .. }) => Some(BlockKind::MissingDependency),
         Wait::Prune(PruneBlock::Guard { .. }) => Some(BlockKind::HeldForConfirmation),
         Wait::Prune(PruneBlock::InvalidManifests) => Some(BlockKind::InvalidManifest),
         Wait::Prune(PruneBlock::SourceTrouble) => Some(BlockKind::SourceTrouble),
@@ -208,6 +217,9 @@ fn of_wait(wait: &Wait) -> Option<BlockKind> {
         | Wait::Notes
         | Wait::Evidence { lasting: false }
         | Wait::AttemptNoted
+        | Wait::Rollout(
+            Gate::Place | Gate::Canary(_) | Gate::Noted | Gate::ReverseOrder(_) | Gate::Order { stuck: false, .. },
+        )
         | Wait::Prune(PruneBlock::IncompleteObservation) => None,
     }
 }

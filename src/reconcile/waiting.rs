@@ -67,7 +67,7 @@ impl Outlook {
 fn is_worked_on(verdict: &Verdict) -> bool {
     match verdict {
         Verdict::InProgress { why, .. } => match why {
-            Progress::Steps | Progress::Held => true,
+            Progress::Steps | Progress::Held | Progress::Rollout => true,
             Progress::Successor | Progress::Tasks | Progress::Unread => false,
         },
         Verdict::Settled | Verdict::Blocked(_) => false,
@@ -171,6 +171,7 @@ mod tests {
         for (why, over) in [
             (Progress::Steps, false),
             (Progress::Held, false),
+            (Progress::Rollout, false),
             (Progress::Successor, true),
             (Progress::Tasks, true),
             (Progress::Unread, true),

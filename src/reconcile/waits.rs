@@ -39,7 +39,8 @@ pub(super) fn is_on_its_way(planned: &ResourcePlan) -> bool {
     let waits_for_time = match &planned.verdict {
         Verdict::InProgress { why, .. } => match why {
             Progress::Held | Progress::Successor | Progress::Tasks => true,
-            Progress::Steps | Progress::Unread => false,
+            // Those that go first are watched.
+            Progress::Steps | Progress::Rollout | Progress::Unread => false,
         },
         Verdict::Settled | Verdict::Blocked(_) => false,
     };

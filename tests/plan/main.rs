@@ -16,6 +16,7 @@ mod owners;
 mod ownership;
 mod properties;
 mod rendering;
+mod rollout;
 mod taken_down;
 mod verdict;
 mod world;

@@ -11,8 +11,9 @@ use ofop::model::service::EnvVar;
 use ofop::model::{
     AssetUuid, Availability, Desired, DesiredResource, DesiredService, Examined, FailureKind, Handling, InstanceName,
     Mark, Notes, NotesView, Observed, ObservedRecord, ObservedService, Origin, Plan, PlatformSnapshot, Reason, Record,
-    RecordId, RecordStep, RegistrySnapshot, ResourceId, ResourcePlan, Revision, Rollout, ServiceId, ServiceName,
-    ServiceSpec, ServiceStep, SharedMap, SpecHash, Step, StepFailure, StepVerb, TaskState, TaskView, UpdateState, Wait,
+    RecordId, RecordStep, RegistrySnapshot, ResourceId, ResourcePlan, Revision, Rollout, RolloutPolicy, ServiceId,
+    ServiceName, ServiceSpec, ServiceStep, SharedMap, SpecHash, Step, StepFailure, StepVerb, TaskState, TaskView,
+    UpdateState, Wait,
 };
 use ofop::plan::{Guard, Memory, Policy, plan};
 
@@ -34,6 +35,7 @@ pub(crate) fn policy() -> Policy {
         remove: BTreeSet::new(),
         adopt: BTreeMap::new(),
         progress_deadline: Duration::from_secs(120),
+        rollout: RolloutPolicy::default(),
         expectation: Duration::from_secs(20),
     }
 }
@@ -173,6 +175,8 @@ pub(crate) struct World {
     pub(crate) registry_complete: bool,
     /// Updates of these services are rolled back.
     pub(crate) fails_update: BTreeSet<ServiceName>,
+    /// Images that no node can get.
+    pub(crate) missing_images: BTreeSet<String>,
     /// The failure action of these services, and of those above, is `rollback`.
     pub(crate) rolls_back: BTreeSet<ServiceName>,
     /// What the last read showed: like the real adapters, a read hands out the same value for what has not changed.
@@ -213,6 +217,7 @@ impl Default for World {
             platform_complete: true,
             registry_complete: true,
             fails_update: BTreeSet::new(),
+            missing_images: BTreeSet::new(),
             rolls_back: BTreeSet::new(),
             seen_services: BTreeMap::new(),
             seen_records: BTreeMap::new(),
@@ -435,8 +440,10 @@ impl World {
                 service.container_labels = container_labels.clone();
                 service.mark = Some(mark.clone());
                 service.spec = Arc::clone(spec);
-                let (id, replicas) = (service.id.clone(), spec.replicas);
-                self.tasks.insert(id.clone(), running(&id, replicas));
+                let id = service.id.clone();
+                if replaces_tasks || spec.replicas != self.tasks[&id].len() as u64 {
+                    self.tasks.insert(id.clone(), self.tasks_of(&id, spec));
+                }
             }
             Step::Service(ServiceStep::Remove { id, .. }) => {
                 let Some(name) =
@@ -467,7 +474,7 @@ impl World {
     pub(crate) fn insert(&mut self, spec: ServiceSpec, mark: Option<Mark>) -> ServiceId {
         self.made += 1;
         let id = ServiceId(format!("id{:023}", self.made));
-        self.tasks.insert(id.clone(), running(&id, spec.replicas));
+        self.tasks.insert(id.clone(), self.tasks_of(&id, &spec));
         let service = ObservedService {
             id: id.clone(),
             version: 10,
@@ -483,6 +490,29 @@ impl World {
         id
     }
 
+    fn tasks_of(&self, id: &ServiceId, spec: &ServiceSpec) -> Vec<TaskView> {
+        if self.missing_images.contains(&spec.image) { rejected(id) } else { running(id, spec.replicas) }
+    }
+
+    /// The image is there by now, or is gone: what does not run starts, what runs stays.
+    pub(crate) fn image(&mut self, image: &str, is_missing: bool) {
+        if is_missing {
+            self.missing_images.insert(image.to_owned());
+            return;
+        }
+        self.missing_images.remove(image);
+        for service in self.services.values().filter(|service| service.spec.image == image) {
+            self.tasks.insert(service.id.clone(), running(&service.id, service.spec.replicas));
+        }
+    }
+
+    /// Whether all tasks of a service run.
+    pub(crate) fn runs(&self, service: &str) -> bool {
+        self.services.get(&name(service)).is_some_and(|found| {
+            self.tasks[&found.id].iter().all(|task| task.state == TaskState::Running && task.wanted)
+        })
+    }
+
     /// The same service removed by hand and made again by a stranger.
     pub(crate) fn remove_by_hand(&mut self, service: &str) {
         self.services.remove(&name(service)).unwrap();
@@ -496,6 +526,21 @@ impl World {
         service.version += 2;
         change(service);
     }
+}
+
+/// Tasks that a node refused one after the other.
+fn rejected(service: &ServiceId) -> Vec<TaskView> {
+    (1..=4)
+        .map(|number| TaskView {
+            id: format!("{}-rejected-{number}", service.0),
+            slot: 1,
+            state: TaskState::Rejected,
+            wanted: false,
+            error: "No such image".into(),
+            node: "node".into(),
+            since: format!("2026-01-02T03:04:0{number}Z"),
+        })
+        .collect()
 }
 
 fn running(service: &ServiceId, replicas: u64) -> Vec<TaskView> {

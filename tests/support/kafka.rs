@@ -6,7 +6,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, reason = "support for tests")]
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -17,6 +16,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
+
+#[path = "port.rs"]
+mod port;
 
 /// Only one test process at a time may fetch the jars; within one process this lock sees to it.
 static JARS: Mutex<()> = Mutex::new(());
@@ -64,8 +66,8 @@ impl Kafka {
     fn start_with(key_and_certificate: Option<&Path>) -> Kafka {
         let jars = jars();
         let directory = tempfile::Builder::new().prefix("kafka").tempdir().unwrap();
-        let (port, controller) = (free_port(), free_port());
-        let secure = key_and_certificate.map(|_| Secure { ssl: free_port(), sasl_ssl: free_port() });
+        let (port, controller) = (port::claim(), port::claim());
+        let secure = key_and_certificate.map(|_| Secure { ssl: port::claim(), sasl_ssl: port::claim() });
         let mut listeners = format!("PLAINTEXT://127.0.0.1:{port}");
         if let Some(Secure { ssl, sasl_ssl }) = secure {
             listeners.push_str(&format!(",SSL://127.0.0.1:{ssl},SASL_SSL://127.0.0.1:{sasl_ssl}"));
@@ -198,10 +200,6 @@ fn jars() -> PathBuf {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     fs::write(done, pom).unwrap();
     jars
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// An asset says something of itself, as OpenFactory's library does.

@@ -10,8 +10,11 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+
+#[path = "port.rs"]
+mod port;
 
 /// How long anything may take that Prometheus does within a second; a bound for a broken run, not a wait.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,8 +39,7 @@ impl Prometheus {
     /// Starts a server with the given rules, and waits until it answers.
     pub(crate) async fn start(target: SocketAddr, rules: &Path) -> Prometheus {
         let folder = tempfile::tempdir().unwrap();
-        // Prometheus takes no open listener: a port that was free a moment ago is the best there is.
-        let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], port::claim()));
         let config = format!(
             "global: {{scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}}\n\
              rule_files: [{rules:?}]\n\

@@ -10,10 +10,13 @@
 )]
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
+
+#[path = "port.rs"]
+mod port;
 
 /// Far more than it takes on a busy machine.
 const START: Duration = Duration::from_secs(60);
@@ -29,7 +32,7 @@ impl Sshd {
     /// Keeps its configuration and log in `folder`, shows `host_key`, and lets in whoever `authorized_keys` lists;
     /// that file is read at each attempt.
     pub(crate) fn start(folder: &Path, host_key: &Path, authorized_keys: &Path) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = port::claim();
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\n\
              UsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\n",

@@ -15,13 +15,16 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+#[path = "port.rs"]
+mod port;
 
 /// How long anything may take; on an idle machine it is a second or two.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -83,7 +86,7 @@ pub(crate) struct Walk {
 
 impl Walk {
     pub(crate) fn new(folder: &Path, page: Page) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = port::claim();
         let programs = folder.join("bin");
         fs::create_dir(&programs).unwrap();
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_ofop"), programs.join("ofop")).unwrap();

@@ -101,7 +101,7 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
             Command::Resume(Some(resource)) | Command::Adopt { resource, .. } | Command::Down(resource) => {
                 self.retries.forgive(&resource);
             }
-            Command::Resume(None) => {}
+            Command::Resume(None) | Command::RolloutResume | Command::RolloutAbort => {}
         }
         self.look_afresh(Trigger::Person, self.clock.now());
     }
