@@ -18,6 +18,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
 #[path = "port.rs"]
+#[allow(clippy::duplicate_mod, reason = "several supports may be part of one test program")]
 mod port;
 
 /// Only one test process at a time may fetch the jars; within one process this lock sees to it.

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 #[path = "port.rs"]
+#[allow(clippy::duplicate_mod, reason = "several supports may be part of one test program")]
 mod port;
 
 /// How long anything may take that Prometheus does within a second; a bound for a broken run, not a wait.

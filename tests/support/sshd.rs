@@ -16,6 +16,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 #[path = "port.rs"]
+#[allow(clippy::duplicate_mod, reason = "several supports may be part of one test program")]
 mod port;
 
 /// Far more than it takes on a busy machine.

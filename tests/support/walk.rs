@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 #[path = "port.rs"]
+#[allow(clippy::duplicate_mod, reason = "several supports may be part of one test program")]
 mod port;
 
 /// How long anything may take; on an idle machine it is a second or two.
