@@ -46,6 +46,7 @@ mod progress;
 pub mod reference;
 pub mod registry;
 pub mod render;
+pub mod rollout;
 mod rollout_args;
 pub mod run;
 pub mod schema;
@@ -108,6 +109,7 @@ fn start(cli: &Cli, output: Output) -> Result<Exit, CliError> {
         | Command::Resume(_)
         | Command::Adopt(_)
         | Command::Policy(_)
+        | Command::Rollout(_)
         | Command::Registry(_) => {}
     }
     let context = Context::new(cli, output)?;
@@ -149,6 +151,7 @@ async fn command(command: &Command, context: &Context) -> Result<Exit, CliError>
         Command::Resume(args) => control::run(&Word::Resume(args.named("resume")?), context).await,
         Command::Adopt(args) => adopt::run(args, context).await,
         Command::Policy(args) => policy::run(args, context).await,
+        Command::Rollout(args) => rollout::run(args, context).await,
         Command::Registry(args) => registry::run(args, context).await,
         Command::Schema(args) => schema::run(args, &context.output),
         Command::Completions(args) => completions::run(args, &context.output),

@@ -33,13 +33,13 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use crate::model::parse_duration;
 use crate::model::{HostRules, InstanceName, RolloutPolicy, Settings, Windows};
 pub use git::{DEFAULT_FETCH_TIMEOUT, DEFAULT_INTERVAL, Git, Manifests, Rewritten};
 pub use patterns::VariableLimits;
 pub use servers::Servers;
 pub use tokens::ApiToken;
 use values::Reader;
-pub use values::parse_duration;
 pub use variables::{DEFAULT_FILE, From, Variables};
 
 /// Where the HTTP server listens unless told otherwise.

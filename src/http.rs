@@ -164,6 +164,8 @@ fn router(shared: Shared, further: Router) -> Router {
         .route("/api/v1/resume", post(api::resume))
         .route("/api/v1/adopt", post(api::adopt))
         .route("/api/v1/down", post(api::down))
+        .route("/api/v1/rollout/abort", post(api::rollout_abort))
+        .route("/api/v1/rollout/resume", post(api::rollout_resume))
         .route_layer(middleware::from_fn_with_state(shared.clone(), auth::require_token))
         .route_layer(middleware::from_fn_with_state(shared.clone(), auth::account));
     let reading = Router::new()
@@ -173,6 +175,7 @@ fn router(shared: Shared, further: Router) -> Router {
         .route("/api/v1/resources/{kind}/{uuid}", get(api::resource))
         .route("/api/v1/plan", get(api::plan))
         .route("/api/v1/events", get(events::events))
+        .route("/api/v1/rollouts", get(api::rollouts))
         .route_layer(middleware::from_fn_with_state(shared.clone(), auth::require_reader));
     let loopback = shared.loopback;
     Router::new()

@@ -10,6 +10,7 @@
 //! | [`service`] | the fields of a Swarm service (or container) that we own |
 //! | [`record`] | facts in the asset registry |
 //! | [`desired`] | what the manifests mean, and the problems found in them |
+//! | [`duration`] | how times are written |
 //! | [`ledger`] | both sides matched by name, kept from plan to plan |
 //! | [`lease`] | who may change the cluster |
 //! | [`handling`] | how a resource is taken care of: suspended, kept, fields left alone |
@@ -33,6 +34,7 @@
 
 pub mod command;
 pub mod desired;
+pub mod duration;
 pub mod evidence;
 pub mod handling;
 pub mod hidden;
@@ -60,6 +62,7 @@ pub mod windows;
 
 pub use command::{Actor, Command, CommandVerb, Request, Role};
 pub use desired::{Desired, DesiredResource, DesiredService, Origin, OtherFile, Problem, Severity};
+pub use duration::parse_duration;
 pub use evidence::{Doubt, DoubtReason, Evidence, Proof};
 pub use handling::{Field, Handling, IgnoredField};
 pub use hidden::HiddenValues;
@@ -76,7 +79,9 @@ pub use observed::{
 pub use outcome::{FailureKind, StepFailure};
 pub use plan::{HeldStep, Ignored, Plan, PruneBlock, PruneVerdict, ResourcePlan, Suspension, Wait};
 pub use record::{Availability, Record, RecordId, Scalar, Source};
-pub use rollout::{Gate, Going, RolloutPolicy, RolloutScope, RolloutSettings, RolloutStatus, Rollouts, Share};
+pub use rollout::{
+    Gate, Going, RolloutFailure, RolloutPolicy, RolloutScope, RolloutSettings, RolloutStatus, Rollouts, Share,
+};
 pub use run::RunId;
 pub use service::{Mark, ServiceSpec, SpecHash};
 pub use settings::{PlatformKind, Settings};

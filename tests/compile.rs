@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use ofop::compile::{Compiler, MAX_ENV_BYTES};
 use ofop::desired::manifest::{
-    Adapter, AdapterAt, Agent, App, Connector, Deploy, Device, Manifest, Metrics, Mtconnect, Place, PullPolicy, Routing,
+    Adapter, AdapterAt, After, Agent, App, Connector, Deploy, Device, Manifest, Metrics, Mtconnect, Place, PullPolicy,
+    Routing,
 };
 use ofop::desired::{ParsedFile, ParsedTree};
 use ofop::model::service::EnvVar;
@@ -329,4 +330,66 @@ fn replicas_on_swarm_name_the_service_that_exists() {
         let Record::Asset(asset) = &**record else { panic!("an asset, not {record:?}") };
         assert_eq!((asset.uuid.as_str(), asset.docker_service.as_str()), (uuid, "rep"));
     }
+}
+
+fn after(mut app: App, first: &[&str]) -> App {
+    app.handling.after = first.iter().map(|id| id.parse().unwrap()).collect();
+    app
+}
+
+/// A file whose `after` stands on line 9.
+fn ordered(path: &str, version: u8, apps: Vec<App>) -> ParsedFile {
+    let named: Vec<_> = apps.iter().flat_map(|app| app.handling.after.clone()).collect();
+    let places = named.into_iter().map(|first| After {
+        first,
+        place: Place { line: 9, column: 12 },
+        path: "x-ofop.after[0]".into(),
+    });
+    let manifest = Manifest { after: places.collect(), apps, ..Manifest::default() };
+    ParsedFile { manifest: Some(Arc::new(manifest)), ..file(path, version, vec![], vec![]) }
+}
+
+#[test]
+fn waits_that_can_never_end_are_errors_over_all_files() {
+    let errors = |files: Vec<ParsedFile>| {
+        let desired = compiler().compile(&tree(files));
+        desired.problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let fine = || ordered("db.yml", 1, vec![app("DB")]);
+    assert_eq!(errors(vec![fine(), ordered("b.yml", 1, vec![after(app("A"), &["app/DB"])])]), [""; 0]);
+
+    let unknown = errors(vec![fine(), ordered("b.yml", 1, vec![after(app("A"), &["app/db"])])]);
+    assert_eq!(unknown.len(), 1);
+    assert!(unknown[0].starts_with("b.yml:9:12: x-ofop.after[0]: "), "{unknown:?}");
+    assert!(unknown[0].contains("no manifest describes app/db") && unknown[0].contains("did you mean `app/DB`"));
+
+    let round = errors(vec![
+        ordered("a.yml", 1, vec![after(app("A"), &["app/B"])]),
+        ordered(
+            "b.yml",
+            1,
+            vec![after(app("B"), &["app/C"]), after(app("C"), &["app/A"]), after(app("D"), &["app/A"])],
+        ),
+    ]);
+    assert_eq!(round.len(), 3, "who comes after the round is in none itself: {round:#?}");
+    assert!(round[0].contains("app/A after app/B after app/C after app/A"), "{round:#?}");
+    assert_eq!(errors(vec![ordered("a.yml", 1, vec![after(app("A"), &["app/A"])])]).len(), 1);
+
+    let mut left_alone = app("DB");
+    left_alone.handling.suspend = true;
+    let suspended =
+        errors(vec![ordered("db.yml", 1, vec![left_alone]), ordered("b.yml", 1, vec![after(app("A"), &["app/DB"])])]);
+    assert!(suspended.len() == 1 && suspended[0].contains("suspended by its manifest"), "{suspended:?}");
+}
+
+#[test]
+fn what_an_unreadable_file_may_describe_is_waited_for_and_no_error() {
+    let waits = || ordered("b.yml", 1, vec![after(app("A"), &["app/DB"])]);
+    let mut compiler = compiler();
+    let desired = compiler.compile(&tree(vec![waits(), broken("db.yml", 1)]));
+    assert_eq!((desired.problems.len(), desired.resources.len()), (1, 1));
+    // It turns out to describe something else: now it is an error, and what was in force stays.
+    let desired = compiler.compile(&tree(vec![waits(), ordered("db.yml", 2, vec![app("OTHER")])]));
+    assert_eq!((desired.errors(), desired.complete), (1, false));
+    assert_eq!(ids(&desired), ["app/A frozen", "app/OTHER"]);
 }

@@ -5,7 +5,10 @@
 use std::time::Duration;
 
 use ofop::desired::{ParseContext, parse};
-use ofop::model::{Command, Handling, Health, PlatformKind, Problem, ResourceId, Severity, StepVerb, Sync};
+use ofop::model::{
+    Command, Handling, Health, PlatformKind, Problem, ResourceId, RolloutPolicy, RolloutSettings, Severity, Share,
+    StepVerb, Sync,
+};
 use ofop::testing::{World, app};
 use tokio::time::sleep;
 
@@ -86,7 +89,7 @@ fn mistakes_are_refused_with_their_place_and_a_way_out() {
         (
             "[suspend]",
             1,
-            "x-ofop: must be a map with `suspend`, `prune`, `adopt`, `ignore`, `windows`, `repairs`, `resources`, not a list (write fields such as `suspend: true` below it, indented)",
+            "x-ofop: must be a map with `suspend`, `prune`, `adopt`, `ignore`, `windows`, `repairs`, `after`, `rollout`, `resources`, not a list (write fields such as `suspend: true` below it, indented)",
         ),
         (
             "{ignore: replicas}",
@@ -148,7 +151,7 @@ fn mistakes_are_refused_with_their_place_and_a_way_out() {
         (
             "{resources: {app/SAW: {resources: {}}}}",
             32,
-            "x-ofop.resources.\"app/SAW\".resources: unknown field `resources` (possible here: `suspend`, `prune`, `adopt`, `ignore`, `windows`, `repairs`)",
+            "x-ofop.resources.\"app/SAW\".resources: unknown field `resources` (possible here: `suspend`, `prune`, `adopt`, `ignore`, `windows`, `repairs`, `after`)",
         ),
     ] {
         let found = problem(Severity::Error, &format!("{ENTRIES}x-ofop: {settings}\n"));
@@ -355,4 +358,65 @@ async fn what_is_under_way_stops_before_its_next_step_when_everything_is_suspend
     assert_eq!((world.swarm.services().len(), world.registry.writes()), (2, 0), "calls in flight ended, no more began");
     operator.tell(Command::Resume(None)).await;
     world.settled().await;
+}
+
+/// The same without a problem: what holds for the app PRESS-7.
+fn of_press(settings: &str) -> Handling {
+    read_on(PlatformKind::Swarm, &format!("{ENTRIES}x-ofop: {settings}\n")).unwrap().swap_remove(0).1
+}
+
+#[test]
+fn what_resources_come_after_adds_up_and_a_file_may_come_after_one_of_its_own() {
+    let after = |settings: &str| {
+        let found = read_on(PlatformKind::Swarm, &format!("{ENTRIES}x-ofop: {settings}\n")).unwrap();
+        let words = found.into_iter().map(|(uuid, handling)| {
+            let after: Vec<String> = handling.after.iter().map(ToString::to_string).collect();
+            format!("{uuid} {}", after.join(" ")).trim_end().to_owned()
+        });
+        words.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        after("{after: [app/SAW, device/CNC-1], resources: {app/PRESS-7: {after: [app/DB]}}}"),
+        ["PRESS-7 app/DB app/SAW device/CNC-1", "SAW device/CNC-1", "CNC-1 app/SAW", "PLC app/SAW device/CNC-1"]
+    );
+}
+
+#[test]
+fn a_rollout_says_how_many_how_long_and_who_goes_first() {
+    assert_eq!(of_press("{}").rollout, None);
+    for off in ["off", "false", "'off'", "no"] {
+        assert_eq!(of_press(&format!("{{rollout: {off}}}")).rollout.as_deref(), Some(&RolloutPolicy::Off), "{off}");
+    }
+    let settings = |text: &str| match of_press(&format!("{{rollout: {text}}}")).rollout.as_deref() {
+        Some(RolloutPolicy::Batches(settings)) => settings.clone(),
+        other => panic!("{text}: {other:?}"),
+    };
+    assert_eq!(settings("{}"), RolloutSettings::default());
+    let all = settings("{max_unhealthy: 10%, batch: 5, soak: 30s, canary: [app/SAW]}");
+    assert_eq!((all.max_unhealthy, all.batch.unwrap().get()), (Share::Percent(10), 5));
+    assert_eq!((all.soak, all.canary.len()), (Duration::from_secs(30), 1));
+    assert_eq!(settings("{max_unhealthy: 3, soak: 2m}").soak, Duration::from_secs(120));
+}
+
+#[test]
+fn mistakes_in_order_and_rollout_are_refused_with_their_place_and_a_way_out() {
+    for (settings, words) in [
+        ("{rollout: {max_unhealthy: 0%}}", ["x-ofop.rollout.max_unhealthy", "`1%` to `100%`"]),
+        ("{rollout: {max_unhealthy: 120%}}", ["`120%`", "from 1 % to 100 %"]),
+        ("{rollout: {max_unhealthy: 0}}", ["`0`", "a number of resources from 1 on"]),
+        ("{rollout: {max_unhealthy: [1]}}", ["a text or a number", "10%"]),
+        ("{rollout: {batch: 0}}", ["x-ofop.rollout.batch", "1"]),
+        ("{rollout: {soak: soon}}", ["`soon` is no time", "30s"]),
+        ("{rollout: {soak: 25h}}", ["longer than a day", "24h"]),
+        ("{rollout: on}", ["`off` or a map", "max_unhealthy"]),
+        ("{rollout: {max_unhealty: 1}}", ["max_unhealty", "max_unhealthy"]),
+        ("{rollout: {canary: [app/SAV]}}", ["describes no resource `app/SAV`", "did you mean `app/SAW`"]),
+        ("{after: [SAW]}", ["x-ofop.after[0]", "`app/UUID` or `device/UUID`"]),
+        ("{after: app/SAW}", ["x-ofop.after", "a list"]),
+        ("{resources: {app/SAW: {rollout: off}}}", ["rollout", "app/SAW"]),
+    ] {
+        let problem = problem(Severity::Error, &format!("{ENTRIES}x-ofop: {settings}\n"));
+        assert!(words.iter().all(|word| problem.contains(word)), "{settings}: {problem}");
+        assert!(problem.starts_with("16:"), "{problem}");
+    }
 }

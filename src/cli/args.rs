@@ -19,6 +19,7 @@ use super::plan::PlanArgs;
 use super::policy::PolicyArgs;
 use super::registry::RegistryArgs;
 use super::render::RenderArgs;
+use super::rollout::RolloutsArgs;
 use super::run::RunArgs;
 use super::schema::SchemaArgs;
 use super::validate::ValidateArgs;
@@ -305,6 +306,16 @@ written. A task restarts when a field of its service differs, and not for the ma
 to do it; without one it is done here, once. `x-ofop: {adopt: true}` in a manifest does the same for what carries no
 owner.")]
     Adopt(AdoptArgs),
+    /// See how changes go out, go on where one broke something, or stop
+    #[command(after_help = "\
+Examples:
+  ofop rollout status                     what is on its way, what waits, what broke
+  ofop rollout resume                     go on without what broke
+  ofop rollout abort                      nothing more of this revision goes out
+
+Changes of manifests go out a part at a time (`--rollout` of `ofop run`, `rollout` in a manifest's `x-ofop`). When one
+breaks a resource, everything not yet changed keeps its old version until a commit changes what broke.")]
+    Rollout(RolloutsArgs),
     /// Check or set up Kafka and ksqlDB
     #[command(after_help = "\
 Examples:
@@ -398,16 +409,12 @@ pub struct TakeOverArgs {
     pub take_over: bool,
 }
 
-/// When changes and removals wait.
+/// When removals wait.
 #[derive(Debug, Args)]
 pub struct PruneArgs {
     /// Remove nothing that the manifests no longer describe [env: OFOP_PRUNE=false]
     #[arg(long, help_heading = PRUNING)]
     pub no_prune: bool,
-    /// How changes of manifests go out: `off`, or some of `max_unhealthy=25%,batch=5,soak=10s,canary=app/PRESS-1`
-    /// [env: OFOP_ROLLOUT] [default: max_unhealthy=25%,soak=10s]
-    #[arg(long, value_name = "HOW", help_heading = "Rollouts")]
-    pub rollout: Option<String>,
     /// How long what is no longer described may still turn up in another file; 0 removes at once
     /// [env: OFOP_PRUNE_DELAY] [default: 10s for `run`, else 0]
     #[arg(long, value_name = "TIME", help_heading = PRUNING)]
@@ -471,6 +478,11 @@ impl Cli {
                 put(&mut flags, "--address", daemon.address.as_ref());
                 put_path(&mut flags, "--token-file", daemon.token_file.as_ref());
             }
+            Command::Rollout(args) => {
+                let daemon = args.daemon();
+                put(&mut flags, "--address", daemon.address.as_ref());
+                put_path(&mut flags, "--token-file", daemon.token_file.as_ref());
+            }
             Command::Down(args) => {
                 args.lease.times.add(&mut flags);
                 put(&mut flags, "--address", args.daemon.address.as_ref());
@@ -531,7 +543,6 @@ impl PruneArgs {
         if self.no_prune {
             flags.insert("--no-prune", String::new());
         }
-        put(flags, "--rollout", self.rollout.as_ref());
         put(flags, "--prune-delay", self.prune_delay.as_ref());
         if self.no_prune_last {
             flags.insert("--no-prune-last", String::new());

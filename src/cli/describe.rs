@@ -131,6 +131,13 @@ fn head(out: &mut String, resource: &ResourceStatus, source: &SourceStatus, pain
     if !handling.windows.is_default() {
         field(out, "Windows", &handling.windows.to_string());
     }
+    if !handling.after.is_empty() {
+        let after: Vec<String> = handling.after.iter().map(ToString::to_string).collect();
+        field(out, "Comes after", &after.join(", "));
+    }
+    if let Some(rollout) = &handling.rollout {
+        field(out, "Rollout", &rollout.to_string());
+    }
     if let Some(retry) = &resource.retry {
         field(out, "Next try", &format!("{} (failed {} times)", retry.at, retry.failures));
     }

@@ -71,6 +71,8 @@ impl OneShot {
     /// # Errors
     /// When the state directory cannot be used.
     pub(super) fn of(context: &Context, manifests: &Manifests, policy: Policy) -> Result<Self, CliError> {
+        // It writes nothing, and has nothing noted.
+        let policy = Policy { run: None, ..policy };
         Ok(OneShot {
             desired: Arc::clone(&manifests.desired),
             source: Arc::clone(manifests.loader.source()),

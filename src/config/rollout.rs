@@ -3,9 +3,9 @@
 use std::num::NonZeroU32;
 
 use super::ConfigError;
-use super::values::{Reader, invalid, parse_duration};
+use super::values::{Reader, invalid};
 use crate::model::rollout::MOST_AT_A_TIME;
-use crate::model::{RolloutPolicy, RolloutSettings};
+use crate::model::{RolloutPolicy, RolloutSettings, parse_duration};
 
 impl Reader<'_> {
     pub(super) fn rollout(&self) -> Result<RolloutPolicy, ConfigError> {

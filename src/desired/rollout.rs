@@ -9,8 +9,7 @@ use super::handling::{Described, which_resource};
 use super::manifest::{After, Place};
 use super::problems::Problems;
 use super::yaml::push_index;
-use crate::config::parse_duration;
-use crate::model::{ResourceId, RolloutPolicy, RolloutSettings, Share};
+use crate::model::{ResourceId, RolloutPolicy, RolloutSettings, Share, parse_duration};
 
 /// The longest time that a changed resource can be asked to run before the next one.
 const LONGEST_SOAK: Duration = Duration::from_secs(24 * 3600);

@@ -293,6 +293,26 @@ pub(super) async fn down(
     say(&shared, Command::Down(id), caller, None)
 }
 
+pub(super) async fn rollout_resume(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, Problem> {
+    leads(&shared)?;
+    say(&shared, Command::RolloutResume, caller, None)
+}
+
+pub(super) async fn rollout_abort(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, Problem> {
+    leads(&shared)?;
+    say(&shared, Command::RolloutAbort, caller, None)
+}
+
+pub(super) async fn rollouts(State(shared): State<Shared>) -> Response {
+    Json(&shared.report.status().rollouts).into_response()
+}
+
 /// Why nothing is done to a resource, and what ends that; none for one that is taken care of, or taken down.
 fn left_alone(status: &Status, id: &ResourceId) -> Option<(String, String)> {
     if let Some(suspended) = &status.suspended {

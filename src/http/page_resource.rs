@@ -72,6 +72,12 @@ fn summary(html: &mut Html, resource: &ResourceStatus) {
         if !handling.windows.is_default() {
             html.raw("<code>windows ").text(&handling.windows).raw("</code>");
         }
+        for first in &handling.after {
+            html.raw("<code>after ").text(first).raw("</code> ");
+        }
+        if let Some(rollout) = &handling.rollout {
+            html.raw("<code>rollout ").text(rollout).raw("</code> ");
+        }
         html.raw("</dd>");
     }
     if resource.pending_steps > 0 {

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::desired::Origin;
 use super::names::ResourceId;
@@ -33,6 +33,20 @@ pub enum RolloutPolicy {
 impl Default for RolloutPolicy {
     fn default() -> Self {
         RolloutPolicy::Batches(RolloutSettings::default())
+    }
+}
+
+/// As the setting has it: `off`, `max_unhealthy=25%,soak=10s`.
+impl fmt::Display for RolloutPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RolloutPolicy::Batches(RolloutSettings { max_unhealthy, batch, soak, canary }) = self else {
+            return f.write_str("off");
+        };
+        write!(f, "max_unhealthy={max_unhealthy}")?;
+        batch.iter().try_for_each(|batch| write!(f, ",batch={batch}"))?;
+        write!(f, ",soak={soak:?}")?;
+        let canaries: Vec<String> = canary.iter().map(ToString::to_string).collect();
+        if canaries.is_empty() { Ok(()) } else { write!(f, ",canary={}", canaries.join("+")) }
     }
 }
 
@@ -144,17 +158,33 @@ impl RolloutScope {
     }
 }
 
+impl Serialize for RolloutScope {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RolloutScope {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Ok(if text == EVERYWHERE { RolloutScope::Everywhere } else { RolloutScope::File(text.into()) })
+    }
+}
+
+/// How the scope of all others is written.
+const EVERYWHERE: &str = "everywhere";
+
 impl fmt::Display for RolloutScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            RolloutScope::Everywhere => "everywhere",
+            RolloutScope::Everywhere => EVERYWHERE,
             RolloutScope::File(file) => file,
         })
     }
 }
 
-/// How the rollout of one scope stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How the rollout of one scope stands. As JSON it is what the API shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RolloutStatus {
     /// Whose changes they are.
     pub scope: RolloutScope,
@@ -167,12 +197,30 @@ pub struct RolloutStatus {
     /// Not changed yet. In order.
     pub waiting: Vec<ResourceId>,
     /// Changed, and broken by it: while there is one, nothing else goes out. In order, each with what is wrong.
-    pub failed: Vec<(ResourceId, String)>,
+    pub failed: Vec<RolloutFailure>,
     /// A person gave it up.
     pub aborted: bool,
 }
 
+/// A resource that a change broke.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutFailure {
+    /// The resource.
+    pub resource: ResourceId,
+    /// What is wrong with it, in a few words.
+    pub message: String,
+}
+
 impl RolloutStatus {
+    /// How it stands, in one word: `aborted`, `halted` or `going`.
+    pub fn state(&self) -> &'static str {
+        match self {
+            RolloutStatus { aborted: true, .. } => "aborted",
+            RolloutStatus { failed, .. } if !failed.is_empty() => "halted",
+            RolloutStatus { .. } => "going",
+        }
+    }
+
     /// Whether nothing more goes out until somebody acts.
     pub fn is_halted(&self) -> bool {
         self.aborted || !self.failed.is_empty()

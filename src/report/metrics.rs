@@ -134,6 +134,8 @@ pub(super) struct Metrics {
     suspended: IntGauge,
     taken_down: IntGauge,
     contested: IntGauge,
+    rollouts_halted: IntGauge,
+    rollouts_waiting: IntGauge,
     notes_unsaved: IntGauge,
     revision: IntGaugeVec,
     last_success: Gauge,
@@ -223,6 +225,11 @@ impl Metrics {
             suspended: gauge("ofop_suspended", "1 while a person has everything left alone."),
             taken_down: gauge("ofop_taken_down", "Number of resources that a person took down and that are kept away."),
             contested: gauge("ofop_contested", "Resources whose changes somebody undoes again and again."),
+            rollouts_halted: gauge(
+                "ofop_rollouts_halted",
+                "Rollouts that go no further, since a change broke a resource.",
+            ),
+            rollouts_waiting: gauge("ofop_rollouts_waiting", "Resources whose change waits for others of its rollout."),
             notes_unsaved: gauge(
                 "ofop_notes_unsaved",
                 "Notes that are still to be written and would not survive a restart.",
@@ -341,6 +348,9 @@ impl Metrics {
         self.suspended.set(i64::from(plan.is_some_and(|plan| plan.suspended.is_some())));
         self.taken_down.set(totals.taken_down);
         self.contested.set(totals.contested);
+        let rollouts = plan.map(|plan| &plan.rollouts.scopes[..]).unwrap_or_default();
+        self.rollouts_halted.set(count(rollouts.iter().filter(|rollout| !rollout.failed.is_empty()).count()));
+        self.rollouts_waiting.set(count(rollouts.iter().map(|rollout| rollout.waiting.len()).sum()));
         self.source_up.set(i64::from(parts.source.state == PartState::Up));
         self.set_trouble(parts.source_track.trouble());
         if let Some(at) = pass.source.read_ago.and_then(|ago| pass.wall.checked_sub(ago)) {

@@ -17,7 +17,7 @@ use super::events::Entry;
 use super::source::{SourceStatus, SourceView};
 use crate::model::{
     ConditionKind, Desired, DriftType, Handling, Health, InstanceName, Kind, LeaseStatus, Observed, Origin, Plan,
-    Problem, PruneVerdict, ResourceId, Revision, Sync, Verdict,
+    Problem, PruneVerdict, ResourceId, Revision, RolloutStatus, Sync, Verdict,
 };
 
 /// What is known. Holds no environment value.
@@ -61,6 +61,9 @@ pub struct Status {
     pub suspended: Option<SuspendedStatus>,
     /// What becomes of removals.
     pub prune: PruneStatus,
+    /// Rollouts that are not over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rollouts: Vec<RolloutStatus>,
     /// Number of resources by sync and by health.
     pub summary: Summary,
     /// Every resource that is described, or of which something exists under our mark, sorted.
@@ -438,6 +441,7 @@ impl Status {
             problems: Vec::new(),
             notes: NotesStatus::default(),
             suspended: None,
+            rollouts: Vec::new(),
             prune: PruneStatus::default(),
             summary: Summary::default(),
             resources: Vec::new(),

@@ -116,7 +116,7 @@ fn one_that_breaks_halts_the_rest_and_everything_says_so() {
     let [status] = &plan.rollouts.scopes[..] else { panic!("{:?}", plan.rollouts.scopes) };
     assert!(status.is_halted());
     assert_eq!((status.size, status.places, status.failed.len(), status.waiting.len()), (60, 15, 15, 45));
-    assert!(status.failed[0].1.contains("No such image"), "{:?}", status.failed[0]);
+    assert!(status.failed[0].message.contains("No such image"), "{:?}", status.failed[0]);
     let held = one(&plan, "A59");
     assert_eq!((held.sync, held.health), (Sync::OutOfSync, Health::Healthy));
     let condition = &held.conditions[0];

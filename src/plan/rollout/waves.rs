@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{AllPrepared, Held, Rollouts, is_change, steps, watch};
 use crate::model::{
-    DesiredResource, Gate, Going, Note, Reason, ResourceId, RolloutPolicy, RolloutScope, RolloutSettings,
-    RolloutStatus, ServiceStep, Share, Step,
+    DesiredResource, Gate, Going, Note, Reason, ResourceId, RolloutFailure, RolloutPolicy, RolloutScope,
+    RolloutSettings, RolloutStatus, ServiceStep, Share, Step,
 };
 use crate::plan::context::Context;
 use crate::plan::health::Ran;
@@ -196,7 +196,7 @@ impl<'a> Wave<'a> {
         let on_their_way = on_their_way.map(|(id, _)| id.clone()).collect();
         rollouts.culprits.extend(self.failed.keys().map(|id| (id.clone(), scope.to_string())));
         rollouts.state.sizes.insert(scope.clone(), size);
-        let failed = self.failed.into_iter().collect();
+        let failed = self.failed.into_iter().map(|(resource, message)| RolloutFailure { resource, message }).collect();
         rollouts.state.scopes.push(RolloutStatus { scope, size, places, on_their_way, waiting, failed, aborted });
     }
 }

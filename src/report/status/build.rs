@@ -14,7 +14,7 @@ use crate::clock::rfc3339;
 use crate::model::{
     Condition, ConditionKind, Desired, DesiredResource, Drift, Failing, FailureKind, GIVE_UP_AFTER, Health, HeldStep,
     Ignored, InstanceName, NotesView, Observed, ObservedRecord, ObservedService, Plan, Progress, Record, RecordId,
-    ResourceId, ResourcePlan, Suspension, Sync, Verdict,
+    ResourceId, ResourcePlan, RolloutStatus, Suspension, Sync, Verdict,
 };
 use crate::report::Retry;
 use crate::report::source::{self, SourceStatus, SourceView};
@@ -168,6 +168,8 @@ pub(in crate::report) fn build(view: &View<'_>) -> Status {
     warnings.extend(troubles);
     warnings.extend(view.desired.policy_trouble.iter().map(ToString::to_string));
     warnings.extend(contested);
+    let rollouts = view.plan.map(|plan| plan.rollouts.scopes.clone()).unwrap_or_default();
+    warnings.extend(rollouts.iter().filter_map(halted));
     Status {
         time: Some(rfc3339(view.wall)),
         warnings,
@@ -185,10 +187,21 @@ pub(in crate::report) fn build(view: &View<'_>) -> Status {
         notes: notes(view),
         suspended: view.plan.and_then(|plan| plan.suspended.clone()).map(|since| SuspendedStatus { since }),
         prune: view.plan.map(|plan| PruneStatus::of(&plan.prune)).unwrap_or_default(),
+        rollouts,
         summary: summary(&resources, view.desired),
         other_assets: other_assets(view, &resources),
         resources,
     }
+}
+
+/// What a person should know of a rollout that goes no further.
+fn halted(rollout: &RolloutStatus) -> Option<String> {
+    let failure = rollout.failed.first()?;
+    let waiting = rollout.waiting.len();
+    Some(format!(
+        "the rollout ({}) is halted, {waiting} resources keep their old version: changing {} broke it ({})",
+        rollout.scope, failure.resource, failure.message
+    ))
 }
 
 /// Assets that belong to no resource that is shown.
