@@ -208,13 +208,13 @@ pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy, memory: &Me
         Examined::Only(ids) => ids.iter().collect(),
     };
     let prepared = ids.into_iter().map(|id| (id, resource::prepare(&context, id, &orphans, &pruning))).collect();
-    let rollouts = rollout::Rollouts::decide(&context, &prepared);
+    let mut rollouts = rollout::Rollouts::decide(&context, &prepared);
     for (id, prepared) in prepared {
         let Some(prepared) = prepared else {
             resources.remove(id);
             continue;
         };
-        let plan = resource::finish(&context, id, prepared, &rollouts);
+        let plan = resource::finish(&context, id, prepared, &mut rollouts);
         recheck.look(&context, id, &plan);
         if !plan.is_at_rest() {
             restless.insert(id.clone());

@@ -124,7 +124,7 @@ pub(super) fn finish(
     context: &Context<'_>,
     id: &ResourceId,
     prepared: Prepared<'_>,
-    rollouts: &Rollouts<'_>,
+    rollouts: &mut Rollouts<'_>,
 ) -> ResourcePlan {
     let Prepared { mut draft, described, sync, mut health, ran } = prepared;
     rollouts.hold(&mut draft, id, ran);

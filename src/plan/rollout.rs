@@ -18,12 +18,14 @@
 //! - What does not run anyway takes no place, and waits for none.
 
 mod order;
+mod repair;
 mod watch;
 mod waves;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use self::repair::Repair;
 use super::context::Context;
 use super::draft::Draft;
 use super::health::Ran;
@@ -51,6 +53,14 @@ pub(super) struct Rollouts<'a> {
 struct Held {
     gate: Gate,
     message: String,
+    /// What is put back meanwhile.
+    repair: Repair,
+}
+
+impl Held {
+    fn new(gate: Gate, message: String) -> Self {
+        Held { gate, message, repair: Repair::default() }
+    }
 }
 
 impl<'a> Rollouts<'a> {
@@ -64,15 +74,20 @@ impl<'a> Rollouts<'a> {
             all.filter(|(id, prepared)| !left_alone(id) && changes(prepared)).collect();
         changing.retain(|id, resource| {
             let Some((gate, message)) = order::wait(context, prepared, resource) else { return true };
-            rollouts.gates.insert(id, Held { gate, message });
+            rollouts.gates.insert(id, Held::new(gate, message));
             false
         });
         waves::decide(context, prepared, &changing, &mut rollouts);
+        for (id, held) in &mut rollouts.gates {
+            if let Some(Some(found)) = prepared.get(id) {
+                held.repair = repair::of(context, id, found, &held.gate);
+            }
+        }
         rollouts
     }
 
     /// Holds what of a resource does not go out yet, and says so.
-    pub(super) fn hold(&self, draft: &mut Draft, id: &ResourceId, ran: Ran) {
+    pub(super) fn hold(&mut self, draft: &mut Draft, id: &ResourceId, ran: Ran) {
         if let Some(scope) = self.culprits.get(id) {
             let message = format!(
                 "changing it broke it, so that nothing else of the rollout ({scope}) goes out: a change of its manifest, or \
@@ -80,8 +95,8 @@ impl<'a> Rollouts<'a> {
             );
             draft.note(ConditionKind::RolloutHalted, "Culprit", message);
         }
-        let Some(held) = self.gates.get(id) else { return };
-        let Held { gate, message } = held;
+        let Some(Held { gate, message, repair }) = self.gates.remove(id) else { return };
+        let gate = &gate;
         let lost = matches!(gate, Gate::Order { .. });
         draft.await_rollout(gate, |step| match &step.step {
             Step::Service(_) => is_change(step) || lost && step.reason == Reason::Missing,
@@ -97,7 +112,9 @@ impl<'a> Rollouts<'a> {
             Gate::Canary(_) => (ConditionKind::Progressing, "RolloutCanary"),
             Gate::Noted => (ConditionKind::Progressing, "RolloutNoted"),
         };
-        draft.note(kind, reason, message.clone());
+        draft.note(kind, reason, message);
+        draft.steps.splice(..0, repair.steps);
+        draft.drift.extend(repair.drift);
     }
 }
 

@@ -12,7 +12,7 @@ use ofop::model::{
 use ofop::plan::{Memory, Policy};
 use ofop::testing::Rng;
 
-use crate::world::{World, app, app_id, desired, device, one, policy};
+use crate::world::{World, app, app_id, desired, device, name, one, policy};
 
 const GOOD: [&str; 3] = ["registry/app:1", "registry/app:2", "registry/app:3"];
 const BAD: &str = "registry/app:missing";
@@ -309,6 +309,23 @@ fn repairs_do_not_wait_and_one_that_breaks_something_counts() {
     images.extend([("A03".to_owned(), GOOD[0]), ("A05".to_owned(), GOOD[0])]);
     let plan = world.settle(&mixed(&images, "two"), &acting(), &mut memory);
     assert_eq!((updated(&plan).len(), plan.rollouts.scopes[0].waiting.len()), (0, 6));
+}
+
+#[test]
+fn what_waits_is_put_back_as_it_was_meanwhile() {
+    let (mut world, mut memory) = deployed(8);
+    world.image(BAD, true);
+    let wanted = all(8, BAD, "two");
+    let plan = world.settle(&wanted, &acting(), &mut memory);
+    let edited = plan.rollouts.scopes[0].waiting[0].uuid.to_string();
+    world.edit(&edited.to_lowercase(), |service| service.spec_mut().user = Some("1000:1000".into()));
+    let plan = world.pass(&wanted, &acting(), &mut memory);
+    assert_eq!(one(&plan, &edited).drift.len(), 1);
+    assert_eq!((one(&plan, &edited).steps.len(), one(&plan, &edited).held.len()), (1, 1));
+    world.settle(&wanted, &acting(), &mut memory);
+    let service = &world.services[&name(&edited.to_lowercase())];
+    assert_eq!((service.spec.image.as_str(), &service.spec.user), (GOOD[0], &None));
+    assert_eq!(down(&world, 8), 2);
 }
 
 #[test]

@@ -171,7 +171,7 @@ impl<'a> Wave<'a> {
             };
             if let Some(gate) = gate {
                 let message = message(&gate);
-                rollouts.gates.insert(id, Held { gate, message });
+                rollouts.gates.insert(id, Held::new(gate, message));
                 waiting.push((*id).clone());
                 continue;
             }
@@ -182,7 +182,7 @@ impl<'a> Wave<'a> {
             known.counts |= counts;
             if known.counts && !is_noted(context, id, known) {
                 let message = message(&Gate::Noted);
-                rollouts.gates.insert(id, Held { gate: Gate::Noted, message });
+                rollouts.gates.insert(id, Held::new(Gate::Noted, message));
             }
         }
         if counts {
