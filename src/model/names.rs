@@ -69,15 +69,15 @@ impl AssetUuid {
     ///
     /// # Errors
     /// When it is empty, longer than 253 bytes, or holds a control character.
-    pub fn new(text: impl Into<String>) -> Result<Self, InvalidName> {
-        let text = text.into();
-        if text.is_empty() {
+    pub fn new(text: impl AsRef<str> + Into<Arc<str>>) -> Result<Self, InvalidName> {
+        let uuid = text.as_ref();
+        if uuid.is_empty() {
             return Err(InvalidName::new("uuid", "is empty"));
         }
-        if text.len() > 253 {
+        if uuid.len() > 253 {
             return Err(InvalidName::new("uuid", "is longer than 253 bytes"));
         }
-        if text.chars().any(char::is_control) {
+        if uuid.chars().any(char::is_control) {
             return Err(InvalidName::new("uuid", "holds a control character"));
         }
         Ok(AssetUuid(text.into()))

@@ -1,6 +1,7 @@
 //! From the rows of the registry's tables to records. Pure; the same for every registry that has these tables.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::iter::Peekable;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -25,7 +26,7 @@ const LEVEL_TAG: &str = "UNSLevel";
 #[derive(Debug, Clone, Default)]
 pub struct Tables {
     /// `ASSETS`.
-    pub attributes: HashMap<AssetUuid, Attributes>,
+    pub attributes: BTreeMap<AssetUuid, Attributes>,
     /// `ASSETS_TYPE`.
     pub types: BTreeMap<AssetUuid, String>,
     /// `DOCKER_SERVICES`.
@@ -60,18 +61,19 @@ impl Attributes {
 
     /// Takes one in, in the order in which they were written.
     pub fn take(&mut self, id: &str, value: Scalar, tag: &str, kind: &str) {
-        let text = match &value {
-            Scalar::Text(text) => Some(text.as_str()),
+        let text = |value| match value {
+            Scalar::Text(text) => Some(text),
             Scalar::Null | Scalar::Bool(_) | Scalar::Int(_) | Scalar::Float(_) => None,
         };
+        let listed = |value| text(value).map(|text| references(&text)).unwrap_or_default();
         match id {
             _ if tag == LEVEL_TAG => self.levels.push((id.to_owned(), value)),
-            MANAGED_BY => self.managed_by = text.map(str::to_owned),
-            MANAGED_RESOURCE => self.managed_resource = text.map(str::to_owned),
-            MANAGED_PRUNE => self.kept = text == Some("false"),
+            MANAGED_BY => self.managed_by = text(value),
+            MANAGED_RESOURCE => self.managed_resource = text(value),
+            MANAGED_PRUNE => self.kept = text(value).as_deref() == Some("false"),
             UNS_ID => self.uns_id = Some(value),
-            "references_above" => self.references_above = text.map(references).unwrap_or_default(),
-            "references_below" => self.references_below = text.map(references).unwrap_or_default(),
+            "references_above" => self.references_above = listed(value),
+            "references_below" => self.references_below = listed(value),
             _ if !Attributes::matters(id, tag) => {}
             _ => self.further.push(Attribute { id: id.to_owned(), value, tag: tag.to_owned(), kind: kind.to_owned() }),
         }
@@ -104,37 +106,59 @@ impl Attributes {
 ///
 /// An asset is there when it has a type, or a mark: one that was taken back half-way has the mark only.
 pub fn records(tables: Tables) -> SharedMap<RecordId, Arc<ObservedRecord>> {
-    let Tables { mut attributes, mut types, mut services, mut places, connectors, targets } = tables;
-    let owners: BTreeMap<AssetUuid, RecordOwner> =
-        attributes.iter().filter_map(|(uuid, said)| Some((uuid.clone(), said.owner()?))).collect();
-    let mut records = SharedMap::new();
-    let mut add = |record: Record| {
-        let id = record.id();
-        let owner = owners.get(id.asset()).cloned();
-        records.insert(id, Arc::new(ObservedRecord { record, owner }));
-    };
+    let Tables { attributes, mut types, services, places, connectors, targets } = tables;
     types.retain(|_, kind| kind != DELETED);
-    let assets: BTreeSet<AssetUuid> = types.keys().chain(owners.keys()).cloned().collect();
+    let said: BTreeMap<AssetUuid, (Attributes, Option<RecordOwner>)> = attributes
+        .into_iter()
+        .map(|(uuid, said)| {
+            let owner = said.owner();
+            (uuid, (said, owner))
+        })
+        .collect();
+    let marked = said.iter().filter(|(_, (_, owner))| owner.is_some()).map(|(uuid, _)| uuid);
+    let assets: BTreeSet<AssetUuid> = types.keys().chain(marked).cloned().collect();
+    let (mut said, mut types, mut services, mut places) =
+        (Ascending::new(said), Ascending::new(types), Ascending::new(services), Ascending::new(places));
+    let mut records = SharedMap::new();
     for uuid in assets {
-        let said = attributes.remove(&uuid).unwrap_or_default();
-        let place = places.remove(&uuid).map(|place| said.correct(place));
-        add(Record::Asset(AssetRecord {
-            asset_type: types.remove(&uuid).unwrap_or_default(),
-            docker_service: services.remove(&uuid).unwrap_or_default(),
+        let (said, owner) = said.take(&uuid).unwrap_or_default();
+        let place = places.take(&uuid).map(|place| said.correct(place));
+        let record = Record::Asset(AssetRecord {
+            asset_type: types.take(&uuid).unwrap_or_default(),
+            docker_service: services.take(&uuid).unwrap_or_default(),
             references_above: said.references_above,
             references_below: said.references_below,
             uns: place,
             attributes: said.further,
             uuid,
-        }));
+        });
+        records.insert(record.id(), Arc::new(ObservedRecord { record, owner }));
     }
-    for (device, config) in connectors {
-        add(Record::Connector { device, config });
-    }
-    for (asset, (host, port, path)) in targets {
-        add(Record::MetricsTarget { asset, host, port, path });
+    let further = connectors.into_iter().map(|(device, config)| Record::Connector { device, config }).chain(
+        targets.into_iter().map(|(asset, (host, port, path))| Record::MetricsTarget { asset, host, port, path }),
+    );
+    for record in further {
+        let id = record.id();
+        let asset = records.get(&RecordId::Asset(id.asset().clone()));
+        let owner = asset.and_then(|asset: &Arc<ObservedRecord>| asset.owner.clone());
+        records.insert(id, Arc::new(ObservedRecord { record, owner }));
     }
     records
+}
+
+/// Values that are taken out one after the other, in ascending order of the assets: no search for each.
+struct Ascending<T>(Peekable<btree_map::IntoIter<AssetUuid, T>>);
+
+impl<T> Ascending<T> {
+    fn new(values: BTreeMap<AssetUuid, T>) -> Self {
+        Ascending(values.into_iter().peekable())
+    }
+
+    /// The value of an asset, which comes after all that were asked for before.
+    fn take(&mut self, asset: &AssetUuid) -> Option<T> {
+        while self.0.next_if(|(uuid, _)| uuid < asset).is_some() {}
+        self.0.next_if(|(uuid, _)| uuid == asset).map(|(_, value)| value)
+    }
 }
 
 /// A place in the namespace, from the level map of a table.

@@ -45,7 +45,8 @@ pub(super) enum Cell<'a> {
     Number(Number),
     Text(Cow<'a, str>),
     List(Vec<Value>),
-    Map(Map<String, Value>),
+    /// In a box, as it is larger than the others and rare.
+    Map(Box<Map<String, Value>>),
 }
 
 impl Cell<'_> {
@@ -124,7 +125,55 @@ impl<'de> Visitor<'de> for CellVisitor {
         while let Some((name, value)) = entries.next_entry()? {
             map.insert(name, value);
         }
-        Ok(Cell::Map(map))
+        Ok(Cell::Map(Box::new(map)))
+    }
+}
+
+/// The values of a row. The first ones have their places here, which spares a list for each of a hundred thousand rows.
+struct Cells<'a> {
+    first: [Cell<'a>; WIDTH],
+    further: Vec<Cell<'a>>,
+    /// How many there are.
+    count: usize,
+}
+
+/// The columns of the widest of our queries.
+const WIDTH: usize = 6;
+
+impl Cells<'_> {
+    fn get(&self, place: usize) -> Option<&Cell<'_>> {
+        match self.first.get(place) {
+            Some(cell) => (place < self.count).then_some(cell),
+            None => self.further.get(place - WIDTH),
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Cells<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(CellsVisitor)
+    }
+}
+
+struct CellsVisitor;
+
+impl<'de> Visitor<'de> for CellsVisitor {
+    type Value = Cells<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of values")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Cells<'de>, A::Error> {
+        let mut cells = Cells { first: [const { Cell::Null }; WIDTH], further: Vec::new(), count: 0 };
+        while let Some(cell) = values.next_element()? {
+            match cells.first.get_mut(cells.count) {
+                Some(place) => *place = cell,
+                None => cells.further.push(cell),
+            }
+            cells.count += 1;
+        }
+        Ok(cells)
     }
 }
 
@@ -190,7 +239,7 @@ struct Header {
 #[derive(Deserialize)]
 struct Row<'a> {
     #[serde(borrow)]
-    columns: Option<Vec<Cell<'a>>>,
+    columns: Option<Cells<'a>>,
     #[serde(default)]
     tombstone: bool,
 }
@@ -259,8 +308,8 @@ fn take<T, const N: usize>(
         let Some(Heading { width, places }) = heading else {
             return Err(KsqlError::Answer("a row comes before the header".into()));
         };
-        if cells.len() != *width {
-            return Err(KsqlError::Answer(format!("a row has {} values for {width} columns", cells.len())));
+        if cells.count != *width {
+            return Err(KsqlError::Answer(format!("a row has {} values for {width} columns", cells.count)));
         }
         (query.take)(&mut answer.value, places.map(|place| cells.get(place)));
         answer.rows += 1;
@@ -432,6 +481,18 @@ mod tests {
         }
         let mut decoder = Decoder::new(&ALL);
         assert!(decoder.feed(b"[{\"header\":{\"schema\":\"\xff\xfe\"}}]").is_err());
+    }
+
+    #[test]
+    fn a_row_may_have_more_columns_than_any_query_asks_for() {
+        let names = ["A", "B", "C", "D", "E", "F", "G", "CONNECTOR_CONFIG"];
+        let schema: Vec<String> = names.iter().map(|name| format!("`{name}` STRING")).collect();
+        let row = |values: &str| format!(r#",{{"row":{{"columns":[{values}]}}}}"#);
+        let list = list(&schema.join(", "), &row(r#""a","b","c","d","e","f","g","h""#));
+        let words = |text: &str| Some(text.to_owned());
+        assert_eq!(decode(&list, 16).unwrap().value, [[words("a"), words("h")]]);
+        let short = list.replace(r#","h""#, "");
+        assert!(matches!(decode(&short, 16), Err(KsqlError::Answer(_))));
     }
 
     #[test]

@@ -34,8 +34,9 @@
 //! Attributes are not witnessed by a log. A server that hides the mark of an asset alone, for more than
 //! [`CONFIRM_UNWITNESSED`], while it shows every other row of every asset, is believed by who never saw the mark.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, btree_map};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::iter::Peekable;
 use std::time::Duration;
 
 use super::log::{Log, WITNESSES};
@@ -143,6 +144,21 @@ impl Facts {
 
     fn of(&self, uuid: &AssetUuid) -> Shown {
         self.0.get(uuid).copied().unwrap_or_default()
+    }
+
+    fn walk(&self) -> Walk<'_> {
+        Walk(self.0.iter().peekable())
+    }
+}
+
+/// Facts of one asset after the other in ascending order: one walk instead of a search for each.
+struct Walk<'a>(Peekable<btree_map::Iter<'a, AssetUuid, Shown>>);
+
+impl Walk<'_> {
+    /// What is shown of an asset, which comes after all that were asked for before.
+    fn of(&mut self, uuid: &AssetUuid) -> Shown {
+        while self.0.next_if(|(shown, _)| *shown < uuid).is_some() {}
+        self.0.next_if(|(shown, _)| *shown == uuid).map(|(_, shown)| *shown).unwrap_or_default()
     }
 }
 
@@ -368,6 +384,7 @@ impl Judge {
     fn gaps(&self, facts: &Facts, log: &Log) -> Gaps {
         let mut gaps = Gaps::new();
         for source in WITNESSES {
+            let mut facts = facts.walk();
             for (uuid, _) in log.rows(source) {
                 if !facts.of(uuid).has(source) {
                     gaps.entry(uuid.clone()).or_insert(Gap::NotShown(source));
@@ -375,13 +392,15 @@ impl Judge {
             }
         }
         // An asset that nothing but the log knows has no attributes either.
+        let mut walk = facts.walk();
         for (uuid, _) in log.rows(Source::AssetsType) {
-            if facts.of(uuid).said.kind.is_none() {
+            if walk.of(uuid).said.kind.is_none() {
                 gaps.insert(uuid.clone(), Gap::NoAttributes);
             }
         }
+        let mut walk = facts.walk();
         for (uuid, was) in &self.before.0 {
-            if is_lost(uuid, *was, facts.of(uuid), log) {
+            if is_lost(uuid, *was, walk.of(uuid), log) {
                 gaps.insert(uuid.clone(), Gap::Lost);
             }
         }
@@ -431,8 +450,8 @@ fn contradiction(uuid: &AssetUuid, shown: Shown, log: &Log) -> Option<Gap> {
 fn is_lost(uuid: &AssetUuid, was: Shown, is: Shown, log: &Log) -> bool {
     let row = WITNESSES.into_iter().any(|source| {
         let removed = source == Source::AssetsType && is.said.kind == Some(Said::Nothing);
-        let held = log.last(source, uuid).is_some_and(|last| last.is_row);
-        was.has(source) && !is.has(source) && !held && !removed && !log.is_taken_back(source, uuid)
+        let held = || log.last(source, uuid).is_some_and(|last| last.is_row);
+        was.has(source) && !is.has(source) && !removed && !held() && !log.is_taken_back(source, uuid)
     });
     let attribute = |was: Option<Said>, is: Option<Said>| was.is_some() && is.is_none();
     row || attribute(was.said.kind, is.said.kind)
@@ -443,8 +462,12 @@ fn is_lost(uuid: &AssetUuid, was: Shown, is: Shown, log: &Log) -> bool {
 
 /// Whether a reading shows what an earlier one did, and nothing that nobody has written since.
 fn agrees(first: &Facts, second: &Facts, log: &Log, at: Duration) -> bool {
-    let uuids: BTreeSet<&AssetUuid> = first.0.keys().chain(second.0.keys()).collect();
-    uuids.into_iter().all(|uuid| first.of(uuid) == second.of(uuid) || log.changed_since(uuid, at.saturating_sub(GRACE)))
+    let is_in = |one: &Facts, other: &Facts| {
+        let mut other = other.walk();
+        let mut all = one.0.iter();
+        all.all(|(uuid, shown)| *shown == other.of(uuid) || log.changed_since(uuid, at.saturating_sub(GRACE)))
+    };
+    is_in(first, second) && is_in(second, first)
 }
 
 #[cfg(test)]

@@ -222,7 +222,7 @@ async fn read(ksqldb: &Ksqldb, topics: &[Forgetful], keys: &mut AgeKeys, wall: S
         .retry(patience())
         .when(KsqlError::is_passing)
         .notify(|_, _| disturbed.store(true, Ordering::Relaxed));
-    let mut answers = whole.await?;
+    let answers = whole.await?;
     let facts = answers.facts();
     let snapshot = tables::assemble(answers);
     let mut taken = Taken { snapshot, facts, disturbed: disturbed.into_inner(), warnings: Vec::new() };

@@ -1,7 +1,7 @@
 //! From the answers of ksqlDB to records. Pure.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -107,10 +107,12 @@ pub(super) struct Answers {
 
 impl Answers {
     /// What they show of each asset, as far as evidence goes.
-    pub(super) fn facts(&mut self) -> Facts {
+    pub(super) fn facts(&self) -> Facts {
         let mut facts = Facts::default();
-        for (uuid, said) in std::mem::take(&mut self.attributes.evidence) {
-            facts.said(uuid, said);
+        let Said { assets, last, .. } = &self.attributes;
+        let all = assets.iter().chain(last.as_ref().map(|(uuid, said)| (uuid, said)));
+        for (uuid, Describes { evidence, .. }) in all.filter(|(_, said)| said.evidence != SaidOf::default()) {
+            facts.said(uuid.clone(), *evidence);
         }
         for (uuid, _) in self.types.iter().filter(|(_, kind)| *kind != rows::DELETED) {
             facts.row(Source::AssetsType, uuid);
@@ -203,12 +205,21 @@ pub(super) struct Told {
     pub(super) device_config: Option<String>,
 }
 
+/// What the attributes of one asset say.
+#[derive(Default)]
+struct Describes {
+    attributes: Attributes,
+    /// What they say of tables that are made of the same messages, and of owners.
+    evidence: SaidOf,
+}
+
 /// What the attributes of all assets say.
 #[derive(Default)]
 pub(super) struct Said {
-    attributes: HashMap<AssetUuid, Attributes>,
-    /// What they say of tables that are made of the same messages, and of owners.
-    evidence: HashMap<AssetUuid, SaidOf>,
+    assets: Of<Describes>,
+    /// The asset of the last row, which is not among the others: a partition shows the attributes of an asset one after
+    /// the other.
+    last: Option<(AssetUuid, Describes)>,
     /// When each asset last said that it is available.
     came_up: Of<String>,
     /// What was noted of each device's coordinator, and when.
@@ -219,15 +230,10 @@ impl Said {
     fn take(&mut self, [uuid, id, value, kind, tag, timestamp]: [Option<&Cell<'_>>; 6]) {
         let (Some(uuid), Some(id), Some(value)) = (text(uuid), text(id), value.and_then(Cell::words)) else { return };
         let [kind, tag, timestamp] = [kind, tag, timestamp].map(|found| text(found).unwrap_or_default());
-        if SaidOf::matters(id, kind) {
-            match self.evidence.get_mut(uuid) {
-                Some(said) => said.take(id, &value),
-                None => {
-                    if let Ok(uuid) = AssetUuid::new(uuid) {
-                        self.evidence.entry(uuid).or_default().take(id, &value);
-                    }
-                }
-            }
+        if SaidOf::matters(id, kind)
+            && let Some(said) = self.of(uuid)
+        {
+            said.evidence.take(id, &value);
         }
         match id {
             MANAGED_COORDINATOR => {
@@ -243,25 +249,31 @@ impl Said {
             }
             _ if !Attributes::matters(id, tag) => {}
             _ => {
-                let value = Scalar::Text(value.into_owned());
-                // Without a copy of the uuid for each of its attributes.
-                match self.attributes.get_mut(uuid) {
-                    Some(known) => known.take(id, value, tag, kind),
-                    None => {
-                        if let Ok(uuid) = AssetUuid::new(uuid) {
-                            self.attributes.entry(uuid).or_default().take(id, value, tag, kind);
-                        }
-                    }
+                if let Some(said) = self.of(uuid) {
+                    said.attributes.take(id, Scalar::Text(value.into_owned()), tag, kind);
                 }
             }
         }
+    }
+
+    /// What is known of an asset so far; none for a uuid that cannot be one.
+    fn of(&mut self, uuid: &str) -> Option<&mut Describes> {
+        if self.last.as_ref().is_none_or(|(last, _)| last.as_str() != uuid) {
+            let next = match self.assets.remove_entry(uuid) {
+                Some(known) => known,
+                None => (AssetUuid::new(uuid).ok()?, Describes::default()),
+            };
+            self.assets.extend(self.last.replace(next));
+        }
+        self.last.as_mut().map(|(_, said)| said)
     }
 }
 
 /// Puts the answers together.
 pub(super) fn assemble(answers: Answers) -> RegistrySnapshot {
     let Answers { types, services, availability, places, connectors, targets, attributes } = answers;
-    let Said { attributes, evidence: _, came_up, told } = attributes;
+    let Said { assets, last, came_up, told } = attributes;
+    let attributes = assets.into_iter().chain(last).map(|(uuid, said)| (uuid, said.attributes)).collect();
     let known: Vec<(AssetUuid, DeviceCoordinator, String)> = told
         .into_iter()
         .filter_map(|(device, (told, at))| {
