@@ -14,8 +14,8 @@ use std::time::Duration;
 use engine::{IDLE, TestEngine, shared};
 use futures_util::StreamExt;
 use ofop::model::{
-    FailureKind, InstanceName, Mark, NotesView, PlatformSnapshot, Revision, ServiceName, ServiceSpec, ServiceStep,
-    SpecHash,
+    FailureKind, InstanceName, Mark, NotesView, PlatformSnapshot, Revision, ServiceId, ServiceName, ServiceSpec,
+    ServiceStep, SpecHash,
 };
 use ofop::platform::engine::Engine;
 use ofop::platform::swarm::{Pace, Swarm};
@@ -230,6 +230,43 @@ async fn an_event_does_not_wait_for_a_long_read() {
     world.until("it is seen", |observed| has(observed, "long-2")).await;
     assert_eq!(world.proxy.met("GET /tasks"), 1, "that read still goes on");
     [first, second].iter().for_each(|id| world.remove(id));
+}
+
+#[tokio::test]
+async fn what_an_event_is_about_is_read_and_no_list_of_all() {
+    const LISTS: [&str; 2] = ["GET /services ", "GET /tasks "];
+    let world = world_alone();
+    // Passes everything on, and is counted.
+    let carry = || Fault::CutAnswer(usize::MAX);
+    let note = |text: &str| [("suspended".to_owned(), Some(text.to_owned()))].into();
+    let has_task = |observed: &Result<Arc<PlatformSnapshot>, PlatformError>, id: &str| {
+        let id = ServiceId(id.to_owned());
+        observed.as_ref().is_ok_and(|snapshot| snapshot.tasks.get(&id).is_some_and(|tasks| !tasks.is_empty()))
+    };
+    world.observe().await.unwrap();
+    // A node that reports itself is a reason for lists that has nothing to do with what is tested here: one time of
+    // several must do without.
+    let mut counts = Vec::new();
+    for time in 1..=5 {
+        world.proxy.heal();
+        LISTS.into_iter().chain(["GET /tasks?", "GET /tasks/"]).for_each(|call| world.proxy.fault(call, carry()));
+        // What every renewal of a lease does as well.
+        world.swarm.note(&note(&time.to_string())).await.unwrap();
+        let name = format!("single-{time}");
+        let id = world.by_hand(&name);
+        world.until("it is seen", |observed| has(observed, &name)).await;
+        world.until("its task is seen", |observed| has_task(observed, &id)).await;
+        world.remove(&id);
+        world.until("it is gone", |observed| !has(observed, &name)).await;
+        world.until("its task is gone", |observed| !has_task(observed, &id)).await;
+        assert!(world.proxy.met("GET /tasks?") > 0 && world.proxy.met("GET /tasks/") > 0);
+        let lists = LISTS.map(|call| world.proxy.met(call));
+        if lists == [0, 0] {
+            return;
+        }
+        counts.push(lists);
+    }
+    panic!("each time lists were read: {counts:?}");
 }
 
 #[tokio::test]

@@ -4,9 +4,9 @@
 //!
 //! ```text
 //! connect ─► events ─► read everything ─► follow: an event ─► read that one service
-//!    ▲                                            a timer, a request ─► read everything
-//!    └── wait, longer each time ◄── lost,         tasks under way ─► read all tasks, soon and then less often
-//!                                  silent, failed
+//!    ▲                                                     and its tasks, soon and then less often
+//!    └── wait, longer each time ◄── lost,         a timer, a request ─► read everything
+//!                                  silent, failed  tasks of others under way ─► read all tasks, ever less often
 //! ```
 //!
 //! Events say where to look and never what to believe. They are collected by a reader of their own, so that a
@@ -15,14 +15,17 @@
 //! # Guarantees
 //!
 //! - An event is looked into at once, also while everything is being read.
-//! - Swarm has no events for tasks: they are read again quickly after something changed and while something is
-//!   on its way, then ever less often; the reads take at most a tenth of the time.
+//! - Swarm has no events for tasks: those of a service are read again quickly after something changed about it and while
+//!   they are on their way, then ever less often; the reads take at most a tenth of the time. What an event costs does
+//!   not grow with the number of services.
 //! - A full read that finds services changed about which no event came means that the stream is dead, whatever
 //!   the connection says: it is opened anew.
 //! - After a failed read everybody is told so until one succeeds; after a doubtful one the snapshot is incomplete.
 
+mod pace;
 mod pending;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -34,14 +37,15 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::convert::Hint;
 use super::notes::Place;
-use super::state::{Known, State};
+use super::state::{Changed, Known, State};
 use super::{convert, reads};
 use crate::model::{
-    InstanceName, Mark, ObservedService, PlatformSnapshot, Rollout, ServiceId, ServiceSpec, UpdateState,
+    InstanceName, Mark, ObservedService, PlatformSnapshot, Rollout, ServiceId, ServiceSpec, TaskView, UpdateState,
 };
 use crate::platform::PlatformError;
 use crate::platform::engine::{Act, CallError, Engine, encode};
 use crate::platform::locked;
+use pace::{Near, Tasks};
 use pending::{Batch, Pending};
 
 const EVENTS: Act = Act::read("follow the events");
@@ -52,10 +56,6 @@ const EVENT_FILTER: &str = r#"{"type":["service","network","node","container","c
 /// Between two attempts to connect: at first, and at most.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// How soon tasks are read again after something changed.
-const TASKS_AGAIN: Duration = Duration::from_millis(150);
-/// Reading tasks over and over may take this part of the time: one in `TASKS_SHARE`.
-const TASKS_SHARE: u32 = 10;
 /// How long an event about a change that a full read found may be late. Events come within milliseconds.
 const EVENT_DELAY: Duration = Duration::from_secs(2);
 /// From this many changed services on, one list is cheaper than a call for each.
@@ -181,8 +181,8 @@ impl Cache {
         };
         locked(&self.pending).created(&id);
         let known = Known::Service { service: Arc::new(service), unknown_networks: Vec::new() };
-        self.with(|state| state.learn(id, 0, known));
-        self.tasks_soon();
+        self.with(|state| state.learn(id.clone(), 0, known));
+        self.tasks_soon(&id);
     }
 
     /// A service that we have just changed: reads it back, so that the next snapshot has it.
@@ -191,13 +191,13 @@ impl Cache {
         if self.read_service(id, false).await.is_err() {
             self.doubt();
         }
-        self.tasks_soon();
+        self.tasks_soon(id);
     }
 
     /// A service that we have just removed.
     pub(super) fn removed(&self, id: &ServiceId) {
         self.with(|state| state.forget(id));
-        self.tasks_soon();
+        self.tasks_soon(id);
     }
 
     /// What is known may be stale: says so until a full read that begins now has ended.
@@ -211,8 +211,8 @@ impl Cache {
         locked(&self.state).names().clone()
     }
 
-    fn tasks_soon(&self) {
-        locked(&self.pending).tasks_soon();
+    fn tasks_soon(&self, id: &ServiceId) {
+        locked(&self.pending).tasks_soon(id);
         self.wake.notify_one();
     }
 
@@ -286,7 +286,9 @@ impl Cache {
                     // Other people's configs are no matter of ours.
                     let hint = convert::event(&line).filter(|hint| match hint {
                         Hint::Config(name) => name == cache.place.name(),
-                        Hint::Service(_) | Hint::ServiceRemoved(_) | Hint::Networks | Hint::Nodes | Hint::Tasks => true,
+                        Hint::Service(_) | Hint::ServiceRemoved(_) | Hint::Tasks(_) | Hint::Networks | Hint::Nodes => {
+                            true
+                        }
                     });
                     if let Some(hint) = hint {
                         locked(&cache.pending).hint(hint);
@@ -305,23 +307,22 @@ impl Cache {
     }
 
     /// Reads everything once more.
-    async fn read_again(&self) -> Result<bool, PlatformError> {
+    async fn read_again(&self) -> Result<Changed, PlatformError> {
         let attempt = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         let read = self.read_everything().await.map_err(|error| error.explain(self.engine.address()));
         self.ended(attempt, read.as_ref().err());
         read
     }
 
-    /// Reads everything; says whether services had changed.
-    async fn read_everything(&self) -> Result<bool, CallError> {
+    /// Reads everything; says what had changed.
+    async fn read_everything(&self) -> Result<Changed, CallError> {
         let reading = reads::everything(&self.engine, &self.place, &self.state).await?;
-        let mut services = false;
+        let mut changed = Changed::default();
         self.with(|state| {
-            let changed = state.finish(reading);
-            services = changed.services;
+            changed = state.finish(reading);
             changed.services || changed.others
         });
-        Ok(services)
+        Ok(changed)
     }
 
     /// Tells those who wait that a full read has ended, and everybody if that made a difference.
@@ -340,9 +341,12 @@ impl Cache {
     async fn follow(&self, events: &mut Events) -> Option<PlatformError> {
         let mut next_full = Instant::now() + self.resync;
         let mut tasks = Tasks::new(self.resync);
+        let mut near = Near::new(self.resync);
         let mut doubted: Option<Doubted> = None;
         // A long read goes on beside everything else: an event must not wait for its end.
         let mut reading: Option<Reading<'_>> = None;
+        // Nor must the tasks of a service wait for those of all others.
+        let mut near_reading: Option<Reading<'_>> = None;
         loop {
             let now = Instant::now();
             if let Some(doubt) = &doubted
@@ -354,7 +358,8 @@ impl Cache {
                 }
                 doubted = None;
             }
-            let restless = reading.is_none() && (tasks.asked || locked(&self.state).is_restless());
+            let restless =
+                reading.is_none() && (tasks.asked || locked(&self.state).is_restless_beside(near.services()));
             if reading.is_none() {
                 if self.is_wanted() || now >= next_full {
                     let read = async { Read::Everything(self.read_again().await) };
@@ -371,8 +376,16 @@ impl Cache {
                     tracing::debug!(%error, "cannot read what an event is about");
                     self.doubt();
                 }
-                tasks.ask();
+                let few = near.ask(&batch);
+                if batch.nodes || batch.networks || !few {
+                    tasks.ask();
+                }
                 continue;
+            }
+            if near.due().is_some_and(|due| due <= now) {
+                let services = near.begin();
+                let read = async move { Read::Near(self.read_near(services).await) };
+                near_reading = Some(Reading { began: now, read: read.boxed() });
             }
             let mut until = if restless { next_full.min(tasks.next) } else { next_full };
             if reading.is_some() {
@@ -380,21 +393,38 @@ impl Cache {
                 until = now + self.resync;
             }
             until = doubted.as_ref().map_or(until, |doubt| until.min(doubt.until));
-            until = until.min(locked(&self.pending).due().unwrap_or(until));
+            until = until.min(locked(&self.pending).due().unwrap_or(until)).min(near.due().unwrap_or(until));
             tokio::select! {
                 () = sleep_until(until) => {}
                 () = self.wake.notified() => {}
                 _ = &mut events.reader => return None,
+                Read::Near(read) = end_of(&mut near_reading) => {
+                    let began = near_reading.take().map_or(now, |reading| reading.began);
+                    match read {
+                        Ok(Some(changed)) => {
+                            near.were_read(began, changed, |id| locked(&self.state).is_on_its_way(id));
+                        }
+                        Ok(None) => {
+                            near.leave();
+                            tasks.ask();
+                        }
+                        Err(error) => {
+                            tracing::debug!(%error, "cannot read the tasks of a service");
+                            near.leave();
+                            self.doubt();
+                        }
+                    }
+                }
                 read = end_of(&mut reading) => {
                     let began = reading.take().map_or(now, |reading| reading.began);
                     match read {
                         Read::Everything(Ok(changed)) => {
-                            if changed && doubted.is_none() {
+                            if changed.services && doubted.is_none() {
                                 let from = began.checked_sub(EVENT_DELAY).unwrap_or(began);
                                 doubted = Some(Doubted { from, until: Instant::now() + EVENT_DELAY });
                             }
                             next_full = Instant::now() + self.resync;
-                            tasks.were_read(began, true);
+                            tasks.were_read(began, changed != Changed::default());
                         }
                         Read::Everything(Err(error)) => return Some(error),
                         Read::Tasks(Ok(changed)) => tasks.were_read(began, changed),
@@ -403,6 +433,7 @@ impl Cache {
                             tasks.were_read(began, false);
                             self.doubt();
                         }
+                        Read::Near(_) => {}
                     }
                 }
             }
@@ -439,13 +470,46 @@ impl Cache {
     }
 
     async fn read_tasks(&self) -> Result<bool, CallError> {
+        let began = locked(&self.state).begin_tasks();
         let (tasks, _) = reads::tasks(&self.engine).await?;
         let mut changed = false;
         self.with(|state| {
-            changed = state.tasks(&tasks);
+            changed = state.tasks(tasks, began);
             changed
         });
         Ok(changed)
+    }
+
+    /// Reads the tasks of these services; says whether they had changed, and nothing if a list of all has to tell.
+    async fn read_near(&self, services: BTreeSet<ServiceId>) -> Result<Option<bool>, CallError> {
+        let (gone, there): (BTreeSet<_>, BTreeSet<_>) = {
+            let state = locked(&self.state);
+            services.into_iter().partition(|id| !state.is_there(id))
+        };
+        let mut found: Vec<(ServiceId, Arc<[TaskView]>)> = Vec::new();
+        if !there.is_empty() {
+            let Some(tasks) = reads::tasks_of(&self.engine, &there).await? else { return Ok(None) };
+            found.extend(there.into_iter().map(|id| {
+                let tasks = tasks.get(&id).cloned().unwrap_or_default();
+                (id, tasks)
+            }));
+        }
+        for id in gone {
+            let known = locked(&self.state).known_tasks(&id);
+            if known.len() > LIST_INSTEAD {
+                return Ok(None);
+            }
+            let left = reads::tasks_left(&self.engine, &known).await?;
+            found.push((id, left));
+        }
+        let mut changed = false;
+        self.with(|state| {
+            for (id, tasks) in found {
+                changed |= state.tasks_of(&id, tasks);
+            }
+            changed
+        });
+        Ok(Some(changed))
     }
 }
 
@@ -457,10 +521,12 @@ struct Reading<'a> {
 
 /// What came of it.
 enum Read {
-    /// All there is; whether services had changed.
-    Everything(Result<bool, PlatformError>),
+    /// All there is; what had changed.
+    Everything(Result<Changed, PlatformError>),
     /// All tasks; whether they had changed.
     Tasks(Result<bool, CallError>),
+    /// The tasks of single services; whether they had changed, and nothing if a list of all has to tell.
+    Near(Result<Option<bool>, CallError>),
 }
 
 /// The end of a read, if one goes on.
@@ -487,37 +553,5 @@ struct Events {
 impl Drop for Events {
     fn drop(&mut self) {
         self.reader.abort();
-    }
-}
-
-/// When to read the tasks again.
-struct Tasks {
-    /// Not before this.
-    next: Instant,
-    /// Time to the next read, as long as nothing changes.
-    wait: Duration,
-    longest: Duration,
-    /// Something happened since they were last read.
-    asked: bool,
-}
-
-impl Tasks {
-    fn new(longest: Duration) -> Tasks {
-        Tasks { next: Instant::now() + TASKS_AGAIN, wait: TASKS_AGAIN, longest, asked: false }
-    }
-
-    /// Something happened that may change tasks.
-    fn ask(&mut self) {
-        if !self.asked {
-            self.next = (self.next - self.wait).max(Instant::now()) + TASKS_AGAIN;
-        }
-        (self.asked, self.wait) = (true, TASKS_AGAIN);
-    }
-
-    /// They were read, from `began` to now.
-    fn were_read(&mut self, began: Instant, changed: bool) {
-        self.wait = if changed { TASKS_AGAIN } else { (self.wait * 3 / 2).min(self.longest) };
-        self.wait = self.wait.max(began.elapsed() * TASKS_SHARE);
-        self.next = Instant::now() + self.wait;
     }
 }

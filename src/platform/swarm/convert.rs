@@ -403,8 +403,8 @@ pub enum Hint {
     Networks,
     /// A node changed: tasks may move, a quorum may be lost or found.
     Nodes,
-    /// A container of a task changed on the engine's own machine.
-    Tasks,
+    /// A container of a task of this service changed on the engine's own machine.
+    Tasks(ServiceId),
     /// The config of this name changed.
     Config(String),
 }
@@ -418,7 +418,9 @@ pub fn event(text: &[u8]) -> Option<Hint> {
         ("network", _) => Some(Hint::Networks),
         ("node", _) => Some(Hint::Nodes),
         ("config", _) => raw.actor.attributes.get("name").cloned().map(Hint::Config),
-        ("container", _) => raw.actor.attributes.contains_key("com.docker.swarm.task.id").then_some(Hint::Tasks),
+        ("container", _) => {
+            raw.actor.attributes.get("com.docker.swarm.service.id").map(|id| Hint::Tasks(ServiceId(id.clone())))
+        }
         _ => None,
     }
 }

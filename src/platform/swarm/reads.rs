@@ -3,16 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
+use hyper::Method;
+use hyper::body::Bytes;
+
 use super::calls;
 use super::convert::{self, NetworkNames, Quorum};
 use super::notes::Place;
 use super::state::{Known, Reading, State};
 use crate::model::{ServiceId, SharedMap, TaskView};
-use crate::platform::engine::{Act, CallError, Engine};
+use crate::platform::engine::{Act, CallError, Engine, encode};
 use crate::platform::locked;
 
 const SERVICES: Act = Act::read("list the services");
 const TASKS: Act = Act::read("list the tasks");
+const TASK: Act = Act::read("read a task");
 const NETWORKS: Act = Act::read("list the networks");
 const NETWORK: Act = Act::read("read a network");
 const NODES: Act = Act::read("list the nodes");
@@ -63,13 +67,40 @@ pub(super) type TaskLists = SharedMap<ServiceId, Arc<[TaskView]>>;
 
 /// All tasks by service, in order of slot and age, the newest last; false when one was not understood.
 pub(super) async fn tasks(engine: &Engine) -> Result<(TaskLists, bool), CallError> {
+    list_tasks(engine, "/tasks").await
+}
+
+/// The tasks of these services; none if one of them is gone, for which the engine refuses to answer.
+pub(super) async fn tasks_of(engine: &Engine, services: &BTreeSet<ServiceId>) -> Result<Option<TaskLists>, CallError> {
+    let filters = serde_json::json!({ "service": services }).to_string();
+    match list_tasks(engine, &format!("/tasks?filters={}", encode(&filters))).await {
+        Ok((tasks, _)) => Ok(Some(tasks)),
+        Err(error) if error.is_absent() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Those of the tasks that the engine still has, as they are now: the way to follow what is left of a removed service.
+pub(super) async fn tasks_left(engine: &Engine, known: &[TaskView]) -> Result<Arc<[TaskView]>, CallError> {
+    let mut left = Vec::new();
+    for task in known {
+        match engine.send(TASK, Method::GET, &format!("/tasks/{}", encode(&task.id)), Bytes::new()).await {
+            Ok(text) => left.extend(convert::task(&text).map(|task| task.view).filter(|found| found.id == task.id)),
+            Err(error) if error.is_absent() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(left.into())
+}
+
+async fn list_tasks(engine: &Engine, path: &str) -> Result<(TaskLists, bool), CallError> {
     let mut found: BTreeMap<ServiceId, Vec<(String, TaskView)>> = BTreeMap::new();
     let mut whole = true;
     let each = |text: &[u8]| match convert::task(text) {
         Some(task) => found.entry(task.service).or_default().push((task.created, task.view)),
         None => whole = false,
     };
-    engine.list(TASKS, "/tasks", each).await?;
+    engine.list(TASKS, path, each).await?;
     let sorted = found.into_iter().map(|(service, mut tasks)| {
         tasks.sort_by(|(created, task), (other_created, other)| {
             (task.slot, created, &task.id).cmp(&(other.slot, other_created, &other.id))
@@ -131,7 +162,7 @@ async fn name_networks(engine: &Engine, known: &mut Known, names: &mut NetworkNa
     let mut still_unknown = Vec::new();
     for id in std::mem::take(unknown_networks) {
         if !names.contains_key(&id) {
-            match engine.get::<Named>(NETWORK, &format!("/networks/{}", crate::platform::engine::encode(&id))).await {
+            match engine.get::<Named>(NETWORK, &format!("/networks/{}", encode(&id))).await {
                 Ok(network) if network.id == id => _ = names.insert(network.id, network.name),
                 Ok(_) => {}
                 Err(error) if error.is_absent() => {}

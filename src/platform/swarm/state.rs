@@ -15,7 +15,8 @@ use std::sync::Arc;
 use super::convert::{Converted, Header, NetworkNames};
 use super::reads::TaskLists;
 use crate::model::{
-    NotesView, ObservedService, PlatformSnapshot, ServiceId, ServiceName, SharedMap, TaskState, UpdateState, shared,
+    NotesView, ObservedService, PlatformSnapshot, ServiceId, ServiceName, SharedMap, TaskState, TaskView, UpdateState,
+    shared,
 };
 use crate::platform::digests::Answers;
 
@@ -34,6 +35,8 @@ pub(super) struct State {
     /// Those that are not, by name, with the reason.
     unreadable: BTreeMap<String, String>,
     tasks: TaskLists,
+    /// When tasks of a single service were learnt: until a list of all that began later.
+    tasks_learnt: BTreeMap<ServiceId, Moment>,
     /// Services with tasks on their way.
     restless: BTreeSet<ServiceId>,
     /// Names of networks by id, also of those that no service can ask for and of those that are gone: an id
@@ -151,7 +154,7 @@ impl State {
             }
             changed.services |= self.enter(id, version, known, began);
         }
-        changed.others |= self.take_tasks(&tasks);
+        changed.others |= self.take_tasks(tasks, began);
         self.names.extend(names);
         if self.networks_learnt < began {
             changed.others |= self.attachable != attachable;
@@ -187,15 +190,48 @@ impl State {
         self.touched(changed)
     }
 
-    /// Takes in a list of all tasks.
-    pub(super) fn tasks(&mut self, tasks: &TaskLists) -> bool {
-        let changed = self.take_tasks(tasks);
+    /// Begins a read of all tasks.
+    pub(super) fn begin_tasks(&mut self) -> Moment {
+        self.tick()
+    }
+
+    /// Takes in a list of all tasks whose read began at that moment.
+    pub(super) fn tasks(&mut self, tasks: TaskLists, began: Moment) -> bool {
+        let changed = self.take_tasks(tasks, began);
         self.touched(changed)
+    }
+
+    /// Takes in the tasks of one service as just read.
+    pub(super) fn tasks_of(&mut self, id: &ServiceId, tasks: Arc<[TaskView]>) -> bool {
+        let learnt = self.tick();
+        self.tasks_learnt.insert(id.clone(), learnt);
+        let changed = match self.tasks.get(id) {
+            _ if tasks.is_empty() => self.tasks.remove(id).is_some(),
+            Some(known) if *known == tasks => false,
+            Some(_) | None => {
+                self.tasks.insert(id.clone(), tasks);
+                true
+            }
+        };
+        if changed {
+            self.settle(id);
+        }
+        self.touched(changed)
+    }
+
+    /// The tasks that are known of a service.
+    pub(super) fn known_tasks(&self, id: &ServiceId) -> Arc<[TaskView]> {
+        self.tasks.get(id).cloned().unwrap_or_default()
     }
 
     /// Takes in names of networks that no list shows.
     pub(super) fn learn_names(&mut self, names: NetworkNames) {
         self.names.extend(names);
+    }
+
+    /// Whether a service is known.
+    pub(super) fn is_there(&self, id: &ServiceId) -> bool {
+        self.services.contains_key(id)
     }
 
     /// Whether it is known already that a service is gone.
@@ -241,9 +277,15 @@ impl State {
         self.touched(changed)
     }
 
-    /// Whether tasks are on their way: too few run, some still have to end, or an update goes on.
-    pub(super) fn is_restless(&self) -> bool {
-        !self.restless.is_empty()
+    /// Whether tasks are on their way, those of some services aside: too few run, some still have to end, or an update
+    /// goes on.
+    pub(super) fn is_restless_beside(&self, others: &BTreeSet<ServiceId>) -> bool {
+        self.restless.iter().any(|id| !others.contains(id))
+    }
+
+    /// Whether tasks of a service are on their way.
+    pub(super) fn is_on_its_way(&self, id: &ServiceId) -> bool {
+        self.restless.contains(id)
     }
 
     /// Whether tasks of one service are on their way.
@@ -335,8 +377,15 @@ impl State {
         true
     }
 
-    fn take_tasks(&mut self, tasks: &TaskLists) -> bool {
-        let changed = shared::replace(&mut self.tasks, tasks);
+    fn take_tasks(&mut self, mut tasks: TaskLists, began: Moment) -> bool {
+        self.tasks_learnt.retain(|_, learnt| *learnt > began);
+        for id in self.tasks_learnt.keys() {
+            match self.tasks.get(id) {
+                Some(known) => drop(tasks.insert(id.clone(), Arc::clone(known))),
+                None => drop(tasks.remove(id)),
+            }
+        }
+        let changed = shared::replace(&mut self.tasks, &tasks);
         for id in &changed {
             self.settle(id);
         }
@@ -363,7 +412,7 @@ pub(super) struct Changed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Rollout, ServiceName, ServiceSpec, TaskView};
+    use crate::model::{Rollout, ServiceName, ServiceSpec};
 
     fn id(name: &str) -> ServiceId {
         ServiceId(format!("id-{name}"))
@@ -480,19 +529,52 @@ mod tests {
             node: String::new(),
             since: String::new(),
         };
+        let is_restless = |state: &State| state.is_restless_beside(&BTreeSet::new());
         let mut state = State::default();
-        assert!(!state.is_restless());
+        assert!(!is_restless(&state));
         state.learn(id("a"), 1, known("a", 1));
-        assert!(state.is_restless(), "its task is missing");
+        assert!(is_restless(&state), "its task is missing");
+        assert!(!state.is_restless_beside(&BTreeSet::from([id("a")])));
         let mut with = |tasks: Vec<TaskView>| {
-            state.tasks(&TaskLists::unit(id("a"), tasks.into()));
-            state.is_restless()
+            let began = state.begin_tasks();
+            state.tasks(TaskLists::unit(id("a"), tasks.into()), began);
+            is_restless(&state)
         };
         assert!(!with(vec![task(TaskState::Failed, false), task(TaskState::Running, true)]));
         assert!(with(vec![task(TaskState::Running, false), task(TaskState::Running, true)]), "one has to end");
         assert!(with(vec![task(TaskState::Preparing, true)]));
         assert!(!with(vec![task(TaskState::Running, true)]));
         state.forget(&id("a"));
-        assert!(state.is_restless(), "the task of a removed service still runs");
+        assert!(is_restless(&state), "the task of a removed service still runs");
+        assert!(state.tasks_of(&id("a"), Arc::default()));
+        assert!(!is_restless(&state), "it is gone");
+    }
+
+    #[test]
+    fn a_list_of_all_tasks_never_undoes_what_was_learnt_of_one_service_after_it_began() {
+        let tasks = |states: &[TaskState]| {
+            let view = |(slot, state): (u64, &TaskState)| TaskView {
+                id: format!("t{slot}"),
+                slot,
+                state: *state,
+                wanted: true,
+                error: String::new(),
+                node: String::new(),
+                since: String::new(),
+            };
+            (1..).zip(states).map(view).collect::<Arc<[TaskView]>>()
+        };
+        let mut state = State::default();
+        let began = state.begin_tasks();
+        let old = TaskLists::from_iter([(id("a"), tasks(&[TaskState::New])), (id("b"), tasks(&[TaskState::New]))]);
+        assert!(state.tasks_of(&id("a"), tasks(&[TaskState::Running])));
+        assert!(!state.tasks_of(&id("b"), Arc::default()), "nothing was known of it");
+        assert!(!state.tasks(old.clone(), began), "all of it is older than what is known");
+        assert_eq!(state.known_tasks(&id("a")), tasks(&[TaskState::Running]));
+        assert!(state.known_tasks(&id("b")).is_empty());
+        let mut reading = state.begin();
+        reading.tasks = old;
+        state.finish(reading);
+        assert_eq!(state.known_tasks(&id("b")), tasks(&[TaskState::New]), "one that begins later decides");
     }
 }

@@ -33,16 +33,17 @@ pub(super) struct Batch {
     pub(super) services: BTreeSet<ServiceId>,
     /// Removed.
     pub(super) removed: BTreeSet<ServiceId>,
+    /// Services whose tasks have changed, or will.
+    pub(super) tasks: BTreeSet<ServiceId>,
     pub(super) networks: bool,
     pub(super) nodes: bool,
-    pub(super) tasks: bool,
     pub(super) notes: bool,
 }
 
 impl Batch {
     pub(super) fn is_empty(&self) -> bool {
-        let services = self.services.is_empty() && self.removed.is_empty();
-        services && !(self.networks || self.nodes || self.tasks || self.notes)
+        let services = self.services.is_empty() && self.removed.is_empty() && self.tasks.is_empty();
+        services && !(self.networks || self.nodes || self.notes)
     }
 }
 
@@ -64,7 +65,7 @@ impl Pending {
             Hint::ServiceRemoved(id) => _ = self.batch.removed.insert(id),
             Hint::Networks => self.batch.networks = true,
             Hint::Nodes => self.batch.nodes = true,
-            Hint::Tasks => self.batch.tasks = true,
+            Hint::Tasks(id) => _ = self.batch.tasks.insert(id),
             Hint::Config(_) => self.batch.notes = true,
         }
     }
@@ -81,9 +82,9 @@ impl Pending {
         self.late_due.get_or_insert(Instant::now() + OWN_WAIT);
     }
 
-    /// Tasks should be looked at.
-    pub(super) fn tasks_soon(&mut self) {
-        self.batch.tasks = true;
+    /// The tasks of a service should be looked at.
+    pub(super) fn tasks_soon(&mut self, id: &ServiceId) {
+        self.batch.tasks.insert(id.clone());
     }
 
     /// What to look into now.
