@@ -73,6 +73,17 @@ fn what_the_user_did_wrong_ends_with_2_and_a_hint() {
         (vec!["plan", "--desired", ".", "-o", "markdown", "--show-secrets"], "exclude each other", "for everybody"),
         (vec!["plan", "--desired", ".", "--git", "/nowhere.git"], "--desired and --git exclude each other", "not from"),
         (vec!["plan", "--desired", ".", "--branch", "main"], "--branch needs --git", "--git URL"),
+        (
+            vec!["plan", "--git", "/nowhere.git", "--revoked-signers", "revoked"],
+            "--revoked-signers needs --verify-signatures",
+            "OFOP_GIT_VERIFY_SIGNATURES",
+        ),
+        (
+            vec!["plan", "--git", "/nowhere.git", "--verify-signatures", "signers", "--signed-commits", "most"],
+            "--signed-commits: `most` is neither head nor all",
+            "`all`",
+        ),
+        (vec!["plan", "--desired", ".", "--signed-commits", "all"], "--signed-commits needs --git", "--git URL"),
         (vec!["plan", "--git", "file:///nowhere.git"], "file:///nowhere.git: the repository cannot be reached", ""),
         (vec!["get", "all", "--git", "https://ann:pw@git.plant/a.git"], "holds credentials", "OFOP_GIT_TOKEN_FILE"),
         (vec!["run", "--desired", ".", "--resync", "soon"], "--resync: `soon` is not a time", "30s"),

@@ -15,11 +15,12 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use https::{Answer, Server};
-use ofop::desired::git::{GitOptions, GitSource, Rewritten};
+use ofop::desired::git::{GitOptions, GitSource, Rewritten, SignedCommits, Wall};
 use ofop::desired::{Limits, Loader, LoaderOptions, ParsedTree, Source, Tree};
 use ofop::model::{PlatformKind, Severity, TroubleReason};
 use repository::Plant;
@@ -400,6 +401,151 @@ async fn an_older_commit_that_is_signed_as_well_does_not_come_back() {
     let next = plant.push_with("Next", &["-S"]);
     let tree = followed.fetched().await;
     assert_eq!((&tree.revision.0, reason(&tree)), (&next, None));
+}
+
+/// An allowed-signers file with these lines, `PRINCIPAL [OPTIONS]` each followed by a key.
+fn allow(plant: &Plant, lines: &[(&str, &Path)]) -> PathBuf {
+    let path = plant.dir.path().join("allowed_signers");
+    let line = |(who, key): &(&str, &Path)| format!("{who} {}", fs::read_to_string(key.with_extension("pub")).unwrap());
+    fs::write(&path, lines.iter().map(line).collect::<String>()).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn a_key_that_was_revoked_or_left_the_file_signs_nothing_more() {
+    let plant = Plant::new();
+    let (ann, bob) = (plant.key("ann"), plant.key("bob"));
+    let signers = allow(&plant, &[("ann", &ann), ("bob", &bob)]);
+    let revoked = plant.dir.path().join("revoked");
+    fs::write(&revoked, "# nobody\n").unwrap();
+    plant.sign_with(&ann);
+    plant.write("app.yml", "one");
+    let one = plant.push_with("By Ann", &["-S"]);
+    let options =
+        GitOptions { allowed_signers: Some(signers), revoked_signers: Some(revoked.clone()), ..local(&plant) };
+    let mut followed = Followed::new(options.clone());
+    assert_eq!((followed.load().await.revision.0, reason(&followed.load().await)), (one.clone(), None));
+    // What is in force stays, and people hear of it; what else she signs does not come into force.
+    fs::copy(ann.with_extension("pub"), &revoked).unwrap();
+    let tree = followed.fetched().await;
+    assert_eq!((&tree.revision.0, reason(&tree)), (&one, Some(TroubleReason::Unverified)));
+    assert!(errors(&tree)[0].contains("revoked"), "{tree:?}");
+    plant.write("app.yml", "two");
+    let two = plant.push_with("By Ann again", &["-S"]);
+    let tree = followed.fetched().await;
+    assert_eq!((tree.revision.0.as_str(), texts(&tree)[0].1.as_str()), (one.as_str(), "one"));
+    assert_eq!(tree.trouble.unwrap().refused.unwrap().id.as_ref(), two);
+    // Nor is it taken up by the next run.
+    assert!(GitSource::new(options.clone()).load().await.unwrap_err().message.contains("revoked"));
+    plant.sign_with(&bob);
+    plant.write("app.yml", "three");
+    let three = plant.push_with("By Bob", &["-S"]);
+    let tree = followed.fetched().await;
+    assert_eq!((&tree.revision.0, reason(&tree)), (&three, None));
+    // A key that is gone from the file, and files that cannot be understood.
+    allow(&plant, &[("ann", &ann)]);
+    let tree = followed.fetched().await;
+    assert!(tree.revision.0 == three && errors(&tree)[0].contains("not an allowed signer's"), "{tree:?}");
+    allow(&plant, &[("bob", &bob)]);
+    assert_eq!(reason(&followed.fetched().await), None);
+    for (text, said) in [(&b"SSHKRL\n\0"[..], "binary list"), (b"nonsense", "line 1: is no public key")] {
+        fs::write(&revoked, text).unwrap();
+        let tree = followed.fetched().await;
+        assert!(tree.revision.0 == three && errors(&tree)[0].contains(said), "{tree:?}");
+    }
+    fs::remove_file(&revoked).unwrap();
+    assert!(errors(&followed.fetched().await)[0].contains("cannot be read"));
+}
+
+#[tokio::test]
+async fn the_end_of_a_key_is_held_against_when_a_commit_was_first_seen() {
+    // Seconds of 2029 and 2031; the commits' own clock, today's, is before either.
+    const BEFORE: u64 = 1_861_920_000;
+    const AFTER: u64 = 1_925_000_000;
+    let plant = Plant::new();
+    let ann = plant.key("ann");
+    let signers = allow(&plant, &[("ann valid-before=\"20300101\"", &ann)]);
+    let now = Arc::new(AtomicU64::new(BEFORE));
+    let clock = Arc::clone(&now);
+    let wall = Wall::new(move || Duration::from_secs(clock.load(Ordering::Relaxed)));
+    let options = GitOptions { allowed_signers: Some(signers), wall: Some(wall), ..local(&plant) };
+    plant.sign_with(&ann);
+    plant.write("app.yml", "one");
+    let one = plant.push_with("While the key counted", &["-S"]);
+    let mut followed = Followed::new(options.clone());
+    assert_eq!(followed.load().await.revision.0, one);
+    now.store(AFTER, Ordering::Relaxed);
+    plant.write("app.yml", "two");
+    plant.push_with("Said to be from before", &["-S"]);
+    let tree = followed.fetched().await;
+    assert_eq!((&tree.revision.0, reason(&tree)), (&one, Some(TroubleReason::Unverified)));
+    assert!(errors(&tree)[0].contains("first seen"), "{tree:?}");
+    // The commit that was seen in time counts in later runs as well, where the state directory is kept.
+    plant.git(&plant.work, &["push", "-q", "--force", "origin", &format!("{one}:refs/heads/main")]);
+    let tree = GitSource::new(options.clone()).load().await.unwrap();
+    assert_eq!((&tree.revision.0, reason(&tree)), (&one, None));
+    let fresh = GitOptions { state_dir: plant.dir.path().join("fresh"), ..options.clone() };
+    assert!(GitSource::new(fresh).load().await.unwrap_err().message.contains("first seen"));
+    let clockless = GitOptions { wall: None, ..options };
+    assert!(GitSource::new(clockless).load().await.unwrap_err().message.contains("first seen"));
+}
+
+#[tokio::test]
+async fn each_commit_since_the_one_in_force_may_have_to_be_signed() {
+    let ways = Ways::new();
+    let plant = &ways.plant;
+    let ann = plant.key("ann");
+    let signers = allow(plant, &[("ann", &ann)]);
+    plant.sign_with(&ann);
+    let merge = |signed: &str, side: &str| {
+        plant.git(&plant.work, &["merge", "-q", "--no-ff", "--no-edit", "-S", side]);
+        plant.git(&plant.work, &["push", "-q", "--force", "origin", "main"]);
+        (signed.to_owned(), plant.git(&plant.work, &["rev-parse", "HEAD"]))
+    };
+    for way in WAYS {
+        plant.write("app.yml", way);
+        plant.push_with("An older one", &["-S"]);
+        plant.write("app.yml", "good");
+        let good = plant.push_with("Good", &["-S"]);
+        let all = GitOptions {
+            allowed_signers: Some(signers.clone()),
+            rewritten: Rewritten::Refuse,
+            signed: SignedCommits::All,
+            ..ways.options(way)
+        };
+        let (mut each, head) = (Followed::new(all.clone()), GitOptions { signed: SignedCommits::Head, ..all.clone() });
+        let mut newest = Followed::new(GitOptions { state_dir: plant.dir.path().join(format!("head-{way}")), ..head });
+        assert_eq!((each.load().await.revision.0, newest.load().await.revision.0), (good.clone(), good.clone()));
+        plant.write("app.yml", "unsigned");
+        let unsigned = plant.push("Unsigned");
+        plant.write("app.yml", "signed");
+        let signed = plant.push_with("Signed, on top of it", &["-S"]);
+        let tree = newest.fetched().await;
+        assert_eq!((&tree.revision.0, reason(&tree)), (&signed, None), "{way}");
+        let tree = each.fetched().await;
+        assert_eq!((&tree.revision.0, reason(&tree)), (&good, Some(TroubleReason::Unverified)), "{way}");
+        assert!(errors(&tree)[0].contains(&format!("{} is not signed", &unsigned[..12])), "{way} {tree:?}");
+        assert_eq!(tree.trouble.unwrap().refused.unwrap().id.as_ref(), signed, "{way}");
+        // One that came by way of a merge, from beside the commit in force.
+        plant.git(&plant.work, &["switch", "-q", "-C", "side", &format!("{good}~1")]);
+        plant.write(&format!("side-{}.txt", way.len()), way);
+        plant.git(&plant.work, &["add", "."]);
+        plant.git(&plant.work, &["commit", "-q", "-m", "Unsigned, beside"]);
+        plant.git(&plant.work, &["switch", "-q", "main"]);
+        plant.git(&plant.work, &["reset", "-q", "--hard", &good]);
+        let (_, merged) = merge("merge", "side");
+        let tree = each.fetched().await;
+        assert_eq!((&tree.revision.0, reason(&tree)), (&good, Some(TroubleReason::Unverified)), "{way}");
+        assert_eq!(tree.trouble.unwrap().refused.unwrap().id.as_ref(), merged, "{way}");
+        // The same with every commit signed.
+        plant.git(&plant.work, &["switch", "-q", "side"]);
+        plant.git(&plant.work, &["commit", "-q", "--amend", "--no-edit", "-S"]);
+        plant.git(&plant.work, &["switch", "-q", "main"]);
+        plant.git(&plant.work, &["reset", "-q", "--hard", &good]);
+        let (_, merged) = merge("merge", "side");
+        let tree = each.fetched().await;
+        assert_eq!((&tree.revision.0, reason(&tree)), (&merged, None), "{way} {tree:?}");
+    }
 }
 
 #[tokio::test]

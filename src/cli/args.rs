@@ -87,6 +87,12 @@ pub struct GlobalArgs {
     /// [env: OFOP_GIT_VERIFY_SIGNATURES]
     #[arg(long, value_name = "FILE", global = true, help_heading = MANIFESTS)]
     pub verify_signatures: Option<PathBuf>,
+    /// File with public keys, one a line, whose signatures no longer count [env: OFOP_GIT_REVOKED_SIGNERS]
+    #[arg(long, value_name = "FILE", global = true, help_heading = MANIFESTS)]
+    pub revoked_signers: Option<PathBuf>,
+    /// Which commits must be signed: the newest, or each since the one in force [env: OFOP_GIT_SIGNED_COMMITS] [default: head]
+    #[arg(long, value_name = "head|all", global = true, help_heading = MANIFESTS)]
+    pub signed_commits: Option<String>,
     /// What to do when the branch's history was rewritten [env: OFOP_GIT_REWRITTEN]
     /// [default: refuse with --verify-signatures, else follow]
     #[arg(long, value_name = "follow|refuse", global = true, help_heading = MANIFESTS)]
@@ -505,6 +511,8 @@ impl GlobalArgs {
         put(flags, "--branch", self.branch.as_ref());
         put(flags, "--path", self.path.as_ref());
         put_path(flags, "--verify-signatures", self.verify_signatures.as_ref());
+        put_path(flags, "--revoked-signers", self.revoked_signers.as_ref());
+        put(flags, "--signed-commits", self.signed_commits.as_ref());
         put(flags, "--git-rewritten", self.git_rewritten.as_ref());
         put(flags, "--model-hosts", self.model_hosts.as_ref());
         put_path(flags, "--policy", self.policy.as_ref());

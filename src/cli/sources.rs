@@ -4,16 +4,17 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt as _};
 
 use super::CliError;
 use super::context::Context;
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, Git, Manifests, Rewritten};
 use crate::desired::directory::{self, DirectorySource};
-use crate::desired::git::{self, Credentials, GitOptions, GitSource};
+use crate::desired::git::{self, Credentials, GitOptions, GitSource, SignedCommits, Wall};
 use crate::desired::{Source, Tree};
 use crate::model::{SourcePlace, SourceTrouble};
 
@@ -114,6 +115,9 @@ fn git_options(config: &Config, git: &Git, state_dir: PathBuf) -> GitOptions {
         },
         ca_file: config.remote.ca_file.clone(),
         allowed_signers: git.allowed_signers.clone(),
+        revoked_signers: git.revoked_signers.clone(),
+        signed: if git.all_signed { SignedCommits::All } else { SignedCommits::Head },
+        wall: Some(Wall::new(|| SystemClock::new().wall().duration_since(UNIX_EPOCH).unwrap_or_default())),
         rewritten: match git.rewritten {
             Rewritten::Follow => git::Rewritten::Follow,
             Rewritten::Refuse => git::Rewritten::Refuse,

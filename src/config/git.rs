@@ -51,6 +51,10 @@ pub struct Git {
     pub timeout: Duration,
     /// `--verify-signatures`: the allowed-signers file.
     pub allowed_signers: Option<PathBuf>,
+    /// `--revoked-signers`: the file of keys that no longer count.
+    pub revoked_signers: Option<PathBuf>,
+    /// `--signed-commits all`: each commit that is new must be signed.
+    pub all_signed: bool,
     /// `--git-rewritten`.
     pub rewritten: Rewritten,
     /// `OFOP_GIT_USER`, or the user in the URL.
@@ -77,8 +81,16 @@ pub enum Rewritten {
 }
 
 /// Flags that mean something with a repository alone.
-const ONLY_WITH_GIT: [&str; 6] =
-    ["--branch", "--path", "--interval", "--revision", "--verify-signatures", "--git-rewritten"];
+const ONLY_WITH_GIT: [&str; 8] = [
+    "--branch",
+    "--path",
+    "--interval",
+    "--revision",
+    "--verify-signatures",
+    "--revoked-signers",
+    "--signed-commits",
+    "--git-rewritten",
+];
 
 impl Reader<'_> {
     pub(super) fn manifests(&self) -> Result<Option<Manifests>, ConfigError> {
@@ -129,6 +141,10 @@ impl Reader<'_> {
             interval,
             timeout: self.duration("OFOP_GIT_TIMEOUT", "OFOP_GIT_TIMEOUT", DEFAULT_FETCH_TIMEOUT)?,
             allowed_signers: self.path("--verify-signatures", "OFOP_GIT_VERIFY_SIGNATURES"),
+            revoked_signers: self
+                .with_signatures("--revoked-signers", "OFOP_GIT_REVOKED_SIGNERS")?
+                .map(|found| found.text.into()),
+            all_signed: self.all_signed()?,
             rewritten: self.rewritten()?,
             user: self.text("OFOP_GIT_USER").or(address.user),
             token: self.credential("OFOP_GIT_TOKEN").or(address.password),
@@ -148,6 +164,35 @@ impl Reader<'_> {
                 "write the folder as the repository has it, e.g. factory/line1",
             )
         })
+    }
+
+    /// A setting that says something about signatures, and means nothing where none are checked.
+    fn with_signatures(&self, flag: &'static str, name: &'static str) -> Result<Option<Found>, ConfigError> {
+        let found = self.setting(flag, name);
+        let verified = self.path("--verify-signatures", "OFOP_GIT_VERIFY_SIGNATURES").is_some();
+        if found.is_some() && !verified {
+            return Err(ConfigError::Missing {
+                what: flag,
+                missing: "--verify-signatures",
+                hint: "name the allowed-signers file with --verify-signatures FILE or OFOP_GIT_VERIFY_SIGNATURES",
+            });
+        }
+        Ok(found)
+    }
+
+    fn all_signed(&self) -> Result<bool, ConfigError> {
+        let Some(found) = self.with_signatures("--signed-commits", "OFOP_GIT_SIGNED_COMMITS")? else {
+            return Ok(false);
+        };
+        match found.text.trim() {
+            "head" => Ok(false),
+            "all" => Ok(true),
+            _ => Err(invalid(
+                found.from,
+                format!("`{}` is neither head nor all", found.text),
+                "write `head` for the newest commit, or `all` for each one since the commit in force",
+            )),
+        }
     }
 
     fn rewritten(&self) -> Result<Rewritten, ConfigError> {

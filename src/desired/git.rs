@@ -11,7 +11,7 @@
 //! # Guarantees
 //!
 //! - Only whole commits count: what is read are the objects of one commit, never a work tree.
-//! - A commit that cannot be had, is not signed as it should be, rewrites history that shall not be rewritten, or
+//! - A commit that cannot be had, is not signed as it should be (it, or one that came with it), rewrites history that shall not be rewritten, or
 //!   lacks the path leaves the commit before in force. The tree says so, and nothing is pruned meanwhile.
 //! - The commit in force survives a restart. A damaged clone is made anew beside what is left of it; a full disk is no
 //!   reason to.
@@ -29,6 +29,7 @@ mod follow;
 mod history;
 mod known_hosts;
 mod options;
+mod seen;
 mod signers;
 mod smart_http;
 mod tidy;
@@ -43,7 +44,7 @@ use futures_util::Stream;
 
 use self::clone::local;
 use self::follow::Follower;
-pub use self::options::{Credentials, DEFAULT_INTERVAL, DEFAULT_TIMEOUT, GitOptions, Rewritten};
+pub use self::options::{Credentials, DEFAULT_INTERVAL, DEFAULT_TIMEOUT, GitOptions, Rewritten, SignedCommits, Wall};
 use self::trouble::unreachable;
 use self::work::blocking;
 use super::{Source, Tree};

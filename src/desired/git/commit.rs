@@ -1,12 +1,15 @@
 //! One commit: who signed it, and what it holds. Everything here blocks.
 
+use std::path::Path;
 use std::time::Duration;
 
 use git2::{Commit, Oid, Repository};
 
 use super::clone::{Clone as LocalClone, local};
+use super::history;
 use super::options::GitOptions;
-use super::signers::Signers;
+use super::seen::FirstSeen;
+use super::signers::{Revoked, Signers};
 use super::tree::{self, Content, Files};
 use crate::desired::CommitInfo;
 use crate::desired::file::io_reason;
@@ -35,7 +38,7 @@ pub(super) fn read(
     let commit = repository.find_commit(id).map_err(|error| local(&error))?;
     let info = CommitInfo { replaced: replaced.map(|id| id.to_string().into()), ..info(&commit) };
     let below = options.path.trim_matches('/');
-    let read = verify(&repository, &commit, options)
+    let read = verify(&repository, &[id], options)
         .and_then(|()| tree::manifests(&commit, below, known, options.limits, &repository))
         .map_err(|trouble| match trouble.reason {
             TroubleReason::Damaged | TroubleReason::Disk => trouble,
@@ -64,22 +67,59 @@ fn is_odd(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Holds a commit's signature against the allowed signers, read anew each time.
-fn verify(repository: &Repository, commit: &Commit<'_>, options: &GitOptions) -> Result<(), SourceTrouble> {
+/// Holds the signatures of commits against the allowed signers and the revoked keys, read anew each time.
+pub(super) fn verify(repository: &Repository, commits: &[Oid], options: &GitOptions) -> Result<(), SourceTrouble> {
     let Some(path) = &options.allowed_signers else { return Ok(()) };
-    let shown = path.display();
-    let unverified = |message: String| SourceTrouble::new(TroubleReason::Unverified, message);
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        unverified(format!("the allowed signers `{shown}` cannot be read: {}", io_reason(&error)))
-            .hint("check the path and who may read the file")
-    })?;
-    let signers =
-        Signers::parse(&text).map_err(|reason| unverified(format!("the allowed signers `{shown}`: {reason}")))?;
-    let refuse = |reason: &str| {
-        unverified(format!("commit {:.12} {reason}", commit.id().to_string()))
-            .hint("sign commits with a key of the allowed-signers file (`git commit -S`, gpg.format=ssh)")
+    let cannot = |what: &str, path: &Path, reason: &str| {
+        unverified(format!("the {what} `{}` {reason}", path.display())).hint("check the file and who may read it")
     };
-    let (signature, payload) = repository.extract_signature(&commit.id(), None).map_err(|_| refuse("is not signed"))?;
-    signers.verify(&signature, &payload, commit.time().seconds()).map_err(|reason| refuse(&reason))?;
+    let read = |what: &str, path: &Path| {
+        std::fs::read(path).map_err(|error| cannot(what, path, &format!("cannot be read: {}", io_reason(&error))))
+    };
+    let text = String::from_utf8_lossy(&read("allowed signers", path)?).into_owned();
+    let signers = Signers::parse(&text)
+        .map_err(|reason| unverified(format!("the allowed signers `{}`: {reason}", path.display())))?;
+    let revoked = match &options.revoked_signers {
+        Some(path) => {
+            Revoked::parse(&read("revoked keys", path)?).map_err(|reason| cannot("revoked keys", path, &reason))?
+        }
+        None => Revoked::default(),
+    };
+    let seen = match &options.wall {
+        Some(wall) => FirstSeen::at(options.seen_path()).times(commits, wall.seconds()),
+        None => vec![i64::MAX; commits.len()],
+    };
+    for (id, seen) in commits.iter().zip(seen) {
+        let refuse = |reason: &str| {
+            unverified(format!("commit {:.12} {reason}", id.to_string()))
+                .hint("sign commits with a key of the allowed-signers file (`git commit -S`, gpg.format=ssh)")
+        };
+        let (signature, payload) = repository.extract_signature(id, None).map_err(|_| refuse("is not signed"))?;
+        let committed = repository.find_commit(*id).map_err(|error| local(&error))?.time().seconds();
+        signers.verify(&signature, &payload, &revoked, committed, seen).map_err(|reason| refuse(&reason))?;
+    }
     Ok(())
+}
+
+/// Holds the signatures of all commits that are new since another one against the allowed signers.
+pub(super) fn verify_between(
+    repository: &Repository,
+    new: Oid,
+    old: Oid,
+    options: &GitOptions,
+) -> Result<(), SourceTrouble> {
+    let unseen = |what: &str| {
+        unverified(format!(
+            "not all commits between {old:.12} and {new:.12} can be seen, of which each must be signed{what}"
+        ))
+        .hint("is the repository a shallow one? `--signed-commits head` asks for the newest commit's signature alone")
+    };
+    match history::between(repository, new, old).map_err(|error| unseen(&format!(": {}", error.message())))? {
+        Some(commits) => verify(repository, &commits, options),
+        None => Err(unseen("")),
+    }
+}
+
+fn unverified(message: String) -> SourceTrouble {
+    SourceTrouble::new(TroubleReason::Unverified, message)
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use git2::Oid;
+use git2::{Oid, Repository};
 use reqwest::Url;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -79,7 +79,7 @@ impl Fetcher {
                 Reached::Beside(path) => blocking(move || succeeds_beside(&path, new, old)).await,
                 Reached::Https(url) => {
                     let beside = clone.beside("history");
-                    let outcome = self.history_behind_https(&beside, url, fetched, old).await;
+                    let outcome = self.history_behind_https(&beside, url, fetched, Some(old)).await;
                     let succeeds = match outcome {
                         Ok(()) => here(&beside).await,
                         Err(trouble) => Err(trouble),
@@ -101,6 +101,44 @@ impl Fetcher {
                         }
                     }
                     Ok(false)
+                }
+            }
+        })
+        .await
+    }
+
+    /// Looks at a repository that holds the whole history of a commit that was just fetched.
+    pub(super) async fn with_history<T: Send + 'static>(
+        &self,
+        clone: &LocalClone,
+        fetched: Oid,
+        look: impl FnOnce(&Repository) -> Result<T, SourceTrouble> + Send + 'static,
+    ) -> Result<T, SourceTrouble> {
+        self.in_time(async {
+            match self.reached()? {
+                Reached::Beside(path) => {
+                    let open = |path: &Path| Repository::open(path).map_err(|error| unreachable(error.message()));
+                    blocking(move || look(&open(&path)?)).await
+                }
+                Reached::Https(url) => {
+                    let beside = clone.beside("history");
+                    let looking = beside.clone();
+                    let outcome = match self.history_behind_https(&beside, url, fetched, None).await {
+                        Ok(()) => blocking(move || look(&looking.open()?)).await,
+                        Err(trouble) => Err(trouble),
+                    };
+                    blocking(move || {
+                        beside.remove();
+                        Ok(())
+                    })
+                    .await?;
+                    outcome
+                }
+                Reached::Ssh => {
+                    let credentials = self.options.credentials.current()?;
+                    self.fetch_ssh(clone, self.options.wanted(), &credentials, Depth::All).await?;
+                    let clone = clone.clone();
+                    blocking(move || look(&clone.open()?)).await
                 }
             }
         })
@@ -234,21 +272,21 @@ impl Fetcher {
         Ok(oid)
     }
 
-    /// Fetches the commits between two into a clone of their own. The server is told that we have the old one with all
-    /// of its history, so that it sends what the new one has beside that: the commits alone where it can do so.
+    /// Fetches the history of a commit into a clone of its own. With an old one the server is told that we have that with
+    /// all of its history, so that it sends what the new one has beside it: the commits alone where it can do so.
     async fn history_behind_https(
         &self,
         clone: &LocalClone,
         url: Url,
         new: Oid,
-        old: Oid,
+        old: Option<Oid>,
     ) -> Result<(), SourceTrouble> {
         let credentials = self.options.credentials.current()?;
         let making = clone.clone();
         blocking(move || making.make_anew().map(drop)).await?;
         let http = self.https(url, &credentials)?;
         let advertised = http.advertised().await?;
-        let held = Held { tips: vec![old.to_string()], shallow: Vec::new() };
+        let held = Held { tips: old.iter().map(ToString::to_string).collect(), shallow: Vec::new() };
         take(&http, &advertised, clone, &Ask { want: new.to_string(), held, depth: None, commits_only: true }).await
     }
 }

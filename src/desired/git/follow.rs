@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use git2::Oid;
+use git2::{Oid, Repository};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::clone::{Clone as LocalClone, local};
 use super::commit::{self, InForce};
 use super::fetch::Fetcher;
-use super::options::{GitOptions, Rewritten};
+use super::options::{GitOptions, Rewritten, SignedCommits};
 use super::tidy::Tidying;
 use super::tree::Files;
 use super::work::blocking;
@@ -160,8 +160,30 @@ impl Follower {
             Some(now) if now.commit != id => self.rewrites(clone, fetched, id, now.commit).await?,
             Some(_) | None => None,
         };
+        if let Some(now) = now.as_ref().filter(|now| now.commit != id && self.asks_for_each_signature()) {
+            let (old, options) = (now.commit, self.options.clone());
+            let look = move |repository: &Repository| commit::verify_between(repository, id, old, &options);
+            let verified = self.fetcher.with_history(clone, fetched, look).await;
+            if let Err(trouble) = verified {
+                return Err(self.about(clone, id, trouble).await);
+            }
+        }
         let (follower, clone) = (self.clone(), clone.clone());
         blocking(move || follower.consider(&clone, id, replaced, now.as_ref())).await
+    }
+
+    fn asks_for_each_signature(&self) -> bool {
+        self.options.allowed_signers.is_some() && self.options.signed == SignedCommits::All
+    }
+
+    /// The trouble, with the commit that does not come into force for it.
+    async fn about(&self, clone: &LocalClone, id: Oid, trouble: SourceTrouble) -> SourceTrouble {
+        let clone = clone.clone();
+        let info = blocking(move || Ok(commit::info(&clone.open()?.find_commit(id).map_err(|error| local(&error))?)));
+        match info.await {
+            Ok(info) if trouble.reason == TroubleReason::Unverified => trouble.about(info),
+            Ok(_) | Err(_) => trouble,
+        }
     }
 
     /// The commit that is left behind when the new one does not succeed it, or may not.
@@ -219,7 +241,12 @@ impl Follower {
         }
         let none = Files::new();
         let in_force = match now {
-            Some(now) if now.commit == id => None,
+            Some(now) if now.commit == id => {
+                // A key that was revoked or left the file: what is in force stays, and people hear of it.
+                commit::verify(&clone.open()?, &[id], &self.options)
+                    .map_err(|trouble| trouble.about(now.info.clone()))?;
+                None
+            }
             Some(now) => Some(commit::read(clone, &self.options, id, replaced, &now.content.files)?),
             None => Some(commit::read(clone, &self.options, id, None, &none)?),
         };

@@ -72,6 +72,27 @@ pub(super) fn succeeds(repository: &Repository, new: Oid, old: Oid) -> Result<Su
     Ok(if found { Succeeds::Yes } else { outcome })
 }
 
+/// The commits that are new since another one, the newest first; none when some of the parents on the way are not here, so
+/// that there may be more.
+pub(super) fn between(repository: &Repository, new: Oid, old: Oid) -> Result<Option<Vec<Oid>>, git2::Error> {
+    let odb = repository.odb()?;
+    let mut known = HashSet::new();
+    walk(&odb, &[old], |commit, _| {
+        known.insert(commit);
+        false
+    })?;
+    let (mut between, mut ahead) = (Vec::new(), vec![new]);
+    while let Some(commit) = ahead.pop() {
+        if !known.insert(commit) {
+            continue;
+        }
+        let Some(parents) = parents(&odb, commit)? else { return Ok(None) };
+        between.push(commit);
+        ahead.extend(parents);
+    }
+    Ok(Some(between))
+}
+
 /// Walks from commits to their ancestors that are here. Each is visited once, with whether all of its parents are
 /// here, until a visit says that it is enough.
 fn walk(odb: &Odb<'_>, from: &[Oid], mut visit: impl FnMut(Oid, bool) -> bool) -> Result<(), git2::Error> {

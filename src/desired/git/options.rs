@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -71,6 +72,38 @@ pub enum Rewritten {
     Refuse,
 }
 
+/// Which commits must be signed, where any must.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SignedCommits {
+    /// The newest one, which says what all files hold.
+    #[default]
+    Head,
+    /// Each one that is new since the commit in force.
+    All,
+}
+
+/// The wall clock, since 1970.
+#[derive(Clone)]
+pub struct Wall(Arc<dyn Fn() -> Duration + Send + Sync>);
+
+impl Wall {
+    /// A clock.
+    pub fn new(now: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        Wall(Arc::new(now))
+    }
+
+    /// Whole seconds since 1970.
+    pub(super) fn seconds(&self) -> i64 {
+        i64::try_from((self.0)().as_secs()).unwrap_or(i64::MAX)
+    }
+}
+
+impl fmt::Debug for Wall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wall")
+    }
+}
+
 /// Which repository, and how.
 #[derive(Debug, Clone)]
 pub struct GitOptions {
@@ -95,6 +128,13 @@ pub struct GitOptions {
     pub ca_file: Option<PathBuf>,
     /// Who may sign commits (as for `git verify-commit`); none to take any commit.
     pub allowed_signers: Option<PathBuf>,
+    /// Keys whose signatures no longer count; none for no such file.
+    pub revoked_signers: Option<PathBuf>,
+    /// Which commits must be signed, where `allowed_signers` says by whom.
+    pub signed: SignedCommits,
+    /// Says when a commit is first seen, which is what the time of a key is held against. Without a clock no key counts
+    /// that has an end.
+    pub wall: Option<Wall>,
     /// What a rewritten history means.
     pub rewritten: Rewritten,
     /// For a command that looks once: fetched by the first load alone, and what is seen is not what a daemon on the
@@ -118,6 +158,9 @@ impl GitOptions {
             credentials: Credentials::default(),
             ca_file: None,
             allowed_signers: None,
+            revoked_signers: None,
+            signed: SignedCommits::default(),
+            wall: None,
             rewritten: Rewritten::default(),
             once: false,
             limits: Limits::default(),
@@ -132,6 +175,11 @@ impl GitOptions {
     /// Where the clone lies.
     pub(super) fn clone_path(&self) -> PathBuf {
         self.state_dir.join("git").join(short_hash(&self.url))
+    }
+
+    /// Where it is noted when commits were first seen.
+    pub(super) fn seen_path(&self) -> PathBuf {
+        self.clone_path().with_extension("seen")
     }
 
     /// The reference of the clone that says which commit is in force: one for each branch, since one clone serves

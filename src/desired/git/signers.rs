@@ -1,5 +1,6 @@
 //! Who may sign commits: an allowed-signers file as `ssh-keygen` and git read it.
 
+use ssh_key::public::KeyData;
 use ssh_key::{PublicKey, SshSig};
 
 /// The namespace in which git signs commits.
@@ -40,15 +41,26 @@ impl Signers {
         if signers.is_empty() { Err("names no signer of commits".into()) } else { Ok(Signers { signers }) }
     }
 
-    /// Checks a signature and says whose it is.
+    /// Checks a signature and says whose it is. A key counts if it was valid both when the commit says that it was made,
+    /// and when it was first `seen`.
     ///
     /// # Errors
     /// A sentence about the commit that says why it is not trusted.
-    pub(super) fn verify(&self, signature: &[u8], payload: &[u8], committed: i64) -> Result<&str, String> {
+    pub(super) fn verify(
+        &self,
+        signature: &[u8],
+        payload: &[u8],
+        revoked: &Revoked,
+        committed: i64,
+        seen: i64,
+    ) -> Result<&str, String> {
         if signature.starts_with(b"-----BEGIN PGP") {
             return Err("is signed with OpenPGP; only SSH signatures can be checked".into());
         }
         let signature = SshSig::from_pem(signature).map_err(|error| format!("has an unreadable signature: {error}"))?;
+        if revoked.0.iter().any(|key| key == signature.public_key()) {
+            return Err("is signed with a key that was revoked".into());
+        }
         let mut reason = "is signed with a key that is not an allowed signer's";
         for signer in &self.signers {
             if signer.key.key_data() != signature.public_key() {
@@ -57,13 +69,50 @@ impl Signers {
             if signer.key.verify(NAMESPACE, payload, &signature).is_err() {
                 return Err("has a wrong signature: the commit is not what was signed".into());
             }
-            if signer.from.is_some_and(|from| committed < from) || signer.until.is_some_and(|until| committed > until) {
+            let is_valid =
+                |at: i64| signer.from.is_none_or(|from| at >= from) && signer.until.is_none_or(|until| at <= until);
+            if !is_valid(committed) {
                 reason = "is signed with a key that is not valid at the commit's time";
+                continue;
+            }
+            if !is_valid(seen) {
+                reason = "is signed with a key that was no longer valid when the commit was first seen here";
                 continue;
             }
             return Ok(&signer.principals);
         }
         Err(reason.into())
+    }
+}
+
+/// How a list of revoked keys begins that `ssh-keygen -k` made (OpenSSH, PROTOCOL.krl).
+const KRL: &[u8] = b"SSHKRL\n\0";
+
+/// Keys whose signatures no longer count, whenever they were made.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Revoked(Vec<KeyData>);
+
+impl Revoked {
+    /// Reads a file of public keys, one a line, as `gpg.ssh.revocationFile` may name it.
+    ///
+    /// # Errors
+    /// The first line that cannot be understood: it may be the key that must not count.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
+        if bytes.starts_with(KRL) {
+            return Err("is a binary list of `ssh-keygen -k`; write the revoked public keys, one a line".into());
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8")?;
+        let mut keys = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let key = PublicKey::from_openssh(line)
+                .map_err(|error| format!("line {}: is no public key: {error}", index + 1))?;
+            keys.push(key.key_data().clone());
+        }
+        Ok(Revoked(keys))
     }
 }
 
@@ -187,6 +236,21 @@ mod tests {
         ] {
             let error = Signers::parse(&line).unwrap_err();
             assert!(error.starts_with(reason), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn revoked_keys_are_listed_one_a_line() {
+        let revoked = Revoked::parse(format!("# left\n\n{KEY} ann\n").as_bytes()).unwrap();
+        assert_eq!(revoked.0, [PublicKey::from_openssh(KEY).unwrap().key_data().clone()]);
+        assert!(Revoked::parse(b"").unwrap().0.is_empty());
+        for (bytes, reason) in [
+            (&b"SSHKRL\n\0rest"[..], "is a binary list"),
+            (b"\xff", "is not UTF-8"),
+            (b"\nann ssh-ed25519 AAAA", "line 2: is no public key"),
+        ] {
+            let error = Revoked::parse(bytes).unwrap_err();
+            assert!(error.starts_with(reason), "{error}");
         }
     }
 
