@@ -125,6 +125,7 @@ fn observed(apps: usize) -> Observed {
             revision: Revision::default(),
             origin: String::new(),
             kept: Some(false),
+            terms: ofop::model::RemovalTerms::default(),
             run: None,
         };
         let service = ObservedService {

@@ -166,6 +166,7 @@ fn router(shared: Shared, further: Router) -> Router {
         .route("/api/v1/down", post(api::down))
         .route("/api/v1/rollout/abort", post(api::rollout_abort))
         .route("/api/v1/rollout/resume", post(api::rollout_resume))
+        .route("/api/v1/rollout/start", post(api::rollout_start))
         .route_layer(middleware::from_fn_with_state(shared.clone(), auth::require_token))
         .route_layer(middleware::from_fn_with_state(shared.clone(), auth::account));
     let reading = Router::new()

@@ -83,7 +83,7 @@ pub use rollout::{
     Gate, Going, RolloutFailure, RolloutPolicy, RolloutScope, RolloutSettings, RolloutStatus, Rollouts, Share,
 };
 pub use run::RunId;
-pub use service::{Mark, ServiceSpec, SpecHash};
+pub use service::{Mark, RemovalTerms, ServiceSpec, SpecHash};
 pub use settings::{PlatformKind, Settings};
 pub use shared::SharedMap;
 pub use source::{CommitInfo, SourceKind, SourcePlace, SourceTrouble, TroubleReason};

@@ -208,7 +208,7 @@ pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy, memory: &Me
         Examined::Only(ids) => ids.iter().collect(),
     };
     let prepared = ids.into_iter().map(|id| (id, resource::prepare(&context, id, &orphans, &pruning))).collect();
-    let mut rollouts = rollout::Rollouts::decide(&context, &prepared);
+    let mut rollouts = rollout::Rollouts::decide(&context, &prepared, &orphans);
     for (id, prepared) in prepared {
         let Some(prepared) = prepared else {
             resources.remove(id);

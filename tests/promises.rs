@@ -168,6 +168,7 @@ async fn promise_4_only_what_is_ours() {
         revision: ofop::model::Revision("x".into()),
         origin: "x:1".into(),
         kept: Some(false),
+        terms: ofop::model::RemovalTerms::default(),
         run: None,
     };
     world.swarm.deploy(FakeSwarm::stranger("bystander"), None);

@@ -276,6 +276,7 @@ impl Schedule {
             revision: ofop::model::Revision("x".into()),
             origin: "x:1".into(),
             kept: Some(false),
+            terms: ofop::model::RemovalTerms::default(),
             run: None,
         };
         self.world.swarm.deploy(FakeSwarm::stranger("bystander"), None);

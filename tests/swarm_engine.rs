@@ -74,6 +74,7 @@ fn mark() -> Mark {
         revision: Revision("r1".into()),
         origin: "a.yml:1".into(),
         kept: Some(false),
+        terms: ofop::model::RemovalTerms::default(),
         run: None,
     }
 }

@@ -87,6 +87,7 @@ fn create(name: &str) -> ServiceStep {
         revision: Revision("r1".into()),
         origin: "a.yml:1".into(),
         kept: Some(false),
+        terms: ofop::model::RemovalTerms::default(),
         run: None,
     };
     ServiceStep::Create { spec: Arc::new(spec), mark }

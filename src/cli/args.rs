@@ -317,6 +317,7 @@ owner.")]
 Examples:
   ofop rollout status                     what is on its way, what waits, what broke
   ofop rollout resume                     go on without what broke
+  ofop rollout start app/PRESS-7 --now    its changes go out although its window is closed
   ofop rollout abort                      nothing more of this revision goes out
 
 Changes of manifests go out a part at a time (`--rollout` of `ofop run`, `rollout` in a manifest's `x-ofop`). When one

@@ -91,6 +91,10 @@ pub(super) async fn send(command: &Command, context: &Context) -> Result<Value, 
             answer = client.post("/api/v1/down", &body(Some(id))).await?;
             format!("{id} is being taken down, and stays away until `ofop resume {id}`")
         }
+        Command::RolloutStart(id) => {
+            answer = client.post("/api/v1/rollout/start", &json!({ "resource": id })).await?;
+            format!("the changes of {id} go out now, whatever its windows say")
+        }
         Command::RolloutResume => {
             answer = client.post("/api/v1/rollout/resume", &json!({})).await?;
             "rollouts go on; what broke stays as it is until its manifest changes".into()

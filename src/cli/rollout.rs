@@ -25,6 +25,8 @@ pub enum RolloutCommand {
     Status(StatusArgs),
     /// Go on with rollouts that are halted, without what broke, or were aborted
     Resume(WordArgs),
+    /// Let the changes of a resource out although its window is closed
+    Start(StartArgs),
     /// Change nothing more for the revision in force; the next one begins anew
     Abort(WordArgs),
 }
@@ -35,6 +37,20 @@ pub struct StatusArgs {
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     pub output: StatusFormat,
+    /// The daemon.
+    #[command(flatten)]
+    pub daemon: DaemonArgs,
+}
+
+/// `rollout start`.
+#[derive(Debug, Args)]
+pub struct StartArgs {
+    /// app/UUID or device/UUID
+    #[arg(value_name = "KIND/UUID")]
+    pub resource: ResourceId,
+    /// Outside its window is meant
+    #[arg(long, required = true)]
+    pub now: bool,
     /// The daemon.
     #[command(flatten)]
     pub daemon: DaemonArgs,
@@ -65,6 +81,7 @@ impl RolloutsArgs {
     pub(super) fn daemon(&self) -> &DaemonArgs {
         match &self.command {
             RolloutCommand::Status(args) => &args.daemon,
+            RolloutCommand::Start(args) => &args.daemon,
             RolloutCommand::Resume(args) | RolloutCommand::Abort(args) => &args.daemon,
         }
     }
@@ -78,6 +95,7 @@ pub(super) async fn run(args: &RolloutsArgs, context: &Context) -> Result<Exit, 
     match &args.command {
         RolloutCommand::Status(args) => status(args, context).await,
         RolloutCommand::Resume(_) => control::run(&Word::RolloutResume, context).await,
+        RolloutCommand::Start(args) => control::run(&Word::RolloutStart(args.resource.clone()), context).await,
         RolloutCommand::Abort(_) => control::run(&Word::RolloutAbort, context).await,
     }
 }

@@ -309,6 +309,18 @@ pub(super) async fn rollout_abort(
     say(&shared, Command::RolloutAbort, caller, None)
 }
 
+pub(super) async fn rollout_start(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    leads(&shared)?;
+    let wanted: DownBody = json(&whole(body)?)?;
+    is_meant(&shared, wanted.instance)?;
+    let id = known(&shared.report.status(), &wanted.resource)?;
+    say(&shared, Command::RolloutStart(id), caller, None)
+}
+
 pub(super) async fn rollouts(State(shared): State<Shared>) -> Response {
     Json(&shared.report.status().rollouts).into_response()
 }

@@ -28,6 +28,8 @@ pub enum Command {
     RolloutResume,
     /// Change nothing more for the revision that is in force.
     RolloutAbort,
+    /// Let the changes of a resource out now, whatever its windows say.
+    RolloutStart(ResourceId),
     /// Take a resource over: its services and records that carry no owner, and those of the instance that is named.
     Adopt {
         /// The resource, which a manifest describes.
@@ -55,11 +57,13 @@ pub enum CommandVerb {
     RolloutResume,
     /// [`Command::RolloutAbort`].
     RolloutAbort,
+    /// [`Command::RolloutStart`].
+    RolloutStart,
 }
 
 impl CommandVerb {
     /// Every kind.
-    pub const ALL: [CommandVerb; 7] = [
+    pub const ALL: [CommandVerb; 8] = [
         CommandVerb::Reconcile,
         CommandVerb::Suspend,
         CommandVerb::Resume,
@@ -67,6 +71,7 @@ impl CommandVerb {
         CommandVerb::Adopt,
         CommandVerb::RolloutResume,
         CommandVerb::RolloutAbort,
+        CommandVerb::RolloutStart,
     ];
 
     /// The word, as the command line has it.
@@ -79,6 +84,7 @@ impl CommandVerb {
             CommandVerb::Adopt => "adopt",
             CommandVerb::RolloutResume => "rollout-resume",
             CommandVerb::RolloutAbort => "rollout-abort",
+            CommandVerb::RolloutStart => "rollout-start",
         }
     }
 }
@@ -117,7 +123,10 @@ impl Command {
             | Command::Resume(_)
             | Command::RolloutResume
             | Command::RolloutAbort => Role::Operate,
-            Command::Reconcile { confirm_prune: true } | Command::Down(_) | Command::Adopt { .. } => Role::Confirm,
+            Command::Reconcile { confirm_prune: true }
+            | Command::Down(_)
+            | Command::Adopt { .. }
+            | Command::RolloutStart(_) => Role::Confirm,
         }
     }
 
@@ -131,6 +140,7 @@ impl Command {
             Command::Adopt { .. } => CommandVerb::Adopt,
             Command::RolloutResume => CommandVerb::RolloutResume,
             Command::RolloutAbort => CommandVerb::RolloutAbort,
+            Command::RolloutStart(_) => CommandVerb::RolloutStart,
         }
     }
 
@@ -139,7 +149,9 @@ impl Command {
         match self {
             Command::Reconcile { .. } | Command::RolloutResume | Command::RolloutAbort => None,
             Command::Suspend(resource) | Command::Resume(resource) => resource.as_ref(),
-            Command::Adopt { resource, .. } | Command::Down(resource) => Some(resource),
+            Command::Adopt { resource, .. } | Command::Down(resource) | Command::RolloutStart(resource) => {
+                Some(resource)
+            }
         }
     }
 }
@@ -154,7 +166,9 @@ impl fmt::Display for Command {
             Command::Suspend(Some(resource)) | Command::Resume(Some(resource)) => write!(f, " {resource}"),
             Command::Suspend(None) | Command::Resume(None) => f.write_str(" everything"),
             Command::Adopt { resource, from: Some(from) } => write!(f, " {resource} from instance {from}"),
-            Command::Adopt { resource, from: None } | Command::Down(resource) => write!(f, " {resource}"),
+            Command::Adopt { resource, from: None } | Command::Down(resource) | Command::RolloutStart(resource) => {
+                write!(f, " {resource}")
+            }
         }
     }
 }

@@ -54,6 +54,8 @@ pub enum Note {
     RolledBack(ServiceName),
     /// A change of this resource goes out. Its text: [`super::rollout::Going`].
     Going(ResourceId),
+    /// A person let the changes of this resource out, whatever its windows say. Its text: nothing.
+    Started(ResourceId),
     /// A person gave up the rollout of a revision. Its text: the revision.
     RolloutAborted,
     /// An update of this service, which the engine may undo, is about to be sent or was. Its text: what is asked for, and
@@ -73,6 +75,7 @@ impl Note {
             Note::Attempted(service) => format!("attempted/{service}"),
             Note::Going(id) => format!("going/{id}"),
             Note::RolloutAborted => "rollout-aborted".into(),
+            Note::Started(id) => format!("started/{id}"),
         }
     }
 
@@ -83,6 +86,7 @@ impl Note {
             None if key == "rollout-aborted" => Some(Note::RolloutAborted),
             Some(("suspended", id)) => id.parse().ok().map(Note::Suspended),
             Some(("taken-down", id)) => id.parse().ok().map(Note::TakenDown),
+            Some(("started", id)) => id.parse().ok().map(Note::Started),
             Some(("going", id)) => id.parse().ok().map(Note::Going),
             Some(("adopting", id)) => id.parse().ok().map(Note::Adopting),
             Some(("rolled-back", name)) => service(name).map(Note::RolledBack),
@@ -110,6 +114,7 @@ mod tests {
             Note::Adopting("app/ONE".parse().unwrap()),
             Note::Going("app/ONE".parse().unwrap()),
             Note::RolloutAborted,
+            Note::Started("app/ONE".parse().unwrap()),
             Note::RolledBack(ServiceName::new("cnc-1-agent").unwrap()),
             Note::Attempted(ServiceName::new("cnc-1-agent").unwrap()),
         ];

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::desired::Origin;
@@ -295,6 +296,11 @@ pub enum Gate {
     Canary(ResourceId),
     /// That it goes out is being noted, so that whoever takes over counts it.
     Noted,
+    /// Its windows are closed.
+    Window {
+        /// When they open next; none when they do not within a year.
+        opens: Option<Timestamp>,
+    },
     /// The rollout is halted, by this resource or by a person.
     Halted(Option<ResourceId>),
 }
@@ -308,6 +314,7 @@ impl Gate {
             Gate::Place => "its turn in the rollout",
             Gate::Canary(_) => "the canaries of the rollout",
             Gate::Noted => "a note of the rollout",
+            Gate::Window { .. } => "its window to open",
             Gate::Halted(_) => "the halted rollout",
         }
     }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::names::{InstanceName, ResourceId, Revision, ServiceName};
 use super::run::RunId;
+use super::windows::Windows;
 
 /// Every field that we own, and nothing else. Two equal specs mean the same service.
 ///
@@ -220,6 +221,10 @@ pub const LABEL_REVISION: &str = "io.openfactory.operator/revision";
 pub const LABEL_ORIGIN: &str = "io.openfactory.operator/origin";
 /// Label: `false` when the service stays although the manifests no longer describe its resource; absent otherwise.
 pub const LABEL_PRUNE: &str = "io.openfactory.operator/prune";
+/// Label: the resources that this one comes after, with commas between: it goes before they do. Absent when there are none.
+pub const LABEL_AFTER: &str = "io.openfactory.operator/after";
+/// Label: when its manifest let changes out, as [`Windows`] are written: a removal waits for that. Absent when it did not say.
+pub const LABEL_WINDOWS: &str = "io.openfactory.operator/windows";
 /// Label: which run of the operator wrote the service last.
 pub const LABEL_RUN: &str = "io.openfactory.operator/run";
 
@@ -240,9 +245,20 @@ pub struct Mark {
     /// Whether the service stays when the manifests no longer describe its resource. None where a mark cannot
     /// say so: a label of a container cannot change without its container.
     pub kept: Option<bool>,
+    /// What its removal waits for.
+    pub terms: RemovalTerms,
     /// The run that wrote the mark; none where it cannot be told. It travels with every write that happens anyway. It
     /// is never compared: another run is no difference and no reason to write.
     pub run: Option<RunId>,
+}
+
+/// What the removal of a resource waits for, when no manifest is there any more to say so.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct RemovalTerms {
+    /// It goes before these. Sorted, each once.
+    pub after: Vec<ResourceId>,
+    /// It goes when these are open.
+    pub windows: Windows,
 }
 
 impl Mark {
@@ -258,6 +274,13 @@ impl Mark {
         if self.kept == Some(true) {
             labels.push((LABEL_PRUNE, "false".into()));
         }
+        let RemovalTerms { after, windows } = &self.terms;
+        if !after.is_empty() {
+            labels.push((LABEL_AFTER, after.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")));
+        }
+        if !windows.is_default() {
+            labels.push((LABEL_WINDOWS, windows.to_string()));
+        }
         if let Some(run) = &self.run {
             labels.push((LABEL_RUN, run.to_string()));
         }
@@ -268,7 +291,15 @@ impl Mark {
     pub fn owns_label(key: &str) -> bool {
         matches!(
             key,
-            LABEL_INSTANCE | LABEL_RESOURCE | LABEL_SPEC | LABEL_REVISION | LABEL_ORIGIN | LABEL_PRUNE | LABEL_RUN
+            LABEL_INSTANCE
+                | LABEL_RESOURCE
+                | LABEL_SPEC
+                | LABEL_REVISION
+                | LABEL_ORIGIN
+                | LABEL_PRUNE
+                | LABEL_AFTER
+                | LABEL_WINDOWS
+                | LABEL_RUN
         )
     }
 
@@ -281,9 +312,26 @@ impl Mark {
             revision: Revision(get(LABEL_REVISION).unwrap_or_default().to_owned()),
             origin: get(LABEL_ORIGIN).unwrap_or_default().to_owned(),
             kept: Some(get(LABEL_PRUNE) == Some("false")),
+            terms: RemovalTerms {
+                after: get(LABEL_AFTER).map(read_after).unwrap_or_default(),
+                windows: get(LABEL_WINDOWS).and_then(|text| text.parse().ok()).unwrap_or_default(),
+            },
             run: get(LABEL_RUN).and_then(RunId::found),
         })
     }
+}
+
+/// The resources that a label names. A uuid may hold a comma: then more than one part is a resource.
+fn read_after(text: &str) -> Vec<ResourceId> {
+    let mut after: Vec<ResourceId> = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let begins = |at: &usize| ["app/", "device/"].iter().any(|kind| rest[at + 1..].starts_with(kind));
+        let end = rest.match_indices(',').map(|(at, _)| at).find(begins).unwrap_or(rest.len());
+        after.extend(rest[..end].parse().ok());
+        rest = rest.get(end + 1..).unwrap_or_default();
+    }
+    after
 }
 
 #[cfg(test)]
@@ -324,6 +372,10 @@ mod tests {
             revision: Revision("r".into()),
             origin: "a.yml:1".into(),
             kept: Some(true),
+            terms: RemovalTerms {
+                after: vec!["app/DB, the old one".parse().unwrap(), "device/CNC,1".parse().unwrap()],
+                windows: "allow 0 22 * * MON-FRI for 6h in Europe/Berlin; repairs window".parse().unwrap(),
+            },
             run,
         };
         for mark in [mark(None), mark(Some(RunId::new("host", 7, 9)))] {

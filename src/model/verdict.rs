@@ -102,6 +102,8 @@ pub enum BlockKind {
     RegistryUnproven,
     /// Its rollout goes no further.
     RolloutHalted,
+    /// Its changes wait for a window, or for the end of a freeze.
+    OutsideWindow,
     /// A removal needs a user's confirmation.
     HeldForConfirmation,
     /// A removal waits, since pruning is switched off.
@@ -158,7 +160,8 @@ impl Verdict {
         match self {
             Verdict::Settled => false,
             Verdict::InProgress { why, .. } => *why == Progress::Unread,
-            Verdict::Blocked(_) => true,
+            // It goes out by itself, when it shall.
+            Verdict::Blocked(block) => block.kind != BlockKind::OutsideWindow,
         }
     }
 
@@ -188,7 +191,7 @@ impl Block {
 
 impl BlockKind {
     /// Every kind, in order.
-    pub const ALL: [BlockKind; 23] = [
+    pub const ALL: [BlockKind; 24] = [
         BlockKind::Suspended,
         BlockKind::Conflict,
         BlockKind::Contested,
@@ -207,6 +210,7 @@ impl BlockKind {
         BlockKind::MissingDependency,
         BlockKind::RegistryUnproven,
         BlockKind::RolloutHalted,
+        BlockKind::OutsideWindow,
         BlockKind::HeldForConfirmation,
         BlockKind::PruningDisabled,
         BlockKind::InvalidManifest,
@@ -235,6 +239,7 @@ impl BlockKind {
             BlockKind::MissingDependency => "missing_dependency",
             BlockKind::RegistryUnproven => "registry_unproven",
             BlockKind::RolloutHalted => "rollout_halted",
+            BlockKind::OutsideWindow => "outside_window",
             BlockKind::HeldForConfirmation => "held_for_confirmation",
             BlockKind::PruningDisabled => "pruning_disabled",
             BlockKind::InvalidManifest => "invalid_manifest",
@@ -265,6 +270,7 @@ impl BlockKind {
             | BlockKind::TaskRejected
             | BlockKind::UpdatePaused
             | BlockKind::RolloutHalted
+            | BlockKind::OutsideWindow
             | BlockKind::HeldForConfirmation
             | BlockKind::PruningDisabled
             | BlockKind::InvalidManifest
@@ -312,6 +318,7 @@ impl BlockKind {
             | BlockKind::RegistryUnproven => FixedBy::Cluster,
             BlockKind::Suspended
             | BlockKind::Conflict
+            | BlockKind::OutsideWindow
             | BlockKind::HeldForConfirmation
             | BlockKind::PruningDisabled => FixedBy::Command,
         }
@@ -360,6 +367,9 @@ impl BlockKind {
             }
             BlockKind::RolloutHalted => {
                 "correct the manifest of what broke, or go on without it: `ofop rollout resume`".to_owned()
+            }
+            BlockKind::OutsideWindow => {
+                format!("it goes out by itself; `ofop rollout start {id} --now` does not wait for that")
             }
             BlockKind::HeldForConfirmation => {
                 "check that the manifests are there; `--confirm-prune` (of `ofop reconcile`, or of `ofop apply` without a \

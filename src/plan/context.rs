@@ -3,6 +3,8 @@
 use std::cell::OnceCell;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::contest;
 use super::health::RECENTLY_FAILED;
 use super::records::{self, Coordinator};
@@ -22,6 +24,8 @@ pub(super) struct Context<'a> {
     pub(super) policy: &'a Policy,
     pub(super) memory: &'a Memory,
     pub(super) at: Duration,
+    /// Wall time.
+    pub(super) wall: Timestamp,
     pub(super) platform: Option<&'a PlatformSnapshot>,
     pub(super) registry: Option<&'a RegistrySnapshot>,
     /// A newer read of the registry is under way.
@@ -39,6 +43,7 @@ impl<'a> Context<'a> {
             policy,
             memory,
             at: observed.at,
+            wall: observed.wall,
             platform: observed.platform.as_deref(),
             registry: observed.registry.as_deref(),
             registry_stands_in: observed.registry_stands_in,

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::service::{EnvVar, Mount, Port, Resources};
+use crate::model::service::{EnvVar, LABEL_AFTER, LABEL_WINDOWS, Mount, Port, Resources};
 use crate::model::{FieldChange, Mark, ObservedService, ServiceSpec};
 
 use super::target::Target;
@@ -225,6 +225,15 @@ pub(super) fn describe_mark(wanted: &Mark, found: Option<&Mark>, hash_too: bool)
     let found_prune = found.map_or(Some("true".to_owned()), prune);
     if found_prune.is_some() && found_prune != prune(wanted) {
         words.push("mark.prune", found_prune, prune(wanted));
+    }
+    let terms = |mark: &Mark| {
+        let labels = mark.labels().into_iter().filter(|(key, _)| matches!(*key, LABEL_AFTER | LABEL_WINDOWS));
+        labels.map(|(_, text)| text).collect::<Vec<_>>().join("; ")
+    };
+    let (found_terms, wanted_terms) = (found.map(terms).unwrap_or_default(), terms(wanted));
+    if found_terms != wanted_terms {
+        let shown = |text: String| Some(text).filter(|text| !text.is_empty());
+        words.push("mark.removal", shown(found_terms), shown(wanted_terms));
     }
     if hash_too && found_hash.as_ref() != Some(&wanted.spec.0) {
         words.push("mark.spec", found_hash, Some(wanted.spec.0.clone()));

@@ -91,6 +91,8 @@ pub struct Memory {
     pub going: BTreeMap<ResourceId, Going>,
     /// How many resources each rollout changes.
     pub rollout_sizes: BTreeMap<RolloutScope, usize>,
+    /// Resources whose changes a person has let out whatever their windows say, until they are in force. Noted.
+    pub started: BTreeSet<ResourceId>,
     /// The revision that was planned for last.
     pub planned_for: Revision,
     /// The revision whose rollout a person gave up. Noted.
@@ -162,6 +164,7 @@ impl Memory {
         self.rolled_back.clear();
         self.attempts.noted.clear();
         self.aborted = None;
+        self.started.clear();
         let mut going = BTreeMap::new();
         let adopting = std::mem::take(&mut self.adopting);
         for (note, text) in self.notebook.notes() {
@@ -175,6 +178,7 @@ impl Memory {
                     self.adopting.extend(from.ok().map(|from| (id, Adoption { from, since })));
                 }
                 Note::Going(id) => going.extend(Going::parse(text).map(|noted| (id, noted))),
+                Note::Started(id) => _ = self.started.insert(id),
                 Note::RolloutAborted => self.aborted = Some(Revision(text.into())),
                 Note::RolledBack(service) => _ = self.rolled_back.insert(service, SpecHash(text.to_owned())),
                 Note::Attempted(service) => {
@@ -289,6 +293,10 @@ impl Memory {
                 self.retry.insert(id.clone());
                 self.give_another_try(id);
                 self.contests.retain(|(of, _), _| of != id);
+            }
+            Command::RolloutStart(id) => {
+                self.started.insert(id.clone());
+                self.notebook.set(&Note::Started(id.clone()), Some(String::new()));
             }
             Command::RolloutResume => self.resume_rollouts(),
             Command::RolloutAbort => self.abort_rollouts(),

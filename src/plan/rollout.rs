@@ -18,9 +18,11 @@
 //! - What does not run anyway takes no place, and waits for none.
 
 mod order;
+mod removal;
 mod repair;
 mod watch;
 mod waves;
+mod window;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,6 +31,7 @@ use self::repair::Repair;
 use super::context::Context;
 use super::draft::Draft;
 use super::health::Ran;
+use super::join::AllOrphans;
 use super::resource::Prepared;
 use crate::model::{
     ConditionKind, Gate, PlannedStep, Reason, RecordStep, ResourceId, Rollouts as State, ServiceStep, Step, Wait,
@@ -55,23 +58,33 @@ struct Held {
     message: String,
     /// What is put back meanwhile.
     repair: Repair,
+    /// Nothing is.
+    repairs_wait: bool,
 }
 
 impl Held {
     fn new(gate: Gate, message: String) -> Self {
-        Held { gate, message, repair: Repair::default() }
+        Held { gate, message, repair: Repair::default(), repairs_wait: false }
     }
 }
 
 impl<'a> Rollouts<'a> {
     /// Decides over all changes together.
-    pub(super) fn decide(context: &Context<'a>, prepared: &AllPrepared<'a>) -> Self {
+    pub(super) fn decide(context: &Context<'a>, prepared: &AllPrepared<'a>, orphans: &AllOrphans<'a>) -> Self {
         let mut rollouts = Rollouts::default();
         let all = prepared.iter().filter_map(|(id, prepared)| Some((*id, prepared.as_ref()?)));
         // A resource that is left alone takes no place: nothing of it goes out.
         let left_alone = |id: &ResourceId| context.is_suspended(id) || context.is_to_go(id);
-        let mut changing: BTreeMap<&'a ResourceId, &Prepared<'a>> =
-            all.filter(|(id, prepared)| !left_alone(id) && changes(prepared)).collect();
+        for (id, resource) in all.clone().filter(|(id, _)| !left_alone(id)) {
+            if let Some((gate, message)) = window::wait(context, id, resource, orphans.get(id), &mut rollouts.recheck)
+                .or_else(|| removal::wait(context, id, resource, orphans))
+            {
+                rollouts.gates.insert(id, Held::new(gate, message));
+            }
+        }
+        let mut changing: BTreeMap<&'a ResourceId, &Prepared<'a>> = all
+            .filter(|(id, prepared)| !left_alone(id) && !rollouts.gates.contains_key(id) && changes(prepared))
+            .collect();
         changing.retain(|id, resource| {
             let Some((gate, message)) = order::wait(context, prepared, resource) else { return true };
             rollouts.gates.insert(id, Held::new(gate, message));
@@ -80,6 +93,11 @@ impl<'a> Rollouts<'a> {
         waves::decide(context, prepared, &changing, &mut rollouts);
         for (id, held) in &mut rollouts.gates {
             if let Some(Some(found)) = prepared.get(id) {
+                held.repairs_wait =
+                    matches!(held.gate, Gate::Window { .. }) && window::repairs_wait(context, found, orphans.get(id));
+                if held.repairs_wait {
+                    continue;
+                }
                 held.repair = repair::of(context, id, found, &held.gate);
             }
         }
@@ -95,14 +113,22 @@ impl<'a> Rollouts<'a> {
             );
             draft.note(ConditionKind::RolloutHalted, "Culprit", message);
         }
-        let Some(Held { gate, message, repair }) = self.gates.remove(id) else { return };
+        let Some(Held { gate, message, repair, repairs_wait }) = self.gates.remove(id) else { return };
         let gate = &gate;
         let lost = matches!(gate, Gate::Order { .. });
-        draft.await_rollout(gate, |step| match &step.step {
-            Step::Service(_) => is_change(step) || lost && step.reason == Reason::Missing,
-            // What describes a service that stands already is repaired as ever.
-            Step::Record(RecordStep::Register { .. }) => ran == Ran::Nothing || step.reason == Reason::StaleRecord,
-            Step::Record(RecordStep::Deregister { .. } | RecordStep::Forget { .. }) => step.reason == Reason::Orphaned,
+        draft.await_rollout(gate, |step| {
+            step.reason != Reason::Requested
+                && (repairs_wait
+                    || match &step.step {
+                        Step::Service(_) => is_change(step) || lost && step.reason == Reason::Missing,
+                        // What describes a service that stands already is repaired as ever.
+                        Step::Record(RecordStep::Register { .. }) => {
+                            ran == Ran::Nothing || step.reason == Reason::StaleRecord
+                        }
+                        Step::Record(RecordStep::Deregister { .. } | RecordStep::Forget { .. }) => {
+                            step.reason == Reason::Orphaned
+                        }
+                    })
         });
         let (kind, reason) = match gate {
             Gate::Halted(_) => (ConditionKind::RolloutHalted, "Halted"),
@@ -111,6 +137,7 @@ impl<'a> Rollouts<'a> {
             Gate::Place => (ConditionKind::Progressing, "RolloutPlace"),
             Gate::Canary(_) => (ConditionKind::Progressing, "RolloutCanary"),
             Gate::Noted => (ConditionKind::Progressing, "RolloutNoted"),
+            Gate::Window { .. } => (ConditionKind::Progressing, super::verdict::OUTSIDE_WINDOW),
         };
         draft.note(kind, reason, message);
         draft.steps.splice(..0, repair.steps);

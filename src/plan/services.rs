@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::{
     ConditionKind, DesiredService, Doubt, DriftType, FieldChange, Ignored, Mark, ObservedRecord, ObservedService,
-    PlatformSnapshot, Reason, ServiceStep, SpecHash, Step, UpdateState, Wait,
+    PlatformSnapshot, Reason, RemovalTerms, ServiceStep, SpecHash, Step, UpdateState, Wait,
 };
 use crate::model::{DesiredResource, Record, ServiceSpec};
 
@@ -109,6 +109,10 @@ impl Planner<'_> {
             revision: self.context.desired.revision.clone(),
             origin: self.resource.origin.to_string(),
             kept: Some(!self.resource.handling.prune),
+            terms: RemovalTerms {
+                after: self.resource.handling.after.clone(),
+                windows: self.resource.handling.windows.clone(),
+            },
             run: self.context.policy.run.clone(),
         }
     }
@@ -267,7 +271,7 @@ impl Planner<'_> {
                 // restart what already is as it is wanted.
                 && (mark.spec == self.service.hash || mark.kept.is_none())
                 && mark.resource == self.resource.id
-                && mark.kept.is_none_or(|kept| kept != self.resource.handling.prune)
+                && mark.kept.is_none_or(|kept| kept != self.resource.handling.prune && mark.terms == self.mark().terms)
         });
         if differences.none() && same_mark {
             return;

@@ -21,6 +21,7 @@ pub(super) const DEADLINE_EXCEEDED: &str = "ProgressDeadlineExceeded";
 pub(super) const IMAGE_MISSING: &str = "ImageMissing";
 pub(super) const NETWORK_MISSING: &str = "NetworkMissing";
 pub(super) const NO_SUITABLE_NODE: &str = "NoSuitableNode";
+pub(super) const OUTSIDE_WINDOW: &str = "RolloutWindow";
 pub(super) const RESTART_LOOP: &str = "RestartLoop";
 pub(super) const TASK_REJECTED: &str = "TaskRejected";
 pub(super) const UPDATE_PAUSED: &str = "UpdatePaused";
@@ -124,7 +125,7 @@ fn progress_of(wait: &Wait) -> Option<Progress> {
         | Wait::RolledBack
         | Wait::Evidence { lasting: true }
         | Wait::Suspended(_)
-        | Wait::Rollout(Gate::Halted(_) | Gate::Order { stuck: true, .. })
+        | Wait::Rollout(Gate::Halted(_) | Gate::Window { .. } | Gate::Order { stuck: true, .. })
         | Wait::Prune(
             PruneBlock::Guard { .. }
             | PruneBlock::InvalidManifests
@@ -178,6 +179,7 @@ fn of_condition(condition: &Condition, overdue: bool) -> Option<BlockKind> {
             DEADLINE_EXCEEDED => BlockKind::ProgressDeadline,
             _ => BlockKind::NotRunning,
         }),
+        ConditionKind::Progressing if condition.reason == OUTSIDE_WINDOW => Some(BlockKind::OutsideWindow),
         ConditionKind::Progressing => {
             (overdue && condition.reason == NO_SUITABLE_NODE).then_some(BlockKind::NoSuitableNode)
         }
@@ -200,6 +202,7 @@ fn of_wait(wait: &Wait) -> Option<BlockKind> {
         Wait::Evidence { lasting: true } => Some(BlockKind::RegistryUnproven),
         Wait::Suspended(_) => Some(BlockKind::Suspended),
         Wait::Rollout(Gate::Halted(_)) => Some(BlockKind::RolloutHalted),
+        Wait::Rollout(Gate::Window { .. }) => Some(BlockKind::OutsideWindow),
         Wait::Rollout(Gate::Order { stuck: true, .. }) => Some(BlockKind::MissingDependency),
         Wait::Prune(PruneBlock::Guard { .. }) => Some(BlockKind::HeldForConfirmation),
         Wait::Prune(PruneBlock::InvalidManifests) => Some(BlockKind::InvalidManifest),

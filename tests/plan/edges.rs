@@ -122,6 +122,7 @@ fn what_another_instance_owns_is_a_conflict_service_or_record() {
         revision: Revision::default(),
         origin: String::new(),
         kept: Some(false),
+        terms: ofop::model::RemovalTerms::default(),
         run: None,
     };
     world.insert((*a.services[0].spec).clone(), Some(mark));

@@ -139,6 +139,7 @@ fn a_conflict_names_the_fields_that_differ_and_no_value_of_the_environment() {
         revision: Revision::default(),
         origin: String::new(),
         kept: Some(false),
+        terms: ofop::model::RemovalTerms::default(),
         run: None,
     };
     for (mark, global, command) in [

@@ -140,6 +140,7 @@ pub(crate) fn meddle(world: &mut World, memory: &mut Memory, act: &Meddling) {
                     revision: ofop::model::Revision::default(),
                     origin: String::new(),
                     kept: Some(false),
+                    terms: ofop::model::RemovalTerms::default(),
                     run: None,
                 };
                 world.insert(spec, Some(mark));

@@ -505,3 +505,98 @@ fn no_history_breaks_more_than_a_rollout_has_places_and_each_ends_when_the_fault
     }
     assert!(histories < 20 || tally.commits > 0 && tally.deaths > 0 && tally.broken > 1, "{tally:?}");
 }
+
+/// Somebody sets the clock.
+fn set_clock(world: &mut World, time: &str) {
+    let wanted: jiff::Timestamp = time.parse().unwrap();
+    world.jumped += wanted.as_second() - world.wall().as_second();
+}
+
+const NIGHTS: &str = "allow 0 22 * * * for 6h in UTC";
+
+fn in_windows(wanted: Desired, windows: &str) -> Desired {
+    handled(wanted, |_, handling| handling.windows = windows.parse().unwrap())
+}
+
+#[test]
+fn changes_wait_for_their_window_and_repairs_do_not() {
+    let (mut world, mut memory) = (World::default(), Memory::default());
+    set_clock(&mut world, "2026-11-26T12:00:00Z");
+    let first = in_windows(all(2, GOOD[0], "one"), NIGHTS);
+    let plan = world.settle(&first, &acting(), &mut memory);
+    assert!(world.services.is_empty(), "a first deployment is a change");
+    let block = one(&plan, "A00").verdict.block().unwrap();
+    assert!(block.kind == BlockKind::OutsideWindow && block.message.contains("2026-11-26T22:00:00Z"), "{block:?}");
+    assert!(!one(&plan, "A00").verdict.needs_attention());
+
+    set_clock(&mut world, "2026-11-26T22:00:00Z");
+    world.converge(&first, &acting(), &mut memory);
+    set_clock(&mut world, "2026-11-27T04:00:00Z");
+    let second = in_windows(all(2, GOOD[1], "two"), NIGHTS);
+    world.edit("a00", |service| service.spec_mut().user = Some("1000:1000".into()));
+    world.remove_by_hand("a01");
+    world.settle(&second, &acting(), &mut memory);
+    let image = |world: &World, service: &str| world.services[&name(service)].spec.image.clone();
+    assert_eq!((image(&world, "a00"), &world.services[&name("a00")].spec.user), (GOOD[0].to_owned(), &None));
+    assert!(world.services.contains_key(&name("a01")), "what is lost is made again");
+
+    // Down over the whole window, and back after it: it waits for the next one.
+    set_clock(&mut world, "2026-11-28T12:00:00Z");
+    let mut successor = Memory::default();
+    world.settle(&second, &acting(), &mut successor);
+    assert_eq!(image(&world, "a00"), GOOD[0]);
+    // The clock jumps into it.
+    set_clock(&mut world, "2026-11-28T23:00:00Z");
+    world.converge(&second, &acting(), &mut successor);
+    assert_eq!(image(&world, "a00"), GOOD[1]);
+}
+
+#[test]
+fn a_removal_waits_for_the_window_that_its_manifest_had_and_comes_in_reverse_order() {
+    let order = |wanted: Desired| {
+        handled(wanted, |id, handling| {
+            handling.windows = NIGHTS.parse().unwrap();
+            if id.uuid.as_str() == "A00" {
+                handling.after = vec![app_id("B")];
+            }
+        })
+    };
+    let (mut world, mut memory) = (World::default(), Memory::default());
+    set_clock(&mut world, "2026-11-26T22:00:00Z");
+    let kept = || app("KEPT", |_| {});
+    world.converge(&order(desired([app("A00", |_| {}), app("B", |_| {}), kept()])), &acting(), &mut memory);
+    set_clock(&mut world, "2026-11-27T12:00:00Z");
+    let without = order(desired([kept()]));
+    // Whoever comes next knows it from the marks alone.
+    let mut successor = Memory::default();
+    world.settle(&without, &acting(), &mut successor);
+    assert_eq!(world.services.len(), 3);
+    set_clock(&mut world, "2026-11-27T22:00:00Z");
+    let mut gone = Vec::new();
+    for _ in 0..20 {
+        let before: BTreeSet<_> = world.services.keys().cloned().collect();
+        world.pass(&without, &acting(), &mut successor);
+        gone.extend(before.into_iter().filter(|name| !world.services.contains_key(name)).map(|name| name.to_string()));
+    }
+    assert_eq!(gone, ["a00", "b"], "what needs the other goes first");
+    // A removal that was begun ends, also when the window closes.
+    assert!(!world.records.is_empty());
+    set_clock(&mut world, "2026-11-28T12:00:00Z");
+    world.converge(&without, &acting(), &mut successor);
+    assert_eq!(world.records.len(), 1);
+}
+
+#[test]
+fn what_a_person_lets_out_does_not_wait_and_repairs_may_be_told_to() {
+    let (mut world, mut memory) = deployed(2);
+    set_clock(&mut world, "2026-11-26T12:00:00Z");
+    let wanted = in_windows(all(2, GOOD[1], "two"), &format!("{NIGHTS}; repairs window"));
+    world.edit("a01", |service| service.spec_mut().user = Some("1000:1000".into()));
+    world.settle(&wanted, &acting(), &mut memory);
+    assert!(world.services[&name("a01")].spec.user.is_some(), "repairs wait as well");
+    memory.command(&Command::RolloutStart(app_id("A00")), "2026-11-26T12:00:00Z");
+    world.settle(&wanted, &acting(), &mut memory);
+    assert_eq!(world.services[&name("a00")].spec.image, GOOD[1]);
+    assert_eq!(world.services[&name("a01")].spec.image, GOOD[0]);
+    assert!(memory.started.is_empty() && world.notes.is_empty(), "it is done: {:?}", world.notes);
+}

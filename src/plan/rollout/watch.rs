@@ -124,6 +124,12 @@ impl Memory {
                 self.notebook.set(&Note::Going(id.clone()), now);
             }
         }
+        let is_done = |id: &ResourceId| plan.resources.get(id).is_none_or(|resource| resource.sync == Sync::Synced);
+        let done: Vec<ResourceId> = self.started.iter().filter(|id| !plan.scoped && is_done(id)).cloned().collect();
+        for id in done {
+            self.started.remove(&id);
+            self.notebook.set(&Note::Started(id), None);
+        }
         if self.aborted.as_ref().is_some_and(|aborted| *aborted != plan.revision) {
             self.aborted = None;
             self.notebook.set(&Note::RolloutAborted, None);

@@ -146,7 +146,7 @@ impl<'a> Wave<'a> {
                     format!("goes out once {canary}, a canary of the rollout ({scope}), has proven it")
                 }
                 Gate::Noted => "goes out once that is noted".to_owned(),
-                Gate::Place | Gate::Order { .. } | Gate::ReverseOrder(_) => {
+                Gate::Place | Gate::Order { .. } | Gate::ReverseOrder(_) | Gate::Window { .. } => {
                     format!("goes out in a later batch: {limit} of the rollout ({scope})")
                 }
             }

@@ -155,6 +155,7 @@ mod tests {
             revision: Revision("r".into()),
             origin: "a.yml:3".into(),
             kept: Some(false),
+            terms: crate::model::RemovalTerms::default(),
             run: None,
         };
         let body = create_body(&spec, Some(&mark));

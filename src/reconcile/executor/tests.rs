@@ -55,6 +55,7 @@ fn create(name: &str) -> PlannedStep {
         revision: Revision("1".into()),
         origin: "a.yml:1".into(),
         kept: Some(false),
+        terms: crate::model::RemovalTerms::default(),
         run: None,
     };
     let spec = Arc::new(ServiceSpec::new(ServiceName::new(name).unwrap(), "image:1"));

@@ -98,7 +98,10 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
                 }
             }
             Command::Suspend(None) => self.executor.halt(),
-            Command::Resume(Some(resource)) | Command::Adopt { resource, .. } | Command::Down(resource) => {
+            Command::Resume(Some(resource))
+            | Command::RolloutStart(resource)
+            | Command::Adopt { resource, .. }
+            | Command::Down(resource) => {
                 self.retries.forgive(&resource);
             }
             Command::Resume(None) | Command::RolloutResume | Command::RolloutAbort => {}
