@@ -212,3 +212,35 @@ fn the_front_page_names_every_module_of_the_table() {
         }
     }
 }
+
+/// `file::test` in backticks, where `tests/file.rs` or a folder of that name exists.
+#[test]
+fn the_tests_that_the_documentation_names_exist() {
+    let text_of = |name: &str| -> Option<String> {
+        let (file, folder) = (root().join(format!("tests/{name}.rs")), root().join("tests").join(name));
+        let mut paths = vec![file.clone()];
+        if folder.join("main.rs").exists() {
+            paths.clear();
+            files(&folder, &mut paths);
+        } else if !file.exists() {
+            return None;
+        }
+        Some(paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect())
+    };
+    let (mut named, mut missing) = (0, Vec::new());
+    for entry in std::fs::read_dir(root().join("docs")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        for words in text.split('`').skip(1).step_by(2) {
+            let Some((file, test)) = words.split_once("::") else { continue };
+            let is_name = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            let Some(tests) = (is_name(file) && is_name(test)).then(|| text_of(file)).flatten() else { continue };
+            named += 1;
+            if !tests.contains(&format!("fn {test}(")) {
+                missing.push(format!("{}: {words}", path.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "\n{}", missing.join("\n"));
+    assert!(named > 30, "{named}: docs/security.md names more");
+}
