@@ -32,6 +32,7 @@ mod error;
 mod events;
 pub mod exit;
 pub mod get;
+pub mod history;
 mod lease;
 mod logging;
 mod manifests;
@@ -104,6 +105,7 @@ fn start(cli: &Cli, output: Output) -> Result<Exit, CliError> {
         | Command::Get(_)
         | Command::Describe(_)
         | Command::Events(_)
+        | Command::History(_)
         | Command::Reconcile(_)
         | Command::Suspend(_)
         | Command::Resume(_)
@@ -146,6 +148,7 @@ async fn command(command: &Command, context: &Context) -> Result<Exit, CliError>
         Command::Get(args) => get::run(args, context).await,
         Command::Describe(args) => describe::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,
+        Command::History(args) => history::run(args, context).await,
         Command::Reconcile(args) => wait::reconcile(args, context).await,
         Command::Suspend(args) => control::run(&Word::Suspend(args.named("suspend")?), context).await,
         Command::Resume(args) => control::run(&Word::Resume(args.named("resume")?), context).await,

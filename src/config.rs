@@ -67,6 +67,10 @@ pub const DEFAULT_EXPECTATION: Duration = Duration::from_secs(60);
 pub const DEFAULT_EVENTS_KEEP: Duration = Duration::from_secs(90 * 24 * 3600);
 /// How many bytes of events are kept: some 200,000 of them.
 pub const DEFAULT_EVENTS_MAX: u64 = 64 << 20;
+/// For how long the history of revisions is kept: a year, as audits ask for.
+pub const DEFAULT_HISTORY_KEEP: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How many bytes of it are kept: some 100,000 changes of resources.
+pub const DEFAULT_HISTORY_MAX: u64 = 64 << 20;
 
 /// Everything that can be set, validated.
 #[derive(Debug, Clone)]
@@ -132,6 +136,10 @@ pub struct Config {
     pub events_keep: Duration,
     /// `OFOP_EVENTS_MAX`: how many bytes of events are kept there; 0: none at all.
     pub events_max: u64,
+    /// `OFOP_HISTORY_KEEP`: for how long the history of revisions is kept in the state directory.
+    pub history_keep: Duration,
+    /// `OFOP_HISTORY_MAX`: how many bytes of it are kept there; 0: in memory alone.
+    pub history_max: u64,
     /// The secret that webhooks prove to know.
     pub webhook_secret: Option<Secret>,
     /// How files that manifests refer to are fetched.
@@ -428,8 +436,10 @@ impl Config {
             expectation: read.duration("--expectation", "OFOP_EXPECTATION", DEFAULT_EXPECTATION)?,
             tokens: read.tokens()?,
             public_read: read.public_read()?,
-            events_keep: read.events_keep()?,
-            events_max: read.events_max()?,
+            events_keep: read.kept("OFOP_EVENTS_KEEP", DEFAULT_EVENTS_KEEP)?,
+            events_max: read.kept_size("OFOP_EVENTS_MAX", DEFAULT_EVENTS_MAX)?,
+            history_keep: read.kept("OFOP_HISTORY_KEEP", DEFAULT_HISTORY_KEEP)?,
+            history_max: read.kept_size("OFOP_HISTORY_MAX", DEFAULT_HISTORY_MAX)?,
             webhook_secret: read.webhook_secret()?,
             remote: read.remote()?,
             model_roots: read.model_roots()?,

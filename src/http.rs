@@ -11,6 +11,7 @@
 //! | `GET /api/v1/resources[/KIND/UUID]` | [`crate::report::Status`] as JSON |
 //! | `GET /api/v1/plan` | what the last pass decided, as `ofop plan -o json` |
 //! | `GET /api/v1/events` | events as a JSON list, or as server-sent events |
+//! | `GET /api/v1/history` | which revision was rolled out when, and what became of it |
 //! | `POST /api/v1/reconcile`, `suspend`, `resume`, `down`, `adopt` | 202; needs the bearer token |
 //! | `POST /webhook` | 202; a host of git repositories tells of a push; needs its own secret |
 //!
@@ -38,6 +39,7 @@ mod auth;
 mod connections;
 mod events;
 mod head;
+mod history;
 mod html;
 mod page;
 mod page_resource;
@@ -176,6 +178,7 @@ fn router(shared: Shared, further: Router) -> Router {
         .route("/api/v1/resources/{kind}/{uuid}", get(api::resource))
         .route("/api/v1/plan", get(api::plan))
         .route("/api/v1/events", get(events::events))
+        .route("/api/v1/history", get(history::history))
         .route("/api/v1/rollouts", get(api::rollouts))
         .route_layer(middleware::from_fn_with_state(shared.clone(), auth::require_reader));
     let loopback = shared.loopback;

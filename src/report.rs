@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! reconcile ── pass(&Pass) ──► track: since when?  ─► metrics: gauges, convergence
+//!           │                  ─► history: what became of the revision in force
 //!           └─ step(StepReport) ─► events: ring + broadcast, steps_total
 //!
 //! http, cli ◄── status() (built when somebody asks, then kept until the next pass or step), events(), metrics()
@@ -19,8 +20,10 @@
 //! - A slow reader of events never holds anybody up; it skips, and is told how many it missed.
 
 pub mod archive;
+mod database;
 mod event_log;
 pub mod events;
+pub mod history;
 pub mod metrics;
 mod refusals;
 pub mod source;
@@ -31,8 +34,10 @@ mod track;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::broadcast;
 use tracing::warn;
 
@@ -45,6 +50,7 @@ pub use self::source::{SourceEvent, SourceStatus, SourceView};
 pub use self::status::{LeaseSummary, ResourceStatus, Status};
 
 use self::events::RESOURCE_EVENTS;
+use self::history::{HistoryQuery, Opened, Recorder, RevisionEntry, RevisionHistory, Sighting};
 use self::metrics::Metrics;
 use self::state::{Last, Noted, State};
 use self::status::{History, View};
@@ -115,9 +121,14 @@ struct Inner {
     events: broadcast::Sender<Entry>,
     /// Where events outlive the operator, if anywhere.
     archive: Option<Archive>,
+    /// Where it is kept what became of revisions, if anywhere.
+    history: OnceLock<RevisionHistory>,
     /// What nothing that leaves here may show.
     hidden: OnceLock<HiddenValues>,
 }
+
+/// How many revisions of a resource are shown with it.
+pub const RESOURCE_REVISIONS: usize = 5;
 
 impl Report {
     /// Whose account it is.
@@ -134,15 +145,28 @@ impl Report {
     pub fn archived(instance: InstanceName, archive: Archive, restored: Restored) -> Self {
         let report = Report::with(State::new(instance, restored), Some(archive));
         if let Some(archive) = &report.inner.archive {
-            let inner = Arc::downgrade(&report.inner);
-            archive.on_change(move || {
-                if let Some(inner) = inner.upgrade() {
-                    // The next status has the new warnings.
-                    Report { inner }.state().changed();
-                }
-            });
+            archive.on_change(report.out_of_date());
         }
         report
+    }
+
+    /// Has it kept what becomes of revisions, on from what an earlier run began. Counts once, before anything is told.
+    pub fn keep_history(&self, opened: Opened) {
+        let Opened { history, newest } = opened;
+        history.on_change(self.out_of_date());
+        self.state().recorder = Recorder::restored(newest);
+        // A second one would come from a second daemon in the process.
+        let _ = self.inner.history.set(history);
+    }
+
+    /// What to call when the warnings change: the next status has the new ones.
+    fn out_of_date(&self) -> impl Fn() + Send + 'static {
+        let inner = Arc::downgrade(&self.inner);
+        move || {
+            if let Some(inner) = inner.upgrade() {
+                Report { inner }.state().changed();
+            }
+        }
     }
 
     fn with(state: State, archive: Option<Archive>) -> Self {
@@ -153,22 +177,29 @@ impl Report {
                 metrics: Metrics::new(),
                 events: broadcast::Sender::new(BROADCAST_EVENTS),
                 archive,
+                history: OnceLock::new(),
                 hidden: OnceLock::new(),
             }),
         }
     }
 
-    /// Writes the events that wait to be written, and lets go of their file. Blocks.
+    /// Writes the events and the history that wait to be written, and lets go of their files. Blocks.
     pub fn close(&self) {
         if let Some(archive) = &self.inner.archive {
             archive.close();
         }
+        if let Some(history) = self.inner.history.get() {
+            history.close();
+        }
     }
 
-    /// Waits until all events so far are written, or could not be. Blocks.
+    /// Waits until all events and revisions so far are written, or could not be. Blocks.
     pub fn flush(&self) {
         if let Some(archive) = &self.inner.archive {
             archive.flush();
+        }
+        if let Some(history) = self.inner.history.get() {
+            history.flush();
         }
     }
 
@@ -188,13 +219,36 @@ impl Report {
         self.inner.hidden.get().map_or(Cow::Borrowed(text), |hidden| hidden.mask(text))
     }
 
-    /// The entry as it may be kept, where the next run does not know what it must not show.
-    fn cleaned(&self, entry: Entry) -> Entry {
-        let text = serde_json::to_string(&entry).unwrap_or_default();
+    /// A value as it may be kept, where the next run does not know what it must not show.
+    fn cleaned<T: Serialize + DeserializeOwned>(&self, value: T) -> T {
+        let text = serde_json::to_string(&value).unwrap_or_default();
         match self.masked(&text) {
-            Cow::Borrowed(_) => entry,
-            Cow::Owned(text) => serde_json::from_str(&text).unwrap_or(entry),
+            Cow::Borrowed(_) => value,
+            Cow::Owned(text) => serde_json::from_str(&text).unwrap_or(value),
         }
+    }
+
+    /// Takes down what a pass means for the revision in force.
+    fn record(&self, pass: &Pass<'_>, state: &mut State) {
+        let Some(history) = self.inner.history.get() else { return };
+        let State { recorder, tracker, last, lease, .. } = state;
+        let before = last.as_ref().map(|last| Arc::clone(&last.desired));
+        let read = |complete: Option<bool>| complete == Some(true);
+        let platform = pass.observed.platform.as_ref().map(|seen| seen.complete);
+        let registry = pass.observed.registry.as_ref().map(|seen| seen.complete);
+        let seen = Sighting {
+            wall: pass.wall.duration_since(UNIX_EPOCH).unwrap_or_default(),
+            at: pass.observed.at,
+            before: before.as_deref(),
+            desired: pass.desired,
+            place: pass.source.place,
+            plan: pass.plan.map(|plan| &**plan),
+            complete: read(platform) && read(registry),
+            acts: lease.as_ref().is_none_or(|lease| lease.standing.leads()),
+        };
+        let news =
+            recorder.pass(&seen, |id, planned| status::verdict_of(planned, id, pass.retries.get(id), tracker.get(id)));
+        history.write(if self.hides() { self.cleaned(news) } else { news });
     }
 
     /// Hands an event to whoever follows, and to the archive.
@@ -233,6 +287,7 @@ impl Report {
             self.publish(Entry::Condition(event));
         }
         self.inner.metrics.pass(pass, result, &state.parts, &rows, state.tracker.totals(), &changes, plan.as_deref());
+        self.record(pass, state);
         state.last = Some(Arc::new(Last {
             wall: pass.wall,
             desired: Arc::clone(pass.desired),
@@ -335,7 +390,8 @@ impl Report {
         let troubles: Vec<String> = state.troubles.values().cloned().collect();
         // Building takes a while with thousands of resources, and no pass shall wait for it.
         drop(state);
-        let warnings = self.inner.archive.as_ref().map(Archive::warnings).unwrap_or_default();
+        let mut warnings = self.inner.archive.as_ref().map(Archive::warnings).unwrap_or_default();
+        warnings.extend(self.inner.history.get().into_iter().flat_map(RevisionHistory::warnings));
         let mut status = match last {
             None => Status::unknown(),
             Some(last) => status::build(&View {
@@ -371,7 +427,7 @@ impl Report {
         status
     }
 
-    /// One resource, with its last events. Blocks while events of earlier runs are read.
+    /// One resource, with its last events and revisions. Blocks while they are read.
     pub fn resource(&self, id: &ResourceId) -> Option<ResourceStatus> {
         let mut resource = self.status().get(id)?.clone();
         let state = self.state();
@@ -384,7 +440,14 @@ impl Report {
             }
             Some(_) | None => recent,
         });
+        let query = HistoryQuery { resource: Some(id.clone()), limit: RESOURCE_REVISIONS, ..HistoryQuery::default() };
+        resource.revisions = Some(self.revisions(&query));
         Some(resource)
+    }
+
+    /// What became of revisions, newest first; nothing where no history is kept. Blocks while it is read.
+    pub fn revisions(&self, query: &HistoryQuery) -> Vec<RevisionEntry> {
+        self.inner.history.get().map(|history| history.read(query)).unwrap_or_default()
     }
 
     /// What the last pass decided, as `ofop plan -o json` shows it without secrets; none before the first plan.

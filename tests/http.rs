@@ -12,16 +12,20 @@
 mod factory;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use factory::{Factory, SECRET, app, device, instance};
+use ofop::clock::SystemClock;
 use ofop::http::{self, Token, Tokens};
 use ofop::model::{
     Actor, Command, ConditionKind, FailureKind, Health, HiddenValues, InstanceName, Problem, PruneBlock, PruneVerdict,
     Request, Revision, Role, SourceTrouble, StepFailure, Suspension, Sync, TroubleReason,
 };
+use ofop::report::archive::Limits;
+use ofop::report::history::RevisionHistory;
 use ofop::report::{Report, StepReport};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -124,6 +128,37 @@ fn step(factory: &Factory, uuid: &str, outcome: Result<(), StepFailure>) -> Step
 }
 
 const BEARER: &str = "Bearer a-token-of-some-length";
+
+#[tokio::test]
+async fn the_history_is_answered_page_by_page() {
+    let server = Server::start(None).await;
+    assert_eq!(server.get("/api/v1/history").await.json(), json!({ "history": [], "next": null }), "none is kept");
+    // The factory lives in a year of its own.
+    let limits = Limits { keep: 1_500_000_000 * SECOND, bytes: 1 << 20 };
+    server.report.keep_history(RevisionHistory::open(None, limits, Arc::new(SystemClock::new())));
+    let mut factory = Factory::empty().with_app("PRESS-7");
+    for commit in ["aa1", "ab2", "ac3"] {
+        factory.commit(commit, "A change");
+        factory.tell(&server.report, SECOND);
+    }
+    let names = |answer: &Value| {
+        let all = answer["history"].as_array().unwrap().iter();
+        all.map(|entry| entry["revision"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let first = server.get("/api/v1/history?limit=2").await.json();
+    assert_eq!(names(&first), ["ac3", "ab2"]);
+    assert_eq!(first["history"][0]["commit"]["author"], "Line Team");
+    let second = server.get(&format!("/api/v1/history?limit=2&before={}", first["next"])).await.json();
+    assert_eq!((names(&second), &second["next"]), (vec!["aa1".to_owned()], &Value::Null));
+    assert_eq!(names(&server.get("/api/v1/history?revision=ab&resources=true").await.json()), ["ab2"]);
+    assert!(names(&server.get("/api/v1/history?for=app/PRESS-7").await.json()).is_empty(), "nothing touched it");
+    let resource = server.get("/api/v1/resources/app/PRESS-7").await.json();
+    assert_eq!(resource["revisions"], json!([]));
+    for wrong in ["limit=0", "limit=1001", "limit=51&resources=true", "for=press", "before=x", "unknown=1"] {
+        let answer = server.get(&format!("/api/v1/history?{wrong}")).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "bad_request"), "{wrong}");
+    }
+}
 
 #[tokio::test]
 async fn health_and_readiness_tell_apart_alive_and_ready() {

@@ -267,7 +267,8 @@ fn a_resource_without_events_is_told_from_one_whose_events_nobody_knows() {
     let mut factory = Factory::empty().with_app("PRESS-7");
     factory.tell(&report, MINUTE);
     let status = report.status();
-    let shown = |events| text(&status.resources[0], &status.source, &events, Output::new(ColorWhen::Never, true).paint);
+    let shown =
+        |events| text(&status.resources[0], &status.source, &events, &[], Output::new(ColorWhen::Never, true).paint);
     let none = shown(Events::Known(Vec::new()));
     assert!(none.ends_with("Events\n  none\n"), "{none}");
     let unknown = shown(Events::Unknown("no daemon answered".into()));

@@ -15,6 +15,7 @@ use super::describe::DescribeArgs;
 use super::down::DownArgs;
 use super::events::EventsArgs;
 use super::get::GetArgs;
+use super::history::HistoryArgs;
 use super::plan::PlanArgs;
 use super::policy::PolicyArgs;
 use super::registry::RegistryArgs;
@@ -260,8 +261,9 @@ Examples:
   ofop describe app/PRESS-7 --desired desired/
   ofop describe device/CNC-1 -o json
 
-Conditions, services, tasks, records; and the last events when a daemon answers at --address. Where no manifests
-are named, or --address is and they are not beside it, all of it is as that daemon sees it.")]
+Conditions, services, tasks, records, the last five revisions that touched it; and the last events when a daemon answers
+at --address. Where no manifests are named, or --address is and they are not beside it, all of it is as that daemon sees
+it.")]
     Describe(DescribeArgs),
     /// Print what the running daemon did
     #[command(after_help = "\
@@ -274,6 +276,17 @@ Examples:
 They are kept in the daemon's state directory, for OFOP_EVENTS_KEEP (90d) and up to OFOP_EVENTS_MAX (64MiB), and shown
 in local time.")]
     Events(EventsArgs),
+    /// Show which revision was rolled out when, and what became of it
+    #[command(after_help = "\
+Examples:
+  ofop history
+  ofop history app/PRESS-7                what each revision changed of it
+  ofop history --revision 3f9c2d1         everything that one revision touched
+  ofop history -o json --limit 100
+
+The daemon answers, or where none runs the file in its state directory (--state-dir). Kept for OFOP_HISTORY_KEEP (365d)
+and up to OFOP_HISTORY_MAX (64MiB).")]
+    History(HistoryArgs),
     /// Tell the running daemon to look again now
     #[command(after_help = "\
 Examples:
@@ -479,6 +492,7 @@ impl Cli {
             | Command::Get(GetArgs { daemon, .. })
             | Command::Describe(DescribeArgs { daemon, .. })
             | Command::Events(EventsArgs { daemon, .. })
+            | Command::History(HistoryArgs { daemon, .. })
             | Command::Reconcile(ReconcileArgs { daemon, .. })
             | Command::Suspend(NamedArgs { daemon, .. })
             | Command::Resume(NamedArgs { daemon, .. }) => {

@@ -3,15 +3,17 @@
 use std::fmt::Write as _;
 
 use clap::Args;
+use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::args::TextOrJson;
 use super::client::{Client, DaemonArgs, resource_path};
 use super::context::Context;
 use super::output::Paint;
-use super::{CliError, Exit, events, seen, source_text};
+use super::{CliError, Exit, events, history, seen, source_text};
 use crate::model::{Availability, ResourceId, UpdateState};
-use crate::report::{ResourceStatus, SourceStatus};
+use crate::report::history::RevisionEntry;
+use crate::report::{RESOURCE_REVISIONS, ResourceStatus, SourceStatus};
 
 /// `describe`.
 #[derive(Debug, Args)]
@@ -27,7 +29,7 @@ pub struct DescribeArgs {
     pub daemon: DaemonArgs,
 }
 
-/// Looks once, or asks the daemon; asks it for the resource's events if one answers; and prints.
+/// Looks once, or asks the daemon; asks it for the resource's events and revisions if one answers; and prints.
 ///
 /// # Errors
 /// When the engine or the source cannot be read, or there is no such resource.
@@ -39,13 +41,19 @@ pub(super) async fn run(args: &DescribeArgs, context: &Context) -> Result<Exit, 
             "`ofop get all` lists what is there",
         ));
     };
-    let events = match Client::new(context)?.get(&resource_path(&args.resource)).await {
+    let answer = Client::new(context)?.get(&resource_path(&args.resource)).await;
+    // Without a daemon, what the last one left is in the state directory.
+    let revisions = match &answer {
+        Ok(answer) => serde_json::from_value(answer["revisions"].clone()).unwrap_or_default(),
+        Err(_) => history::left_of(&args.resource, RESOURCE_REVISIONS, context).unwrap_or_default(),
+    };
+    let events = match answer {
         Ok(answer) => Events::Known(answer["events"].as_array().cloned().unwrap_or_default()),
         Err(error) => Events::Unknown(error.to_string()),
     };
     match args.output {
         TextOrJson::Text => {
-            context.output.data(&text(resource, &status.source, &events, context.output.paint))?;
+            context.output.data(&text(resource, &status.source, &events, &revisions, context.output.paint))?;
         }
         TextOrJson::Json => {
             let mut value = serde_json::to_value(resource).map_err(std::io::Error::from)?;
@@ -54,6 +62,7 @@ pub(super) async fn run(args: &DescribeArgs, context: &Context) -> Result<Exit, 
                 if let Events::Known(events) = events {
                     map.insert("events".into(), Value::Array(events));
                 }
+                map.insert("revisions".into(), serde_json::to_value(&revisions).map_err(std::io::Error::from)?);
             }
             context.output.json(&value)?;
         }
@@ -71,13 +80,25 @@ pub enum Events {
 }
 
 /// The text for people.
-pub fn text(resource: &ResourceStatus, source: &SourceStatus, events: &Events, paint: Paint) -> String {
+pub fn text(
+    resource: &ResourceStatus,
+    source: &SourceStatus,
+    events: &Events,
+    revisions: &[RevisionEntry],
+    paint: Paint,
+) -> String {
     let mut out = String::new();
     head(&mut out, resource, source, paint);
     conditions(&mut out, resource, paint);
     ignored(&mut out, resource, paint);
     services(&mut out, resource, paint);
     records(&mut out, resource, paint);
+    if !revisions.is_empty() {
+        heading(&mut out, "Last revisions", paint);
+        for line in history::details(revisions, paint, &TimeZone::system()).lines() {
+            let _ = writeln!(out, "  {line}");
+        }
+    }
     heading(&mut out, "Events", paint);
     match events {
         Events::Unknown(why) => {

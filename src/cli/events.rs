@@ -131,8 +131,8 @@ pub(super) async fn run(args: &EventsArgs, context: &Context) -> Result<Exit, Cl
     Ok(Exit::Success)
 }
 
-/// A time of an event as people read it: local, with date and zone. What is no time stays as it is.
-fn local(time: &str, zone: &TimeZone) -> String {
+/// A time as people read it: local, with date and zone. What is no time stays as it is.
+pub(super) fn local(time: &str, zone: &TimeZone) -> String {
     match time.parse::<Timestamp>() {
         Ok(time) => time.to_zoned_datetime(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string(),
         Err(_) => time.to_owned(),

@@ -26,6 +26,7 @@ use crate::registry::embedded::EmbeddedRegistry;
 use crate::registry::openfactory::{KafkaSettings, KsqldbSettings, OpenfactoryRegistry, OpenfactorySettings};
 use crate::report::Report;
 use crate::report::archive::{Archive, Limits};
+use crate::report::history::RevisionHistory;
 
 /// The engine's socket when nothing names another address.
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
@@ -57,10 +58,19 @@ pub(super) fn policy(context: &Context) -> Policy {
     }
 }
 
-/// The daemon's account of itself, with the events of earlier runs where they are kept.
+/// The daemon's account of itself, with the events and the history of earlier runs where they are kept.
 pub(super) async fn report(context: &Context) -> Report {
     let report = kept_report(context).await;
     report.hide(context.output.hidden.clone());
+    let config = &context.config;
+    let limits = Limits { keep: config.history_keep, bytes: config.history_max };
+    let directory = (config.history_max > 0).then(|| config.state_dir.clone());
+    let clock = Arc::new(SystemClock::new());
+    let opened = tokio::task::spawn_blocking(move || RevisionHistory::open(directory.as_deref(), limits, clock)).await;
+    // It never panics; and without it the daemon works all the same.
+    if let Ok(opened) = opened {
+        report.keep_history(opened);
+    }
     report
 }
 

@@ -322,10 +322,13 @@ fn a_repository_that_cannot_be_meant_is_refused() {
 }
 
 #[test]
-fn events_are_kept_for_days_and_up_to_a_size() {
+fn events_and_history_are_kept_for_days_and_up_to_a_size() {
     let kept = |name: &str, text: &str| load(&[], &[(name, text)], "");
     let config = load(&[], &[], "").unwrap();
     assert_eq!((config.events_keep, config.events_max), (DEFAULT_EVENTS_KEEP, DEFAULT_EVENTS_MAX));
+    assert_eq!((config.history_keep, config.history_max), (DEFAULT_HISTORY_KEEP, DEFAULT_HISTORY_MAX));
+    let config = load(&[], &[("OFOP_HISTORY_KEEP", "2d"), ("OFOP_HISTORY_MAX", "0")], "").unwrap();
+    assert_eq!((config.history_keep, config.history_max), (Duration::from_secs(172_800), 0));
     for (text, hours) in [("30d", 720), ("36h", 36), ("1h", 1), ("3650d", 87_600)] {
         assert_eq!(kept("OFOP_EVENTS_KEEP", text).unwrap().events_keep, Duration::from_secs(hours * 3600), "{text}");
     }

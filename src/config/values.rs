@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use super::variables::{Found, From, Variables};
 use super::{
-    ApiToken, ConfigError, DEFAULT_CONCURRENCY, DEFAULT_EVENTS_KEEP, DEFAULT_EVENTS_MAX, DEFAULT_INSTANCE,
-    DEFAULT_LISTEN, Flags, Host, LeaseTimes, LogFormat, RegistryKind, Remote, Secret, TlsFiles, credentials,
-    secret_file, tokens,
+    ApiToken, ConfigError, DEFAULT_CONCURRENCY, DEFAULT_INSTANCE, DEFAULT_LISTEN, Flags, Host, LeaseTimes, LogFormat,
+    RegistryKind, Remote, Secret, TlsFiles, credentials, secret_file, tokens,
 };
 use crate::model::lease::{MAX_LEASE, MIN_LEASE};
 use crate::model::{HostRules, ImageRef, InstanceName, InvalidImage, PlatformKind, Settings, parse_duration};
@@ -481,9 +480,9 @@ impl Reader<'_> {
         self.switch("--public-read", "OFOP_PUBLIC_READ")
     }
 
-    pub(super) fn events_keep(&self) -> Result<Duration, ConfigError> {
-        let name = "OFOP_EVENTS_KEEP";
-        let Some(Found { text, from }) = self.variable(name) else { return Ok(DEFAULT_EVENTS_KEEP) };
+    /// For how long something is kept in the state directory.
+    pub(super) fn kept(&self, name: &'static str, default: Duration) -> Result<Duration, ConfigError> {
+        let Some(Found { text, from }) = self.variable(name) else { return Ok(default) };
         let days = text.trim().strip_suffix('d').and_then(|days| days.trim().parse::<u32>().ok());
         let keep = match days {
             Some(days) => Some(Duration::from_secs(u64::from(days) * 24 * 3600)),
@@ -495,12 +494,13 @@ impl Reader<'_> {
         })
     }
 
-    pub(super) fn events_max(&self) -> Result<u64, ConfigError> {
-        let Some(Found { text, from }) = self.variable("OFOP_EVENTS_MAX") else { return Ok(DEFAULT_EVENTS_MAX) };
+    /// How much of something is kept in the state directory, in bytes.
+    pub(super) fn kept_size(&self, name: &'static str, default: u64) -> Result<u64, ConfigError> {
+        let Some(Found { text, from }) = self.variable(name) else { return Ok(default) };
         parse_size(&text).filter(|bytes| *bytes == 0 || (SMALLEST_KEPT..=LARGEST_KEPT).contains(bytes)).ok_or_else(
             || {
                 let reason = format!("`{text}` is neither 0 nor a size from 1MiB to 16GiB");
-                invalid(from, reason, "write for example 256MiB, or 0 to keep no events on disk")
+                invalid(from, reason, "write for example 256MiB, or 0 to keep nothing on disk")
             },
         )
     }

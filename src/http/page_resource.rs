@@ -11,6 +11,7 @@ use super::page::{fields, foot, head, health_badge, page, running, sync_badge, t
 use super::page_source::event_table;
 use crate::model::UpdateState;
 use crate::report::ResourceStatus;
+use crate::report::history::{ResourceResult, RevisionEntry};
 use crate::report::status::{RecordStatus, ServicePresence, ServiceStatus};
 
 pub(super) async fn resource(State(shared): State<Shared>, Path((kind, uuid)): Path<(String, String)>) -> Response {
@@ -34,6 +35,7 @@ pub(super) async fn resource(State(shared): State<Shared>, Path((kind, uuid)): P
     records(&mut html, &resource.records);
     let events = resource.events.as_deref().unwrap_or_default();
     event_table(&mut html, "What was done last", events.iter().rev(), false);
+    revisions(&mut html, resource.revisions.as_deref().unwrap_or_default());
     foot(&mut html);
     page(html)
 }
@@ -213,6 +215,43 @@ fn records(html: &mut Html, records: &[RecordStatus]) {
         html.raw("</td><td>").text(record.asset_type.as_deref().unwrap_or_default());
         html.raw("</td><td>").text(record.docker_service.as_deref().unwrap_or_default());
         html.raw("</td><td>").text(record.uns_id.as_deref().unwrap_or_default()).raw("</td></tr>");
+    }
+    html.raw("</tbody></table>");
+}
+
+/// The last revisions that touched it, newest first.
+fn revisions(html: &mut Html, revisions: &[RevisionEntry]) {
+    if revisions.is_empty() {
+        return;
+    }
+    html.raw("<h2>Last revisions</h2><table><thead><tr><th>First seen</th><th>Revision</th><th>What became of it</th>")
+        .raw("<th>What changed</th></tr></thead><tbody>");
+    for (entry, own) in revisions.iter().filter_map(|entry| Some((entry, entry.resources.first()?))) {
+        html.raw("<tr><td>");
+        time(html, &entry.first_seen);
+        html.raw("</td><td><code title=\"").text(&entry.revision).raw("\">").text(entry.revision.short());
+        html.raw("</code>");
+        if let Some(commit) = &entry.commit {
+            html.raw(" ").text(&commit.subject).raw(" <span class=\"soft\">by ").text(&commit.author).raw("</span>");
+        }
+        html.raw("</td><td>").raw(match own.result {
+            ResourceResult::Settled => "<span class=\"badge good\">✓ ",
+            ResourceResult::OnItsWay => "<span class=\"badge warn\">… ",
+            ResourceResult::Failed => "<span class=\"badge bad\">✗ ",
+            ResourceResult::Superseded => "<span class=\"badge\">",
+        });
+        html.text(own.change.as_str()).raw(", ").text(own.result.words()).raw("</span>");
+        if let Some(obstacle) = &own.obstacle {
+            html.raw(" ").text(&obstacle.message);
+        }
+        html.raw("</td><td>");
+        for step in &own.steps {
+            html.text(step.verb).raw(" ").text(&step.object);
+            let names: Vec<String> = step.changes.iter().map(|change| change.field.clone()).collect();
+            fields(html, &names);
+            html.raw("<br>");
+        }
+        html.raw("</td></tr>");
     }
     html.raw("</tbody></table>");
 }

@@ -99,7 +99,7 @@ pub struct CommitStatus {
 }
 
 impl CommitStatus {
-    fn of(commit: &CommitInfo) -> Self {
+    pub(super) fn of(commit: &CommitInfo) -> Self {
         CommitStatus {
             id: commit.id.to_string(),
             short: commit.short().to_owned(),

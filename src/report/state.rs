@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::Retry;
 use super::archive::Restored;
 use super::event_log::EventLog;
+use super::history::Recorder;
 use super::refusals::Refusals;
 use super::status::Status;
 use super::track::{Parts, Tracker};
@@ -24,6 +25,8 @@ pub(super) struct State {
     pub(super) events: EventLog,
     /// What is wrong with the operator itself, by what it is about, for people.
     pub(super) troubles: BTreeMap<&'static str, String>,
+    /// Follows what becomes of the revision in force, where that is kept.
+    pub(super) recorder: Recorder,
     /// How many refused commands may still be told of.
     pub(super) refusals: Refusals,
     /// How many requests of people for a look have been answered.
@@ -70,6 +73,7 @@ impl State {
             tracker: Arc::new(Tracker::restored(&restored.entries)),
             events: EventLog::restored(restored.sequence, restored.entries),
             troubles: BTreeMap::new(),
+            recorder: Recorder::default(),
             refusals: Refusals::default(),
             answered: 0,
             generation: 0,

@@ -9,11 +9,12 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-pub(super) use self::build::{History, Row, View, build, rows};
+pub(super) use self::build::{History, Row, View, build, rows, verdict_of};
 pub use self::record::{Ownership, RecordStatus};
 pub use self::service::{Running, ServicePresence, ServiceStatus};
 
 use super::events::Entry;
+use super::history::RevisionEntry;
 use super::source::{SourceStatus, SourceView};
 use crate::model::{
     ConditionKind, Desired, DriftType, Handling, Health, InstanceName, Kind, LeaseStatus, Observed, Origin, Plan,
@@ -351,6 +352,9 @@ pub struct ResourceStatus {
     /// Its last events, oldest first; none in a list of resources, see [`crate::report::Report::resource`].
     #[serde(skip_serializing_if = "Option::is_none", skip_deserializing)]
     pub events: Option<Vec<Entry>>,
+    /// What became of it in the last revisions that touched it, newest first; none in a list of resources, as events.
+    #[serde(skip_serializing_if = "Option::is_none", skip_deserializing)]
+    pub revisions: Option<Vec<RevisionEntry>>,
 }
 
 /// One piece of drift.

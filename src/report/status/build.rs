@@ -311,6 +311,7 @@ fn resource(view: &View<'_>, marked: &Marked<'_>, row: &Row<'_>) -> ResourceStat
             .and_then(|history| history.retries.get(row.id))
             .map(|retry| RetryStatus { failures: retry.failures, at: rfc3339(moment(view, retry.at)) }),
         events: None,
+        revisions: None,
     }
 }
 
@@ -319,11 +320,20 @@ fn verdict(view: &View<'_>, row: &Row<'_>, tracked: Option<&Tracked>) -> Verdict
     let Some(plan) = row.plan.filter(|_| !row.blind) else {
         return Verdict::InProgress { why: Progress::Unread, message: "it could not be read".into() };
     };
-    let retry = view.history.as_ref().and_then(|history| history.retries.get(row.id));
+    verdict_of(plan, row.id, view.history.as_ref().and_then(|history| history.retries.get(row.id)), tracked)
+}
+
+/// The verdict of a plan on a resource, and what is known of steps that failed since.
+pub(in crate::report) fn verdict_of(
+    plan: &ResourcePlan,
+    id: &ResourceId,
+    retry: Option<&Retry>,
+    tracked: Option<&Tracked>,
+) -> Verdict {
     match retry.zip(tracked.and_then(|tracked| tracked.failure.as_ref())) {
         Some((retry, (failure, _))) => {
             let (attempts, kind) = (retry.attempts, retry.last);
-            plan.verdict.given(row.id, Failing { attempts, kind, message: &failure.message, limit: GIVE_UP_AFTER })
+            plan.verdict.given(id, Failing { attempts, kind, message: &failure.message, limit: GIVE_UP_AFTER })
         }
         None => plan.verdict.clone(),
     }
