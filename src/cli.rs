@@ -27,6 +27,7 @@ mod context;
 mod control;
 mod daemon;
 pub mod describe;
+pub mod diff;
 pub mod down;
 mod error;
 mod events;
@@ -106,6 +107,7 @@ fn start(cli: &Cli, output: Output) -> Result<Exit, CliError> {
         | Command::Describe(_)
         | Command::Events(_)
         | Command::History(_)
+        | Command::Diff(_)
         | Command::Reconcile(_)
         | Command::Suspend(_)
         | Command::Resume(_)
@@ -149,6 +151,7 @@ async fn command(command: &Command, context: &Context) -> Result<Exit, CliError>
         Command::Describe(args) => describe::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,
         Command::History(args) => history::run(args, context).await,
+        Command::Diff(args) => diff::run(args, context).await,
         Command::Reconcile(args) => wait::reconcile(args, context).await,
         Command::Suspend(args) => control::run(&Word::Suspend(args.named("suspend")?), context).await,
         Command::Resume(args) => control::run(&Word::Resume(args.named("resume")?), context).await,

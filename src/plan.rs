@@ -42,6 +42,7 @@ mod proof;
 mod records;
 mod removal;
 mod resource;
+mod revisions;
 mod rollout;
 mod services;
 mod target;
@@ -61,7 +62,8 @@ pub use self::markdown::{MAX_CHARACTERS, to_markdown};
 pub use self::memory::{Adoption, Memory, Written};
 pub use self::notebook::Notebook;
 use self::removal::Pruning;
-pub use self::text::{ShowSecrets, TextOptions, to_text};
+pub use self::revisions::between;
+pub use self::text::{ShowSecrets, TextOptions, differences_to_text, to_text};
 pub use self::verdict::judge;
 use crate::model::{
     Desired, Examined, Handling, InstanceName, Observed, Plan, ResourceId, RolloutPolicy, RunId, Windows,

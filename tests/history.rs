@@ -387,13 +387,18 @@ fn every_commit_that_a_daemon_rolls_out_is_in_its_history() {
     assert!(described.out.contains("Last revisions") && described.out.contains(&first[..12]), "{}", described.out);
     let page = ofop.try_get("/resources/app/PRESS").unwrap();
     assert!(page.contains("Last revisions") && page.contains("A tag that nobody pushed"), "{page}");
+    let current = ofop.run(&[&["diff", &first, "current"], &repository[..]].concat());
+    assert_eq!(current.code, Some(1), "{}{}", current.out, current.err);
+    assert!(current.out.contains("remove service other"), "{}", current.out);
     assert_eq!(ofop.signal("TERM"), Some(0));
     let offline = ofop.run(&["history", "app/PRESS"]);
     assert!(offline.out == own.out && offline.err.contains("no daemon answers"), "{}\n{}", offline.out, own.out);
+    let same = ofop.run(&[&["diff", "current", "main"], &repository[..]].concat());
+    assert_eq!((same.code, same.out.contains("No difference")), (Some(0), true), "{}{}", same.out, same.err);
     let described = ofop.run(&[&["describe", "app/PRESS"], &repository[..]].concat());
     assert!(described.out.contains("Last revisions"), "{}", described.out);
     let yaml = ofop.run(&["history", "-o", "yaml"]).out;
-    for text in [&table.out, &own.out, &whole.out, &described.out, &page, &yaml, &ofop.log()] {
+    for text in [&table.out, &own.out, &whole.out, &described.out, &page, &current.out, &yaml, &ofop.log()] {
         assert!(!text.contains("s3ntinel"), "{text}");
     }
 }

@@ -12,6 +12,7 @@ use super::apply::ApplyArgs;
 use super::completions::CompletionsArgs;
 use super::control::{NamedArgs, ReconcileArgs};
 use super::describe::DescribeArgs;
+use super::diff::DiffArgs;
 use super::down::DownArgs;
 use super::events::EventsArgs;
 use super::get::GetArgs;
@@ -42,7 +43,7 @@ Examples:
 Settings come from flags, then the environment, then .ofaenv in the working directory. OpenFactory's own
 variables (KAFKA_BROKER, KSQLDB_URL, OPENFACTORY_…) keep their names and meaning; ours begin with OFOP_.
 
-Exit codes: 0 done, 1 plan found something to do, 2 it could not be done, 3 some resources failed,
+Exit codes: 0 done, 1 plan found something to do or diff a difference, 2 it could not be done, 3 some resources failed,
 130 stopped by a signal before it was done.";
 
 /// Keeps an OpenFactory cluster in the state that a directory or git repository of YAML describes.
@@ -287,6 +288,15 @@ Examples:
 The daemon answers, or where none runs the file in its state directory (--state-dir). Kept for OFOP_HISTORY_KEEP (365d)
 and up to OFOP_HISTORY_MAX (64MiB).")]
     History(HistoryArgs),
+    /// Compare two commits in terms of services
+    #[command(after_help = "\
+Examples:
+  ofop diff --git https://git.example/plant.git current main
+  ofop diff --git . HEAD~1 HEAD           in a clone
+  ofop diff v1.4 v1.5 -o json             the repository is OFOP_GIT_URL
+
+Exit code 0 when both describe the same, 1 when they differ, 2 when it cannot be told.")]
+    Diff(DiffArgs),
     /// Tell the running daemon to look again now
     #[command(after_help = "\
 Examples:
@@ -386,8 +396,8 @@ pub enum TextOrJson {
 /// Which commit a command looks at.
 #[derive(Debug, Args)]
 pub struct RevisionArgs {
-    /// Commit, branch or tag of the --git repository to look at instead of the branch's newest commit. A commit is
-    /// found by whatever branch, tag or pull request points to it, else in the history of --branch
+    /// Commit, branch or tag of the --git repository to look at instead of the branch's newest commit, or `main~2`,
+    /// `HEAD^`. A commit is found by whatever branch, tag or pull request points to it, else in the history of --branch
     #[arg(long, value_name = "REV", help_heading = MANIFESTS)]
     pub revision: Option<String>,
 }
@@ -493,6 +503,7 @@ impl Cli {
             | Command::Describe(DescribeArgs { daemon, .. })
             | Command::Events(EventsArgs { daemon, .. })
             | Command::History(HistoryArgs { daemon, .. })
+            | Command::Diff(DiffArgs { daemon, .. })
             | Command::Reconcile(ReconcileArgs { daemon, .. })
             | Command::Suspend(NamedArgs { daemon, .. })
             | Command::Resume(NamedArgs { daemon, .. }) => {

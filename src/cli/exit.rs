@@ -2,8 +2,8 @@
 //!
 //! | code | meaning |
 //! |---|---|
-//! | 0 | done; for `plan`: nothing to do |
-//! | 1 | `plan` only: there is something to do, or a conflict for a person to resolve |
+//! | 0 | done; for `plan`: nothing to do; for `diff`: no difference |
+//! | 1 | `plan`: there is something to do, or a conflict for a person to resolve; `diff`: there is a difference |
 //! | 2 | it could not be done: wrong usage or settings, invalid manifests, a server that does not answer |
 //! | 3 | `apply` and `down`: some resources could not be converged |
 //! | 130 | `apply`, `down`: stopped by a signal before it was done; `run`: by a second signal |
@@ -15,7 +15,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Done, or nothing to do.
     Success,
-    /// `plan` found something to do, or a conflict.
+    /// `plan` found something to do, or a conflict; `diff` found a difference.
     Changes,
     /// It could not be done; what is wrong has been printed.
     Failure,

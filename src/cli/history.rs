@@ -162,6 +162,12 @@ pub(super) fn left_of(resource: &ResourceId, limit: usize, context: &Context) ->
     read_file(&context.config.state_dir, &query).ok()
 }
 
+/// The revision that came into force last, by the same.
+pub(super) fn newest_left(context: &Context) -> Option<RevisionEntry> {
+    let query = HistoryQuery { limit: 1, ..HistoryQuery::default() };
+    read_file(&context.config.state_dir, &query).ok()?.pop()
+}
+
 /// A line for each revision.
 fn table(history: &[RevisionEntry], output: &Output, zone: &TimeZone) -> String {
     let mut table =

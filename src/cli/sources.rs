@@ -102,6 +102,7 @@ fn git_options(config: &Config, git: &Git, state_dir: PathBuf) -> GitOptions {
     GitOptions {
         branch: git.branch.clone(),
         revision: git.revision.clone(),
+        from_clone: git.from_clone,
         path: git.path.clone(),
         interval: git.interval,
         timeout: git.timeout,

@@ -43,6 +43,8 @@ pub struct Git {
     pub branch: Option<String>,
     /// `--revision`: what a command looks at instead of the branch's newest commit.
     pub revision: Option<String>,
+    /// A commit that the clone holds already is not asked for: for a command that changes nothing.
+    pub from_clone: bool,
     /// `--path`: a folder in the repository, confined to it; empty for all of it.
     pub path: String,
     /// `--interval`.
@@ -137,6 +139,7 @@ impl Reader<'_> {
             by_flag: matches!(found.from, From::Flag(_)),
             branch: name("--branch", "OFOP_GIT_BRANCH"),
             revision: self.flags.get("--revision").map(|text| text.trim().to_owned()),
+            from_clone: false,
             path: self.git_path()?,
             interval,
             timeout: self.duration("OFOP_GIT_TIMEOUT", "OFOP_GIT_TIMEOUT", DEFAULT_FETCH_TIMEOUT)?,

@@ -325,7 +325,7 @@ fn has_manifest_change(draft: &Draft) -> bool {
 
 /// Whether a record says what it should. References are sets, further attributes belong to others, and values
 /// are compared as they read, since the registry keeps them as text.
-fn same(wanted: &Record, found: &Record) -> bool {
+pub(super) fn same(wanted: &Record, found: &Record) -> bool {
     match (wanted, found) {
         (Record::Asset(wanted), Record::Asset(found)) => {
             wanted.asset_type == found.asset_type
@@ -366,7 +366,7 @@ fn has_attribute(found: &AssetRecord, wanted: &crate::model::record::Attribute) 
 }
 
 /// What differs, in words.
-fn describe(
+pub(super) fn describe(
     wanted: &Record,
     found: &Record,
     found_owner: Option<&RecordOwner>,

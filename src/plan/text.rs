@@ -59,6 +59,23 @@ pub fn to_text(plan: &Plan, options: TextOptions) -> String {
     text.out
 }
 
+/// The differences of two revisions ([`super::between`]) as text, in the same words.
+pub fn differences_to_text(plan: &Plan, options: TextOptions) -> String {
+    let mut text = Text { out: String::new(), options };
+    for (id, resource) in &plan.resources {
+        text.resource(id, resource);
+    }
+    let mut parts = counts(plan.resources.values().map(|resource| &**resource));
+    if parts.is_empty() {
+        parts.push("No difference".into());
+    }
+    let (all, same) = (plan.resources.len(), plan.resources.len() - plan.restless.len());
+    let line = format!("{}; {same} of {} the same.", parts.join(", "), count_of(all, "resource"));
+    let line = text.paint(Paint::Bold, &line);
+    text.wrapped("", 0, &line);
+    text.out
+}
+
 #[derive(Clone, Copy)]
 enum Paint {
     Bold,

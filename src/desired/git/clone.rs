@@ -24,7 +24,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tokio::sync::mpsc;
 
 use super::copy::copy;
-use super::fetch::pick;
+use super::fetch::{no_such_place, pick};
 use super::history;
 use super::known_hosts;
 use super::options::Credentials;
@@ -248,6 +248,13 @@ impl Clone {
         }
     }
 
+    /// The commit at a place of the history of `tip`: an id, an id and the way back from it, or the way back from `tip`.
+    pub(super) fn at(&self, tip: Oid, place: &str) -> Result<Option<Oid>, SourceTrouble> {
+        // What was taken for a boundary may have its parents by now.
+        self.mark_boundaries()?;
+        at(&self.open()?, tip, place).map_err(|error| local(&error))
+    }
+
     /// What is here, for a server to leave it out.
     pub(super) fn held(&self) -> Result<Held, SourceTrouble> {
         let shallow = self.mark_boundaries()?;
@@ -317,7 +324,7 @@ impl Clone {
         url: &str,
         path: &Path,
         branch: Option<&str>,
-        id: Option<&str>,
+        place: Option<&str>,
     ) -> Result<Oid, SourceTrouble> {
         let to = self.open()?;
         let credentials = Credentials::default();
@@ -325,9 +332,9 @@ impl Clone {
         let (_, mut oid) = wanted(&mut remote, url, branch, &credentials, &std::sync::Mutex::new(None))?;
         drop(remote);
         let source = Repository::open(path).map_err(|error| away(&error))?;
-        if let Some(id) = id {
-            let none = || missing(format!("the branch has no commit `{id}`"));
-            let commit = source.find_commit_by_prefix(id).map_err(|_| none())?.id();
+        if let Some(place) = place {
+            let none = || no_such_place(place);
+            let commit = at(&source, oid, place).map_err(|error| away(&error))?.ok_or_else(none)?;
             let tip = source.find_object(oid, None).and_then(|object| object.peel_to_commit());
             let tip = tip.map_err(|error| away(&error))?.id();
             if tip != commit && !source.graph_descendant_of(tip, commit).map_err(|error| away(&error))? {
@@ -345,6 +352,24 @@ impl Clone {
             copy(&from, &to, &[oid])?;
         }
         Ok(oid)
+    }
+}
+
+/// The commit at a place of the history of `tip`, see [`Clone::at`].
+fn at(repository: &Repository, tip: Oid, place: &str) -> Result<Option<Oid>, git2::Error> {
+    let found = if place.starts_with(['~', '^']) {
+        repository.revparse_single(&format!("{tip}{place}"))
+    } else if place.contains(['~', '^']) {
+        repository.revparse_single(place)
+    } else {
+        repository.find_commit_by_prefix(place).map(git2::Commit::into_object)
+    };
+    match found.and_then(|object| object.peel_to_commit()) {
+        Ok(commit) => Ok(Some(commit.id())),
+        Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::Ambiguous | ErrorCode::InvalidSpec) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -169,43 +169,55 @@ impl Fetcher {
     async fn fetch_wanted(&self, clone: &LocalClone) -> Result<Oid, SourceTrouble> {
         let credentials = self.options.credentials.current()?;
         let wanted = self.options.wanted();
+        if let Some(id) = wanted.filter(|wanted| self.options.from_clone && is_id(wanted)) {
+            let (clone, id) = (clone.clone(), id.to_owned());
+            if let Some(found) = blocking(move || clone.find(&id)).await? {
+                return Ok(found);
+            }
+        }
+        let branch = self.options.revision.as_ref().and(self.options.branch.as_deref());
+        if let Some((base, back)) = wanted.and_then(ancestor) {
+            return match base {
+                "" | "@" | "HEAD" => self.fetch_one(clone, branch, Some(back), &credentials).await,
+                base if is_id(base) => self.fetch_one(clone, branch, wanted, &credentials).await,
+                base => self.fetch_one(clone, Some(base), Some(back), &credentials).await,
+            };
+        }
+        let wanted = wanted.filter(|wanted| !matches!(*wanted, "HEAD" | "@")).or(branch);
         let first = self.fetch_one(clone, wanted, None, &credentials).await;
         let Some(id) = wanted.filter(|wanted| is_id(wanted)) else { return first };
         match first {
             // It is no branch's newest commit: it lies in the history of the branch, or nowhere that we could see.
             Err(trouble) if trouble.reason == TroubleReason::Missing => {
-                let branch = self.options.revision.as_ref().and(self.options.branch.as_deref());
                 self.fetch_one(clone, branch, Some(id), &credentials).await.map_err(|_| trouble)
             }
             first => first,
         }
     }
 
-    /// Fetches a branch, a tag, or a commit that one of them points to; with an id the commit in the history of that
-    /// which it names.
+    /// Fetches a branch, a tag, or a commit that one of them points to; with `place` the commit at that place of its
+    /// history: an id, an id and the way back from it, or the way back from what was fetched.
     async fn fetch_one(
         &self,
         clone: &LocalClone,
         wanted: Option<&str>,
-        id: Option<&str>,
+        place: Option<&str>,
         credentials: &Credentials,
     ) -> Result<Oid, SourceTrouble> {
-        let depth = if id.is_some() { Depth::All } else { Depth::ONE };
+        let depth = if place.is_some() { Depth::All } else { Depth::ONE };
         let fetched = match self.reached()? {
             Reached::Https(url) => self.fetch_https(clone, url, wanted, credentials, depth).await,
             Reached::Ssh => self.fetch_ssh(clone, wanted, credentials, depth).await,
             Reached::Beside(path) => {
-                let (url, wanted, id) = (self.options.url.clone(), wanted.map(str::to_owned), id.map(str::to_owned));
-                let clone = clone.clone();
-                let copied = self.may_hang(move || clone.fetch_beside(&url, &path, wanted.as_deref(), id.as_deref()));
-                return copied.await;
+                let (url, wanted) = (self.options.url.clone(), wanted.map(str::to_owned));
+                let (clone, place) = (clone.clone(), place.map(str::to_owned));
+                let work = move || clone.fetch_beside(&url, &path, wanted.as_deref(), place.as_deref());
+                return self.may_hang(work).await;
             }
         }?;
-        let Some(id) = id.map(str::to_owned) else { return Ok(fetched) };
+        let Some(place) = place.map(str::to_owned) else { return Ok(fetched) };
         let clone = clone.clone();
-        let none = || missing(format!("the branch has no commit `{id}`"));
-        let searched = id.clone();
-        blocking(move || clone.find(&searched)).await?.ok_or_else(none)
+        blocking(move || clone.at(fetched, &place)?.ok_or_else(|| no_such_place(&place))).await
     }
 
     async fn fetch_ssh(
@@ -312,6 +324,17 @@ fn is_id(text: &str) -> bool {
     (7..=40).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
+/// A revision that goes back in a history: where it begins, and the way, as `~2^1`; none for any other text.
+fn ancestor(text: &str) -> Option<(&str, &str)> {
+    let (base, back) = text.split_at(text.find(['~', '^'])?);
+    back.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'~' | b'^')).then_some((base, back))
+}
+
+/// The branch does not reach back to a place.
+pub(super) fn no_such_place(place: &str) -> SourceTrouble {
+    missing(format!("the branch has no commit `{place}`"))
+}
+
 /// Full name and id of a branch, tag or reference, or of one that points to the commit that is wanted.
 pub(super) fn pick(
     refs: &BTreeMap<String, String>,
@@ -363,6 +386,16 @@ mod tests {
             ("refs/tags/v2^{}", "7"),
         ];
         all.into_iter().map(|(name, digit)| (name.to_owned(), digit.repeat(40))).collect()
+    }
+
+    #[test]
+    fn a_way_back_in_history_is_told_from_a_name() {
+        assert_eq!(ancestor("main~2"), Some(("main", "~2")));
+        assert_eq!(ancestor("HEAD^"), Some(("HEAD", "^")));
+        assert_eq!(ancestor("3f9c2d1~1^2"), Some(("3f9c2d1", "~1^2")));
+        for other in ["main", "v1^{tree}", "main~x", "a^{/subject}", ""] {
+            assert_eq!(ancestor(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -112,8 +112,12 @@ pub struct GitOptions {
     /// Branch, tag or full reference; none for the default branch.
     pub branch: Option<String>,
     /// What to look at instead of the branch's newest commit: a commit id of 7 digits or more, a branch, a tag. An
-    /// id must be what a branch or tag of any name points to, or lie in the history of `branch`.
+    /// id must be what a branch or tag of any name points to, or lie in the history of `branch`. Each may be followed by
+    /// `~N` and `^N`, which go back in its history as for git; `HEAD~1` goes back from the newest commit of `branch`.
     pub revision: Option<String>,
+    /// A commit that the clone holds already is not asked for, whatever points to it now. For a command that changes
+    /// nothing.
+    pub from_clone: bool,
     /// Folder in the repository; empty for all of it.
     pub path: String,
     /// How often to fetch.
@@ -151,6 +155,7 @@ impl GitOptions {
             url: url.into(),
             branch: None,
             revision: None,
+            from_clone: false,
             path: String::new(),
             interval: DEFAULT_INTERVAL,
             timeout: DEFAULT_TIMEOUT,
