@@ -1,9 +1,9 @@
-//! The registry at its budgets: reading 10,000 assets, and registering 1,000 beside a bare producer that writes the same
-//! bytes to the same broker.
+//! The registry at its budgets: reading 10,000 assets, registering 1,000 beside a bare producer that writes the same
+//! bytes to the same broker, and how long after the messages of somebody else an event begins a pass.
 //!
-//! ksqlDB is a server here that answers at once: with canned rows of 10,000 assets, or with none, so that every round
-//! registers everything from scratch. Kafka is a real broker, started as the tests do it. Figures and the machine are
-//! in `docs/performance.md`.
+//! ksqlDB is a server here that answers at once: with canned rows of 10,000 assets, of all but one, or of none, so that
+//! every round registers everything from scratch. Kafka is a real broker, started as the tests do it. Figures and the
+//! machine are in `docs/performance.md`.
 
 #![expect(
     clippy::unwrap_used,
@@ -27,9 +27,10 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::routing::post;
 use criterion::{Criterion, criterion_group, criterion_main};
+use futures_util::StreamExt;
 use ofop::clock::SystemClock;
 use ofop::model::record::{AssetRecord, RecordOwner};
-use ofop::model::{AssetUuid, InstanceName, Record, RecordStep, Source};
+use ofop::model::{AssetUuid, InstanceName, Record, RecordId, RecordStep, Source};
 use ofop::reconcile::{ConvergeOptions, Happening, Parts, converge};
 use ofop::registry::Registry;
 use ofop::registry::messages::{self, Stamp};
@@ -49,12 +50,14 @@ const REGISTERED: usize = 1_000;
 /// Rounds that are measured side by side, and those before them that are not.
 const ROUNDS: usize = 21;
 const WARM_UP: usize = 8;
+/// How often it is measured when a change of somebody else is reported.
+const REPORTED: usize = 20;
 
 /// A server that knows the topics of all sources and has an answer ready for every table.
 struct Ksqldb {
-    /// By the name of the table; only the header while `empty`.
+    /// By the name of the table: all rows, and those that are left while `fewer`.
     answers: BTreeMap<&'static str, (Bytes, Bytes)>,
-    empty: AtomicBool,
+    fewer: AtomicBool,
 }
 
 fn topic(source: Source) -> &'static str {
@@ -70,16 +73,21 @@ fn topic(source: Source) -> &'static str {
 }
 
 impl Ksqldb {
-    fn new(assets: usize) -> Self {
-        let uuid = |number: usize| format!("PRESS-{number:05}");
+    /// So many assets, of which so many are left while there are fewer. Attributes stay: a row of `ASSETS` never goes.
+    fn new(assets: usize, left: usize) -> Self {
         let mut answers = BTreeMap::new();
         let mut table = |name, schema: &str, rows: &mut dyn Iterator<Item = Value>| {
-            let header = format!("[{}", json!({"header": {"queryId": "q", "schema": schema}}));
-            let mut text = header.clone();
+            let mut text = format!("[{}", json!({"header": {"queryId": "q", "schema": schema}}));
+            let gone = uuid(left);
+            let mut fewer = None;
             for row in rows {
+                if name != "ASSETS" && row[0] == *gone {
+                    fewer = Some(text.clone());
+                }
                 write!(text, ",\n{}", json!({"row": {"columns": row}})).unwrap();
             }
-            answers.insert(name, (Bytes::from(text + "]\n"), Bytes::from(header + "]\n")));
+            let fewer = fewer.unwrap_or_else(|| text.clone());
+            answers.insert(name, (Bytes::from(text + "]\n"), Bytes::from(fewer + "]\n")));
         };
         let all = || 0..assets;
         let types = &mut all().map(|at| json!([uuid(at), "OpenFactoryApp"]));
@@ -125,7 +133,7 @@ impl Ksqldb {
         let schema =
             "`ASSET_UUID` STRING, `ID` STRING, `VALUE` STRING, `TYPE` STRING, `TAG` STRING, `TIMESTAMP` STRING";
         table("ASSETS", schema, attributes);
-        Ksqldb { answers, empty: AtomicBool::new(false) }
+        Ksqldb { answers, fewer: AtomicBool::new(false) }
     }
 
     /// Serves for as long as the runtime lives; the address.
@@ -136,6 +144,10 @@ impl Ksqldb {
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         format!("http://{address}")
     }
+}
+
+fn uuid(number: usize) -> String {
+    format!("PRESS-{number:05}")
 }
 
 fn sql(body: &Bytes) -> String {
@@ -153,8 +165,8 @@ async fn describe(body: Bytes) -> String {
 async fn query(State(ksqldb): State<Arc<Ksqldb>>, body: Bytes) -> Bytes {
     let sql = sql(&body);
     let table = sql.split(" FROM ").nth(1).unwrap().split([' ', ';']).next().unwrap();
-    let (full, header) = &ksqldb.answers[table];
-    if ksqldb.empty.load(Ordering::SeqCst) { header.clone() } else { full.clone() }
+    let (all, fewer) = &ksqldb.answers[table];
+    if ksqldb.fewer.load(Ordering::SeqCst) { fewer.clone() } else { all.clone() }
 }
 
 fn registry(kafka: &str, ksqldb: &str) -> OpenfactoryRegistry {
@@ -200,7 +212,7 @@ async fn read(registry: &OpenfactoryRegistry) -> Duration {
 /// From the request for a reading to its snapshot: seven queries over loopback, decoded and put together.
 fn reading(c: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
-    let ksqldb = Arc::new(Ksqldb::new(READ));
+    let ksqldb = Arc::new(Ksqldb::new(READ, READ));
     let bytes: usize = ksqldb.answers.values().map(|(full, _)| full.len()).sum();
     // Nobody listens there: writing is not what is measured.
     let (url, kafka) = (runtime.block_on(Arc::clone(&ksqldb).serve()), "127.0.0.1:9");
@@ -236,10 +248,6 @@ fn reading(c: &mut Criterion) {
         });
     });
     group.finish();
-}
-
-fn uuid(number: usize) -> String {
-    format!("PRESS-{number:04}")
 }
 
 /// A Swarm on which the services of all apps run, as described and marked.
@@ -358,8 +366,7 @@ impl ProducerContext for Counted {
 fn registering(_: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
     let kafka = kafka::Kafka::start();
-    let ksqldb = Arc::new(Ksqldb::new(0));
-    ksqldb.empty.store(true, Ordering::SeqCst);
+    let ksqldb = Arc::new(Ksqldb::new(0, 0));
     let (world, registry) = runtime.block_on(async {
         make_topics(&kafka.address()).await;
         let registry = registry(&kafka.address(), &ksqldb.serve().await);
@@ -406,5 +413,65 @@ fn registering(_: &mut Criterion) {
     eprintln!("medians of {ROUNDS}: registering {ours:?}, a bare producer {theirs:?}: {times:.2} times");
 }
 
-criterion_group!(benches, reading, registering);
+/// What ksqlDB derives when somebody registers an asset: the topic of a source, and the payload. Whoever takes the asset
+/// back writes a tombstone to each. The topic of all attributes, of which ksqlDB makes these, is not followed.
+const DERIVED: [(Source, &str); 4] = [
+    (Source::AssetsType, r#"{"TYPE":"OpenFactoryApp"}"#),
+    (Source::AssetsAvail, r#"{"AVAILABILITY":"AVAILABLE"}"#),
+    (Source::DockerServices, r#"{"DOCKER_SERVICE":"press"}"#),
+    (Source::AssetToUnsMapRaw, r#"{"UNS_ID":"acme/L0/press","UNS_LEVELS":{}}"#),
+];
+
+/// From the first message of an asset that somebody registers among 10,000, or takes back, to the event that begins a
+/// pass: the messages arrive, their companions are waited for, all tables are read, and what was read differs.
+fn reporting(_: &mut Criterion) {
+    let runtime = Runtime::new().unwrap();
+    let kafka = kafka::Kafka::start();
+    let last = READ - 1;
+    let ksqldb = Arc::new(Ksqldb::new(READ, last));
+    ksqldb.fewer.store(true, Ordering::SeqCst);
+    let producer: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", kafka.address()).set("linger.ms", "0").create().unwrap();
+    let id = RecordId::Asset(AssetUuid::new(uuid(last)).unwrap());
+    let mut times = runtime.block_on(async {
+        make_topics(&kafka.address()).await;
+        let registry = registry(&kafka.address(), &Arc::clone(&ksqldb).serve().await);
+        registry.observe().await.unwrap();
+        let mut events = std::pin::pin!(registry.events());
+        let mut times = Vec::new();
+        for round in 0..REPORTED {
+            // Until everything that the last round led to is over, the readings that prove it included.
+            while tokio::time::timeout(Duration::from_secs(5), events.next()).await.is_ok() {}
+            let is_there = round % 2 == 0;
+            ksqldb.fewer.store(!is_there, Ordering::SeqCst);
+            let key = uuid(last);
+            let began = Instant::now();
+            for (source, payload) in DERIVED {
+                let message = BaseRecord::<str, str>::to(topic(source)).key(&key);
+                let message = if is_there { message.payload(payload) } else { message };
+                producer.send(message).map_err(|(error, _)| error).unwrap();
+            }
+            producer.poll(Duration::ZERO);
+            tokio::time::timeout(Duration::from_secs(30), events.next()).await.unwrap();
+            times.push(began.elapsed());
+            let seen = registry.observe().await.unwrap();
+            let found = seen.records.get(&id).map(|found| &found.record);
+            assert!(
+                matches!(found, Some(Record::Asset(asset)) if asset.asset_type.is_empty() != is_there),
+                "{found:?}"
+            );
+        }
+        times
+    });
+    times.sort();
+    eprintln!(
+        "an asset of somebody else, one of {READ}: {:?} from its first message to the event (median of {REPORTED}; \
+         {:?} to {:?})",
+        times[REPORTED / 2],
+        times[0],
+        times[REPORTED - 1]
+    );
+}
+
+criterion_group!(benches, reading, registering, reporting);
 criterion_main!(benches);
