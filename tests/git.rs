@@ -728,6 +728,145 @@ async fn a_commit_with_more_folders_than_any_disk_could_hold_is_refused() {
     assert!(errors(&tree)[0].contains("more than 1000000 files and folders"), "{:?}", errors(&tree));
 }
 
+/// A tree object with these entries, as git itself would not make it.
+fn raw_tree(repository: &git2::Repository, entries: &[(&str, &str, git2::Oid)]) -> git2::Oid {
+    let mut bytes = Vec::new();
+    for (mode, name, id) in entries {
+        bytes.extend_from_slice(format!("{mode} {name}\0").as_bytes());
+        bytes.extend_from_slice(id.as_bytes());
+    }
+    repository.odb().unwrap().write(git2::ObjectType::Tree, &bytes).unwrap()
+}
+
+#[tokio::test]
+async fn a_tree_that_git_would_not_make_passes_for_nothing_else() {
+    let (plant, server) = (Plant::new(), Server::start());
+    plant.write("press/app.yml", "good");
+    let good = plant.push("Good");
+    let hub = git2::Repository::open(plant.hub()).unwrap();
+    let text = hub.blob(b"evil").unwrap();
+    let inner = raw_tree(&hub, &[("100644", "app.yml", text)]);
+    let mill = raw_tree(
+        &hub,
+        &[
+            ("100644", "../press/app.yml", text),
+            ("100644", ".git", text),
+            ("100644", "x/../../press/app.yml", text),
+            ("40000", "x/y", inner),
+        ],
+    );
+    let root = raw_tree(
+        &hub,
+        &[
+            ("40000", "..", inner),
+            ("40000", ".git", inner),
+            ("40000", "mill", mill),
+            ("100644", "press/app.yml", text),
+            ("100644", "twice.yml", text),
+            ("100644", "twice.yml", text),
+        ],
+    );
+    let commit = plant.git(&plant.hub(), &["commit-tree", &root.to_string(), "-p", &good, "-m", "Odd"]);
+    for options in [local(&plant), serve(&plant, &server)] {
+        let state_dir = plant.dir.path().join(format!("odd-{}", options.url.len()));
+        plant.git(&plant.hub(), &["update-ref", "refs/heads/main", &good]);
+        let mut followed = Followed::new(GitOptions { state_dir, ..options });
+        followed.load().await;
+        plant.git(&plant.hub(), &["update-ref", "refs/heads/main", &commit]);
+        let tree = followed.fetched().await;
+        assert_eq!(tree.revision.0, commit, "{:?}", tree.trouble);
+        let refused = |text: &String| text.contains("with a `/`") || text.contains("twice");
+        let texts = texts(&tree);
+        let paths: Vec<&str> = texts.iter().map(|(path, _)| *path).collect();
+        assert!(texts.iter().all(|(_, text)| refused(text)), "{texts:?}");
+        assert_eq!(
+            paths,
+            [
+                "mill/x\u{fffd}..\u{fffd}..\u{fffd}press\u{fffd}app.yml",
+                "mill/x\u{fffd}y",
+                "press\u{fffd}app.yml",
+                "twice.yml"
+            ]
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_a_repository_replaces_or_lends_changes_no_commit() {
+    let plant = Plant::new();
+    plant.write("app.yml", "evil");
+    let evil = plant.push("Evil");
+    plant.write("app.yml", "good");
+    let good = plant.push("Good");
+    plant.git(&plant.hub(), &["replace", &good, &evil]);
+    let blob =
+        |commit: &str| plant.git(&plant.hub(), &["--no-replace-objects", "rev-parse", &format!("{commit}:app.yml")]);
+    plant.git(&plant.hub(), &["replace", &blob(&good), &blob(&evil)]);
+    // Objects that are elsewhere, and nowhere.
+    fs::write(plant.hub().join("objects/info/alternates"), "/nowhere/objects\n../../../work/.git/objects\n").unwrap();
+    let server = Server::start();
+    for options in [local(&plant), serve(&plant, &server)] {
+        let state_dir = plant.dir.path().join(format!("replaced-{}", options.url.len()));
+        let tree = GitSource::new(GitOptions { state_dir, ..options }).load().await.unwrap();
+        assert_eq!((&tree.revision.0, texts(&tree)), (&good, vec![("app.yml", "good".to_owned())]));
+    }
+}
+
+#[tokio::test]
+async fn files_that_differ_in_case_alone_are_two_files() {
+    let plant = Plant::new();
+    plant.write("App.yml", "one");
+    plant.write("app.yml", "two");
+    plant.push("Both");
+    let tree = GitSource::new(local(&plant)).load().await.unwrap();
+    assert_eq!(texts(&tree), [("App.yml", "one".to_owned()), ("app.yml", "two".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_server_that_answers_nonsense_is_a_trouble_and_no_more() {
+    let (plant, server) = (Plant::new(), Server::start());
+    plant.write("app.yml", "one");
+    let one = plant.push("One");
+    let followed = Followed::new(GitOptions { timeout: LONG, ..serve(&plant, &server) });
+    assert_eq!(followed.load().await.revision.0, one);
+    server.serve_git_no_longer();
+    let id = "1".repeat(40);
+    let line = |text: &str| format!("{:04x}{text}", text.len() + 4);
+    let service = line("# service=git-upload-pack\n");
+    let advertise = |reference: &str| format!("{service}0000{}0000", line(reference));
+    for body in [
+        String::new(),
+        "nonsense".into(),
+        "0001".into(),
+        "ffff".into(),
+        "zzzz".into(),
+        "-001".into(),
+        service.clone(),
+        format!("{service}0000"),
+        advertise("\0"),
+        advertise(&format!("{id} HEAD\0side-band-64k\n")),
+        advertise(&format!("{id} refs/heads/main\0 symref=HEAD:refs/heads/main\n")),
+        advertise(&format!("{} refs/heads/main\0 shallow symref=HEAD:refs/heads/main\n", "g".repeat(40))),
+        advertise(&format!("{id} refs/heads/../../x\0 symref=HEAD:refs/heads/../../x\n")),
+        "\u{0}".repeat(100_000),
+        line(&"x".repeat(60_000)).repeat(20),
+    ] {
+        let answer = Answer::text(&body).header("Content-Type", "application/x-git-upload-pack-advertisement");
+        server.answer(answer);
+        followed.source.refresh();
+        let tree = followed.load().await;
+        assert_eq!((&tree.revision.0, texts(&tree)[0].1.as_str()), (&one, "one"), "{body:.60?}");
+        assert!(tree.trouble.is_some(), "{body:.60?}");
+    }
+    // Once it is well again, so is the source.
+    server.serve_git(&plant.dir.path().join("hub"), None);
+    plant.write("app.yml", "two");
+    let two = plant.push("Two");
+    followed.source.refresh();
+    let tree = followed.load().await;
+    assert_eq!((&tree.revision.0, reason(&tree)), (&two, None));
+}
+
 #[tokio::test]
 async fn a_file_that_was_a_symlink_is_read_as_a_file() {
     let plant = Plant::new();

@@ -120,6 +120,11 @@ impl Server {
         *self.shared.git.lock().unwrap() = Some((folder.to_owned(), authorization.map(str::to_owned)));
     }
 
+    /// Answers as [`Server::answer`] says below `/git/` as well.
+    pub(crate) fn serve_git_no_longer(&self) {
+        *self.shared.git.lock().unwrap() = None;
+    }
+
     /// From now on asks git's program only once for what is read: benches measure us, and not how long that takes to
     /// start.
     pub(crate) fn remember(&self) {

@@ -125,6 +125,12 @@ impl Reading<'_> {
             if name.starts_with('.') {
                 continue;
             }
+            // Git makes no such tree; it would pass for a file of another folder.
+            if name.contains('/') {
+                let shown = beside(shown, &name.replace('/', "\u{fffd}"));
+                self.refuse(&shown, "has a name with a `/`, which no file can have".into())?;
+                continue;
+            }
             let (path, real) = (beside(shown, name), beside(&real, name));
             if rules.hides(&path, matches!(entry.kind(), Some(ObjectType::Tree | ObjectType::Commit))) {
                 continue;
@@ -218,7 +224,12 @@ impl Reading<'_> {
 
     fn add(&mut self, path: Arc<str>, id: Oid, file: ManifestFile) -> Result<(), SourceTrouble> {
         self.bytes += file.content.as_ref().map_or(0, |text| text.len() as u64);
-        self.files.insert(path, (id, file));
+        if self.files.insert(Arc::clone(&path), (id, file)).is_some() {
+            // Which of the two a person has looked at cannot be told.
+            let content = Err("is in its folder twice".into());
+            let file = ManifestFile { digest: digest(&content), path: path.clone(), root: 0, content, named: false };
+            self.files.insert(path, (Oid::ZERO_SHA1, file));
+        }
         match self.limits.exceeded_by(self.files.len(), self.bytes) {
             Some(what) => Err(too_much(&what)),
             None => Ok(()),
