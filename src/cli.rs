@@ -34,6 +34,7 @@ mod events;
 pub mod exit;
 pub mod get;
 pub mod history;
+mod hold;
 mod lease;
 mod logging;
 mod manifests;
@@ -110,6 +111,7 @@ fn start(cli: &Cli, output: Output) -> Result<Exit, CliError> {
         | Command::Diff(_)
         | Command::Reconcile(_)
         | Command::Suspend(_)
+        | Command::Freeze(_)
         | Command::Resume(_)
         | Command::Adopt(_)
         | Command::Policy(_)
@@ -153,7 +155,8 @@ async fn command(command: &Command, context: &Context) -> Result<Exit, CliError>
         Command::History(args) => history::run(args, context).await,
         Command::Diff(args) => diff::run(args, context).await,
         Command::Reconcile(args) => wait::reconcile(args, context).await,
-        Command::Suspend(args) => control::run(&Word::Suspend(args.named("suspend")?), context).await,
+        Command::Suspend(args) => control::run(&args.command()?, context).await,
+        Command::Freeze(args) => control::run(&args.command()?, context).await,
         Command::Resume(args) => control::run(&Word::Resume(args.named("resume")?), context).await,
         Command::Adopt(args) => adopt::run(args, context).await,
         Command::Policy(args) => policy::run(args, context).await,

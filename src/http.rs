@@ -40,6 +40,7 @@ mod connections;
 mod events;
 mod head;
 mod history;
+mod hold;
 mod html;
 mod page;
 mod page_resource;
@@ -164,6 +165,7 @@ fn router(shared: Shared, further: Router) -> Router {
         .route("/api/v1/reconcile", post(api::reconcile))
         .route("/api/v1/suspend", post(api::suspend))
         .route("/api/v1/resume", post(api::resume))
+        .route("/api/v1/freeze", post(hold::freeze))
         .route("/api/v1/adopt", post(api::adopt))
         .route("/api/v1/down", post(api::down))
         .route("/api/v1/rollout/abort", post(api::rollout_abort))

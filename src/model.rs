@@ -14,6 +14,7 @@
 //! | [`ledger`] | both sides matched by name, kept from plan to plan |
 //! | [`lease`] | who may change the cluster |
 //! | [`handling`] | how a resource is taken care of: suspended, kept, fields left alone |
+//! | [`hold`] | what a person holds back, until when and why |
 //! | [`notes`] | what the operator writes down |
 //! | [`observed`] | what really runs and is really registered |
 //! | [`evidence`] | how far a reading of the registry may be relied on |
@@ -38,6 +39,7 @@ pub mod duration;
 pub mod evidence;
 pub mod handling;
 pub mod hidden;
+pub mod hold;
 pub mod hosts;
 pub mod image;
 pub mod lease;
@@ -60,12 +62,13 @@ pub mod step;
 pub mod verdict;
 pub mod windows;
 
-pub use command::{Actor, Command, CommandVerb, Request, Role};
+pub use command::{Actor, Command, CommandVerb, NOBODY, Request, Role};
 pub use desired::{Desired, DesiredResource, DesiredService, Origin, OtherFile, Problem, Severity};
 pub use duration::parse_duration;
 pub use evidence::{Doubt, DoubtReason, Evidence, Proof};
 pub use handling::{Field, Handling, IgnoredField};
 pub use hidden::HiddenValues;
+pub use hold::{Hold, HoldStatus, Term};
 pub use hosts::{HostRules, InvalidHostRule};
 pub use image::{ImageRef, InvalidImage};
 pub use lease::{LeaseFound, LeaseRecord, LeaseSeen, LeaseStatus, LeaseUnread, Standing};

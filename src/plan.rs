@@ -30,6 +30,7 @@ mod context;
 mod diff;
 mod draft;
 mod health;
+mod holds;
 mod image;
 mod join;
 mod json;
@@ -57,6 +58,7 @@ use std::time::Duration;
 pub use self::attempts::{Attempt, Attempts, NotedAttempt};
 pub use self::contest::{Contest, Contests};
 use self::context::{Context, Recheck};
+pub use self::holds::{Ended, Ends, Held};
 pub use self::json::to_json;
 pub use self::markdown::{MAX_CHARACTERS, to_markdown};
 pub use self::memory::{Adoption, Memory, Written};
@@ -227,6 +229,7 @@ pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy, memory: &Me
     }
     recheck.expectations(&context);
     recheck.soon(rollouts.recheck);
+    recheck.holds(&context);
     Plan {
         revision: desired.revision.clone(),
         resources,
@@ -238,6 +241,7 @@ pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy, memory: &Me
         guarded: pruning.guarded,
         prune_confirmed: policy.prune_confirmed || memory.confirm_next,
         suspended: memory.suspended_all.clone(),
+        freeze: memory.freeze.clone(),
         scoped: policy.scope.is_some(),
         recheck: recheck.soonest,
     }

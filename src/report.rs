@@ -57,8 +57,8 @@ use self::status::{History, View};
 use crate::clock::{Clock as _, SystemClock};
 use crate::model::plan_json::{SecretValues, plan_json};
 use crate::model::{
-    Desired, Examined, FailureKind, HiddenValues, InstanceName, LeaseStatus, Observed, Plan, Request, ResourceId,
-    SourceTrouble, Standing,
+    CommandVerb, Desired, Examined, FailureKind, HiddenValues, InstanceName, LeaseStatus, Observed, Plan, Request,
+    ResourceId, SourceTrouble, Standing,
 };
 
 /// How many events a reader may lag behind before it skips some. An event is a pointer here.
@@ -342,6 +342,15 @@ impl Report {
         let mut state = self.state();
         let State { events, tracker, .. } = &mut *state;
         let event = events.push_command(&request.command, &request.actor, wall, |resource| tracker.knows(resource));
+        state.changed();
+        self.publish(Entry::Command(event));
+    }
+
+    /// Takes note of a person's word that ended by itself at this wall time.
+    pub fn ended(&self, command: CommandVerb, resource: Option<ResourceId>, message: String, wall: SystemTime) {
+        let mut state = self.state();
+        let State { events, tracker, .. } = &mut *state;
+        let event = events.push_ended(command, resource, message, wall, |resource| tracker.knows(resource));
         state.changed();
         self.publish(Entry::Command(event));
     }

@@ -394,7 +394,7 @@ async fn what_a_person_said_is_known_to_the_next_operator() {
     let manifest = "apps: {a: {uuid: SAID, image: 'idle:1'}}\n";
     operator.apply(manifest).await;
     let engine = Arc::clone(&operator.engine);
-    let suspend = ofop::model::Command::Suspend(Some("app/SAID".parse().unwrap()));
+    let suspend = ofop::model::Command::Suspend(Some("app/SAID".parse().unwrap()), ofop::model::Term::default());
     operator.memory.command(&suspend, "2026-01-02T03:04:05Z");
     operator.platform.note(&operator.memory.notebook.unsent()).await.unwrap();
     engine.ok("DELETE", "/containers/said?force=true", "");

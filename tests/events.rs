@@ -94,7 +94,7 @@ fn events_outlive_the_operator_and_their_numbers_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let mut first = Run::roomy(folder.path(), "first");
     first.step("ONE", first.factory.wall());
-    first.command(Command::Suspend(Some(app("TWO"))));
+    first.command(Command::Suspend(Some(app("TWO")), ofop::model::Term::default()));
     first.factory.condition(&app("TWO"), ConditionKind::Degraded, "RestartLoop", "it ends again and again");
     first.factory.tell(&first.report, SECOND);
     let before = first.history(&EventQuery::default());
@@ -138,7 +138,7 @@ fn a_query_leaves_out_what_is_not_asked_for() {
     first.report.close();
     let second = Run::roomy(folder.path(), "second");
     second.step("ONE", wall(240));
-    second.command(Command::Suspend(Some(app("ONE"))));
+    second.command(Command::Suspend(Some(app("ONE")), ofop::model::Term::default()));
     second.command(Command::Reconcile { confirm_prune: false });
 
     assert_eq!(second.numbers(&EventQuery::default()), [1, 2, 3, 4, 5, 6, 7]);

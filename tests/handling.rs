@@ -318,8 +318,8 @@ async fn when_everything_is_suspended_there_is_no_step_at_all_until_it_is_resume
     let operator = world.start();
     world.settled().await;
     sleep(seconds(60)).await;
-    operator.tell(Command::Suspend(Some(id("app/THREE")))).await;
-    operator.tell(Command::Suspend(None)).await;
+    operator.tell(Command::Suspend(Some(id("app/THREE")), ofop::model::Term::default())).await;
+    operator.tell(Command::Suspend(None, ofop::model::Term::default())).await;
     sleep(seconds(1)).await;
     let writes = world.writes();
     world.swarm.remove("one");
@@ -353,7 +353,7 @@ async fn what_is_under_way_stops_before_its_next_step_when_everything_is_suspend
     }
     let operator = world.start();
     sleep(seconds(5)).await;
-    operator.tell(Command::Suspend(None)).await;
+    operator.tell(Command::Suspend(None, ofop::model::Term::default())).await;
     sleep(seconds(600)).await;
     assert_eq!((world.swarm.services().len(), world.registry.writes()), (2, 0), "calls in flight ended, no more began");
     operator.tell(Command::Resume(None)).await;

@@ -21,8 +21,8 @@ use factory::{Factory, SECRET, app, device, instance};
 use ofop::clock::SystemClock;
 use ofop::http::{self, Token, Tokens};
 use ofop::model::{
-    Actor, Command, ConditionKind, FailureKind, Health, HiddenValues, InstanceName, Problem, PruneBlock, PruneVerdict,
-    Request, Revision, Role, SourceTrouble, StepFailure, Suspension, Sync, TroubleReason,
+    Actor, Command, ConditionKind, FailureKind, Health, HiddenValues, Hold, InstanceName, Problem, PruneBlock,
+    PruneVerdict, Request, Revision, Role, SourceTrouble, StepFailure, Suspension, Sync, Term, TroubleReason,
 };
 use ofop::report::archive::Limits;
 use ofop::report::history::RevisionHistory;
@@ -221,8 +221,8 @@ async fn commands_need_the_token() {
     for (path, body, command) in [
         ("reconcile", "", Command::Reconcile { confirm_prune: false }),
         ("reconcile", r#"{"confirm_prune":true}"#, Command::Reconcile { confirm_prune: true }),
-        ("suspend", body, Command::Suspend(Some(app("PRESS-7")))),
-        ("suspend", r#"{"all":true}"#, Command::Suspend(None)),
+        ("suspend", body, Command::Suspend(Some(app("PRESS-7")), Term::default())),
+        ("suspend", r#"{"all":true}"#, Command::Suspend(None, Term::default())),
         ("resume", body, Command::Resume(Some(app("PRESS-7")))),
         ("resume", r#"{"all":true}"#, Command::Resume(None)),
         ("down", body, Command::Down(app("PRESS-7"))),
@@ -255,7 +255,10 @@ async fn a_command_carries_the_name_of_its_token_whatever_the_client_calls_itsel
             format!("Bearer {token}\r\nX-User: boss\r\nX-Forwarded-For: 192.0.2.1\r\nForwarded: for=192.0.2.1");
         assert_eq!(server.post("/api/v1/suspend", Some(&headers), EVERYTHING).await.status, 202);
         let actor = Actor { name: name.into(), address: Some("127.0.0.1".into()) };
-        assert_eq!(server.commands.try_recv().unwrap(), Request { command: Command::Suspend(None), actor });
+        assert_eq!(
+            server.commands.try_recv().unwrap(),
+            Request { command: Command::Suspend(None, Term::default()), actor }
+        );
     }
     for wrong in ["token-of-nobody", "anna", "anna token-of-anna"] {
         let answer = server.post("/api/v1/suspend", Some(&format!("Bearer {wrong}")), "").await;
@@ -445,7 +448,7 @@ async fn a_word_that_does_not_end_a_suspension_says_so() {
     assert_eq!(resume(&mut server, r#"{"resource":"app/ONE"}"#).await, None);
     factory.suspend(&app("ONE"), Suspension::Manifest);
     factory.suspend(&app("TWO"), Suspension::Person);
-    factory.plan.as_mut().unwrap().suspended = Some("2026-01-02T03:04:05Z".into());
+    factory.plan.as_mut().unwrap().suspended = Some(Hold::new("2026-01-02T03:04:05Z", Term::default()));
     factory.tell(&server.report, SECOND);
     assert_eq!(
         resume(&mut server, EVERYTHING).await.unwrap(),
@@ -478,7 +481,7 @@ async fn what_is_suspended_is_not_taken_down_before_that_is_lifted() {
         assert!(status == 202 || answer.code() == "suspended");
     }
     assert_eq!(server.commands.try_recv().unwrap().command, Command::Down(app("THREE")));
-    factory.plan.as_mut().unwrap().suspended = Some("2026-01-02T03:04:05Z".into());
+    factory.plan.as_mut().unwrap().suspended = Some(Hold::new("2026-01-02T03:04:05Z", Term::default()));
     factory.tell(&server.report, SECOND);
     let answer = server.post("/api/v1/down", Some(BEARER), r#"{"resource":"app/THREE"}"#).await;
     assert!(answer.status == 409 && answer.body.contains("resume --all"), "{}", answer.body);
@@ -902,5 +905,75 @@ async fn reconcile_that_waits_ends_with_what_the_verdicts_say() {
     );
     let plan = server.get("/api/v1/plan").await.json();
     assert_eq!(plan["resources"]["app/MILL"]["verdict"]["why"], "tasks");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_suspension_and_a_freeze_have_an_end_and_a_reason() {
+    const UNTIL: &str = "2199-01-02T03:04:05Z";
+    let mut server = Server::start(Some(TOKEN)).await;
+    Factory::empty().with_app("PRESS-7").tell(&server.report, SECOND);
+    let term = |reason| Term::new(UNTIL.parse().ok(), reason);
+    for (path, body, command, until) in [
+        (
+            "suspend",
+            r#"{"resource":"app/PRESS-7","until":"2199-01-02T04:04:05+01:00","reason":"shift change"}"#,
+            Command::Suspend(Some(app("PRESS-7")), term(Some("shift change"))),
+            Some(UNTIL),
+        ),
+        ("suspend", r#"{"all":true,"reason":" "}"#, Command::Suspend(None, Term::default()), None),
+        ("freeze", r#"{"until":"2199-01-02T03:04:05Z"}"#, Command::Freeze(term(None)), Some(UNTIL)),
+        ("freeze", r#"{"no_end":true}"#, Command::Freeze(Term::default()), None),
+        ("freeze", r#"{"end":true}"#, Command::EndFreeze, None),
+    ] {
+        let answer = server.post(&format!("/api/v1/{path}"), Some(BEARER), body).await;
+        assert_eq!((answer.status, answer.json()["until"].as_str()), (202, until), "{body}: {}", answer.body);
+        assert_eq!(server.commands.try_recv().unwrap().command, command, "{body}");
+    }
+    let answer = server.post("/api/v1/freeze", Some(BEARER), r#"{"for":"8h"}"#).await;
+    let Command::Freeze(term) = server.commands.try_recv().unwrap().command else { panic!("{}", answer.body) };
+    assert_eq!(term.until.map(|until| until.to_string()).as_deref(), answer.json()["until"].as_str());
+    let long = "x".repeat(201);
+    for (path, body) in [
+        ("freeze", "".to_owned()),
+        ("freeze", r#"{"reason":"audit"}"#.into()),
+        ("freeze", r#"{"for":"8h","end":true}"#.into()),
+        ("freeze", r#"{"for":"8h","until":"2199-01-02T03:04:05Z"}"#.into()),
+        ("freeze", r#"{"for":"8"}"#.into()),
+        ("freeze", r#"{"for":"8h","resource":"app/PRESS-7"}"#.into()),
+        ("suspend", r#"{"for":"2h"}"#.into()),
+        ("suspend", r#"{"all":true,"for":"2h","until":"2199-01-02T03:04:05Z"}"#.into()),
+        ("suspend", r#"{"all":true,"for":"0h"}"#.into()),
+        ("suspend", r#"{"all":true,"until":"2026-01-02T03:04:05Z"}"#.into()),
+        ("suspend", r#"{"all":true,"until":"tomorrow"}"#.into()),
+        ("suspend", format!(r#"{{"all":true,"reason":"{long}"}}"#)),
+    ] {
+        let answer = server.post(&format!("/api/v1/{path}"), Some(BEARER), &body).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "bad_request"), "{body}: {}", answer.body);
+    }
+    assert!(server.commands.try_recv().is_err());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_held_back_is_shown_with_its_end_and_its_reason() {
+    let server = Server::start(Some(TOKEN)).await;
+    let mut factory = Factory::empty().with_app("ONE");
+    let hold = Hold::new("2026-01-02T03:04:05Z", Term::new("2026-01-02T05:04:05Z".parse().ok(), Some("<b>audit</b>")));
+    let plan = factory.plan.as_mut().unwrap();
+    (plan.suspended, plan.freeze) = (Some(hold.clone()), Some(hold));
+    factory.tell(&server.report, SECOND);
+    let shown = json!({"since": "2026-01-02T03:04:05Z", "until": "2026-01-02T05:04:05Z", "reason": "<b>audit</b>"});
+    let status = server.get("/api/v1/resources").await.json();
+    assert_eq!((&status["suspended"], &status["freeze"]), (&shown, &shown));
+    let plan = server.get("/api/v1/plan").await.json();
+    assert_eq!((&plan["suspended_until"], &plan["freeze"]), (&json!("2026-01-02T05:04:05Z"), &shown));
+    let page = server.get("/").await.body;
+    assert!(
+        page.contains("Changes from manifests are frozen")
+            && page.contains("&lt;b&gt;audit")
+            && !page.contains("<b>audit")
+    );
+    assert!(server.get("/metrics").await.body.contains("\nofop_frozen 1\n"));
     server.stop().await;
 }

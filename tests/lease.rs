@@ -105,7 +105,7 @@ async fn what_people_said_and_second_sightings_outlive_a_hand_over_as_they_shoul
     let other = world.start();
     leads(&one).await;
     world.settled().await;
-    one.tell(Command::Suspend(Some(id("app/ONE")))).await;
+    one.tell(Command::Suspend(Some(id("app/ONE")), ofop::model::Term::default())).await;
     sleep(seconds(5)).await;
     world.source.write("ONE.yml", app("ONE", "example/app:2", ""));
     one.crash().await;
@@ -124,7 +124,7 @@ async fn a_word_that_could_not_be_noted_outlives_a_lapse_of_the_lease() {
     world.swarm.leader(false);
     world.lease.as_ref().unwrap().away(true);
     sleep(seconds(2)).await;
-    one.tell(Command::Suspend(Some(id("app/ONE")))).await;
+    one.tell(Command::Suspend(Some(id("app/ONE")), ofop::model::Term::default())).await;
     sleep(seconds(60)).await;
     assert_eq!((standing(&one), leader(&one)), (Standing::Blocked, false), "without a leader nobody writes");
     world.swarm.leader(true);

@@ -517,11 +517,11 @@ async fn promise_3_what_people_said_outlives_the_process() {
         for ends_well in [false, true] {
             let (world, operator) = with_apps(33, &["ONE", "TWO"]).await;
             world.swarm.script_notes([fault]);
-            operator.tell(Command::Suspend(Some(id("app/ONE")))).await;
+            operator.tell(Command::Suspend(Some(id("app/ONE")), ofop::model::Term::default())).await;
             sleep(seconds(90)).await;
             // Another word a moment before the end: only who ends well has had the time to note it.
             if ends_well {
-                operator.tell(Command::Suspend(None)).await;
+                operator.tell(Command::Suspend(None, ofop::model::Term::default())).await;
                 sleep(Duration::from_millis(1)).await;
                 assert!(operator.stop().await);
             } else {
@@ -543,7 +543,7 @@ async fn promise_3_what_people_said_outlives_the_process() {
 async fn promise_3_notes_that_cannot_be_written_stop_nothing_else() {
     let (world, operator) = with_apps(34, &["ONE", "TWO"]).await;
     world.swarm.script_notes(vec![Some(Fault::Refused); 1000]);
-    operator.tell(Command::Suspend(Some(id("app/ONE")))).await;
+    operator.tell(Command::Suspend(Some(id("app/ONE")), ofop::model::Term::default())).await;
     sleep(seconds(600)).await;
     let tries = world.swarm.note_writes();
     assert!((10..200).contains(&tries), "tried again, and not all the time: {tries}");

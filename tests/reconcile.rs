@@ -236,7 +236,7 @@ async fn a_suspended_resource_is_left_alone_until_it_is_resumed() {
     let world = world_of(8, &["ONE", "TWO"]);
     let operator = world.start();
     world.settled().await;
-    operator.tell(Command::Suspend(Some(id("app/ONE")))).await;
+    operator.tell(Command::Suspend(Some(id("app/ONE")), ofop::model::Term::default())).await;
     sleep(seconds(1)).await;
     world.swarm.remove("one");
     world.source.write("ONE.yml", app("ONE", "example/app:2", ""));
@@ -445,7 +445,7 @@ async fn a_person_is_heard_while_the_engine_is_waited_for() {
     world.swarm.reads_take(seconds(25));
     world.swarm.poke();
     sleep(seconds(1)).await;
-    operator.tell(Command::Suspend(Some(id("app/ONE")))).await;
+    operator.tell(Command::Suspend(Some(id("app/ONE")), ofop::model::Term::default())).await;
     sleep(seconds(2)).await;
     assert_eq!(world.swarm.notes().len(), 1, "noted, so that it outlives the operator: {:?}", world.swarm.notes());
     let (events, _) = operator.report.events(0);

@@ -392,7 +392,10 @@ fn a_command_is_an_event_with_who_gave_it_and_from_where() {
     factory.tell(&report, MINUTE);
     assert_eq!(report.resource(&app("PRESS-7")).unwrap().events, Some(vec![]), "nothing happened to it yet");
     let actor = Actor { name: "anna".into(), address: Some("10.0.0.7".into()) };
-    for command in [Command::Suspend(Some(app("PRESS-7"))), Command::Reconcile { confirm_prune: true }] {
+    for command in [
+        Command::Suspend(Some(app("PRESS-7")), ofop::model::Term::default()),
+        Command::Reconcile { confirm_prune: true },
+    ] {
         report.command(&Request { command, actor: actor.clone() }, factory.wall());
     }
     let entries = report.events(0).0;

@@ -205,7 +205,7 @@ impl Schedule {
                 let about = self.rng.chance(70).then(|| id(uuid));
                 let (word, command) = match (self.rng.chance(50), self.rng.chance(30), &about) {
                     (true, true, Some(one)) => ("takes down", Command::Down(one.clone())),
-                    (true, _, _) => ("suspends", Command::Suspend(about.clone())),
+                    (true, _, _) => ("suspends", Command::Suspend(about.clone(), ofop::model::Term::default())),
                     (false, _, _) => ("resumes", Command::Resume(about.clone())),
                 };
                 self.tell(format!("a person {word} {about:?}"));
@@ -226,7 +226,7 @@ impl Schedule {
         let about = self.rng.chance(50).then(|| id(ANCHOR));
         self.tell(format!("at last a person suspends {about:?}"));
         let Some(operator) = self.operator.take() else { return };
-        operator.tell(Command::Suspend(about.clone())).await;
+        operator.tell(Command::Suspend(about.clone(), ofop::model::Term::default())).await;
         sleep(Duration::from_millis(self.rng.below(3_000))).await;
         sleep(Duration::from_secs(2)).await;
         if self.rng.chance(50) {

@@ -19,6 +19,7 @@ use super::down::DownArgs;
 use super::events::EventsArgs;
 use super::get::GetArgs;
 use super::history::HistoryArgs;
+use super::hold::{FREEZE_EXAMPLES, FreezeArgs, SUSPEND_EXAMPLES, SuspendArgs};
 use super::plan::PlanArgs;
 use super::policy::PolicyArgs;
 use super::registry::RegistryArgs;
@@ -310,11 +311,11 @@ suspended aside, and 3 when the time is over or it can only end badly (an image 
 again, a conflict): the last error says why, and what to do.")]
     Reconcile(ReconcileArgs),
     /// Tell the running daemon to leave a resource alone, or everything
-    #[command(after_help = "\
-Examples:
-  ofop suspend app/PRESS-7
-  ofop suspend --all                      no change to the cluster until `ofop resume --all`")]
-    Suspend(NamedArgs),
+    #[command(after_help = SUSPEND_EXAMPLES)]
+    Suspend(SuspendArgs),
+    /// Tell the running daemon to let changes from manifests wait, or to end that
+    #[command(after_help = FREEZE_EXAMPLES)]
+    Freeze(FreezeArgs),
     /// Tell the running daemon to take care of a resource again, or of everything
     #[command(after_help = "\
 Examples:

@@ -1,4 +1,4 @@
-//! `ofop reconcile`, `suspend`, `resume`: words to the running daemon.
+//! `ofop reconcile`, `suspend`, `freeze`, `resume`: words to the running daemon.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::client::{Client, DaemonArgs};
 use super::context::Context;
 use super::{CliError, Exit};
-use crate::model::{Command, ResourceId};
+use crate::model::{Command, ResourceId, Term};
 
 /// `reconcile`.
 #[derive(Debug, Args)]
@@ -25,7 +25,7 @@ pub struct ReconcileArgs {
     pub daemon: DaemonArgs,
 }
 
-/// `suspend` and `resume`.
+/// What `suspend` and `resume` name.
 #[derive(Debug, Args)]
 pub struct NamedArgs {
     /// app/UUID or device/UUID
@@ -60,6 +60,22 @@ fn body(resource: Option<&ResourceId>) -> Value {
     resource.map_or_else(|| json!({ "all": true }), |id| json!({ "resource": id }))
 }
 
+/// The same with when it ends, and why.
+fn with_term(mut body: Value, term: &Term) -> Value {
+    if let Some(until) = term.until {
+        body["until"] = json!(until.to_string());
+    }
+    if let Some(reason) = term.reason() {
+        body["reason"] = json!(reason);
+    }
+    body
+}
+
+/// What ends it: a time, or a command.
+fn until(term: &Term, command: &str) -> String {
+    term.until.map_or_else(|| command.to_owned(), |until| format!("{until}, or {command}"))
+}
+
 /// Sends a word and says that it was taken.
 ///
 /// # Errors
@@ -80,12 +96,22 @@ pub(super) async fn send(command: &Command, context: &Context) -> Result<Value, 
             answer = client.post("/api/v1/reconcile", &json!({ "confirm_prune": confirm_prune })).await?;
             if *confirm_prune { "looking again; removals are confirmed".to_owned() } else { "looking again".into() }
         }
-        Command::Suspend(resource) => {
-            answer = client.post("/api/v1/suspend", &body(resource.as_ref())).await?;
-            match resource {
-                Some(id) => format!("{id} is left alone until `ofop resume {id}`"),
-                None => "everything is left alone until `ofop resume --all`".into(),
-            }
+        Command::Suspend(resource, term) => {
+            answer = client.post("/api/v1/suspend", &with_term(body(resource.as_ref()), term)).await?;
+            let (what, end) = match resource {
+                Some(id) => (id.to_string(), format!("`ofop resume {id}`")),
+                None => ("everything".into(), "`ofop resume --all`".into()),
+            };
+            format!("{what} is left alone until {}", until(term, &end))
+        }
+        Command::Freeze(term) => {
+            let body = if term.until.is_some() { json!({}) } else { json!({ "no_end": true }) };
+            answer = client.post("/api/v1/freeze", &with_term(body, term)).await?;
+            format!("changes from manifests wait until {}; repairs go on", until(term, "`ofop freeze --end`"))
+        }
+        Command::EndFreeze => {
+            answer = client.post("/api/v1/freeze", &json!({ "end": true })).await?;
+            "the freeze is ended: changes go out".into()
         }
         Command::Down(id) => {
             answer = client.post("/api/v1/down", &body(Some(id))).await?;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::client::DaemonArgs;
 use super::context::Context;
+use super::hold;
 use super::output::Paint;
 use super::table::{Cell, NARROW, Table};
 use super::{CliError, Exit, lease, problems, seen, service_assets, source_text};
@@ -84,6 +85,7 @@ pub(super) async fn run(args: &GetArgs, context: &Context) -> Result<Exit, CliEr
     context.output.data(&render(&status, args.what, args.output, context.output.paint)?)?;
     if matches!(args.output, GetFormat::Table | GetFormat::Wide) {
         source_text::note(&status.source, &context.output);
+        hold::note(&status, &context.output);
         if let Some(lease) = &status.lease {
             context.output.note(&lease_line(lease, context).await);
         }

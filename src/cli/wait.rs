@@ -109,7 +109,7 @@ impl Judgement {
             judged.side(side, part);
         }
         if let Some(suspended) = &status.suspended {
-            let error = format!("everything is suspended since {}", suspended.since);
+            let error = format!("everything is suspended {}", suspended.words("`ofop resume --all`"));
             judged.failed.push((error, Some("`ofop resume --all` ends that".into())));
         }
         judged
@@ -251,8 +251,9 @@ mod tests {
                 let problem = crate::model::Problem { line: 3, ..crate::model::Problem::file("a.yml", "wrong") };
                 status.problems.push(problem);
             }),
-            ("everything is suspended since now", |status| {
-                status.suspended = Some(crate::report::status::SuspendedStatus { since: "now".into() });
+            ("everything is suspended since now, until `ofop resume --all`", |status| {
+                status.suspended =
+                    Some(crate::model::HoldStatus { since: "now".into(), ..crate::model::HoldStatus::default() });
             }),
         ];
         for (expected, change) in changes {

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::Shared;
 use super::auth::Caller;
+use super::hold;
 use super::problem::Problem;
 use crate::model::{Command, Health, InstanceName, Kind, Request, ResourceId, Suspension, Sync};
 use crate::report::{LeaseSummary, ResourceStatus, Status, metrics};
@@ -42,7 +43,7 @@ pub(super) async fn leaderz(State(shared): State<Shared>) -> Response {
 }
 
 /// What only the operator that may change the cluster takes.
-fn leads(shared: &Shared) -> Result<(), Problem> {
+pub(super) fn leads(shared: &Shared) -> Result<(), Problem> {
     let lease = LeaseSummary::of(&shared.report.lease_status());
     if lease.leader { Ok(()) } else { Err(Problem::standby(&lease)) }
 }
@@ -137,6 +138,19 @@ struct ResourceBody {
     all: bool,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct SuspendBody {
+    resource: Option<String>,
+    all: bool,
+    /// How long, as `2h`.
+    #[serde(rename = "for")]
+    length: Option<String>,
+    /// Until when, RFC 3339.
+    until: Option<String>,
+    reason: Option<String>,
+}
+
 #[derive(Serialize)]
 pub(super) struct Accepted {
     pub(super) accepted: bool,
@@ -185,8 +199,12 @@ pub(super) async fn suspend(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     leads(&shared)?;
-    let (id, _) = named(&shared, "suspend", body)?;
-    say(&shared, Command::Suspend(id), caller, None)
+    let body = whole(body)?;
+    let SuspendBody { resource, all, length, until, reason } =
+        if body.is_empty() { SuspendBody::default() } else { json(&body)? };
+    let term = hold::term(length.as_deref(), until.as_deref(), reason.as_deref())?;
+    let (id, _) = of_status(&shared, "suspend", ResourceBody { resource, all })?;
+    hold::taken(&shared, Command::Suspend(id, term.clone()), &term, caller)
 }
 
 pub(super) async fn resume(
@@ -241,7 +259,10 @@ fn named(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(Option<ResourceId>, Arc<Status>), Problem> {
     let body = whole(body)?;
-    let wanted: ResourceBody = if body.is_empty() { ResourceBody::default() } else { json(&body)? };
+    of_status(shared, verb, if body.is_empty() { ResourceBody::default() } else { json(&body)? })
+}
+
+fn of_status(shared: &Shared, verb: &str, wanted: ResourceBody) -> Result<(Option<ResourceId>, Arc<Status>), Problem> {
     let status = shared.report.status();
     match (wanted.resource, wanted.all) {
         (None, true) => Ok((None, status)),
@@ -328,7 +349,7 @@ pub(super) async fn rollouts(State(shared): State<Shared>) -> Response {
 /// Why nothing is done to a resource, and what ends that; none for one that is taken care of, or taken down.
 fn left_alone(status: &Status, id: &ResourceId) -> Option<(String, String)> {
     if let Some(suspended) = &status.suspended {
-        let why = format!("everything is suspended since {}", suspended.since);
+        let why = format!("everything is suspended {}", suspended.words("`ofop resume --all`"));
         return Some((why, "`ofop resume --all` ends that".into()));
     }
     let resource = status.get(id)?;
@@ -377,7 +398,7 @@ fn still_suspended(status: &Status, resumed: Option<&ResourceId>) -> Option<Stri
         notes.push(format!("{id} stays suspended: {}", by_manifest(resource)));
     }
     if let Some(suspended) = &status.suspended {
-        notes.push(format!("everything is suspended since {}, until `ofop resume --all`", suspended.since));
+        notes.push(format!("everything is suspended {}", suspended.words("`ofop resume --all`")));
     }
     (!notes.is_empty()).then(|| notes.join("; "))
 }
@@ -387,7 +408,7 @@ fn say(shared: &Shared, command: Command, caller: Caller, note: Option<String>) 
     Ok((StatusCode::ACCEPTED, Json(Said { accepted: true, note })).into_response())
 }
 
-fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
+pub(super) fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
     body.map_err(|error| {
         if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
             Problem::too_large(super::MAX_BODY)
@@ -397,11 +418,11 @@ fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
     })
 }
 
-fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| Problem::bad_request(format!("the body is not as expected: {error}")))
 }
 
-fn try_send(shared: &Shared, command: Command, caller: Caller) -> Result<(), Problem> {
+pub(super) fn try_send(shared: &Shared, command: Command, caller: Caller) -> Result<(), Problem> {
     caller.may(&command)?;
     shared.commands.try_send(Request { command, actor: caller.actor }).map_err(|error| match error {
         TrySendError::Full(_) => Problem::busy(),

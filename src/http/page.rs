@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::Shared;
 use super::html::Html;
 use super::page_source::{self, event_table};
-use crate::model::{Health, Severity, Sync};
+use crate::model::{Health, HoldStatus, Severity, Sync};
 use crate::report::status::{PartState, PartStatus, PruneState, ResourceStatus, Running};
 use crate::report::{LeaseSummary, Status};
 
@@ -181,15 +181,33 @@ fn part_badge(html: &mut Html, part: &PartStatus) {
     html.element(open, part.state.as_str(), "</span>");
 }
 
+/// Since when, until when and why.
+fn hold(html: &mut Html, hold: &HoldStatus) {
+    html.raw(" since ");
+    time(html, &hold.since);
+    if let Some(until) = &hold.until {
+        html.raw(", until ");
+        time(html, until);
+    }
+    if let Some(reason) = &hold.reason {
+        html.raw(" (").text(reason).raw(")");
+    }
+}
+
 /// What stands in the way: a person's word, manifests that are wrong, removals that wait.
 fn notes(html: &mut Html, status: &Status) {
     if let Some(notice) = status.lease.as_ref().and_then(LeaseSummary::notice) {
         html.raw("<div class=\"note warn\"><strong>Who changes the cluster:</strong> ").text(notice).raw("</div>");
     }
     if let Some(suspended) = &status.suspended {
-        html.raw("<div class=\"note warn\"><strong>Everything is suspended</strong> since ");
-        time(html, &suspended.since);
-        html.raw(": nothing is changed until <code>ofop resume --all</code>.</div>");
+        html.raw("<div class=\"note warn\"><strong>Everything is suspended</strong>");
+        hold(html, suspended);
+        html.raw(": nothing is changed. <code>ofop resume --all</code> ends that.</div>");
+    }
+    if let Some(freeze) = &status.freeze {
+        html.raw("<div class=\"note warn\"><strong>Changes from manifests are frozen</strong>");
+        hold(html, freeze);
+        html.raw(": repairs go on. <code>ofop freeze --end</code> ends that.</div>");
     }
     if let Some(trouble) = &status.source.trouble {
         page_source::trouble(html, trouble);

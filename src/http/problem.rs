@@ -39,7 +39,7 @@ impl Problem {
         Problem { status, code, message: message.into(), hint: None }
     }
 
-    fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+    pub(super) fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
         self.hint = Some(hint.into());
         self
     }

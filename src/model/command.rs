@@ -4,10 +4,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::hold::Term;
 use super::names::{InstanceName, ResourceId};
 
 /// The name of whoever uses the one API token that has no name of its own.
 pub const UNNAMED: &str = "token";
+
+/// In place of a name: nobody gave this command, a word of somebody's ended by itself.
+pub const NOBODY: &str = "nobody";
 
 /// A word from a person, through the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,11 +21,15 @@ pub enum Command {
         /// Removals beyond the prune guard are confirmed, for the next plan only.
         confirm_prune: bool,
     },
-    /// Leave a resource alone until it is resumed; none: everything.
-    Suspend(Option<ResourceId>),
+    /// Leave a resource alone until the term is over or it is resumed; none: everything.
+    Suspend(Option<ResourceId>, Term),
     /// Take care of a resource again; a rolled-back update may be tried again. None: end the suspension of everything,
     /// which is apart from those of single resources.
     Resume(Option<ResourceId>),
+    /// Let no change from manifests go out, of anything, until the term is over or somebody ends it. Repairs go on.
+    Freeze(Term),
+    /// End the freeze.
+    EndFreeze,
     /// Take a resource down, and keep it away until it is resumed, although a manifest describes it.
     Down(ResourceId),
     /// Go on with rollouts that are halted, without what broke, or were given up.
@@ -49,6 +57,8 @@ pub enum CommandVerb {
     Suspend,
     /// [`Command::Resume`].
     Resume,
+    /// [`Command::Freeze`] and [`Command::EndFreeze`].
+    Freeze,
     /// [`Command::Down`].
     Down,
     /// [`Command::Adopt`].
@@ -63,10 +73,11 @@ pub enum CommandVerb {
 
 impl CommandVerb {
     /// Every kind.
-    pub const ALL: [CommandVerb; 8] = [
+    pub const ALL: [CommandVerb; 9] = [
         CommandVerb::Reconcile,
         CommandVerb::Suspend,
         CommandVerb::Resume,
+        CommandVerb::Freeze,
         CommandVerb::Down,
         CommandVerb::Adopt,
         CommandVerb::RolloutResume,
@@ -80,6 +91,7 @@ impl CommandVerb {
             CommandVerb::Reconcile => "reconcile",
             CommandVerb::Suspend => "suspend",
             CommandVerb::Resume => "resume",
+            CommandVerb::Freeze => "freeze",
             CommandVerb::Down => "down",
             CommandVerb::Adopt => "adopt",
             CommandVerb::RolloutResume => "rollout-resume",
@@ -94,7 +106,7 @@ impl CommandVerb {
 pub enum Role {
     /// To read.
     Read,
-    /// To have the operator look again, suspend and resume.
+    /// To have the operator look again, suspend, resume and freeze.
     Operate,
     /// To remove and to take over: confirmed removals, `down`, `adopt`.
     Confirm,
@@ -119,8 +131,10 @@ impl Command {
     pub fn needs(&self) -> Role {
         match self {
             Command::Reconcile { confirm_prune: false }
-            | Command::Suspend(_)
+            | Command::Suspend(..)
             | Command::Resume(_)
+            | Command::Freeze(_)
+            | Command::EndFreeze
             | Command::RolloutResume
             | Command::RolloutAbort => Role::Operate,
             Command::Reconcile { confirm_prune: true }
@@ -134,8 +148,9 @@ impl Command {
     pub fn verb(&self) -> CommandVerb {
         match self {
             Command::Reconcile { .. } => CommandVerb::Reconcile,
-            Command::Suspend(_) => CommandVerb::Suspend,
+            Command::Suspend(..) => CommandVerb::Suspend,
             Command::Resume(_) => CommandVerb::Resume,
+            Command::Freeze(_) | Command::EndFreeze => CommandVerb::Freeze,
             Command::Down(_) => CommandVerb::Down,
             Command::Adopt { .. } => CommandVerb::Adopt,
             Command::RolloutResume => CommandVerb::RolloutResume,
@@ -147,8 +162,12 @@ impl Command {
     /// The resource that it is about; none when it is about everything.
     pub fn resource(&self) -> Option<&ResourceId> {
         match self {
-            Command::Reconcile { .. } | Command::RolloutResume | Command::RolloutAbort => None,
-            Command::Suspend(resource) | Command::Resume(resource) => resource.as_ref(),
+            Command::Reconcile { .. }
+            | Command::Freeze(_)
+            | Command::EndFreeze
+            | Command::RolloutResume
+            | Command::RolloutAbort => None,
+            Command::Suspend(resource, _) | Command::Resume(resource) => resource.as_ref(),
             Command::Adopt { resource, .. } | Command::Down(resource) | Command::RolloutStart(resource) => {
                 Some(resource)
             }
@@ -163,8 +182,12 @@ impl fmt::Display for Command {
         match self {
             Command::Reconcile { confirm_prune: true } => f.write_str(", removals beyond the guard confirmed"),
             Command::Reconcile { confirm_prune: false } | Command::RolloutResume | Command::RolloutAbort => Ok(()),
-            Command::Suspend(Some(resource)) | Command::Resume(Some(resource)) => write!(f, " {resource}"),
-            Command::Suspend(None) | Command::Resume(None) => f.write_str(" everything"),
+            Command::Suspend(Some(resource), term) => write!(f, " {resource}{term}"),
+            Command::Suspend(None, term) => write!(f, " everything{term}"),
+            Command::Resume(Some(resource)) => write!(f, " {resource}"),
+            Command::Resume(None) => f.write_str(" everything"),
+            Command::Freeze(term) => write!(f, " changes from manifests{term}"),
+            Command::EndFreeze => f.write_str(" ended"),
             Command::Adopt { resource, from: Some(from) } => write!(f, " {resource} from instance {from}"),
             Command::Adopt { resource, from: None } | Command::Down(resource) | Command::RolloutStart(resource) => {
                 write!(f, " {resource}")
@@ -215,8 +238,13 @@ mod tests {
         for (command, text) in [
             (Command::Reconcile { confirm_prune: false }, "reconcile"),
             (Command::Reconcile { confirm_prune: true }, "reconcile, removals beyond the guard confirmed"),
-            (Command::Suspend(Some(app.clone())), "suspend app/PRESS-7"),
-            (Command::Suspend(None), "suspend everything"),
+            (Command::Suspend(Some(app.clone()), Term::default()), "suspend app/PRESS-7"),
+            (
+                Command::Suspend(None, Term::new("2026-01-02T05:04:05Z".parse().ok(), Some("shift change"))),
+                "suspend everything until 2026-01-02T05:04:05Z (shift change)",
+            ),
+            (Command::Freeze(Term::default()), "freeze changes from manifests"),
+            (Command::EndFreeze, "freeze ended"),
             (Command::Adopt { resource: app.clone(), from: None }, "adopt app/PRESS-7"),
             (
                 Command::Adopt { resource: app.clone(), from: Some(InstanceName::new("plant2").unwrap()) },

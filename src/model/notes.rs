@@ -46,6 +46,8 @@ pub enum Note {
     SuspendedAll,
     /// A person suspended this resource. Its text: since when, RFC 3339.
     Suspended(ResourceId),
+    /// A person had changes from manifests wait, for everything.
+    Freeze,
     /// A person took this resource down: it stays away. Its text: since when, RFC 3339.
     TakenDown(ResourceId),
     /// A person said that this resource may be taken over. Its text: from which instance, or nothing.
@@ -68,6 +70,7 @@ impl Note {
     pub fn key(&self) -> String {
         match self {
             Note::SuspendedAll => "suspended".into(),
+            Note::Freeze => "freeze".into(),
             Note::Suspended(id) => format!("suspended/{id}"),
             Note::TakenDown(id) => format!("taken-down/{id}"),
             Note::Adopting(id) => format!("adopting/{id}"),
@@ -84,6 +87,7 @@ impl Note {
         match key.split_once('/') {
             None if key == "suspended" => Some(Note::SuspendedAll),
             None if key == "rollout-aborted" => Some(Note::RolloutAborted),
+            None if key == "freeze" => Some(Note::Freeze),
             Some(("suspended", id)) => id.parse().ok().map(Note::Suspended),
             Some(("taken-down", id)) => id.parse().ok().map(Note::TakenDown),
             Some(("started", id)) => id.parse().ok().map(Note::Started),
@@ -109,6 +113,7 @@ mod tests {
     fn a_note_is_found_again_under_its_key() {
         let notes = [
             Note::SuspendedAll,
+            Note::Freeze,
             Note::Suspended("device/odd /ü%?#".parse().unwrap()),
             Note::TakenDown("device/odd /ü%?#".parse().unwrap()),
             Note::Adopting("app/ONE".parse().unwrap()),
@@ -121,9 +126,17 @@ mod tests {
         for note in notes {
             assert_eq!(Note::of(&note.key()), Some(note));
         }
-        for others in
-            ["", "lease", "suspended/", "suspended/pod/x", "taken-down", "rolled-back/", "rolled-back/UPPER", "suspend"]
-        {
+        for others in [
+            "",
+            "lease",
+            "freeze/",
+            "suspended/",
+            "suspended/pod/x",
+            "taken-down",
+            "rolled-back/",
+            "rolled-back/UPPER",
+            "suspend",
+        ] {
             assert_eq!(Note::of(others), None, "{others}");
         }
     }

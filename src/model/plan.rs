@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::desired::Origin;
+use super::hold::Hold;
 use super::ledger::{Examined, Ledger};
 use super::names::{ResourceId, Revision};
 use super::observed::ServiceId;
@@ -27,8 +28,10 @@ pub struct Plan {
     pub prune: PruneVerdict,
     /// A person confirmed the removals of this plan.
     pub prune_confirmed: bool,
-    /// Since when everything is suspended, RFC 3339; none when it is not.
-    pub suspended: Option<String>,
+    /// Everything is suspended; none when it is not.
+    pub suspended: Option<Hold>,
+    /// Changes from manifests wait, of everything; none when they do not.
+    pub freeze: Option<Hold>,
     /// It is about some resources only.
     pub scoped: bool,
     /// While the guard holds removals back: the resources that were managed when it began to. What was deployed

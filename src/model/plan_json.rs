@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::hold::HoldStatus;
 use super::{
     Condition, Drift, FieldChange, Health, Ignored, Origin, Plan, PlannedStep, PruneVerdict, Reason, ResourceId,
     ResourcePlan, StepVerb, Sync, Verdict, Wait,
@@ -43,7 +44,9 @@ pub fn plan_json(plan: &Plan, secrets: SecretValues) -> impl Serialize {
     Document {
         revision: &plan.revision.0,
         steps: plan.steps(),
-        suspended: plan.suspended.as_deref(),
+        suspended: plan.suspended.as_ref().map(|hold| hold.since.as_str()),
+        suspended_until: plan.suspended.as_ref().and_then(|hold| hold.term.until).map(|until| until.to_string()),
+        freeze: plan.freeze.as_ref().map(HoldStatus::from),
         summary: summary(plan),
         prune: Prune::of(&plan.prune),
         resources: plan.resources.iter().map(|(id, resource)| (id, Resource::of(resource, secrets))).collect(),
@@ -68,6 +71,10 @@ struct Document<'a> {
     revision: &'a str,
     steps: usize,
     suspended: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suspended_until: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    freeze: Option<HoldStatus>,
     summary: BTreeMap<&'static str, usize>,
     prune: Prune<'a>,
     resources: BTreeMap<&'a ResourceId, Resource<'a>>,

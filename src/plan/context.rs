@@ -125,6 +125,11 @@ impl Recheck {
         }
     }
 
+    /// What a person held back goes on.
+    pub(super) fn holds(&mut self, context: &Context<'_>) {
+        self.soon(context.memory.next_end(context.wall));
+    }
+
     /// What was written a moment ago stops counting as written.
     pub(super) fn expectations(&mut self, context: &Context<'_>) {
         for (_, until) in context.memory.expected.values() {

@@ -129,6 +129,9 @@ impl Page {
         if plan.suspended.is_some() {
             self.add("**Everything is suspended:** nothing is done until `ofop resume --all`.\n\n");
         }
+        if plan.freeze.is_some() {
+            self.add("**Changes from manifests are frozen**, until `ofop freeze --end`; repairs go on.\n\n");
+        }
     }
 
     fn problems(&mut self, problems: &[Problem]) {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    Command, ConditionKind, Desired, DesiredResource, Examined, FailureKind, Going, Health, InstanceName, Ledger, Note,
-    Observed, Plan, PlannedStep, PruneVerdict, Reason, Record, RecordId, RecordStep, ResourceId, ResourcePlan,
+    Command, ConditionKind, Desired, DesiredResource, Examined, FailureKind, Going, Health, Hold, InstanceName, Ledger,
+    Note, Observed, Plan, PlannedStep, PruneVerdict, Reason, Record, RecordId, RecordStep, ResourceId, ResourcePlan,
     Revision, RolloutScope, RunId, ServiceId, ServiceName, ServiceStep, SharedMap, SpecHash, Step, StepFailure, Sync,
     TaskView, Wait,
 };
@@ -14,6 +14,7 @@ use crate::model::{
 use super::Policy;
 use super::attempts::{Attempt, Attempts, NotedAttempt, attempt};
 use super::contest::Contests;
+use super::holds::{Ends, hold};
 use super::notebook::Notebook;
 use super::records::is_taken_back;
 
@@ -68,12 +69,16 @@ pub struct Memory {
     pub guarded: BTreeSet<ResourceId>,
     /// A person confirmed removals beyond the guard, for the next plan.
     pub confirm_next: bool,
-    /// Resources that a person told us to leave alone, with the time, RFC 3339. Noted.
-    pub suspended: BTreeMap<ResourceId, String>,
+    /// Resources that a person told us to leave alone. Noted.
+    pub suspended: BTreeMap<ResourceId, Hold>,
     /// Resources that a person took down and that stay away, with the time, RFC 3339. Noted.
     pub taken_down: BTreeMap<ResourceId, String>,
-    /// Since when a person has us leave everything alone. Noted.
-    pub suspended_all: Option<String>,
+    /// A person has us leave everything alone. Noted.
+    pub suspended_all: Option<Hold>,
+    /// A person has changes from manifests wait, of everything; repairs go on. Noted.
+    pub freeze: Option<Hold>,
+    /// Holds whose time is over, and which of them have ended for good.
+    pub ends: Ends,
     /// Since when a resource that is suspended, or was taken down, is neither described nor there.
     pub absent_since: BTreeMap<ResourceId, Duration>,
     /// Resources of which a rolled-back update may be tried again.
@@ -123,9 +128,6 @@ pub struct Written {
     pub kept: bool,
 }
 
-/// How long a suspension outlives what it is about: files that are moved, and reads that lie, are over by then.
-const FORGET_SUSPENSION_AFTER: Duration = Duration::from_secs(10 * 60);
-
 impl Memory {
     /// What is still true after others may have acted: what people said and was not noted yet. Everything else is seen
     /// or read anew, as after a restart.
@@ -140,12 +142,15 @@ impl Memory {
         Memory { planned: SharedMap::new(), restless: BTreeSet::new(), ledger: Arc::default(), ..self.clone() }
     }
 
-    /// Takes in what is noted, by us or by a forerunner. To be called before every plan.
+    /// Takes in what is noted, by us or by a forerunner, and what is over by the clock on the wall. To be called before every
+    /// plan.
     pub fn recall(&mut self, observed: &Observed) {
-        let Some(platform) = &observed.platform else { return };
-        if self.notebook.see(&platform.notes, observed.at) {
+        if let Some(platform) = &observed.platform
+            && self.notebook.see(&platform.notes, observed.at)
+        {
             self.recollect();
         }
+        self.drop_what_is_over(observed.wall);
     }
 
     /// Takes back what was learned of notes since `notebook` was copied: by an operator that may not write them, whose
@@ -153,12 +158,14 @@ impl Memory {
     pub fn restore_notes(&mut self, notebook: Notebook) {
         self.notebook = notebook;
         self.attempts.unsent.clear();
+        self.ends = Ends::default();
         self.recollect();
     }
 
     /// Rebuilds from the notebook everything that rests on notes.
     fn recollect(&mut self) {
         self.suspended_all = None;
+        self.freeze = None;
         self.suspended.clear();
         self.taken_down.clear();
         self.rolled_back.clear();
@@ -169,8 +176,9 @@ impl Memory {
         let adopting = std::mem::take(&mut self.adopting);
         for (note, text) in self.notebook.notes() {
             match note {
-                Note::SuspendedAll => self.suspended_all = Some(text.to_owned()),
-                Note::Suspended(id) => _ = self.suspended.insert(id, text.to_owned()),
+                Note::SuspendedAll => self.suspended_all = Some(Hold::parse(text)),
+                Note::Suspended(id) => _ = self.suspended.insert(id, Hold::parse(text)),
+                Note::Freeze => self.freeze = Some(Hold::parse(text)),
                 Note::TakenDown(id) => _ = self.taken_down.insert(id, text.to_owned()),
                 Note::Adopting(id) => {
                     let since = adopting.get(&id).and_then(|adoption| adoption.since);
@@ -198,6 +206,7 @@ impl Memory {
         self.learn_endings(observed, plan);
         self.learn_records(observed, plan);
         self.learn_updates(desired, observed, plan);
+        self.learn_ends();
         self.learn_suspensions(desired, observed, plan);
         self.learn_succession(desired, observed, plan);
         self.learn_running(observed, plan);
@@ -268,13 +277,24 @@ impl Memory {
                 self.confirm_next |= confirm_prune;
                 self.contests.clear();
             }
-            Command::Suspend(Some(id)) => {
-                let since = self.suspended.entry(id.clone()).or_insert_with(|| time.to_owned());
-                self.notebook.set(&Note::Suspended(id.clone()), Some(since.clone()));
+            Command::Suspend(Some(id), term) => {
+                let hold = hold(self.suspended.get(id), time, term);
+                self.notebook.set(&Note::Suspended(id.clone()), Some(hold.note()));
+                self.suspended.insert(id.clone(), hold);
             }
-            Command::Suspend(None) => {
-                let since = self.suspended_all.get_or_insert_with(|| time.to_owned());
-                self.notebook.set(&Note::SuspendedAll, Some(since.clone()));
+            Command::Suspend(None, term) => {
+                let hold = hold(self.suspended_all.as_ref(), time, term);
+                self.notebook.set(&Note::SuspendedAll, Some(hold.note()));
+                self.suspended_all = Some(hold);
+            }
+            Command::Freeze(term) => {
+                let hold = hold(self.freeze.as_ref(), time, term);
+                self.notebook.set(&Note::Freeze, Some(hold.note()));
+                self.freeze = Some(hold);
+            }
+            Command::EndFreeze => {
+                self.freeze = None;
+                self.notebook.set(&Note::Freeze, None);
             }
             Command::Down(id) => {
                 let since = self.taken_down.entry(id.clone()).or_insert_with(|| time.to_owned());
@@ -417,30 +437,6 @@ impl Memory {
                 self.gone_since.insert(id.clone(), observed.at);
             }
         }
-    }
-
-    /// A suspension ends with what it is about.
-    fn learn_suspensions(&mut self, desired: &Desired, observed: &Observed, plan: &Plan) {
-        let all = desired.complete
-            && !plan.scoped
-            && observed.platform.as_ref().is_some_and(|platform| platform.complete)
-            && observed.registry.as_ref().is_some_and(|registry| registry.complete && !observed.registry_stands_in);
-        let absent = |id: &ResourceId| all && !plan.resources.contains_key(id);
-        self.absent_since.retain(|id, _| absent(id));
-        for id in self.suspended.keys().chain(self.taken_down.keys()).filter(|id| absent(id)) {
-            self.absent_since.entry(id.clone()).or_insert(observed.at);
-        }
-        let (absent_since, notebook) = (&self.absent_since, &mut self.notebook);
-        let mut stays = |id: &ResourceId, note: fn(ResourceId) -> Note| {
-            let since = absent_since.get(id);
-            let stays = since.is_none_or(|since| observed.at.saturating_sub(*since) < FORGET_SUSPENSION_AFTER);
-            if !stays {
-                notebook.set(&note(id.clone()), None);
-            }
-            stays
-        };
-        self.suspended.retain(|id, _| stays(id, Note::Suspended));
-        self.taken_down.retain(|id, _| stays(id, Note::TakenDown));
     }
 
     fn learn_running(&mut self, observed: &Observed, plan: &Plan) {

@@ -138,19 +138,17 @@ pub(super) fn finish(
         draft.suspend(Suspension::Manifest, message);
         health = Health::Suspended;
     }
-    if let Some(since) = &context.memory.suspended_all {
-        draft.suspend(
-            Suspension::Everything,
-            format!("everything is left alone since {since}, until `ofop resume --all`"),
-        );
+    if let Some(hold) = &context.memory.suspended_all {
+        let words = hold.words("`ofop resume --all`");
+        draft.suspend(Suspension::Everything, format!("everything is left alone {words}"));
         health = Health::Suspended;
     }
     if let Some(since) = context.memory.taken_down.get(id) {
         let message = format!("taken down since {since}, and kept away until `ofop resume {id}`");
         draft.note(ConditionKind::Suspended, Suspension::TakenDown.as_str(), message);
     }
-    if let Some(since) = context.memory.suspended.get(id) {
-        draft.suspend(Suspension::Person, format!("left alone since {since}, until `ofop resume {id}`"));
+    if let Some(hold) = context.memory.suspended.get(id) {
+        draft.suspend(Suspension::Person, format!("left alone {}", hold.words(&format!("`ofop resume {id}`"))));
         health = Health::Suspended;
     }
     let conditions = draft.conditions(context, id);

@@ -15,8 +15,8 @@
 use super::removal::block_words;
 use super::words::{around_difference, count_of, counts, in_sync, printable, way_out};
 use crate::model::{
-    ConditionKind, FieldChange, Ignored, Plan, PlannedStep, PruneVerdict, ResourceId, ResourcePlan, ServiceStep, Step,
-    StepVerb, Suspension, Wait,
+    ConditionKind, FieldChange, Hold, Ignored, Plan, PlannedStep, PruneVerdict, ResourceId, ResourcePlan, ServiceStep,
+    Step, StepVerb, Suspension, Wait,
 };
 
 /// Whether values of environment variables are shown.
@@ -54,7 +54,7 @@ pub fn to_text(plan: &Plan, options: TextOptions) -> String {
         text.resource(id, resource);
     }
     text.summary(plan);
-    text.suspended(plan.suspended.as_deref());
+    text.held_back(plan);
     text.prune(&plan.prune);
     text.out
 }
@@ -286,12 +286,21 @@ impl Text {
         self.wrapped("", 0, &line);
     }
 
-    fn suspended(&mut self, since: Option<&str>) {
-        let Some(since) = since else { return };
-        let sign = self.paint(Paint::Yellow, "!");
-        self.wrapped(&format!("{sign} "), 2, &format!("Everything is suspended since {}.", printable(since)));
-        let way_out = self.paint(Paint::Cyan, "`ofop resume --all` ends that.");
-        self.wrapped("  ", 2, &way_out);
+    fn held_back(&mut self, plan: &Plan) {
+        let of = |what: &str, hold: &Hold| {
+            let until = hold.term.until.map(|until| format!(", until {until}")).unwrap_or_default();
+            let reason = hold.term.reason().map(|reason| format!(" ({})", printable(reason))).unwrap_or_default();
+            format!("{what} since {}{until}{reason}.", printable(&hold.since))
+        };
+        let all = plan.suspended.as_ref().map(|hold| (of("Everything is suspended", hold), "ofop resume --all"));
+        let changes =
+            plan.freeze.as_ref().map(|hold| (of("Changes from manifests are frozen", hold), "ofop freeze --end"));
+        for (said, end) in all.into_iter().chain(changes) {
+            let sign = self.paint(Paint::Yellow, "!");
+            self.wrapped(&format!("{sign} "), 2, &said);
+            let way_out = self.paint(Paint::Cyan, &format!("`{end}` ends that."));
+            self.wrapped("  ", 2, &way_out);
+        }
     }
 
     fn prune(&mut self, verdict: &PruneVerdict) {

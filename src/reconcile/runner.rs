@@ -393,6 +393,7 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
         if let Some(notebook) = notebook {
             self.memory.restore_notes(notebook);
         }
+        self.tell_ended();
         Arc::new(plan)
     }
 

@@ -10,7 +10,7 @@ use super::events::{
 };
 use super::source::{SourceEvent, SourceNews};
 use crate::clock::rfc3339;
-use crate::model::{Actor, Command, ResourceId};
+use crate::model::{Actor, Command, CommandVerb, NOBODY, ResourceId};
 
 /// The events that are still remembered.
 #[derive(Debug, Default)]
@@ -78,6 +78,24 @@ impl EventLog {
             refused: None,
             more: 0,
         });
+        self.keep(Entry::Command(Arc::clone(&event)), alive);
+        event
+    }
+
+    /// Numbers and keeps the end of a person's word that nobody ended.
+    pub(super) fn push_ended(
+        &mut self,
+        command: CommandVerb,
+        resource: Option<ResourceId>,
+        message: String,
+        wall: SystemTime,
+        alive: impl Fn(&ResourceId) -> bool,
+    ) -> Arc<CommandEvent> {
+        self.sequence += 1;
+        let actor = Actor { name: NOBODY.to_owned(), address: None };
+        let (sequence, time) = (self.sequence, rfc3339(wall));
+        let event =
+            Arc::new(CommandEvent { sequence, time, command, resource, actor, message, refused: None, more: 0 });
         self.keep(Entry::Command(Arc::clone(&event)), alive);
         event
     }

@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::source::SourceEvent;
-use crate::clock::{Clock as _, SystemClock, rfc3339};
+use crate::clock::{Clock as _, SystemClock, rfc3339, timestamp};
 use crate::model::{
     Actor, CommandVerb, ConditionKind, FailureKind, Origin, PlannedStep, Reason, ResourceId, Revision, StepFailure,
-    StepVerb,
+    StepVerb, hold,
 };
 
 /// How many events are kept over all resources: an hour of a busy factory, under a megabyte.
@@ -286,6 +286,33 @@ fn since_at(text: &str, now: SystemTime) -> Result<String, String> {
     Ok(rfc3339(time.max(UNIX_EPOCH)))
 }
 
+/// The wall time that `text` means as an end: how long from now on as `45m`, `2h`, `1d12h`, or a time, RFC 3339 with any
+/// offset.
+///
+/// # Errors
+/// A sentence when it means none, when it is over already, and for a length of more than a year.
+pub fn until(text: &str) -> Result<jiff::Timestamp, String> {
+    until_at(text, timestamp(SystemClock::new().wall()))
+}
+
+fn until_at(text: &str, now: jiff::Timestamp) -> Result<jiff::Timestamp, String> {
+    let end = match hold::seconds(text) {
+        Some(0) => return Err("a length of nothing ends at once".into()),
+        Some(seconds) if seconds > hold::LONGEST_TERM => return Err(format!("`{text}` is longer than a year")),
+        Some(seconds) => {
+            now.checked_add(jiff::SignedDuration::from_secs(seconds)).map_err(|error| error.to_string())?
+        }
+        None => text.trim().parse().map_err(|_| {
+            let text = text.escape_debug();
+            format!("`{text}` is neither a length such as 45m, 2h or 1d12h nor a time such as 2026-01-02T03:04:05Z")
+        })?,
+    };
+    if end <= now {
+        return Err(format!("{end} is over already: it is {}", now.round(jiff::Unit::Second).unwrap_or(now)));
+    }
+    Ok(end)
+}
+
 /// One entry of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "type")]
@@ -371,6 +398,23 @@ mod tests {
         }
         for wrong in ["", "h", "-2h", "2 h", "2w", "yesterday", "2026-01-02", "2026-13-02T03:04:05Z", "1.5h"] {
             assert!(since_at(wrong, now).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_end_is_a_length_from_now_on_or_a_time_that_is_to_come() {
+        let now: jiff::Timestamp = "2026-01-02T03:04:05.5Z".parse().unwrap();
+        for (text, end) in [
+            ("2h", "2026-01-02T05:04:05.5Z"),
+            (" 1d12h ", "2026-01-03T15:04:05.5Z"),
+            ("2026-01-02T06:00:00+01:00", "2026-01-02T05:00:00Z"),
+        ] {
+            assert_eq!(until_at(text, now).unwrap().to_string(), end, "{text}");
+        }
+        for wrong in
+            ["", "2", "0h", "367d", "-2h", "tomorrow", "2026-01-02", "2026-01-02T03:04:05Z", "99999999999999999999d"]
+        {
+            assert!(until_at(wrong, now).is_err(), "{wrong}");
         }
     }
 }

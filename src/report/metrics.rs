@@ -132,6 +132,7 @@ pub(super) struct Metrics {
     prune_blocked: IntGauge,
     refused: IntCounter,
     suspended: IntGauge,
+    frozen: IntGauge,
     taken_down: IntGauge,
     contested: IntGauge,
     rollouts_halted: IntGauge,
@@ -223,6 +224,7 @@ impl Metrics {
                 ),
             ),
             suspended: gauge("ofop_suspended", "1 while a person has everything left alone."),
+            frozen: gauge("ofop_frozen", "1 while a person has changes from manifests wait."),
             taken_down: gauge("ofop_taken_down", "Number of resources that a person took down and that are kept away."),
             contested: gauge("ofop_contested", "Resources whose changes somebody undoes again and again."),
             rollouts_halted: gauge(
@@ -346,6 +348,7 @@ impl Metrics {
         });
         self.notes_unsaved.set(count(pass.notes_unsaved));
         self.suspended.set(i64::from(plan.is_some_and(|plan| plan.suspended.is_some())));
+        self.frozen.set(i64::from(plan.is_some_and(|plan| plan.freeze.is_some())));
         self.taken_down.set(totals.taken_down);
         self.contested.set(totals.contested);
         let rollouts = plan.map(|plan| &plan.rollouts.scopes[..]).unwrap_or_default();

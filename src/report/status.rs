@@ -17,8 +17,8 @@ use super::events::Entry;
 use super::history::RevisionEntry;
 use super::source::{SourceStatus, SourceView};
 use crate::model::{
-    ConditionKind, Desired, DriftType, Handling, Health, InstanceName, Kind, LeaseStatus, Observed, Origin, Plan,
-    Problem, PruneVerdict, ResourceId, Revision, RolloutStatus, Sync, Verdict,
+    ConditionKind, Desired, DriftType, Handling, Health, HoldStatus, InstanceName, Kind, LeaseStatus, Observed, Origin,
+    Plan, Problem, PruneVerdict, ResourceId, Revision, RolloutStatus, Sync, Verdict,
 };
 
 /// What is known. Holds no environment value.
@@ -59,7 +59,10 @@ pub struct Status {
     pub notes: NotesStatus,
     /// Everything is suspended; none when it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub suspended: Option<SuspendedStatus>,
+    pub suspended: Option<HoldStatus>,
+    /// Changes from manifests wait, of everything; none when they do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<HoldStatus>,
     /// What becomes of removals.
     pub prune: PruneStatus,
     /// Rollouts that are not over.
@@ -223,13 +226,6 @@ pub enum NotesState {
     /// Nobody has looked yet, or the platform cannot be read.
     #[default]
     Unknown,
-}
-
-/// A suspension of everything.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SuspendedStatus {
-    /// Since when, RFC 3339.
-    pub since: String,
 }
 
 /// What becomes of removals.
@@ -446,6 +442,7 @@ impl Status {
             notes: NotesStatus::default(),
             suspended: None,
             rollouts: Vec::new(),
+            freeze: None,
             prune: PruneStatus::default(),
             summary: Summary::default(),
             resources: Vec::new(),

@@ -173,7 +173,7 @@ fn a_note_stays_while_an_earlier_run_may_have_sent_what_it_says() {
 fn a_suspended_resource_has_no_attempt_noted() {
     let (mut world, mut memory) = deployed();
     world.rolls_back.insert(name("a"));
-    memory.command(&Command::Suspend(Some(app_id("A"))), "2026-01-02T03:04:05Z");
+    memory.command(&Command::Suspend(Some(app_id("A")), ofop::model::Term::default()), "2026-01-02T03:04:05Z");
     for _ in 0..3 {
         let plan = world.pass(&of("registry/app:2"), &policy(), &mut memory);
         assert_eq!(verbs(&plan), []);

@@ -239,7 +239,10 @@ fn a_suspended_resource_shows_its_drift_and_is_left_alone() {
     let (mut world, mut memory) = (World::default(), Memory::default());
     let wanted = desired([app("A", |_| {})]);
     world.converge(&wanted, &policy(), &mut memory);
-    memory.command(&ofop::model::Command::Suspend(Some(app_id("A"))), "2026-01-02T03:04:05Z");
+    memory.command(
+        &ofop::model::Command::Suspend(Some(app_id("A")), ofop::model::Term::default()),
+        "2026-01-02T03:04:05Z",
+    );
     world.edit("a", |service| service.spec_mut().replicas = 7);
     let plan = world.settle(&wanted, &policy(), &mut memory);
     let found = one(&plan, "A");

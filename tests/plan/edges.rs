@@ -537,7 +537,10 @@ fn a_suspended_resource_counts_neither_as_removed_nor_as_managed() {
     let (mut world, mut memory) = (World::default(), Memory::default());
     let all = ["A", "B", "C"].map(|id| app(id, |_| {}));
     world.converge(&desired(all), &policy(), &mut memory);
-    memory.command(&ofop::model::Command::Suspend(Some(app_id("A"))), "2026-01-02T03:04:05Z");
+    memory.command(
+        &ofop::model::Command::Suspend(Some(app_id("A")), ofop::model::Term::default()),
+        "2026-01-02T03:04:05Z",
+    );
     let plan = world.settle(&desired([app("D", |_| {})]), &policy(), &mut memory);
     assert!(
         matches!(plan.prune, PruneVerdict::Blocked { reason: PruneBlock::Guard { removing: 2, .. }, .. }),

@@ -204,8 +204,8 @@ impl History {
                 }
             }
             Happening::Incomplete(complete) => self.complete = *complete,
-            Happening::Suspend(at) => self.command(&Command::Suspend(Some(self.id(*at)))),
-            Happening::SuspendAll => self.command(&Command::Suspend(None)),
+            Happening::Suspend(at) => self.command(&Command::Suspend(Some(self.id(*at)), ofop::model::Term::default())),
+            Happening::SuspendAll => self.command(&Command::Suspend(None, ofop::model::Term::default())),
             Happening::Resume(at) => self.command(&Command::Resume(Some(self.id(*at)))),
             Happening::ResumeAll => self.command(&Command::Resume(None)),
             Happening::Down(at) => self.command(&Command::Down(self.id(*at))),

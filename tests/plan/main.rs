@@ -8,6 +8,7 @@ mod contest;
 mod edges;
 mod evidence;
 mod gentle;
+mod holds;
 mod ignore;
 mod incremental;
 mod kept;

@@ -21,14 +21,14 @@ fn lived_in() -> (World, Memory) {
 #[test]
 fn what_a_person_said_survives_a_restart() {
     let (mut world, mut memory) = lived_in();
-    memory.command(&Command::Suspend(Some(app_id("A"))), NOW);
-    memory.command(&Command::Suspend(None), NOW);
+    memory.command(&Command::Suspend(Some(app_id("A")), ofop::model::Term::default()), NOW);
+    memory.command(&Command::Suspend(None, ofop::model::Term::default()), NOW);
     world.pass(&of("registry/app:1"), &policy(), &mut memory);
     world.edit("a", |service| service.spec_mut().replicas = 4);
     world.edit("b", |service| service.spec_mut().replicas = 4);
     let mut memory = Memory::default();
     let plan = world.pass(&of("registry/app:1"), &policy(), &mut memory);
-    assert_eq!((plan.steps(), plan.suspended.as_deref()), (0, Some(NOW)));
+    assert_eq!((plan.steps(), plan.suspended.as_ref().map(|hold| hold.since.as_str())), (0, Some(NOW)));
     assert!(one(&plan, "A").conditions.iter().any(|condition| condition.message.contains(NOW)));
     memory.command(&Command::Resume(None), NOW);
     world.pass(&of("registry/app:1"), &policy(), &mut memory);
@@ -90,7 +90,7 @@ fn a_person_may_have_it_tried_again_after_a_restart() {
 #[test]
 fn until_the_notes_were_read_once_nothing_is_made_changed_or_taken_away() {
     let (mut world, mut memory) = lived_in();
-    memory.command(&Command::Suspend(Some(app_id("A"))), NOW);
+    memory.command(&Command::Suspend(Some(app_id("A")), ofop::model::Term::default()), NOW);
     world.pass(&of("registry/app:1"), &policy(), &mut memory);
     let wanted = desired([app("A", |spec| spec.replicas = 3), app("NEW", |_| {}), device("CNC-1")]);
     world.notes_unread = true;
@@ -122,7 +122,7 @@ fn where_no_notes_are_kept_everything_else_goes_on() {
     let platform = std::sync::Arc::make_mut(observed.platform.as_mut().unwrap());
     platform.notes = ofop::model::NotesView::Unsupported("no configs here".into());
     memory = Memory { notebook: ofop::plan::Notebook::default(), ..memory };
-    memory.command(&Command::Suspend(Some(app_id("A"))), NOW);
+    memory.command(&Command::Suspend(Some(app_id("A")), ofop::model::Term::default()), NOW);
     memory.recall(&observed);
     let wanted = of("registry/app:2");
     let plan = ofop::plan::plan(&wanted, &observed, &policy(), &memory);
@@ -136,7 +136,7 @@ fn where_no_notes_are_kept_everything_else_goes_on() {
 fn lost_writes_are_made_again_and_change_no_plan() {
     let (mut world, mut memory) = lived_in();
     world.notes_lost = true;
-    memory.command(&Command::Suspend(Some(app_id("A"))), NOW);
+    memory.command(&Command::Suspend(Some(app_id("A")), ofop::model::Term::default()), NOW);
     for _ in 0..5 {
         world.edit("a", |service| service.spec_mut().replicas = 4);
         assert_eq!(world.pass(&of("registry/app:1"), &policy(), &mut memory).steps(), 0);
@@ -150,7 +150,7 @@ fn lost_writes_are_made_again_and_change_no_plan() {
 #[test]
 fn a_suspension_ends_with_what_it_is_about_but_not_at_once() {
     let (mut world, mut memory) = lived_in();
-    memory.command(&Command::Suspend(Some(app_id("A"))), NOW);
+    memory.command(&Command::Suspend(Some(app_id("A")), ofop::model::Term::default()), NOW);
     let without = desired([app("B", |_| {})]);
     world.settle(&without, &policy(), &mut memory);
     assert!(world.services.contains_key(&name("a")), "it is not removed either");

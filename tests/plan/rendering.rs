@@ -251,7 +251,7 @@ fn a_comment_keeps_within_the_limit_and_counts_the_rest() {
 #[test]
 fn a_suspension_of_everything_is_said_once() {
     let (mut world, wanted, mut memory) = busy();
-    memory.command(&ofop::model::Command::Suspend(None), "2026-01-02T03:04:05Z");
+    memory.command(&ofop::model::Command::Suspend(None, ofop::model::Term::default()), "2026-01-02T03:04:05Z");
     let plan = ofop::plan::plan(&wanted, &world.observe(), &policy(), &memory);
     assert_eq!(plan.steps(), 0);
     let text = to_text(&plan, TextOptions::default());

@@ -115,7 +115,7 @@ fn a_file_with_an_error_elsewhere_and_the_guard_do_not_hold_what_a_person_named(
 fn what_is_suspended_is_not_removed_before_that_is_lifted() {
     let resource = app("A", |_| {});
     let (mut world, mut memory) = taken_down(&resource);
-    memory.command(&Command::Suspend(None), NOW);
+    memory.command(&Command::Suspend(None, ofop::model::Term::default()), NOW);
     for _ in 0..5 {
         let plan = world.pass(&with(&resource), &policy(), &mut memory);
         assert_eq!(plan.steps(), 0);

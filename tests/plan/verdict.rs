@@ -237,7 +237,11 @@ fn what_is_left_alone_blocks_as_suspended_whatever_else_holds() {
     let (mut world, mut memory) = running();
     let by_manifest = world.settle(&desired([suspended]), &policy(), &mut memory);
     assert_eq!(kind(&by_manifest, "A"), Some(BlockKind::Suspended));
-    for command in [Command::Suspend(Some(app_id("A"))), Command::Suspend(None), Command::Down(app_id("A"))] {
+    for command in [
+        Command::Suspend(Some(app_id("A")), ofop::model::Term::default()),
+        Command::Suspend(None, ofop::model::Term::default()),
+        Command::Down(app_id("A")),
+    ] {
         let (mut world, mut memory) = (World::default(), Memory::default());
         world.converge(&wanted(), &policy(), &mut memory);
         memory.command(&command, NOW);

@@ -9,6 +9,7 @@ use super::super::diff::DiffArgs;
 use super::super::events::EventsArgs;
 use super::super::get::GetArgs;
 use super::super::history::HistoryArgs;
+use super::super::hold::{FreezeArgs, SuspendArgs};
 use super::super::policy::PolicyAct;
 use super::super::render::RenderArgs;
 use super::super::validate::ValidateArgs;
@@ -59,7 +60,8 @@ impl Cli {
             | Command::History(HistoryArgs { daemon, .. })
             | Command::Diff(DiffArgs { daemon, .. })
             | Command::Reconcile(ReconcileArgs { daemon, .. })
-            | Command::Suspend(NamedArgs { daemon, .. })
+            | Command::Suspend(SuspendArgs { named: NamedArgs { daemon, .. }, .. })
+            | Command::Freeze(FreezeArgs { daemon, .. })
             | Command::Resume(NamedArgs { daemon, .. }) => {
                 put(&mut flags, "--address", daemon.address.as_ref());
                 put_path(&mut flags, "--token-file", daemon.token_file.as_ref());

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::model::hold;
+
 /// The longest window, in seconds: seven days. A longer one is a mistake in the unit, or no window.
 pub const LONGEST: i64 = 7 * DAY;
 
@@ -39,32 +41,8 @@ impl FromStr for WindowLength {
     type Err = InvalidLength;
 
     fn from_str(text: &str) -> Result<Self, InvalidLength> {
-        let mut rest = text.trim();
-        let mut seconds: i64 = 0;
-        let mut last = i64::MAX;
-        if rest.is_empty() {
-            return Err(InvalidLength::Form);
-        }
-        while !rest.is_empty() {
-            let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or(InvalidLength::Form)?;
-            let (number, tail) = rest.split_at(digits);
-            if number.is_empty() {
-                return Err(InvalidLength::Form);
-            }
-            let unit = match tail.as_bytes().first() {
-                Some(b'm') => MINUTE,
-                Some(b'h') => HOUR,
-                Some(b'd') => DAY,
-                Some(_) | None => return Err(InvalidLength::Form),
-            };
-            if unit >= last {
-                return Err(InvalidLength::Form);
-            }
-            last = unit;
-            let number: i64 = number.parse().map_err(|_| InvalidLength::Long)?;
-            seconds = number.checked_mul(unit).and_then(|more| seconds.checked_add(more)).ok_or(InvalidLength::Long)?;
-            rest = &tail[1..];
-        }
+        // A window counts in minutes, as the pattern does that begins it.
+        let seconds = hold::seconds(text).filter(|_| !text.contains('s')).ok_or(InvalidLength::Form)?;
         match seconds {
             0 => Err(InvalidLength::Zero),
             _ if seconds > LONGEST => Err(InvalidLength::Long),

@@ -10,7 +10,8 @@ use super::super::trigger::{COMPANY, DEBOUNCE, Trigger};
 use super::{Runner, Turn};
 use crate::clock::{Clock, rfc3339};
 use crate::desired::Source;
-use crate::model::{Command, Desired, FailureKind, PlannedStep, Request, ResourceId, StepFailure};
+use crate::model::{Command, CommandVerb, Desired, FailureKind, PlannedStep, Request, ResourceId, StepFailure};
+use crate::plan::{Ended, Held};
 use crate::platform::Platform;
 use crate::registry::Registry;
 use crate::report::{Event, StepReport};
@@ -92,21 +93,36 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
                 self.source.refresh();
                 self.manifests.load();
             }
-            Command::Suspend(Some(resource)) => {
+            Command::Suspend(Some(resource), _) => {
                 if let Some(running) = self.executor.running().get(&resource) {
                     running.restrict(Leave::Nothing);
                 }
             }
-            Command::Suspend(None) => self.executor.halt(),
+            // What is under way may be a change; repairs are planned again.
+            Command::Suspend(None, _) | Command::Freeze(_) => self.executor.halt(),
             Command::Resume(Some(resource))
             | Command::RolloutStart(resource)
             | Command::Adopt { resource, .. }
             | Command::Down(resource) => {
                 self.retries.forgive(&resource);
             }
-            Command::Resume(None) | Command::RolloutResume | Command::RolloutAbort => {}
+            Command::Resume(None) | Command::EndFreeze | Command::RolloutResume | Command::RolloutAbort => {}
         }
         self.look_afresh(Trigger::Person, self.clock.now());
+    }
+
+    /// Says which suspensions, and whether the freeze, ended by themselves.
+    pub(super) fn tell_ended(&mut self) {
+        for Ended { what, hold } in self.memory.take_ended() {
+            let (verb, resource, what) = match what {
+                Held::Resource(id) => (CommandVerb::Resume, Some(id.clone()), format!("the suspension of {id}")),
+                Held::Everything => (CommandVerb::Resume, None, "the suspension of everything".to_owned()),
+                Held::Changes => (CommandVerb::Freeze, None, "the freeze".to_owned()),
+            };
+            let message = format!("{what} ended by itself: since {}{}", hold.since, hold.term);
+            info!("{message}");
+            self.report.ended(verb, resource, message, self.clock.wall());
+        }
     }
 
     /// Deals with progress while something else is under way; whoever watches is told of it later.

@@ -8,13 +8,13 @@ use super::record::RecordStatus;
 use super::service::ServiceStatus;
 use super::{
     ConditionStatus, DriftStatus, HeldStatus, IgnoredStatus, NotesState, NotesStatus, PartState, PartStatus,
-    PruneStatus, ResourceStatus, RetryStatus, Status, Summary, SuspendedStatus,
+    PruneStatus, ResourceStatus, RetryStatus, Status, Summary,
 };
 use crate::clock::rfc3339;
 use crate::model::{
     Condition, ConditionKind, Desired, DesiredResource, Drift, Failing, FailureKind, GIVE_UP_AFTER, Health, HeldStep,
-    Ignored, InstanceName, NotesView, Observed, ObservedRecord, ObservedService, Plan, Progress, Record, RecordId,
-    ResourceId, ResourcePlan, RolloutStatus, Suspension, Sync, Verdict,
+    HoldStatus, Ignored, InstanceName, NotesView, Observed, ObservedRecord, ObservedService, Plan, Progress, Record,
+    RecordId, ResourceId, ResourcePlan, RolloutStatus, Suspension, Sync, Verdict,
 };
 use crate::report::Retry;
 use crate::report::source::{self, SourceStatus, SourceView};
@@ -185,7 +185,8 @@ pub(in crate::report) fn build(view: &View<'_>) -> Status {
         files: view.desired.files,
         problems: view.desired.problems.clone(),
         notes: notes(view),
-        suspended: view.plan.and_then(|plan| plan.suspended.clone()).map(|since| SuspendedStatus { since }),
+        suspended: view.plan.and_then(|plan| plan.suspended.as_ref()).map(HoldStatus::from),
+        freeze: view.plan.and_then(|plan| plan.freeze.as_ref()).map(HoldStatus::from),
         prune: view.plan.map(|plan| PruneStatus::of(&plan.prune)).unwrap_or_default(),
         rollouts,
         summary: summary(&resources, view.desired),
