@@ -1,8 +1,8 @@
 #!/bin/bash
-# What takes too long for every push and belongs into a night: a million histories of the lease. One line with the figures;
-# the exit code is 0 when nothing was wrong.
+# What takes too long for every push and belongs into a night: a million histories of the lease, and a tenth as many of
+# rollouts. A line with the figures of each; the exit code is 0 when nothing was wrong.
 #
-#   tests/nightly.sh                                  1,000,000 histories, from seed 0
+#   tests/nightly.sh                                  1,000,000 histories and 100,000, from seed 0
 #   tests/nightly.sh --histories 50000 --seed 123456  fewer, from another seed on
 #
 # Needs a Rust toolchain and nothing else. tests/chaos.sh and tests/mutants.sh are the other long forms.
@@ -27,8 +27,12 @@ while [ $# -gt 0 ]; do
 done
 
 echo "commit $(git rev-parse --short HEAD 2> /dev/null || echo unknown), $(nproc) cores, $(uname -sr)"
-cargo test --quiet --locked --all-features --release --test lease_model --no-run
+cargo test --quiet --locked --all-features --release --test lease_model --test plan --no-run
 began=$SECONDS
 OFOP_LEASE_HISTORIES=$histories OFOP_LEASE_SEED=$seed \
     cargo test --quiet --locked --all-features --release --test lease_model -- --nocapture
 echo "$histories histories of the lease from seed $seed on in $((SECONDS - began)) s"
+began=$SECONDS
+OFOP_ROLLOUT_HISTORIES=$((histories / 10)) OFOP_ROLLOUT_SEED=$seed \
+    cargo test --quiet --locked --all-features --release --test plan no_history_breaks -- --nocapture
+echo "$((histories / 10)) histories of rollouts from seed $seed on in $((SECONDS - began)) s"
