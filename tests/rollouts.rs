@@ -140,6 +140,7 @@ fn order_and_windows_hold_what_is_to_wait() {
             app("saw", IDLE)
         )
     };
+    ofop.set("OFOP_ROLLOUT", "soak=3s");
     ofop.write("line.yml", &files(FAILING, ""));
     ofop.start();
     ofop.wait("the app waits for what does not run", || {

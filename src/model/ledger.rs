@@ -40,6 +40,8 @@ pub struct Ledger {
     pub(crate) coordinated: SharedSet<ResourceId>,
     /// Wanted resources that follow the tag of an image.
     pub(crate) followers: SharedSet<ResourceId>,
+    /// Resources that others come after, and how many do.
+    pub(crate) firsts: imbl::OrdMap<ResourceId, usize>,
     /// Resources that memory spoke of.
     pub(crate) mentioned: BTreeSet<ResourceId>,
 }
@@ -59,6 +61,7 @@ impl PartialEq for Ledger {
             coordinators,
             coordinated,
             followers,
+            firsts,
             mentioned,
         } = self;
         *services == other.services
@@ -71,6 +74,7 @@ impl PartialEq for Ledger {
             && *coordinators == other.coordinators
             && *coordinated == other.coordinated
             && *followers == other.followers
+            && *firsts == other.firsts
             && *mentioned == other.mentioned
     }
 }

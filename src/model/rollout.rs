@@ -237,6 +237,8 @@ pub struct Rollouts {
     pub going: BTreeMap<ResourceId, Going>,
     /// How many resources each rollout changes.
     pub sizes: BTreeMap<RolloutScope, usize>,
+    /// Since when resources that others come after are in sync and run.
+    pub steady: BTreeMap<ResourceId, Duration>,
 }
 
 /// A resource that a rollout changes.
@@ -250,6 +252,8 @@ pub struct Going {
     pub runs_since: Option<Duration>,
     /// It ran for long enough: it takes no place any more.
     pub proven: bool,
+    /// When its newest task had failed as it went out, as the engine writes it: what failed before says nothing of the change.
+    pub failed_before: Option<String>,
     /// It is to be noted: others wait for it, also after the operator's death.
     pub counts: bool,
 }
@@ -257,7 +261,7 @@ pub struct Going {
 impl Going {
     /// A resource of which this is wanted goes out.
     pub fn new(wish: SpecHash) -> Self {
-        Going { wish, failed: None, runs_since: None, proven: false, counts: false }
+        Going { wish, failed: None, runs_since: None, proven: false, failed_before: None, counts: false }
     }
 }
 

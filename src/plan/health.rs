@@ -61,6 +61,11 @@ pub(super) fn ran(found: &[Found<'_>]) -> Ran {
     worst
 }
 
+/// When the newest task of these services failed, as the engine writes it, whatever runs by now.
+pub(super) fn newest_failure(found: &[Found<'_>]) -> Option<String> {
+    found.iter().filter_map(|found| last_failure(found.tasks)).max().map(str::to_owned)
+}
+
 /// Health of a resource that is described.
 pub(super) fn of_wanted(
     context: &Context<'_>,

@@ -90,6 +90,9 @@ impl Ledger {
         if resource.records.iter().any(|record| matches!(**record, Record::CoordinatorDevice { .. })) {
             self.coordinated.insert(id.clone());
         }
+        for first in &resource.handling.after {
+            *self.firsts.entry(first.clone()).or_default() += 1;
+        }
     }
 
     fn unwant(&mut self, resource: &DesiredResource) {
@@ -102,6 +105,12 @@ impl Ledger {
         }
         self.followers.remove(id);
         self.coordinated.remove(id);
+        for first in &resource.handling.after {
+            match self.firsts.get(first) {
+                Some(1) | None => _ = self.firsts.remove(first),
+                Some(count) => _ = self.firsts.insert(first.clone(), count - 1),
+            }
+        }
     }
 
     /// After something of a service, or of its tasks, changed.

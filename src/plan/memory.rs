@@ -98,6 +98,8 @@ pub struct Memory {
     pub rollout_sizes: BTreeMap<RolloutScope, usize>,
     /// Resources whose changes a person has let out whatever their windows say, until they are in force. Noted.
     pub started: BTreeSet<ResourceId>,
+    /// Since when resources that others come after are in sync and run.
+    pub steady: BTreeMap<ResourceId, Duration>,
     /// The revision that was planned for last.
     pub planned_for: Revision,
     /// The revision whose rollout a person gave up. Noted.

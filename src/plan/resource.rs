@@ -23,6 +23,8 @@ pub(super) struct Prepared<'a> {
     pub(super) health: Health,
     /// How the services that exist do, whatever is wanted of them.
     pub(super) ran: Ran,
+    /// When the newest of their tasks failed, as the engine writes it.
+    pub(super) newest_failure: Option<String>,
 }
 
 /// Prepares one resource; none for one that is neither described nor there, or that the plan is not about.
@@ -70,7 +72,8 @@ pub(super) fn prepare_wanted<'a>(
         () if draft.unknown => Sync::Unknown,
         () => Sync::Synced,
     };
-    Prepared { draft, described: Some(resource), sync, health, ran: health::ran(&found) }
+    let newest_failure = health::newest_failure(&found);
+    Prepared { draft, described: Some(resource), sync, health, ran: health::ran(&found), newest_failure }
 }
 
 /// Prepares a resource that exists and that nothing describes, or that a person wants gone.
@@ -107,7 +110,7 @@ fn prepare_unwanted<'a>(
         false if orphans.services.is_empty() && context.memory.taken_down.contains_key(id) => Health::Suspended,
         true | false => health,
     };
-    Prepared { draft, described, sync, health, ran: Ran::Nothing }
+    Prepared { draft, described, sync, health, ran: Ran::Nothing, newest_failure: None }
 }
 
 /// Prepares a resource that a person took down and of which nothing is left: it stays away, as wanted.
@@ -116,7 +119,7 @@ fn prepare_gone<'a>(context: &Context<'_>, resource: &'a DesiredResource) -> Pre
         && context.registry.is_some_and(|registry| registry.complete);
     let sync = if seen { Sync::Synced } else { Sync::Unknown };
     let (draft, health, ran) = (Draft::default(), Health::Suspended, Ran::Nothing);
-    Prepared { draft, described: Some(resource), sync, health, ran }
+    Prepared { draft, described: Some(resource), sync, health, ran, newest_failure: None }
 }
 
 /// The plan of a resource, once it is known what others do.
@@ -126,7 +129,7 @@ pub(super) fn finish(
     prepared: Prepared<'_>,
     rollouts: &mut Rollouts<'_>,
 ) -> ResourcePlan {
-    let Prepared { mut draft, described, sync, mut health, ran } = prepared;
+    let Prepared { mut draft, described, sync, mut health, ran, newest_failure: _ } = prepared;
     rollouts.hold(&mut draft, id, ran);
     draft.await_attempts();
     contest::hold(context, &mut draft, id);

@@ -86,11 +86,14 @@ impl<'a> Rollouts<'a> {
             .filter(|(id, prepared)| !left_alone(id) && !rollouts.gates.contains_key(id) && changes(prepared))
             .collect();
         changing.retain(|id, resource| {
-            let Some((gate, message)) = order::wait(context, prepared, resource) else { return true };
+            let Some((gate, message)) = order::wait(context, prepared, resource, &mut rollouts.recheck) else {
+                return true;
+            };
             rollouts.gates.insert(id, Held::new(gate, message));
             false
         });
         waves::decide(context, prepared, &changing, &mut rollouts);
+        rollouts.state.steady = order::steady(context, prepared);
         for (id, held) in &mut rollouts.gates {
             if let Some(Some(found)) = prepared.get(id) {
                 held.repairs_wait =

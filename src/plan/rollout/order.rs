@@ -1,6 +1,9 @@
 //! What comes after what.
 
-use super::{AllPrepared, changes};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{AllPrepared, changes, waves};
 use crate::model::{DesiredResource, Gate, Health, ResourceId, Sync};
 use crate::plan::context::Context;
 use crate::plan::resource::{self, Prepared};
@@ -9,6 +12,8 @@ use crate::plan::resource::{self, Prepared};
 enum Standing {
     /// It is as wanted, and runs.
     Runs,
+    /// The same, for less than its rollout asks for; how long it has to go on.
+    Settles(Duration),
     /// It is on its way there.
     OnItsWay,
     /// It stays as it is until somebody acts; a few words why.
@@ -20,12 +25,17 @@ pub(super) fn wait(
     context: &Context<'_>,
     prepared: &AllPrepared<'_>,
     resource: &Prepared<'_>,
+    recheck: &mut Option<Duration>,
 ) -> Option<(Gate, String)> {
     let described = resource.described?;
     let mut waiting = None;
     for after in &described.handling.after {
         let (why, stuck) = match standing(context, prepared, after) {
             Standing::Runs => continue,
+            Standing::Settles(left) => {
+                *recheck = Some(recheck.map_or(left, |soonest| soonest.min(left)));
+                ("which has only just begun to", false)
+            }
             Standing::OnItsWay => ("which is on its way", false),
             Standing::Stuck(why) => (why, true),
         };
@@ -63,11 +73,30 @@ fn standing(context: &Context<'_>, prepared: &AllPrepared<'_>, id: &ResourceId) 
             (Sync::Synced | Sync::OutOfSync | Sync::Unknown, _) => Standing::OnItsWay,
         }
     };
-    match prepared.get(id) {
+    let standing = match prepared.get(id) {
         Some(Some(found)) => of(found),
         // At rest: that is why it was not looked at.
         None if context.in_scope(id) => Standing::Runs,
         // The plan is not about it: how it stands counts all the same.
         Some(None) | None => of(&resource::prepare_wanted(context, described, None)),
+    };
+    // A program that ends again and again runs for a moment each time.
+    let soak = waves::scope(context, described).map(|(_, settings)| settings.soak).unwrap_or_default();
+    let since = context.memory.steady.get(id).copied().unwrap_or(context.at);
+    match standing {
+        Standing::Runs if context.at.saturating_sub(since) < soak => Standing::Settles(soak - (context.at - since)),
+        Standing::Runs | Standing::Settles(_) | Standing::OnItsWay | Standing::Stuck(_) => standing,
     }
+}
+
+/// Since when resources that others come after are in sync and run, as far as that has been seen.
+pub(super) fn steady(context: &Context<'_>, prepared: &AllPrepared<'_>) -> BTreeMap<ResourceId, Duration> {
+    let known = &context.memory.steady;
+    let runs = |id: &ResourceId| match prepared.get(id) {
+        Some(Some(found)) => found.sync == Sync::Synced && found.health == Health::Healthy,
+        Some(None) => false,
+        None => context.memory.planned.contains_key(id),
+    };
+    let firsts = context.ledger.firsts.keys().filter(|id| runs(id));
+    firsts.map(|id| (id.clone(), known.get(id).copied().unwrap_or(context.at))).collect()
 }

@@ -8,6 +8,7 @@ use crate::model::{ConditionKind, DesiredResource, Going, Health, Note, Plan, Re
 use crate::plan::Memory;
 use crate::plan::context::Context;
 use crate::plan::resource::Prepared;
+use crate::plan::verdict;
 
 /// How long a resource that broke must run by itself before it counts as proven: longer than the pauses between restarts
 /// of a program that ends again and again.
@@ -77,11 +78,11 @@ fn now(
         // Something else is wanted by now: that has yet to go out, in the same place.
         false if changes => return Going { failed: None, runs_since: None, proven: false, ..known.clone() },
         // And it is in force already.
-        false => &Going { counts: known.counts, ..Going::new(wish) },
+        false => &Going { counts: known.counts, failed_before: known.failed_before.clone(), ..Going::new(wish) },
     };
     let broke = match found.health {
         Health::RolledBack => true,
-        Health::Degraded => !changes,
+        Health::Degraded => !changes && fails_anew(found, known),
         Health::Healthy | Health::Progressing | Health::Waiting | Health::Suspended | Health::Unknown => false,
     };
     if broke {
@@ -100,7 +101,18 @@ fn now(
     let needs = if known.failed.is_some() { soak.max(RECOVERED) } else { soak };
     let proven = known.proven || context.at.saturating_sub(since) >= needs;
     let failed = known.failed.clone().filter(|_| !proven);
-    Going { wish: known.wish.clone(), failed, runs_since: Some(since), proven, counts: known.counts && !proven }
+    Going { failed, runs_since: Some(since), proven, counts: known.counts && !proven, ..known.clone() }
+}
+
+/// Whether what does not run has failed since it was changed: the engine goes on showing tasks of the version before.
+fn fails_anew(found: &Prepared<'_>, known: &Going) -> bool {
+    let of_no_task = [verdict::UPDATE_PAUSED, verdict::DEADLINE_EXCEEDED];
+    match (&found.newest_failure, &known.failed_before) {
+        (Some(newest), Some(before)) if newest <= before => {
+            found.draft.notes.iter().any(|note| of_no_task.contains(&note.reason))
+        }
+        (_, _) => true,
+    }
 }
 
 /// A few words on one line.
@@ -115,6 +127,7 @@ impl Memory {
     /// What is remembered of rollouts.
     pub(in crate::plan) fn learn_rollouts(&mut self, plan: &Plan) {
         self.rollout_sizes.clone_from(&plan.rollouts.sizes);
+        self.steady.clone_from(&plan.rollouts.steady);
         self.planned_for.clone_from(&plan.revision);
         let before = std::mem::replace(&mut self.going, plan.rollouts.going.clone());
         let text = |known: Option<&Going>| known.filter(|known| known.counts).map(ToString::to_string);

@@ -11,6 +11,13 @@ use crate::plan::context::Context;
 use crate::plan::health::Ran;
 use crate::plan::resource::Prepared;
 
+/// A resource that runs and is to be changed.
+struct Candidate<'a> {
+    described: &'a DesiredResource,
+    /// When its newest task failed, as the engine writes it.
+    last_failure: Option<String>,
+}
+
 /// The changes of one scope.
 struct Wave<'a> {
     settings: &'a RolloutSettings,
@@ -32,13 +39,13 @@ pub(super) fn decide<'a>(
 ) {
     let mut going = watch::all(context, prepared, &mut rollouts.recheck);
     let mut waves: BTreeMap<RolloutScope, Wave<'a>> = BTreeMap::new();
-    let mut watched: BTreeMap<&'a ResourceId, &'a DesiredResource> = BTreeMap::new();
+    let mut watched: BTreeMap<&'a ResourceId, Candidate<'a>> = BTreeMap::new();
     for (id, resource) in changing {
         let Some(described) = resource.described else { continue };
         let Some((scope, settings)) = scope(context, described) else { continue };
         if steps(resource).any(is_change) && (resource.ran == Ran::Runs || going.contains_key(*id)) {
             wave(&mut waves, scope, settings).pending.insert(id);
-            watched.insert(id, described);
+            watched.insert(id, Candidate { described, last_failure: resource.newest_failure.clone() });
         }
     }
     // A repair of what runs is not held, and watched like a change.
@@ -52,7 +59,9 @@ pub(super) fn decide<'a>(
             && resource.draft.steps.iter().any(repairs)
             && scope(context, described).is_some()
         {
-            going.insert((*id).clone(), Going::new(watch::wish(context, described)));
+            let failed_before = resource.newest_failure.clone();
+            let known = Going { failed_before, ..Going::new(watch::wish(context, described)) };
+            going.insert((*id).clone(), known);
         }
     }
     for (id, known) in &going {
@@ -109,7 +118,7 @@ impl<'a> Wave<'a> {
         mut self,
         context: &Context<'a>,
         scope: RolloutScope,
-        watched: &BTreeMap<&'a ResourceId, &'a DesiredResource>,
+        watched: &BTreeMap<&'a ResourceId, Candidate<'a>>,
         going: &mut BTreeMap<ResourceId, Going>,
         rollouts: &mut Rollouts<'a>,
     ) {
@@ -152,8 +161,9 @@ impl<'a> Wave<'a> {
             }
         };
         for id in &self.pending {
-            let Some(described) = watched.get(id) else { continue };
+            let Some(Candidate { described, last_failure }) = watched.get(id) else { continue };
             let wish = watch::wish(context, described);
+            let goes_out = || Going { failed_before: last_failure.clone(), ..Going::new(wish.clone()) };
             let takes_part = self.going.contains(*id);
             let gate = if aborted {
                 Some(Gate::Halted(None))
@@ -175,9 +185,9 @@ impl<'a> Wave<'a> {
                 waiting.push((*id).clone());
                 continue;
             }
-            let known = going.entry((*id).clone()).or_insert_with(|| Going::new(wish.clone()));
+            let known = going.entry((*id).clone()).or_insert_with(goes_out);
             if known.wish != wish {
-                *known = Going { counts: known.counts, ..Going::new(wish) };
+                *known = Going { counts: known.counts, ..goes_out() };
             }
             known.counts |= counts;
             if known.counts && !is_noted(context, id, known) {
