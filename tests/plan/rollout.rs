@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ofop::model::{
     BlockKind, Command, ConditionKind, Desired, Gate, Health, Plan, Progress, ResourceId, Revision, RolloutPolicy,
-    RolloutSettings, RunId, ServiceStep, Share, Step, Sync, Verdict, Wait,
+    RolloutSettings, RunId, ServiceStep, Share, Step, Sync, Term, Verdict, Wait,
 };
 use ofop::plan::{Memory, Policy};
 use ofop::testing::Rng;
@@ -599,4 +599,25 @@ fn what_a_person_lets_out_does_not_wait_and_repairs_may_be_told_to() {
     assert_eq!(world.services[&name("a00")].spec.image, GOOD[1]);
     assert_eq!(world.services[&name("a01")].spec.image, GOOD[0]);
     assert!(memory.started.is_empty() && world.notes.is_empty(), "it is done: {:?}", world.notes);
+}
+
+#[test]
+fn a_freeze_holds_changes_until_it_ends_and_repairs_go_on() {
+    let (mut world, mut memory) = deployed(2);
+    set_clock(&mut world, "2026-11-26T12:00:00Z");
+    let term = Term::new("2026-11-26T20:00:00Z".parse().ok(), Some("inventory"));
+    memory.command(&Command::Freeze(term), "2026-11-26T12:00:00Z");
+    let wanted = all(2, GOOD[1], "two");
+    world.edit("a01", |service| service.spec_mut().user = Some("1000:1000".into()));
+    let plan = world.settle(&wanted, &acting(), &mut memory);
+    assert!(world.services.values().all(|service| service.spec.image == GOOD[0] && service.spec.user.is_none()));
+    let block = one(&plan, "A00").verdict.block().unwrap();
+    assert!(block.kind == BlockKind::OutsideWindow && block.message.contains("inventory"), "{block:?}");
+    // Whoever comes next knows of it, and of its end.
+    let mut successor = Memory::default();
+    world.settle(&wanted, &acting(), &mut successor);
+    assert!(world.services.values().all(|service| service.spec.image == GOOD[0]));
+    set_clock(&mut world, "2026-11-26T20:00:00Z");
+    world.settle(&wanted, &acting(), &mut successor);
+    assert!(world.services.values().all(|service| service.spec.image == GOOD[1]));
 }

@@ -1,4 +1,4 @@
-//! Changes go out when their windows are open.
+//! Changes go out when their windows are open, and not while a person has them frozen.
 
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ pub(super) fn wait(
     recheck: &mut Option<Duration>,
 ) -> Option<(Gate, String)> {
     let windows = windows(context, found, orphans);
-    if windows.is_always_open() || context.memory.started.contains(id) {
+    let freeze = context.memory.freeze.as_ref();
+    if freeze.is_none() && windows.is_always_open() || context.memory.started.contains(id) {
         return None;
     }
     // What is on its way out ends, so that nothing stays that says of itself that it runs.
@@ -32,6 +33,11 @@ pub(super) fn wait(
     });
     if is_half_gone || !waits {
         return None;
+    }
+    if let Some(hold) = freeze.filter(|_| steps(found).any(is_change)) {
+        // Its end is a time of the plan's own.
+        let message = format!("changes from manifests are frozen {}", hold.words("`ofop freeze --end`"));
+        return Some((Gate::Window { opens: hold.term.until }, message));
     }
     let WindowState::Closed { opens } = windows.state(context.wall) else { return None };
     let left = opens.and_then(|opens| Duration::try_from(opens.duration_since(context.wall)).ok());
