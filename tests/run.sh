@@ -118,7 +118,7 @@ lint() { cargo clippy --quiet --locked --all-targets --all-features -- -D warnin
 build() { cargo test --quiet --locked --all-features --no-run; }
 
 # What takes longest, in the order in which it is begun.
-longest=(chaos registry rollback_memory registry_story high_availability lease_model device_story page walkthrough lib)
+longest=(chaos registry rollback_memory rollouts plan history registry_story high_availability lease_model device_story page walkthrough lib)
 
 # Every test: two test programs at a time, since most of them wait for an engine or a broker more than they compute.
 # What a program prints comes in one piece when it has ended.

@@ -252,8 +252,11 @@ pub struct Going {
     pub runs_since: Option<Duration>,
     /// It ran for long enough: it takes no place any more.
     pub proven: bool,
-    /// When its newest task had failed as it went out, as the engine writes it: what failed before says nothing of the change.
+    /// When its newest task had failed as the change was first seen in force, as the engine writes it: what failed before
+    /// says nothing of the change.
     pub failed_before: Option<String>,
+    /// Since when the change has been seen in force.
+    pub in_force_since: Option<Duration>,
     /// It is to be noted: others wait for it, also after the operator's death.
     pub counts: bool,
 }
@@ -261,7 +264,15 @@ pub struct Going {
 impl Going {
     /// A resource of which this is wanted goes out.
     pub fn new(wish: SpecHash) -> Self {
-        Going { wish, failed: None, runs_since: None, proven: false, failed_before: None, counts: false }
+        Going {
+            wish,
+            failed: None,
+            runs_since: None,
+            proven: false,
+            failed_before: None,
+            in_force_since: None,
+            counts: false,
+        }
     }
 }
 

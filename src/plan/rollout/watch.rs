@@ -14,6 +14,10 @@ use crate::plan::verdict;
 /// of a program that ends again and again.
 const RECOVERED: Duration = Duration::from_secs(60);
 
+/// How long a task that failed before a change was seen in force may have been one of the version before: longer than a node
+/// needs to tell of a new one. What does not run by then is broken by the change.
+const BENEFIT: Duration = Duration::from_secs(15);
+
 /// Most characters that are kept of what is wrong with a resource.
 const WORDS: usize = 200;
 
@@ -59,6 +63,12 @@ pub(super) fn all<'a>(
             let left = needs.saturating_sub(context.at.saturating_sub(since));
             *recheck = Some(recheck.map_or(left, |soonest| soonest.min(left)));
         }
+        if let Some(since) = now.in_force_since.filter(|_| now.failed.is_none() && now.runs_since.is_none()) {
+            let left = BENEFIT.saturating_sub(context.at.saturating_sub(since));
+            if !left.is_zero() {
+                *recheck = Some(recheck.map_or(left, |soonest| soonest.min(left)));
+            }
+        }
         all.insert(id.clone(), now);
     }
     all
@@ -78,11 +88,19 @@ fn now(
         // Something else is wanted by now: that has yet to go out, in the same place.
         false if changes => return Going { failed: None, runs_since: None, proven: false, ..known.clone() },
         // And it is in force already.
-        false => &Going { counts: known.counts, failed_before: known.failed_before.clone(), ..Going::new(wish) },
+        false => &Going { counts: known.counts, ..Going::new(wish) },
+    };
+    // Until the change is in force, and as long as it takes to see that, tasks of the version before may fail.
+    let known = match changes {
+        true => &Going { in_force_since: None, ..known.clone() },
+        false if known.in_force_since.is_some() => known,
+        false => {
+            &Going { in_force_since: Some(context.at), failed_before: found.newest_failure.clone(), ..known.clone() }
+        }
     };
     let broke = match found.health {
         Health::RolledBack => true,
-        Health::Degraded => !changes && fails_anew(found, known),
+        Health::Degraded => !changes && fails_anew(context, found, known),
         Health::Healthy | Health::Progressing | Health::Waiting | Health::Suspended | Health::Unknown => false,
     };
     if broke {
@@ -105,7 +123,11 @@ fn now(
 }
 
 /// Whether what does not run has failed since it was changed: the engine goes on showing tasks of the version before.
-fn fails_anew(found: &Prepared<'_>, known: &Going) -> bool {
+fn fails_anew(context: &Context<'_>, found: &Prepared<'_>, known: &Going) -> bool {
+    let in_force = known.in_force_since.map_or(Duration::ZERO, |since| context.at.saturating_sub(since));
+    if in_force >= BENEFIT {
+        return true;
+    }
     let of_no_task = [verdict::UPDATE_PAUSED, verdict::DEADLINE_EXCEEDED];
     match (&found.newest_failure, &known.failed_before) {
         (Some(newest), Some(before)) if newest <= before => {

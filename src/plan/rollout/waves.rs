@@ -11,13 +11,6 @@ use crate::plan::context::Context;
 use crate::plan::health::Ran;
 use crate::plan::resource::Prepared;
 
-/// A resource that runs and is to be changed.
-struct Candidate<'a> {
-    described: &'a DesiredResource,
-    /// When its newest task failed, as the engine writes it.
-    last_failure: Option<String>,
-}
-
 /// The changes of one scope.
 struct Wave<'a> {
     settings: &'a RolloutSettings,
@@ -39,13 +32,13 @@ pub(super) fn decide<'a>(
 ) {
     let mut going = watch::all(context, prepared, &mut rollouts.recheck);
     let mut waves: BTreeMap<RolloutScope, Wave<'a>> = BTreeMap::new();
-    let mut watched: BTreeMap<&'a ResourceId, Candidate<'a>> = BTreeMap::new();
+    let mut watched: BTreeMap<&'a ResourceId, &'a DesiredResource> = BTreeMap::new();
     for (id, resource) in changing {
         let Some(described) = resource.described else { continue };
         let Some((scope, settings)) = scope(context, described) else { continue };
         if steps(resource).any(is_change) && (resource.ran == Ran::Runs || going.contains_key(*id)) {
             wave(&mut waves, scope, settings).pending.insert(id);
-            watched.insert(id, Candidate { described, last_failure: resource.newest_failure.clone() });
+            watched.insert(id, described);
         }
     }
     // A repair of what runs is not held, and watched like a change.
@@ -59,9 +52,7 @@ pub(super) fn decide<'a>(
             && resource.draft.steps.iter().any(repairs)
             && scope(context, described).is_some()
         {
-            let failed_before = resource.newest_failure.clone();
-            let known = Going { failed_before, ..Going::new(watch::wish(context, described)) };
-            going.insert((*id).clone(), known);
+            going.insert((*id).clone(), Going::new(watch::wish(context, described)));
         }
     }
     for (id, known) in &going {
@@ -118,7 +109,7 @@ impl<'a> Wave<'a> {
         mut self,
         context: &Context<'a>,
         scope: RolloutScope,
-        watched: &BTreeMap<&'a ResourceId, Candidate<'a>>,
+        watched: &BTreeMap<&'a ResourceId, &'a DesiredResource>,
         going: &mut BTreeMap<ResourceId, Going>,
         rollouts: &mut Rollouts<'a>,
     ) {
@@ -161,9 +152,8 @@ impl<'a> Wave<'a> {
             }
         };
         for id in &self.pending {
-            let Some(Candidate { described, last_failure }) = watched.get(id) else { continue };
+            let Some(described) = watched.get(id) else { continue };
             let wish = watch::wish(context, described);
-            let goes_out = || Going { failed_before: last_failure.clone(), ..Going::new(wish.clone()) };
             let takes_part = self.going.contains(*id);
             let gate = if aborted {
                 Some(Gate::Halted(None))
@@ -185,9 +175,9 @@ impl<'a> Wave<'a> {
                 waiting.push((*id).clone());
                 continue;
             }
-            let known = going.entry((*id).clone()).or_insert_with(goes_out);
+            let known = going.entry((*id).clone()).or_insert_with(|| Going::new(wish.clone()));
             if known.wish != wish {
-                *known = Going { counts: known.counts, ..goes_out() };
+                *known = Going { counts: known.counts, ..Going::new(wish) };
             }
             known.counts |= counts;
             if known.counts && !is_noted(context, id, known) {
