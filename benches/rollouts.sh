@@ -4,7 +4,7 @@
 # `ofop run` with its defaults, by `ofop run --rollout off`, and by `docker stack deploy`. Prints for each how many apps
 # were down at most, and app-seconds down within the time of a round; needs root.
 #
-#   benches/rollouts.sh [APPS [SECONDS]]      60 apps and 120 s a round unless told
+#   benches/rollouts.sh [APPS [SECONDS [COMMIT…]]]    60 apps, 120 s a round and gone crashes sick fine unless told
 #
 # Builds a release, unless OFOP_BINARY names a program. An app is down while no task of its service runs, which the engine is
 # asked about twice a second; a task with a health check runs once that passes.
@@ -12,6 +12,8 @@ set -euo pipefail
 
 apps=${1:-60}
 seconds=${2:-120}
+commits=("${@:3}")
+[ ${#commits[@]} -gt 0 ] || commits=(gone crashes sick fine)
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=deploy/private-engine.sh
 source "$repo/deploy/private-engine.sh"
@@ -19,13 +21,14 @@ source "$repo/deploy/private-engine.sh"
 work=$(mktemp -d /tmp/ofop-bench.XXXXXX)
 socket=$work/docker.sock
 export DOCKER_HOST=unix://$socket
-daemon=''
 clean_up() {
-    [ -z "$daemon" ] || kill "$daemon" 2> /dev/null || true
+    # Rounds run in subshells, whose variables are not seen here.
+    [ ! -s "$work/daemon.pid" ] || kill "$(cat "$work/daemon.pid")" 2> /dev/null || true
     stop_engine "$work/engine.pid"
     rm -rf "$work"
 }
 trap clean_up EXIT
+trap 'exit 130' INT TERM
 
 ofop=${OFOP_BINARY:-}
 if [ -z "$ofop" ]; then
@@ -101,14 +104,15 @@ by_ofop() { # TAG [ARGUMENT…]
     manifests good
     OFOP_STATE_DIR=$work/state "$ofop" run --desired "$work/desired" --registry embedded --listen 127.0.0.1:0 "$@" \
         > "$work/ofop.log" 2>&1 &
-    daemon=$!
+    local daemon=$!
+    echo "$daemon" > "$work/daemon.pid"
     all_run
     sleep 15
     manifests "$tag"
     watch_round
     kill "$daemon"
     wait "$daemon" || true
-    daemon=''
+    rm "$work/daemon.pid"
     OFOP_STATE_DIR=$work/state "$ofop" down --all --yes --desired "$work/desired" --registry embedded > /dev/null 2>&1 || true
     docker service ls -q | xargs -r docker service rm > /dev/null
     rm -rf "$work/state"
@@ -132,7 +136,7 @@ by_stack() { # TAG
 
 echo "$apps apps, $seconds s a round, $(nproc) cores, $(uname -sr), engine $(docker version --format '{{.Server.Version}}'), $("$ofop" --version)"
 printf '%-10s %-18s %10s %14s %12s\n' commit by 'most down' 'app-seconds' 'down at end'
-for tag in gone crashes sick fine; do
+for tag in "${commits[@]}"; do
     for by in ofop 'ofop, off' stack; do
         case $by in
         ofop) result=$(by_ofop "$tag") ;;
