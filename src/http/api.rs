@@ -291,11 +291,19 @@ fn is_meant(shared: &Shared, instance: Option<String>) -> Result<InstanceName, P
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct DownBody {
+struct OneBody {
     resource: String,
     /// Whose it is; another operator than this one refuses.
     #[serde(default)]
     instance: Option<String>,
+}
+
+/// The one resource that a command must name, and what is known.
+fn one(shared: &Shared, body: Result<Bytes, BytesRejection>) -> Result<(ResourceId, Arc<Status>), Problem> {
+    let wanted: OneBody = json(&whole(body)?)?;
+    is_meant(shared, wanted.instance)?;
+    let status = shared.report.status();
+    Ok((known(&status, &wanted.resource)?, status))
 }
 
 pub(super) async fn down(
@@ -304,10 +312,7 @@ pub(super) async fn down(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     leads(&shared)?;
-    let wanted: DownBody = json(&whole(body)?)?;
-    is_meant(&shared, wanted.instance)?;
-    let status = shared.report.status();
-    let id = known(&status, &wanted.resource)?;
+    let (id, status) = one(&shared, body)?;
     if let Some((why, hint)) = left_alone(&status, &id) {
         return Err(Problem::left_alone(&why, hint));
     }
@@ -336,9 +341,7 @@ pub(super) async fn rollout_start(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     leads(&shared)?;
-    let wanted: DownBody = json(&whole(body)?)?;
-    is_meant(&shared, wanted.instance)?;
-    let id = known(&shared.report.status(), &wanted.resource)?;
+    let (id, _) = one(&shared, body)?;
     say(&shared, Command::RolloutStart(id), caller, None)
 }
 
