@@ -212,7 +212,7 @@ pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy, memory: &Me
         Examined::Only(ids) => ids.iter().collect(),
     };
     let prepared = ids.into_iter().map(|id| (id, resource::prepare(&context, id, &orphans, &pruning))).collect();
-    let mut rollouts = rollout::Rollouts::decide(&context, &prepared, &orphans);
+    let mut rollouts = rollout::Rollouts::decide(&context, &prepared, &orphans, &mut recheck);
     for (id, prepared) in prepared {
         let Some(prepared) = prepared else {
             resources.remove(id);
@@ -228,7 +228,6 @@ pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy, memory: &Me
         }
     }
     recheck.expectations(&context);
-    recheck.soon(rollouts.recheck);
     recheck.holds(&context);
     Plan {
         revision: desired.revision.clone(),

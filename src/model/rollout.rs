@@ -274,6 +274,13 @@ impl Going {
             counts: false,
         }
     }
+
+    /// Reads what was noted; none for what is no such note.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (wish, failed) = text.split_once(' ').map_or((text, None), |(wish, message)| (wish, Some(message)));
+        let failed = failed.map(str::to_owned);
+        (!wish.is_empty()).then(|| Going { failed, counts: true, ..Going::new(SpecHash(wish.to_owned())) })
+    }
 }
 
 /// What is noted of it: `WISH`, or `WISH MESSAGE` once it failed.
@@ -281,15 +288,6 @@ impl fmt::Display for Going {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.wish.0)?;
         self.failed.iter().try_for_each(|message| write!(f, " {message}"))
-    }
-}
-
-impl Going {
-    /// Reads what was noted; none for what is no such note.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (wish, failed) = text.split_once(' ').map_or((text, None), |(wish, message)| (wish, Some(message)));
-        let failed = failed.map(str::to_owned);
-        (!wish.is_empty()).then(|| Going { failed, counts: true, ..Going::new(SpecHash(wish.to_owned())) })
     }
 }
 

@@ -118,16 +118,16 @@ impl Recheck {
         self.soonest = Some(self.soonest.map_or(wait, |soonest| soonest.min(wait)));
     }
 
-    /// Something ripens after this time, if anything does.
-    pub(super) fn soon(&mut self, wait: Option<Duration>) {
-        if let Some(wait) = wait {
-            self.after(wait.max(LOOK_AGAIN));
-        }
+    /// Something ripens after this time.
+    pub(super) fn soon(&mut self, wait: Duration) {
+        self.after(wait.max(LOOK_AGAIN));
     }
 
     /// What a person held back goes on.
     pub(super) fn holds(&mut self, context: &Context<'_>) {
-        self.soon(context.memory.next_end(context.wall));
+        if let Some(left) = context.memory.next_end(context.wall) {
+            self.soon(left);
+        }
     }
 
     /// What was written a moment ago stops counting as written.

@@ -12,7 +12,7 @@
 //!
 //! # Guarantees
 //!
-//! - Repairs never wait here. One that meets a resource that runs is watched like a change.
+//! - Repairs wait for nothing but windows of which their manifest says so. One that meets a resource that runs is watched like a change.
 //! - Of the resources that ran before a revision changed them, no more are unproven or broken at a time than the
 //!   rollout has places, whatever becomes of the operator: who goes out is noted first.
 //! - What does not run anyway takes no place, and waits for none.
@@ -25,10 +25,9 @@ mod waves;
 mod window;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use self::repair::Repair;
-use super::context::Context;
+use super::context::{Context, Recheck};
 use super::draft::Draft;
 use super::health::Ran;
 use super::join::AllOrphans;
@@ -45,8 +44,6 @@ pub(super) type AllPrepared<'a> = BTreeMap<&'a ResourceId, Option<Prepared<'a>>>
 pub(super) struct Rollouts<'a> {
     /// What is remembered and shown.
     pub(super) state: State,
-    /// When time alone changes something.
-    pub(super) recheck: Option<Duration>,
     gates: BTreeMap<&'a ResourceId, Held>,
     /// Resources that halt a rollout, with the rollout's scope.
     culprits: BTreeMap<ResourceId, String>,
@@ -70,37 +67,34 @@ impl Held {
 
 impl<'a> Rollouts<'a> {
     /// Decides over all changes together.
-    pub(super) fn decide(context: &Context<'a>, prepared: &AllPrepared<'a>, orphans: &AllOrphans<'a>) -> Self {
+    pub(super) fn decide(
+        context: &Context<'a>,
+        prepared: &AllPrepared<'a>,
+        orphans: &AllOrphans<'a>,
+        recheck: &mut Recheck,
+    ) -> Self {
         let mut rollouts = Rollouts::default();
         let all = prepared.iter().filter_map(|(id, prepared)| Some((*id, prepared.as_ref()?)));
         // A resource that is left alone takes no place: nothing of it goes out.
         let left_alone = |id: &ResourceId| context.is_suspended(id) || context.is_to_go(id);
+        let dependants = removal::dependants(context, orphans);
         for (id, resource) in all.clone().filter(|(id, _)| !left_alone(id)) {
-            if let Some((gate, message)) = window::wait(context, id, resource, orphans.get(id), &mut rollouts.recheck)
-                .or_else(|| removal::wait(context, id, resource, orphans))
-            {
-                rollouts.gates.insert(id, Held::new(gate, message));
-            }
+            let held = window::wait(context, id, resource, orphans.get(id), recheck)
+                .or_else(|| removal::wait(id, resource, &dependants));
+            rollouts.gates.extend(held.map(|held| (id, held)));
         }
         let mut changing: BTreeMap<&'a ResourceId, &Prepared<'a>> = all
             .filter(|(id, prepared)| !left_alone(id) && !rollouts.gates.contains_key(id) && changes(prepared))
             .collect();
         changing.retain(|id, resource| {
-            let Some((gate, message)) = order::wait(context, prepared, resource, &mut rollouts.recheck) else {
-                return true;
-            };
-            rollouts.gates.insert(id, Held::new(gate, message));
+            let Some(held) = order::wait(context, prepared, resource, recheck) else { return true };
+            rollouts.gates.insert(id, held);
             false
         });
-        waves::decide(context, prepared, &changing, &mut rollouts);
+        waves::decide(context, prepared, &changing, &mut rollouts, recheck);
         rollouts.state.steady = order::steady(context, prepared);
-        for (id, held) in &mut rollouts.gates {
+        for (id, held) in rollouts.gates.iter_mut().filter(|(_, held)| !held.repairs_wait) {
             if let Some(Some(found)) = prepared.get(id) {
-                held.repairs_wait =
-                    matches!(held.gate, Gate::Window { .. }) && window::repairs_wait(context, found, orphans.get(id));
-                if held.repairs_wait {
-                    continue;
-                }
                 held.repair = repair::of(context, id, found, &held.gate);
             }
         }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{AllPrepared, changes, waves};
+use super::{AllPrepared, Held, changes, waves};
 use crate::model::{DesiredResource, Gate, Health, ResourceId, Sync};
-use crate::plan::context::Context;
+use crate::plan::context::{Context, Recheck};
 use crate::plan::resource::{self, Prepared};
 
 /// How a resource stands that others come after.
@@ -25,25 +25,25 @@ pub(super) fn wait(
     context: &Context<'_>,
     prepared: &AllPrepared<'_>,
     resource: &Prepared<'_>,
-    recheck: &mut Option<Duration>,
-) -> Option<(Gate, String)> {
+    recheck: &mut Recheck,
+) -> Option<Held> {
     let described = resource.described?;
     let mut waiting = None;
     for after in &described.handling.after {
         let (why, stuck) = match standing(context, prepared, after) {
             Standing::Runs => continue,
             Standing::Settles(left) => {
-                *recheck = Some(recheck.map_or(left, |soonest| soonest.min(left)));
+                recheck.soon(left);
                 ("which has only just begun to", false)
             }
             Standing::OnItsWay => ("which is on its way", false),
             Standing::Stuck(why) => (why, true),
         };
-        let found = (Gate::Order { after: after.clone(), stuck }, message(described, after, why));
+        let held = Held::new(Gate::Order { after: after.clone(), stuck }, message(described, after, why));
         if stuck {
-            return Some(found);
+            return Some(held);
         }
-        waiting.get_or_insert(found);
+        waiting.get_or_insert(held);
     }
     waiting
 }

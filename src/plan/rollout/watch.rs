@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{AllPrepared, is_change, steps, waves};
 use crate::model::{ConditionKind, DesiredResource, Going, Health, Note, Plan, ResourceId, SpecHash, Sync};
 use crate::plan::Memory;
-use crate::plan::context::Context;
+use crate::plan::context::{Context, Recheck};
 use crate::plan::resource::Prepared;
 use crate::plan::verdict;
 
@@ -38,7 +38,7 @@ pub(super) fn wish(context: &Context<'_>, described: &DesiredResource) -> SpecHa
 pub(super) fn all<'a>(
     context: &Context<'a>,
     prepared: &AllPrepared<'a>,
-    recheck: &mut Option<Duration>,
+    recheck: &mut Recheck,
 ) -> BTreeMap<ResourceId, Going> {
     let mut all = BTreeMap::new();
     for (id, known) in &context.memory.going {
@@ -59,14 +59,12 @@ pub(super) fn all<'a>(
         }
         let now = now(context, described, found, changes, known, settings.soak);
         if let Some(since) = now.runs_since.filter(|_| !now.proven) {
-            let needs = if now.failed.is_some() { settings.soak.max(RECOVERED) } else { settings.soak };
-            let left = needs.saturating_sub(context.at.saturating_sub(since));
-            *recheck = Some(recheck.map_or(left, |soonest| soonest.min(left)));
+            recheck.soon(needs(&now, settings.soak).saturating_sub(context.at.saturating_sub(since)));
         }
         if let Some(since) = now.in_force_since.filter(|_| now.failed.is_none() && now.runs_since.is_none()) {
             let left = BENEFIT.saturating_sub(context.at.saturating_sub(since));
             if !left.is_zero() {
-                *recheck = Some(recheck.map_or(left, |soonest| soonest.min(left)));
+                recheck.soon(left);
             }
         }
         all.insert(id.clone(), now);
@@ -116,10 +114,14 @@ fn now(
         return Going { runs_since: None, proven: false, ..known.clone() };
     }
     let since = known.runs_since.unwrap_or(context.at);
-    let needs = if known.failed.is_some() { soak.max(RECOVERED) } else { soak };
-    let proven = known.proven || context.at.saturating_sub(since) >= needs;
+    let proven = known.proven || context.at.saturating_sub(since) >= needs(known, soak);
     let failed = known.failed.clone().filter(|_| !proven);
     Going { failed, runs_since: Some(since), proven, counts: known.counts && !proven, ..known.clone() }
+}
+
+/// How long a resource must run without a break before it is proven.
+fn needs(known: &Going, soak: Duration) -> Duration {
+    if known.failed.is_some() { soak.max(RECOVERED) } else { soak }
 }
 
 /// Whether what does not run has failed since it was changed: the engine goes on showing tasks of the version before.

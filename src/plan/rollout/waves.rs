@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{AllPrepared, Held, Rollouts, is_change, steps, watch};
 use crate::model::{
-    DesiredResource, Gate, Going, Note, Reason, ResourceId, RolloutFailure, RolloutPolicy, RolloutScope,
+    DesiredResource, Gate, Going, Note, PlannedStep, Reason, ResourceId, RolloutFailure, RolloutPolicy, RolloutScope,
     RolloutSettings, RolloutStatus, ServiceStep, Share, Step,
 };
-use crate::plan::context::Context;
+use crate::plan::context::{Context, Recheck};
 use crate::plan::health::Ran;
 use crate::plan::resource::Prepared;
 
@@ -15,7 +15,7 @@ use crate::plan::resource::Prepared;
 struct Wave<'a> {
     settings: &'a RolloutSettings,
     /// Resources that run and are to be changed.
-    pending: BTreeSet<&'a ResourceId>,
+    pending: BTreeMap<&'a ResourceId, &'a DesiredResource>,
     /// Resources that take a place, and those that failed.
     going: BTreeSet<ResourceId>,
     failed: BTreeMap<ResourceId, String>,
@@ -29,27 +29,25 @@ pub(super) fn decide<'a>(
     prepared: &AllPrepared<'a>,
     changing: &BTreeMap<&'a ResourceId, &Prepared<'a>>,
     rollouts: &mut Rollouts<'a>,
+    recheck: &mut Recheck,
 ) {
-    let mut going = watch::all(context, prepared, &mut rollouts.recheck);
+    let mut going = watch::all(context, prepared, recheck);
     let mut waves: BTreeMap<RolloutScope, Wave<'a>> = BTreeMap::new();
-    let mut watched: BTreeMap<&'a ResourceId, &'a DesiredResource> = BTreeMap::new();
     for (id, resource) in changing {
         let Some(described) = resource.described else { continue };
         let Some((scope, settings)) = scope(context, described) else { continue };
         if steps(resource).any(is_change) && (resource.ran == Ran::Runs || going.contains_key(*id)) {
-            wave(&mut waves, scope, settings).pending.insert(id);
-            watched.insert(id, described);
+            wave(&mut waves, scope, settings).pending.insert(id, described);
         }
     }
     // A repair of what runs is not held, and watched like a change.
     for (id, resource) in prepared {
         let Some((resource, described)) = resource.as_ref().and_then(|it| Some((it, it.described?))) else { continue };
-        let repairs = |step: &_| is_repair(step);
         if resource.ran == Ran::Runs
             && !going.contains_key(*id)
             && !changing.contains_key(id)
             && !context.is_suspended(id)
-            && resource.draft.steps.iter().any(repairs)
+            && resource.draft.steps.iter().any(is_repair)
             && scope(context, described).is_some()
         {
             going.insert((*id).clone(), Going::new(watch::wish(context, described)));
@@ -73,7 +71,7 @@ pub(super) fn decide<'a>(
             going.retain(|id, _| !wave.members.contains(id));
             continue;
         }
-        wave.decide(context, scope, &watched, &mut going, rollouts);
+        wave.decide(context, scope, &mut going, rollouts);
     }
     rollouts.state.going = going;
 }
@@ -85,7 +83,7 @@ fn wave<'m, 'a>(
 ) -> &'m mut Wave<'a> {
     waves.entry(scope).or_insert_with(|| Wave {
         settings,
-        pending: BTreeSet::new(),
+        pending: BTreeMap::new(),
         going: BTreeSet::new(),
         failed: BTreeMap::new(),
         members: BTreeSet::new(),
@@ -109,11 +107,10 @@ impl<'a> Wave<'a> {
         mut self,
         context: &Context<'a>,
         scope: RolloutScope,
-        watched: &BTreeMap<&'a ResourceId, &'a DesiredResource>,
         going: &mut BTreeMap<ResourceId, Going>,
         rollouts: &mut Rollouts<'a>,
     ) {
-        self.members.extend(self.pending.iter().map(|id| (*id).clone()));
+        self.members.extend(self.pending.keys().map(|id| (*id).clone()));
         let known = context.memory.rollout_sizes.get(&scope).copied().unwrap_or(0);
         let size = self.members.len().max(known);
         let places = self.settings.places(size);
@@ -122,9 +119,8 @@ impl<'a> Wave<'a> {
         let counts = self.members.len() > places;
         // A change of what broke goes out at once: it has its place already.
         let culprit = self.failed.keys().next().cloned();
-        let canaries = || self.settings.canary.iter();
-        let is_open = |id: &ResourceId| self.pending.contains(id) || self.going.contains(id);
-        let canary = canaries().find(|id| is_open(id)).cloned();
+        let is_open = |id: &&ResourceId| self.pending.contains_key(*id) || self.going.contains(*id);
+        let canary = self.settings.canary.iter().find(is_open).cloned();
         let mut waiting = Vec::new();
         let mut free = places.saturating_sub(self.going.len());
         let message = |gate: &Gate| {
@@ -151,8 +147,7 @@ impl<'a> Wave<'a> {
                 }
             }
         };
-        for id in &self.pending {
-            let Some(described) = watched.get(id) else { continue };
+        for (id, described) in &self.pending {
             let wish = watch::wish(context, described);
             let takes_part = self.going.contains(*id);
             let gate = if aborted {
@@ -219,6 +214,6 @@ fn is_noted(context: &Context<'_>, id: &ResourceId, going: &Going) -> bool {
 }
 
 /// Whether a step puts back what somebody changed.
-fn is_repair(step: &crate::model::PlannedStep) -> bool {
+fn is_repair(step: &PlannedStep) -> bool {
     step.reason == Reason::Modified && matches!(step.step, Step::Service(ServiceStep::Update { .. }))
 }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::{is_change, steps};
+use jiff::Timestamp;
+
+use super::{Held, is_change, steps};
 use crate::model::windows::{Repairs, WindowState};
 use crate::model::{Gate, Reason, ResourceId, Windows};
-use crate::plan::context::Context;
+use crate::plan::context::{Context, Recheck};
 use crate::plan::join::Orphans;
 use crate::plan::resource::Prepared;
 
@@ -18,8 +20,8 @@ pub(super) fn wait(
     id: &ResourceId,
     found: &Prepared<'_>,
     orphans: Option<&Orphans<'_>>,
-    recheck: &mut Option<Duration>,
-) -> Option<(Gate, String)> {
+    recheck: &mut Recheck,
+) -> Option<Held> {
     let windows = windows(context, found, orphans);
     let freeze = context.memory.freeze.as_ref();
     if freeze.is_none() && windows.is_always_open() || context.memory.started.contains(id) {
@@ -37,22 +39,21 @@ pub(super) fn wait(
     if let Some(hold) = freeze.filter(|_| steps(found).any(is_change)) {
         // Its end is a time of the plan's own.
         let message = format!("changes from manifests are frozen {}", hold.words("`ofop freeze --end`"));
-        return Some((Gate::Window { opens: hold.term.until }, message));
+        return Some(held(hold.term.until, message, &windows));
     }
     let WindowState::Closed { opens } = windows.state(context.wall) else { return None };
     let left = opens.and_then(|opens| Duration::try_from(opens.duration_since(context.wall)).ok());
     let left = left.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN);
-    *recheck = Some(recheck.map_or(left, |soonest| soonest.min(left)));
+    recheck.soon(left);
     let message = match opens {
         Some(opens) => format!("waits for its window, which opens at {opens} ({windows})"),
         None => format!("waits for its window, which does not open within a year ({windows})"),
     };
-    Some((Gate::Window { opens }, message))
+    Some(held(opens, message, &windows))
 }
 
-/// Whether what somebody changed waits as well.
-pub(super) fn repairs_wait(context: &Context<'_>, found: &Prepared<'_>, orphans: Option<&Orphans<'_>>) -> bool {
-    windows(context, found, orphans).repairs() == Repairs::Window
+fn held(opens: Option<Timestamp>, message: String, windows: &Windows) -> Held {
+    Held { repairs_wait: windows.repairs() == Repairs::Window, ..Held::new(Gate::Window { opens }, message) }
 }
 
 /// The windows of a resource: those of its manifest, and of one that has none any more those that its mark remembers.
