@@ -126,6 +126,7 @@ fn observed(apps: usize) -> Observed {
             origin: String::new(),
             kept: Some(false),
             terms: ofop::model::RemovalTerms::default(),
+            options: Vec::new(),
             run: None,
         };
         let service = ObservedService {

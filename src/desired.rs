@@ -39,6 +39,7 @@ pub mod loader;
 pub mod manifest;
 pub mod namespace;
 mod opcua;
+mod options;
 pub mod parse;
 pub mod policy;
 mod policy_file;

@@ -13,6 +13,8 @@
 //! | [`duration`] | how times are written |
 //! | [`ledger`] | both sides matched by name, kept from plan to plan |
 //! | [`lease`] | who may change the cluster |
+//! | [`fields`] | every field of a service that we own, declared once |
+//! | [`options`] | what a manifest may set of a service beyond OpenFactory's own keys |
 //! | [`handling`] | how a resource is taken care of: suspended, kept, fields left alone |
 //! | [`hold`] | what a person holds back, until when and why |
 //! | [`notes`] | what the operator writes down |
@@ -37,6 +39,7 @@ pub mod command;
 pub mod desired;
 pub mod duration;
 pub mod evidence;
+pub mod fields;
 pub mod handling;
 pub mod hidden;
 pub mod hold;
@@ -47,6 +50,7 @@ pub mod ledger;
 pub mod names;
 pub mod notes;
 pub mod observed;
+pub mod options;
 pub mod outcome;
 pub mod plan;
 pub mod plan_json;
@@ -66,7 +70,8 @@ pub use command::{Actor, Command, CommandVerb, NOBODY, Request, Role};
 pub use desired::{Desired, DesiredResource, DesiredService, Origin, OtherFile, Problem, Severity};
 pub use duration::parse_duration;
 pub use evidence::{Doubt, DoubtReason, Evidence, Proof};
-pub use handling::{Field, Handling, IgnoredField};
+pub use fields::{Field, FieldSet, OwnedField};
+pub use handling::{Handling, IgnoredField};
 pub use hidden::HiddenValues;
 pub use hold::{Hold, HoldStatus, Term};
 pub use hosts::{HostRules, InvalidHostRule};
@@ -79,6 +84,7 @@ pub use observed::{
     Observed, ObservedRecord, ObservedService, PlatformSnapshot, RegistrySnapshot, Rollout, ServiceId, TaskState,
     TaskView, UpdateState,
 };
+pub use options::{FailureAction, ServiceOptions};
 pub use outcome::{FailureKind, StepFailure};
 pub use plan::{HeldStep, Ignored, Plan, PruneBlock, PruneVerdict, ResourcePlan, Suspension, Wait};
 pub use record::{Availability, Record, RecordId, Scalar, Source};

@@ -31,6 +31,7 @@ fn app(uuid: &str) -> App {
         networks: Vec::new(),
         deploy: Deploy::default(),
         handling: Handling::default(),
+        options: ofop::model::ServiceOptions::default(),
     }
 }
 
@@ -44,6 +45,7 @@ fn device(uuid: &str, connector: Connector) -> Device {
         config_with_nulls: "{\"uuid\":null}".into(),
         config: "{}".into(),
         handling: Handling::default(),
+        options: ofop::model::ServiceOptions::default(),
     }
 }
 

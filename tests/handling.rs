@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use ofop::desired::{ParseContext, parse};
+use ofop::model::options::{Healthcheck, RestartCondition, UpdateOrder};
 use ofop::model::{
-    Command, Handling, Health, PlatformKind, Problem, ResourceId, RolloutPolicy, RolloutSettings, Severity, Share,
-    StepVerb, Sync,
+    Command, FailureAction, Handling, Health, PlatformKind, Problem, ResourceId, RolloutPolicy, RolloutSettings,
+    ServiceOptions, Severity, Share, StepVerb, Sync,
 };
 use ofop::testing::{World, app};
 use tokio::time::sleep;
@@ -89,7 +90,7 @@ fn mistakes_are_refused_with_their_place_and_a_way_out() {
         (
             "[suspend]",
             1,
-            "x-ofop: must be a map with `suspend`, `prune`, `adopt`, `ignore`, `windows`, `repairs`, `after`, `rollout`, `resources`, not a list (write fields such as `suspend: true` below it, indented)",
+            "x-ofop: must be a map with `suspend`, `prune`, `adopt`, `ignore`, `windows`, `repairs`, `after`, `service`, `rollout`, `resources`, not a list (write fields such as `suspend: true` below it, indented)",
         ),
         (
             "{ignore: replicas}",
@@ -151,7 +152,7 @@ fn mistakes_are_refused_with_their_place_and_a_way_out() {
         (
             "{resources: {app/SAW: {resources: {}}}}",
             32,
-            "x-ofop.resources.\"app/SAW\".resources: unknown field `resources` (possible here: `suspend`, `prune`, `adopt`, `ignore`, `windows`, `repairs`, `after`)",
+            "x-ofop.resources.\"app/SAW\".resources: unknown field `resources` (possible here: `suspend`, `prune`, `adopt`, `ignore`, `windows`, `repairs`, `after`, `service`)",
         ),
     ] {
         let found = problem(Severity::Error, &format!("{ENTRIES}x-ofop: {settings}\n"));
@@ -167,8 +168,111 @@ fn mistakes_are_refused_with_their_place_and_a_way_out() {
     assert!(misspelt.contains("did you mean `x-ofop`?"), "{misspelt}");
 }
 
+/// The options of every resource, or the problems.
+fn options_on(platform: PlatformKind, settings: &str) -> Result<Vec<ServiceOptions>, Vec<Problem>> {
+    let text = format!("{ENTRIES}x-ofop: {settings}\n");
+    let file = parse(&"f.yml".into(), &text, [0; 32], &ParseContext::new(platform));
+    let Some(manifest) = file.manifest else { return Err(file.problems) };
+    let apps = manifest.apps.iter().map(|app| app.options.clone());
+    Ok(apps.chain(manifest.devices.iter().map(|device| device.options.clone())).collect())
+}
+
+#[test]
+fn options_of_a_resource_go_before_those_of_the_file_one_by_one() {
+    let found = options_on(
+        PlatformKind::Swarm,
+        "{service: {update: {order: start-first, monitor: 30s, parallelism: 0}, stop_grace_period: 1.5, \
+         restart: {condition: on-failure, delay: 1m, max_attempts: 3, window: 0}, \
+         healthcheck: {test: 'curl -f http://localhost', interval: 500ms, retries: 2}, hostname: '{{.Service.Name}}'}, \
+         resources: {app/PRESS-7: {service: {update: {order: stop-first, failure_action: rollback, delay: 2s}, \
+         healthcheck: {disable: true}, hostname: press.local}}, \
+         app/SAW: {service: {healthcheck: {test: [CMD, /check, '-q'], timeout: 3, start_period: 1m}}}, \
+         device/CNC-1: {service: {healthcheck: {test: [NONE]}}}}}",
+    )
+    .unwrap();
+    let update = &found[0].update;
+    assert_eq!((update.order, update.failure_action), (Some(UpdateOrder::StopFirst), Some(FailureAction::Rollback)));
+    assert_eq!((update.monitor, update.parallelism, update.delay), (Some(seconds(30)), Some(0), Some(seconds(2))));
+    assert_eq!(
+        (found[0].hostname.as_deref(), &found[0].healthcheck),
+        (Some("press.local"), &Some(Healthcheck::Disabled))
+    );
+    assert_eq!(found[0].stop_grace_period, Some(Duration::from_millis(1500)));
+    let restart = &found[1].restart;
+    assert_eq!((restart.condition, restart.delay), (Some(RestartCondition::OnFailure), Some(seconds(60))));
+    assert_eq!((restart.max_attempts, restart.window), (Some(3), Some(Duration::ZERO)));
+    let Some(Healthcheck::Probe(probe)) = &found[1].healthcheck else { panic!("{found:?}") };
+    assert_eq!(probe.test, ["CMD", "/check", "-q"]);
+    let times = (probe.interval, probe.timeout, probe.retries, probe.start_period);
+    assert_eq!(times, (None, Some(seconds(3)), None, Some(seconds(60))), "a health check is said as a whole");
+    assert_eq!(found[2].healthcheck, Some(Healthcheck::Disabled));
+    let Some(Healthcheck::Probe(probe)) = &found[3].healthcheck else { panic!("{found:?}") };
+    assert_eq!(probe.test, ["CMD-SHELL", "curl -f http://localhost"]);
+    assert_eq!(options_on(PlatformKind::Swarm, "{service: }").unwrap()[0], ServiceOptions::default());
+}
+
+#[test]
+fn mistakes_in_options_are_refused_with_their_place_and_a_way_out() {
+    let refused = |platform, settings: &str| {
+        let problems = options_on(platform, settings).expect_err(settings);
+        problems.iter().map(|problem| problem.to_string().trim_start_matches("f.yml:").to_owned()).collect::<Vec<_>>()
+    };
+    for (settings, said) in [
+        ("{service: {hostnam: x}}", "x-ofop.service.hostnam: unknown field `hostnam` (did you mean `hostname`?)"),
+        ("{service: {update: {oder: x}}}", "x-ofop.service.update.oder: unknown field `oder` (did you mean `order`?)"),
+        (
+            "{service: {update: {order: start_first}}}",
+            "x-ofop.service.update.order: must be `stop-first` or `start-first`, not `start_first` (did you mean `start-first`?)",
+        ),
+        ("{service: {update: {failure_action: rolback}}}", "(did you mean `rollback`?)"),
+        ("{service: {update: {monitor: soon}}}", "x-ofop.service.update.monitor: `soon` is no time (write a number"),
+        ("{service: {update: {monitor: 0}}}", "x-ofop.service.update.monitor: is shorter than a millisecond"),
+        ("{service: {update: {delay: 25h}}}", "x-ofop.service.update.delay: `25h` is longer than a day"),
+        ("{service: {update: {parallelism: -1}}}", "x-ofop.service.update.parallelism: must be from 0 to 10000"),
+        (
+            "{service: {restart: {condition: always}}}",
+            "x-ofop.service.restart.condition: must be `none` or `on-failure`",
+        ),
+        ("{service: {healthcheck: {test: []}}}", "x-ofop.service.healthcheck.test: is no test (write a line such as"),
+        ("{service: {healthcheck: {test: [curl]}}}", "x-ofop.service.healthcheck.test: is no test"),
+        ("{service: {healthcheck: {test: 7}}}", "x-ofop.service.healthcheck.test: must be a text or a list of texts"),
+        ("{service: {healthcheck: {test: ''}}}", "x-ofop.service.healthcheck.test: is no test"),
+        (
+            "{service: {healthcheck: {disable: true, retries: 3}}}",
+            "x-ofop.service.healthcheck.retries: has no meaning where there is no check",
+        ),
+        ("{service: {hostname: press-7}}", "x-ofop.service.hostname: would be the name of several services"),
+        (
+            "{resources: {app/SAW: {service: {hostname: under_score}}}}",
+            "x-ofop.resources.\"app/SAW\".service.hostname: is no name of a host",
+        ),
+    ] {
+        let found = refused(PlatformKind::Swarm, settings);
+        assert!(found.len() == 1 && found[0].contains(said), "{settings}: {found:?}");
+        assert!(found[0].starts_with(&format!("{}:", ENTRIES.lines().count() + 1)), "{found:?}");
+    }
+    let found = refused(PlatformKind::Docker, "{service: {stop_grace_period: 26s, hostname: '{{.Task.Slot}}'}}");
+    assert!(found[0].contains("is longer than 25 s") && found[1].contains("holds a template"), "{found:?}");
+}
+
+#[test]
+fn on_plain_docker_the_options_of_swarm_alone_are_a_warning() {
+    let settings = "{service: {update: {order: start-first}, restart: {delay: 1s}, stop_grace_period: 1500ms}}";
+    let text = format!("{ENTRIES}x-ofop: {settings}\n");
+    let file = parse(&"f.yml".into(), &text, [0; 32], &ParseContext::new(PlatformKind::Docker));
+    let told: Vec<(&str, &str)> =
+        file.problems.iter().map(|problem| (problem.path.as_str(), problem.message.as_str())).collect();
+    let message = "has no effect on the docker platform";
+    assert_eq!(told, [("x-ofop.service.update", message), ("x-ofop.service.restart", message)]);
+    let options = &file.manifest.unwrap().apps[0].options;
+    let grace = ServiceOptions { stop_grace_period: Some(seconds(2)), ..ServiceOptions::default() };
+    assert_eq!(*options, grace, "whole seconds are all that it knows");
+}
+
 #[test]
 fn what_has_no_effect_is_a_warning() {
+    let text = format!("{ENTRIES}x-ofop: {{resources: {{device/PLC: {{service: {{hostname: plc}}}}}}}}\n");
+    assert!(problem(Severity::Warning, &text).contains("service: has no effect: it has no service"));
     let slip = problem(Severity::Warning, &format!("{ENTRIES}x-ofpo: {{suspend: true}}\n"));
     assert!(slip.ends_with("x-ofpo: is for other tools and has no effect here (did you mean `x-ofop`?)"), "{slip}");
     let text = format!("{ENTRIES}x-ofop: {{resources: {{device/PLC: {{ignore: [image]}}}}}}\n");
@@ -277,6 +381,50 @@ async fn an_ignored_field_survives_updates_and_a_restart_of_the_operator() {
     world.source.write("app.yml", app("ONE", "example/app:2", ""));
     sleep(seconds(10)).await;
     assert_eq!(world.swarm.service("one").unwrap().spec.replicas, 1, "no longer ignored");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_option_is_owned_while_it_is_set_and_goes_back_to_the_default_after() {
+    let world = World::new(12);
+    let settings = "{service: {stop_grace_period: 30s, update: {order: start-first}}}";
+    world.source.write("app.yml", told("ONE", "example/app:1", settings));
+    let operator = world.start();
+    world.settled().await;
+    let options = || world.swarm.service("one").unwrap().spec.options.clone();
+    assert_eq!(
+        (options().stop_grace_period, options().update.order),
+        (Some(seconds(30)), Some(UpdateOrder::StartFirst))
+    );
+    // What a person sets beside them stays, and what is set is put back.
+    world.swarm.edit("one", |service| {
+        let options = &mut service.spec.options;
+        options.hostname = Some("theirs".into());
+        options.update.parallelism = Some(4);
+    });
+    sleep(seconds(600)).await;
+    assert_eq!(world.swarm.count(StepVerb::Update), 0);
+    world.swarm.edit("one", |service| service.spec.options.stop_grace_period = Some(seconds(99)));
+    sleep(seconds(600)).await;
+    let now = options();
+    assert_eq!((now.stop_grace_period, now.hostname.as_deref()), (Some(seconds(30)), Some("theirs")));
+    assert_eq!((now.update.order, now.update.parallelism), (Some(UpdateOrder::StartFirst), Some(4)));
+    assert_eq!(world.swarm.count(StepVerb::Update), 1);
+    // A file that says it no longer, also to an operator that never saw it, gives it back.
+    operator.crash().await;
+    world.source.write("app.yml", told("ONE", "example/app:1", "{service: {update: {order: start-first}}}"));
+    let _operator = world.start();
+    world.settled().await;
+    sleep(seconds(600)).await;
+    let now = options();
+    assert_eq!((now.stop_grace_period, now.hostname.as_deref()), (Some(seconds(10)), Some("theirs")));
+    assert_eq!(now.update.order, Some(UpdateOrder::StartFirst));
+    assert_eq!(world.swarm.count(StepVerb::Update), 2);
+    // From then on it is other people's.
+    world.swarm.edit("one", |service| service.spec.options.stop_grace_period = Some(seconds(77)));
+    world.source.write("app.yml", told("ONE", "example/app:2", "{}"));
+    sleep(seconds(600)).await;
+    let now = options();
+    assert_eq!((now.stop_grace_period, now.update.order), (Some(seconds(77)), Some(UpdateOrder::StopFirst)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -169,6 +169,7 @@ async fn promise_4_only_what_is_ours() {
         origin: "x:1".into(),
         kept: Some(false),
         terms: ofop::model::RemovalTerms::default(),
+        options: Vec::new(),
         run: None,
     };
     world.swarm.deploy(FakeSwarm::stranger("bystander"), None);

@@ -279,6 +279,7 @@ impl Schedule {
             origin: "x:1".into(),
             kept: Some(false),
             terms: ofop::model::RemovalTerms::default(),
+            options: Vec::new(),
             run: None,
         };
         self.world.swarm.deploy(FakeSwarm::stranger("bystander"), None);

@@ -1,13 +1,21 @@
 //! What the engine says about services, tasks and networks, in our words.
 
-#![allow(clippy::panic, reason = "a helper of tests")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use ofop::model::service::{LABEL_INSTANCE, LABEL_RESOURCE, LABEL_SPEC, Mount, Port, Resources, Ulimit};
-use ofop::model::{ObservedService, ServiceId, TaskState, UpdateState};
+use ofop::model::fields::ROWS;
+use ofop::model::options::{Healthcheck, Probe, RestartCondition, UpdateOrder};
+use ofop::model::service::{EnvVar, LABEL_INSTANCE, LABEL_RESOURCE, LABEL_SPEC, Mount, Port, Resources, Ulimit};
+use ofop::model::{
+    FailureAction, ObservedService, OwnedField, ServiceId, ServiceName, ServiceOptions, ServiceSpec, TaskState,
+    UpdateState,
+};
+use ofop::platform::swarm::body;
 use ofop::platform::swarm::convert::{self, Converted, NetworkNames};
+use ofop::platform::swarm::overlay::Found;
 use serde_json::{Value, json};
 
 fn networks() -> NetworkNames {
@@ -246,4 +254,109 @@ fn a_quorum_needs_a_leader_and_most_managers() {
     assert!(holds(&[("reachable", true), ("unreachable", false), ("reachable", false)]));
     assert!(!holds(&[("reachable", true), ("unreachable", false), ("unreachable", false)]));
     assert!(!holds(&[("reachable", false), ("reachable", false), ("reachable", false)]));
+}
+
+/// A service with another value than usual in one field.
+fn varied(field: OwnedField, second: bool) -> ServiceSpec {
+    let mut spec = ServiceSpec::new(ServiceName::new("press_7").unwrap(), "press:1");
+    let two = u64::from(second);
+    let time = Duration::from_secs(20 + two);
+    let text = if second { "b" } else { "a" };
+    let (update, restart) = (&mut spec.options.update, &mut spec.options.restart);
+    match field {
+        OwnedField::Image => spec.image = format!("press:{text}"),
+        OwnedField::Command => spec.command = vec![text.into()],
+        OwnedField::Args => spec.args = vec![text.into(), String::new()],
+        OwnedField::Environment => spec.env = vec![EnvVar::new("A", text)],
+        OwnedField::User => spec.user = Some(format!("{two}:1")),
+        OwnedField::Labels | OwnedField::ContainerLabels => {
+            spec.labels.insert("traefik.enable".into(), text.into());
+        }
+        OwnedField::Mounts => {
+            spec.mounts = vec![Mount::Bind { source: "/s".into(), target: "/t".into(), read_only: second }];
+        }
+        OwnedField::Ulimits => {
+            spec.ulimits = vec![Ulimit { name: "nofile".into(), soft: 7, hard: 8 + i64::from(second) }]
+        }
+        OwnedField::LimitsCpus => spec.limits.nano_cpus = Some(1 + i64::from(second)),
+        OwnedField::LimitsMemory => spec.limits.memory_bytes = Some(1 + i64::from(second)),
+        OwnedField::ReservationsCpus => spec.reservations.nano_cpus = Some(1 + i64::from(second)),
+        OwnedField::ReservationsMemory => spec.reservations.memory_bytes = Some(1 + i64::from(second)),
+        OwnedField::Constraints => spec.constraints = vec![format!("node.labels.x == {text}")],
+        OwnedField::Networks => spec.networks = vec![if second { "factory-net" } else { "other-net" }.into()],
+        OwnedField::Replicas => spec.replicas = if second { 0 } else { 3 },
+        OwnedField::Ports => spec.ports = vec![Port::tcp(80 + u16::from(second), 5000)],
+        OwnedField::UpdateOrder => update.order = Some(UpdateOrder::StartFirst),
+        OwnedField::UpdateFailureAction => {
+            update.failure_action = Some(if second { FailureAction::Rollback } else { FailureAction::Continue });
+        }
+        OwnedField::UpdateMonitor => update.monitor = Some(time),
+        OwnedField::UpdateParallelism => update.parallelism = Some(two * 2),
+        OwnedField::UpdateDelay => update.delay = Some(time),
+        OwnedField::Healthcheck => {
+            let probe = Probe { test: vec!["CMD".into(), "x".into()], retries: Some(2), ..Probe::default() };
+            spec.options.healthcheck = Some(if second { Healthcheck::Probe(probe) } else { Healthcheck::Disabled });
+        }
+        OwnedField::StopGracePeriod => {
+            spec.options.stop_grace_period = Some(if second { time } else { Duration::ZERO })
+        }
+        OwnedField::RestartCondition => {
+            restart.condition = Some(if second { RestartCondition::OnFailure } else { RestartCondition::None });
+        }
+        OwnedField::RestartDelay => restart.delay = Some(if second { time } else { Duration::ZERO }),
+        OwnedField::RestartMaxAttempts => restart.max_attempts = Some(2 + two),
+        OwnedField::RestartWindow => restart.window = Some(time),
+        OwnedField::Hostname => spec.options.hostname = Some(text.into()),
+    }
+    spec
+}
+
+/// A service of the engine with this description.
+fn described(spec: &Value) -> Value {
+    json!({"ID": "agy2sgdl0avh2yzk4i1te2iul", "Version": {"Index": 14}, "Spec": spec})
+}
+
+/// For every row of the table of fields, and from every one to every other.
+#[test]
+fn a_service_reads_back_as_it_was_wanted_after_an_update_of_any_field() {
+    let plain = ServiceSpec::new(ServiceName::new("press_7").unwrap(), "press:1");
+    let each = ROWS.iter().flat_map(|row| [false, true].map(|second| varied(row.field, second)));
+    let specs: Vec<ServiceSpec> = std::iter::once(plain).chain(each).collect();
+    for found in &specs {
+        let text = described(&body::create_body(found, None));
+        assert_eq!(*read(&text).spec, *found, "as it is created");
+        for wanted in &specs {
+            let service = Found::read(text.to_string().as_bytes(), &networks()).unwrap();
+            let Value::Object(body) = body::create_body(wanted, None) else { unreachable!() };
+            let updated = read(&described(&service.overlay(wanted, &wanted.labels, &body, &networks())));
+            // What is not set stays.
+            let options = wanted.options.clone().over(&found.options);
+            assert_eq!(*updated.spec, ServiceSpec { options, ..wanted.clone() }, "from {found:?}");
+            assert_eq!(updated.container_labels, wanted.labels);
+        }
+    }
+}
+
+#[test]
+fn an_option_goes_back_to_the_default_and_the_number_of_parallel_updates_is_always_said() {
+    for row in ROWS.iter() {
+        let Some(option) = &row.option else { continue };
+        let text = described(&body::create_body(&varied(row.field, true), None));
+        let mut wanted = varied(row.field, true);
+        wanted.options = ServiceOptions::default();
+        (option.reset)(&mut wanted.options);
+        let Value::Object(body) = body::create_body(&wanted, None) else { unreachable!() };
+        let service = Found::read(text.to_string().as_bytes(), &networks()).unwrap();
+        let spec = service.overlay(&wanted, &wanted.labels, &body, &networks());
+        assert_eq!(read(&described(&spec)).spec.options, ServiceOptions::default(), "{}", row.name);
+        for config in [spec.get("UpdateConfig"), body.get("UpdateConfig"), text["Spec"].get("UpdateConfig")] {
+            assert!(config.is_none_or(|config| config["Parallelism"].is_u64()), "{}: {config:?}", row.name);
+        }
+    }
+    // Of a service that nobody has set any on, an update sets the number as well: without it, all go at once.
+    let service = Found::read(minimal().to_string().as_bytes(), &networks()).unwrap();
+    let wanted = varied(OwnedField::UpdateOrder, false);
+    let Value::Object(body) = body::create_body(&wanted, None) else { unreachable!() };
+    let spec = service.overlay(&wanted, &wanted.labels, &body, &networks());
+    assert_eq!(spec["UpdateConfig"], json!({"Order": "start-first", "Parallelism": 1}));
 }

@@ -11,11 +11,14 @@ use std::time::Duration;
 
 use engine::{IDLE, IDLE_2, TestEngine, shared};
 use futures_util::StreamExt;
+use ofop::model::fields::ROWS;
 use ofop::model::notes::MAX_NOTES_BYTES;
+use ofop::model::options::{Healthcheck, Probe, RestartCondition, UpdateOrder};
 use ofop::model::service::{EnvVar, LABEL_PRUNE, Mount, Port, Resources, Ulimit};
 use ofop::model::{
-    FailureKind, InstanceName, Mark, NoteEdits, NotesView, ObservedService, PlatformSnapshot, Revision, ServiceId,
-    ServiceName, ServiceSpec, ServiceStep, SpecHash, StepFailure, TaskState,
+    FailureAction, FailureKind, InstanceName, Mark, NoteEdits, NotesView, ObservedService, OwnedField,
+    PlatformSnapshot, Revision, ServiceId, ServiceName, ServiceOptions, ServiceSpec, ServiceStep, SpecHash,
+    StepFailure, TaskState,
 };
 use ofop::platform::Platform;
 use ofop::platform::engine::Engine;
@@ -75,6 +78,7 @@ fn mark() -> Mark {
         origin: "a.yml:1".into(),
         kept: Some(false),
         terms: ofop::model::RemovalTerms::default(),
+        options: Vec::new(),
         run: None,
     }
 }
@@ -142,8 +146,40 @@ fn variations(service: &str) -> Vec<(&'static str, ServiceSpec)> {
     vary("host network", &|spec| spec.networks = vec!["host".into()]);
     vary("replicas", &|spec| spec.replicas = 3);
     vary("no replicas", &|spec| spec.replicas = 0);
+    for row in ROWS.iter().filter(|row| row.option.is_some()) {
+        vary(row.name, &|spec| set_option(row.field, &mut spec.options));
+    }
+    vary("every part of a health check", &|spec| {
+        spec.options.healthcheck = Some(Healthcheck::Probe(Probe {
+            test: vec!["CMD-SHELL".into(), "true".into()],
+            interval: Some(Duration::from_secs(7)),
+            timeout: Some(Duration::from_secs(2)),
+            retries: Some(4),
+            start_period: Some(Duration::from_secs(1)),
+        }));
+    });
     vary("ports", &|spec| spec.ports = vec![Port::tcp(18_001, 80), Port::tcp(18_002, 81)]);
     all
+}
+
+/// A value other than the engine's default.
+fn set_option(field: OwnedField, options: &mut ServiceOptions) {
+    let (update, restart) = (&mut options.update, &mut options.restart);
+    match field {
+        OwnedField::UpdateOrder => update.order = Some(UpdateOrder::StartFirst),
+        OwnedField::UpdateFailureAction => update.failure_action = Some(FailureAction::Continue),
+        OwnedField::UpdateMonitor => update.monitor = Some(Duration::from_secs(7)),
+        OwnedField::UpdateParallelism => update.parallelism = Some(0),
+        OwnedField::UpdateDelay => update.delay = Some(Duration::from_millis(1500)),
+        OwnedField::Healthcheck => options.healthcheck = Some(Healthcheck::Disabled),
+        OwnedField::StopGracePeriod => options.stop_grace_period = Some(Duration::ZERO),
+        OwnedField::RestartCondition => restart.condition = Some(RestartCondition::None),
+        OwnedField::RestartDelay => restart.delay = Some(Duration::ZERO),
+        OwnedField::RestartMaxAttempts => restart.max_attempts = Some(3),
+        OwnedField::RestartWindow => restart.window = Some(Duration::from_secs(60)),
+        OwnedField::Hostname => options.hostname = Some("{{.Service.Name}}-{{.Task.Slot}}".into()),
+        _ => panic!("{field:?} is no option"),
+    }
 }
 
 fn other_network(engine: &TestEngine) {
@@ -179,10 +215,24 @@ async fn an_update_from_any_field_to_any_other_leaves_exactly_what_is_wanted() {
             assert_eq!(failure.kind, FailureKind::Conflict, "{field}: {failure}");
             found = observe(&swarm).await.services[&spec.name].clone();
         }
+        let before = found.spec.options.clone();
         found = observe(&swarm).await.services[&spec.name].clone();
+        // What is not set is left as it is.
+        let spec = ServiceSpec { options: spec.options.clone().over(&before), ..spec };
         assert_eq!(*found.spec, spec, "{field}");
         assert_eq!(found.container_labels, spec.labels, "{field}");
     }
+    let every = ServiceOptions::default();
+    let mut defaults = spec("updated");
+    let options: Vec<OwnedField> = found.spec.options.set().collect();
+    assert_eq!(options.len(), ROWS.iter().filter(|row| row.option.is_some()).count());
+    defaults.options.reset(&options);
+    while let Err(failure) = update(&swarm, &found, &defaults).await {
+        assert_eq!(failure.kind, FailureKind::Conflict, "{failure}");
+        found = observe(&swarm).await.services[&defaults.name].clone();
+    }
+    found = observe(&swarm).await.services[&defaults.name].clone();
+    assert_eq!(found.spec.options, every, "set to the engine's default they are as if nobody had ever set them");
     remove(&swarm, &found.id, &found.spec.name).await.unwrap();
 }
 
@@ -228,7 +278,9 @@ async fn an_update_keeps_what_is_not_ours() {
     update(&swarm, &found, &wanted).await.unwrap();
 
     let mut after = engine.get(&format!("/services/{id}"))["Spec"].clone();
-    assert_eq!(*observe(&swarm).await.services[&name("kept")].spec, wanted);
+    let kept = found.spec.options.clone();
+    assert_eq!((kept.update.parallelism, kept.restart.max_attempts), (Some(2), Some(2)));
+    assert_eq!(*observe(&swarm).await.services[&name("kept")].spec, ServiceSpec { options: kept, ..wanted });
     assert_eq!(after["TaskTemplate"]["ContainerSpec"]["Env"], json!(["NEW=1"]));
     assert_eq!(after["Labels"]["team"], "blue");
     assert_eq!(after["Labels"].get("traefik.enable"), None, "a routing label that is not wanted goes");

@@ -88,6 +88,7 @@ fn create(name: &str) -> ServiceStep {
         origin: "a.yml:1".into(),
         kept: Some(false),
         terms: ofop::model::RemovalTerms::default(),
+        options: Vec::new(),
         run: None,
     };
     ServiceStep::Create { spec: Arc::new(spec), mark }

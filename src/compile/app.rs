@@ -110,6 +110,7 @@ fn base(app: &App, name: ServiceName, service: &ServiceName, settings: &crate::m
     spec.ulimits = ulimits(&app.deploy);
     spec.limits = app.deploy.limits.without_zeros();
     spec.networks.clone_from(&app.networks);
+    spec.options.clone_from(&app.options);
     spec
 }
 

@@ -16,6 +16,9 @@ pub(super) fn compile(device: &Device, context: &mut Context<'_>) -> Option<Entr
         Connector::Opcua => parts.records = coordinated(device, CoordinatorProtocol::Opcua),
         Connector::Shdr => parts.records = coordinated(device, CoordinatorProtocol::Shdr),
     }
+    for (spec, _) in &mut parts.services {
+        spec.options.clone_from(&device.options);
+    }
     parts.records.push(Record::Connector { device: device.uuid.clone(), config: device.config.clone() });
     finish(ResourceId::device(device.uuid.clone()), parts, device.place, path, context)
 }

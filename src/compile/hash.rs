@@ -7,8 +7,13 @@
 //! that does not use it the hash that it had before: an update of the operator writes no service, restarts no
 //! container and forgets no rolled-back update. Values that consist of fields (a mount, a port) follow the same rule.
 
+use std::time::Duration;
+
 use sha2::{Digest, Sha256};
 
+use crate::model::options::{
+    FailureAction, Healthcheck, Probe, RestartCondition, RestartOptions, ServiceOptions, UpdateOptions, UpdateOrder,
+};
 use crate::model::service::{EnvVar, Mount, Port, Resources, Ulimit};
 use crate::model::{ServiceSpec, SpecHash};
 
@@ -141,6 +146,55 @@ impl Canonical {
         self.number("published", i128::from(*published), 0);
         self.word("mode", mode, "ingress");
     }
+
+    fn optional_word(&mut self, name: &str, word: Option<&str>) {
+        if let Some(word) = word {
+            self.text(name);
+            self.text(word);
+        }
+    }
+
+    fn time(&mut self, name: &str, time: Option<Duration>) {
+        if let Some(time) = time {
+            self.text(name);
+            self.framed(|out| out.bytes.extend(time.as_nanos().to_le_bytes()));
+        }
+    }
+
+    fn options(&mut self, options: &ServiceOptions) {
+        let ServiceOptions { update, healthcheck, stop_grace_period, restart, hostname } = options;
+        let UpdateOptions { order, failure_action, monitor, parallelism, delay } = update;
+        let RestartOptions { condition, delay: restart_delay, max_attempts, window } = restart;
+        let count = |number: &Option<u64>| number.map(|number| i64::try_from(number).unwrap_or(i64::MAX));
+        self.optional_word("update.order", order.map(UpdateOrder::as_str));
+        self.optional_word("update.failure_action", failure_action.map(FailureAction::as_str));
+        self.time("update.monitor", *monitor);
+        self.optional("update.parallelism", count(parallelism));
+        self.time("update.delay", *delay);
+        if let Some(check) = healthcheck {
+            self.text("healthcheck");
+            self.framed(|out| out.healthcheck(check));
+        }
+        self.time("stop_grace_period", *stop_grace_period);
+        self.optional_word("restart.condition", condition.map(RestartCondition::as_str));
+        self.time("restart.delay", *restart_delay);
+        self.optional("restart.max_attempts", count(max_attempts));
+        self.time("restart.window", *window);
+        self.optional_word("hostname", hostname.as_deref());
+    }
+
+    fn healthcheck(&mut self, check: &Healthcheck) {
+        match check {
+            Healthcheck::Disabled => self.flag("disabled", true),
+            Healthcheck::Probe(Probe { test, interval, timeout, retries, start_period }) => {
+                self.words("test", test);
+                self.time("interval", *interval);
+                self.time("timeout", *timeout);
+                self.optional("retries", retries.map(i64::from));
+                self.time("start_period", *start_period);
+            }
+        }
+    }
 }
 
 fn canonical(spec: &ServiceSpec) -> Canonical {
@@ -161,6 +215,7 @@ fn canonical(spec: &ServiceSpec) -> Canonical {
         networks,
         replicas,
         ports,
+        options,
     } = spec;
     let mut out = Canonical { bytes: Vec::with_capacity(2048) };
     out.text(FORM);
@@ -185,6 +240,7 @@ fn canonical(spec: &ServiceSpec) -> Canonical {
     out.words("networks", networks);
     out.number("replicas", i128::from(*replicas), 1);
     out.list("ports", ports.iter(), Canonical::port);
+    out.options(options);
     out
 }
 
@@ -260,6 +316,12 @@ mod tests {
         assert_ne!(with(|s| s.networks = vec![]), with(|s| s.networks = vec![String::new()]));
     }
 
+    fn probe(change: fn(&mut Probe)) -> Option<Healthcheck> {
+        let mut probe = Probe::default();
+        change(&mut probe);
+        Some(Healthcheck::Probe(probe))
+    }
+
     #[test]
     fn every_field_counts() {
         let base = full();
@@ -281,6 +343,26 @@ mod tests {
             |s| s.networks.push("mon".into()),
             |s| s.replicas = 3,
             |s| s.ports[0].published = 3203,
+            |s| s.options.update.order = Some(UpdateOrder::StopFirst),
+            |s| s.options.update.order = Some(UpdateOrder::StartFirst),
+            |s| s.options.update.failure_action = Some(FailureAction::Pause),
+            |s| s.options.update.monitor = Some(Duration::ZERO),
+            |s| s.options.update.parallelism = Some(0),
+            |s| s.options.update.delay = Some(Duration::ZERO),
+            |s| s.options.healthcheck = Some(Healthcheck::Disabled),
+            |s| s.options.healthcheck = Some(Healthcheck::default()),
+            |s| s.options.healthcheck = probe(|probe| probe.test = vec!["CMD".into(), "x".into()]),
+            |s| s.options.healthcheck = probe(|probe| probe.test = vec!["CMD".into(), "y".into()]),
+            |s| s.options.healthcheck = probe(|probe| probe.interval = Some(Duration::from_secs(1))),
+            |s| s.options.healthcheck = probe(|probe| probe.timeout = Some(Duration::from_secs(1))),
+            |s| s.options.healthcheck = probe(|probe| probe.start_period = Some(Duration::from_secs(1))),
+            |s| s.options.healthcheck = probe(|probe| probe.retries = Some(1)),
+            |s| s.options.stop_grace_period = Some(Duration::ZERO),
+            |s| s.options.restart.condition = Some(RestartCondition::Any),
+            |s| s.options.restart.delay = Some(Duration::ZERO),
+            |s| s.options.restart.max_attempts = Some(0),
+            |s| s.options.restart.window = Some(Duration::ZERO),
+            |s| s.options.hostname = Some(String::new()),
         ];
         let mut seen = std::collections::BTreeSet::from([spec_hash(&base)]);
         for (index, change) in changes.iter().enumerate() {

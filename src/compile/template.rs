@@ -76,6 +76,8 @@ pub(super) fn fits(spec: &ServiceSpec, place: Place, path: &str, context: &mut C
         let errors = texts.into_iter().filter_map(|text| check(text).err());
         wrong.extend(errors.map(|error| ("storage", shown.clone(), error)));
     }
+    let hostname = spec.options.hostname.as_deref().unwrap_or_default();
+    wrong.extend(check(hostname).err().map(|error| ("service.hostname", "the host name".to_owned(), error)));
     for (field, what, error) in &wrong {
         let message = format!(
             "{what} of service `{}` is no template that Swarm can fill in: of the `{{{{` at character {}, {}",

@@ -12,7 +12,7 @@ use super::yaml::{Entry, Span, push_index};
 use crate::model::names::normal_name;
 use crate::model::record::Uns;
 use crate::model::service::EnvVar;
-use crate::model::{AssetUuid, Handling, ImageRef, InvalidImage, PlatformKind, ServiceName};
+use crate::model::{AssetUuid, Handling, ImageRef, InvalidImage, PlatformKind, ServiceName, ServiceOptions};
 
 /// The longest label of a host name (RFC 1035).
 const MAX_LABEL: usize = 63;
@@ -56,6 +56,7 @@ pub(super) fn app(
         networks,
         deploy,
         handling: Handling::default(),
+        options: ServiceOptions::default(),
     })
 }
 

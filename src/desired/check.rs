@@ -3,7 +3,7 @@
 
 use super::checked::{Name, Object, Typed, Value, default};
 use super::coerce::{self, NotInt};
-use super::fields::{Field, Kind, Presence, Shape, Strip, Unknown, nearest};
+use super::fields::{Field, Kind, Presence, Shape, Strip, TEXT, Unknown, nearest};
 use super::hints;
 use super::problems::Problems;
 use super::yaml::{self, Data, Entry, Node, Span, key_text, push_index, push_key};
@@ -58,6 +58,11 @@ impl<'p, 't> Checker<'p, 't> {
                 Data::Int(number) => Typed::Text(number.to_string()),
                 Data::Float(number) => Typed::Text(number.to_string()),
                 other => self.wrong(at, kind, "a text or a number", &other, hidden),
+            },
+            Kind::Command => match node.data {
+                Data::Text(text) => Typed::Text(text),
+                Data::List(items) => Typed::List(self.items(items, TEXT)),
+                other => self.wrong(at, kind, "a text or a list of texts", &other, hidden),
             },
             Kind::OffOr(shape) => match node.data {
                 Data::Map(entries) => Typed::Object(self.object(entries, shape, owner)),

@@ -8,7 +8,7 @@ use super::manifest::{Adapter, AdapterAt, Agent, Connector, Deploy, Device, Mtco
 use super::opcua;
 use super::parse::{Names, ParseContext};
 use super::problems::Problems;
-use crate::model::{AssetUuid, Handling, PlatformKind};
+use crate::model::{AssetUuid, Handling, PlatformKind, ServiceOptions};
 
 /// Reads a checked device. None when it is wrong; problems say why.
 pub(super) fn device(
@@ -58,6 +58,7 @@ pub(super) fn device(
         config: dump::compact(&object, uns.as_ref(), Nulls::LeaveOut),
         uns,
         handling: Handling::default(),
+        options: ServiceOptions::default(),
     })
 }
 

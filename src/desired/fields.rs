@@ -85,6 +85,8 @@ pub(super) enum Kind {
     Length,
     /// A text or a number, taken as it is written: `10%`, `30s`, `5`. What it means is decided elsewhere.
     Amount,
+    /// A text, or a list of texts. What they mean is decided elsewhere.
+    Command,
     /// `off`, or such a shape.
     OffOr(&'static Shape),
 }

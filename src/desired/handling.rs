@@ -12,6 +12,7 @@ use super::checked::{Object, Typed, Value};
 use super::device::service_tails;
 use super::fields::{Kind, nearest};
 use super::manifest::{After, App, Connector, Device, Manifest};
+use super::options::{self, About, Services};
 use super::parse::ParseContext;
 use super::policy::{self, Rules};
 use super::problems::Problems;
@@ -19,8 +20,10 @@ use super::rollout;
 use super::shapes;
 use super::windows;
 use super::yaml::{Data, Node, Span, push_index, push_key};
-use crate::model::handling::{FIELDS, NoField};
-use crate::model::{Field, Handling, IgnoredField, PlatformKind, ResourceId, ServiceName, Windows};
+use crate::model::fields::NoField;
+use crate::model::{
+    Field, Handling, IgnoredField, OwnedField, PlatformKind, ResourceId, ServiceName, ServiceOptions, Windows,
+};
 
 /// The key at the top of a manifest.
 pub(super) const KEY: &str = "x-ofop";
@@ -57,6 +60,7 @@ struct Said {
     ignore: Vec<IgnoredField>,
     windows: Windows,
     after: Vec<After>,
+    options: ServiceOptions,
 }
 
 /// `x-ofop` as it is written.
@@ -92,7 +96,9 @@ pub(super) fn read(
     let all: Vec<&ServiceName> = services.values().flatten().collect();
     // With errors in other places the list may lack some, and what is missing there is no mistake here.
     let certain = problems.errors() == 0;
-    let whole = said(object, KEY, certain.then_some(&all), context, problems);
+    let mut whole = said(object, KEY, certain.then_some(&all), context, problems);
+    let about = |services: Services| About { platform: context.platform, services };
+    whole.options = options::said(object, KEY, about(Services::File), problems);
     let rollout = rollout::read(object, KEY, described, problems).map(Arc::new);
     let mut single: BTreeMap<ResourceId, Said> = BTreeMap::new();
     for (name, value) in object.map("resources") {
@@ -112,7 +118,8 @@ pub(super) fn read(
         };
         let own = services.get(&id);
         let known: Vec<&ServiceName> = own.into_iter().flatten().collect();
-        let said = said(object, &path, own.map(|_| &known), context, problems);
+        let mut said = said(object, &path, own.map(|_| &known), context, problems);
+        said.options = options::said(object, &path, about(Services::Resource(own.map(Vec::len))), problems);
         if own.is_some() && known.is_empty() && !said.ignore.is_empty() {
             let hint = "fields of services can be ignored; a coordinator serves this device";
             let at = object.at("ignore");
@@ -130,11 +137,14 @@ pub(super) fn read(
         let handling = whole.with(single.get(id).unwrap_or(&nothing), id, services.get(id));
         Handling { rollout: rollout.clone(), ..handling }
     };
+    let options = |id: &ResourceId| single.get(id).unwrap_or(&nothing).options.clone().over(&whole.options);
     for app in &mut manifest.apps {
-        app.handling = handling(&ResourceId::app(app.uuid.clone()));
+        let id = ResourceId::app(app.uuid.clone());
+        (app.handling, app.options) = (handling(&id), options(&id));
     }
     for device in &mut manifest.devices {
-        device.handling = handling(&ResourceId::device(device.uuid.clone()));
+        let id = ResourceId::device(device.uuid.clone());
+        (device.handling, device.options) = (handling(&id), options(&id));
     }
     manifest.after = whole.after.iter().chain(single.values().flat_map(|said| &said.after)).cloned().collect();
 }
@@ -209,7 +219,7 @@ fn said(
                 let unknown = |service: &&ServiceName| services.is_some_and(|services| !services.contains(service));
                 if let Some(service) = ignored.service.as_ref().filter(unknown) {
                     no_service(item, &path, service, services.map(Vec::as_slice).unwrap_or_default(), problems);
-                } else if context.platform == PlatformKind::Docker && ignored.field == Field::Replicas {
+                } else if context.platform == PlatformKind::Docker && ignored.field == Field::of(OwnedField::Replicas) {
                     let hint = "there each replica is a container of its own, and one that ended is started again";
                     problems.warn(item.at, &path, "has no effect on the docker platform", Some(hint.to_owned()));
                 } else {
@@ -226,6 +236,7 @@ fn said(
         ignore,
         windows: windows::said(object, path, problems),
         after: rollout::after(object, path, problems),
+        options: ServiceOptions::default(),
     }
 }
 
@@ -253,13 +264,13 @@ fn no_field(item: &Value, path: &str, text: &str, error: &NoField, problems: &mu
         NoField::Unknown => format!("there is no field `{}`", name.escape_debug()),
         NoField::NothingBelow(_) | NoField::Below(_) => error.to_string(),
     };
-    let hint = match (error, nearest(name, FIELDS.iter().map(|(field, _)| *field))) {
+    let hint = match (error, nearest(name, Field::names())) {
         (NoField::Unknown, Some(right)) if !item.hidden => {
             let before = service.map(|service| format!("{service}/")).unwrap_or_default();
             format!("did you mean `{before}{right}{}`?", &rest[name.len()..]).escape_debug().to_string()
         }
         (NoField::Unknown, _) => {
-            format!("{}; as `ofop plan` writes them", listed(FIELDS.iter().map(|(field, _)| *field)))
+            format!("{}; as `ofop plan` writes them", listed(Field::names().into_iter()))
         }
         (NoField::NothingBelow(field), _) => format!("write `{field}`"),
         (NoField::Below(_), _) => "as `ofop plan` writes it".to_owned(),

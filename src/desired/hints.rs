@@ -25,6 +25,7 @@ pub(super) fn missing(field: &Field) -> String {
         | Kind::Levels
         | Kind::MountOptions
         | Kind::Amount
+        | Kind::Command
         | Kind::FieldPath
         | Kind::Length => match written(field) {
             Some(written) => format!("it, such as {written}"),
@@ -78,6 +79,7 @@ pub(super) fn wrong_in(kind: Kind, field: Option<&Field>, data: &Data, is_enviro
         // The words that are possible are in the message.
         Kind::Choice(_) | Kind::Bool => None,
         Kind::Amount => Some(format!("write a single value{}", such())),
+        Kind::Command => Some(format!("write a text or a list of texts{}", such())),
         Kind::Int(..) => Some(format!("write it in digits{}", such())),
         Kind::Float => Some(format!("write it in digits, with a point for the fraction{}", such())),
         Kind::List(_) => Some(match data {
@@ -161,6 +163,7 @@ mod tests {
                     | Kind::Levels
                     | Kind::MountOptions
                     | Kind::Amount
+                    | Kind::Command
                     | Kind::FieldPath
                     | Kind::Length => {}
                 }

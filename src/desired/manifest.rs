@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::record::Uns;
 use crate::model::service::{EnvVar, Mount, Resources};
-use crate::model::{AssetUuid, Handling, ResourceId};
+use crate::model::{AssetUuid, Handling, ResourceId, ServiceOptions};
 
 /// One valid manifest file.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -68,6 +68,8 @@ pub struct App {
     pub deploy: Deploy,
     /// What the file's `x-ofop` says about it.
     pub handling: Handling,
+    /// What the file's `x-ofop` says of its services.
+    pub options: ServiceOptions,
 }
 
 /// `image_pull_policy`.
@@ -159,6 +161,8 @@ pub struct Device {
     pub config: String,
     /// What the file's `x-ofop` says about it.
     pub handling: Handling,
+    /// What the file's `x-ofop` says of its services.
+    pub options: ServiceOptions,
 }
 
 /// Without the configuration, which holds the environment of the adapter.
@@ -171,6 +175,7 @@ impl std::fmt::Debug for Device {
             .field("uns", &self.uns)
             .field("connector", &self.connector)
             .field("handling", &self.handling)
+            .field("options", &self.options)
             .finish_non_exhaustive()
     }
 }

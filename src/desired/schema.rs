@@ -5,10 +5,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::fields::{Field, Kind, Literal, Presence, Shape, Unknown};
+use super::fields::{self, Kind, Literal, Presence, Shape, Unknown};
 use super::handling;
 use super::shapes::{APP, DEVICE, X_OFOP};
-use crate::model::handling::FIELDS;
+use crate::model::Field;
 
 /// What a schema is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +101,7 @@ fn object(shape: &'static Shape, shapes: &mut Map<String, Value>) -> Value {
     object
 }
 
-fn property(field: &'static Field, shapes: &mut Map<String, Value>) -> Value {
+fn property(field: &'static fields::Field, shapes: &mut Map<String, Value>) -> Value {
     let value = kind(field.kind, shapes);
     let mut property = match field.presence {
         Presence::Required | Presence::Default(_) => value,
@@ -119,7 +119,7 @@ fn property(field: &'static Field, shapes: &mut Map<String, Value>) -> Value {
 }
 
 /// What is no text is written as in JSON.
-fn example(field: &Field) -> Value {
+fn example(field: &fields::Field) -> Value {
     serde_json::from_str(field.example).unwrap_or_else(|_| json!(field.example))
 }
 
@@ -172,6 +172,7 @@ fn kind(kind_: Kind, shapes: &mut Map<String, Value>) -> Value {
         Kind::Levels => json!({ "type": "object" }),
         Kind::MountOptions => json!({ "anyOf": [{ "type": "array" }, { "type": "object" }] }),
         Kind::Amount => json!({ "type": ["string", "number"] }),
+        Kind::Command => json!({ "type": ["string", "array"], "items": { "type": "string" } }),
         Kind::OffOr(shape) => json!({ "anyOf": [{ "enum": [false, "off"] }, reference(shape, shapes)] }),
         Kind::FieldPath => json!({ "type": "string", "pattern": field_path() }),
         Kind::Length => json!({ "type": "string", "pattern": "^\\s*(?:[0-9]+d)?(?:[0-9]+h)?(?:[0-9]+m)?\\s*$" }),
@@ -180,12 +181,6 @@ fn kind(kind_: Kind, shapes: &mut Map<String, Value>) -> Value {
 
 /// A field, of one service or of all.
 fn field_path() -> String {
-    let field = |(name, below): &(&str, &str)| match (*name, below.is_empty()) {
-        (name, true) => name.to_owned(),
-        ("mounts", false) => "mounts(?:\\[.+\\])?".to_owned(),
-        (name @ ("limits" | "reservations"), false) => format!("{name}(?:\\.(?:cpus|memory))?"),
-        (name, false) => format!("{name}(?:\\..+)?"),
-    };
-    let fields: Vec<String> = FIELDS.iter().map(field).collect();
+    let fields: Vec<String> = Field::names().into_iter().map(Field::pattern).collect();
     format!("^\\s*(?:[A-Za-z0-9][A-Za-z0-9_-]*/)?(?:{})\\s*$", fields.join("|"))
 }

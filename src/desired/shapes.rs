@@ -2,6 +2,7 @@
 
 use super::fields::{Field, INT, Kind, Literal, PORT, Presence, Shape, Strip, TEXT, Unknown};
 
+use super::options::{self, SERVICE, SERVICE_DOC, SERVICE_EXAMPLE};
 use super::windows::{REPAIRS, REPAIRS_DOC, WINDOWS, WINDOWS_DOC, WINDOWS_EXAMPLE};
 
 use Presence::{Default, DefaultOrNull, Optional, Required};
@@ -349,6 +350,7 @@ pub(super) static X_OFOP: Shape = Shape {
         field("windows", WINDOWS, Optional, WINDOWS_DOC).such_as(WINDOWS_EXAMPLE),
         field("repairs", REPAIRS, Optional, REPAIRS_DOC).such_as("window"),
         field("after", TEXTS, Optional, AFTER_DOC).such_as("[\"app/DB\"]"),
+        field(options::KEY, SERVICE, Optional, SERVICE_DOC).such_as(SERVICE_EXAMPLE),
         field("rollout", Kind::OffOr(&ROLLOUT), Optional, "How changes of what this file describes go out.")
             .such_as("{\"max_unhealthy\": \"10%\"}"),
         field(
@@ -380,6 +382,7 @@ static X_OFOP_RESOURCE: Shape = Shape {
         field("windows", WINDOWS, Optional, WINDOWS_DOC).such_as(WINDOWS_EXAMPLE),
         field("repairs", REPAIRS, Optional, REPAIRS_DOC).such_as("window"),
         field("after", TEXTS, Optional, AFTER_DOC).such_as("[\"app/DB\"]"),
+        field(options::KEY, SERVICE, Optional, SERVICE_DOC).such_as(SERVICE_EXAMPLE),
     ],
 };
 

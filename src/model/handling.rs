@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::fields::{Field, NoField};
 use super::names::{ResourceId, ServiceName};
 use super::rollout::RolloutPolicy;
 use super::windows::Windows;
@@ -76,166 +77,6 @@ pub struct IgnoredField {
     pub field: Field,
 }
 
-/// A field of a service, in the words in which plans tell differences. A group without a name means all of it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Field {
-    /// `image`.
-    Image,
-    /// `command`.
-    Command,
-    /// `args`.
-    Args,
-    /// `environment.NAME`, or `environment`.
-    Environment(Option<String>),
-    /// `user`.
-    User,
-    /// `labels.KEY`, or `labels`: routing labels of the service and of its containers.
-    Labels(Option<String>),
-    /// `container_labels.KEY`, or `container_labels`: those of the containers alone.
-    ContainerLabels(Option<String>),
-    /// `mounts[TARGET]`, or `mounts`.
-    Mounts(Option<String>),
-    /// `ulimits.NAME`, or `ulimits`.
-    Ulimits(Option<String>),
-    /// `limits.cpus`, `limits.memory`, or `limits`.
-    Limits(Option<Amount>),
-    /// `reservations.cpus`, `reservations.memory`, or `reservations`.
-    Reservations(Option<Amount>),
-    /// `constraints`.
-    Constraints,
-    /// `networks`.
-    Networks,
-    /// `replicas`.
-    Replicas,
-    /// `ports`.
-    Ports,
-}
-
-/// What limits and reservations are about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Amount {
-    /// `cpus`.
-    Cpus,
-    /// `memory`.
-    Memory,
-}
-
-/// A text that names no field that can be left alone.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoField {
-    /// There is no field of this name.
-    #[error("there is no such field")]
-    Unknown,
-    /// The field has nothing below it.
-    #[error("`{0}` has nothing below it")]
-    NothingBelow(&'static str),
-    /// What is below the field is not named, or not as it must be.
-    #[error("write `{0}`")]
-    Below(&'static str),
-}
-
-/// The names of all fields, each with how one below it is written, for the inside of backticks.
-pub const FIELDS: [(&str, &str); 15] = [
-    ("image", ""),
-    ("command", ""),
-    ("args", ""),
-    ("environment", "environment.NAME"),
-    ("user", ""),
-    ("labels", "labels.KEY"),
-    ("container_labels", "container_labels.KEY"),
-    ("mounts", "mounts[/path/in/the/container]"),
-    ("ulimits", "ulimits.NAME"),
-    ("limits", "limits.cpus` or `limits.memory"),
-    ("reservations", "reservations.cpus` or `reservations.memory"),
-    ("constraints", ""),
-    ("networks", ""),
-    ("replicas", ""),
-    ("ports", ""),
-];
-
-impl FromStr for Field {
-    type Err = NoField;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let end = text.find(['.', '[']).unwrap_or(text.len());
-        let (name, rest) = text.split_at(end);
-        let Some((name, form)) = FIELDS.into_iter().find(|(field, _)| *field == name) else {
-            return Err(NoField::Unknown);
-        };
-        let plain = |field: Field| if rest.is_empty() { Ok(field) } else { Err(NoField::NothingBelow(name)) };
-        let key = || match rest.strip_prefix('.') {
-            _ if rest.is_empty() => Ok(None),
-            Some(key) if !key.is_empty() => Ok(Some(key.to_owned())),
-            Some(_) | None => Err(NoField::Below(form)),
-        };
-        let amount = || match rest {
-            "" => Ok(None),
-            ".cpus" => Ok(Some(Amount::Cpus)),
-            ".memory" => Ok(Some(Amount::Memory)),
-            _ => Err(NoField::Below(form)),
-        };
-        match name {
-            "image" => plain(Field::Image),
-            "command" => plain(Field::Command),
-            "args" => plain(Field::Args),
-            "environment" => key().map(Field::Environment),
-            "user" => plain(Field::User),
-            "labels" => key().map(Field::Labels),
-            "container_labels" => key().map(Field::ContainerLabels),
-            "mounts" => match rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-                _ if rest.is_empty() => Ok(Field::Mounts(None)),
-                Some(target) if !target.is_empty() => Ok(Field::Mounts(Some(target.to_owned()))),
-                Some(_) | None => Err(NoField::Below(form)),
-            },
-            "ulimits" => key().map(Field::Ulimits),
-            "limits" => amount().map(Field::Limits),
-            "reservations" => amount().map(Field::Reservations),
-            "constraints" => plain(Field::Constraints),
-            "networks" => plain(Field::Networks),
-            "replicas" => plain(Field::Replicas),
-            "ports" => plain(Field::Ports),
-            _ => Err(NoField::Unknown),
-        }
-    }
-}
-
-impl fmt::Display for Field {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, below) = match self {
-            Field::Image => ("image", None),
-            Field::Command => ("command", None),
-            Field::Args => ("args", None),
-            Field::Environment(name) => ("environment", name.as_deref()),
-            Field::User => ("user", None),
-            Field::Labels(key) => ("labels", key.as_deref()),
-            Field::ContainerLabels(key) => ("container_labels", key.as_deref()),
-            Field::Mounts(Some(target)) => return write!(f, "mounts[{target}]"),
-            Field::Mounts(None) => ("mounts", None),
-            Field::Ulimits(name) => ("ulimits", name.as_deref()),
-            Field::Limits(amount) => ("limits", amount.map(Amount::as_str)),
-            Field::Reservations(amount) => ("reservations", amount.map(Amount::as_str)),
-            Field::Constraints => ("constraints", None),
-            Field::Networks => ("networks", None),
-            Field::Replicas => ("replicas", None),
-            Field::Ports => ("ports", None),
-        };
-        match below {
-            Some(below) => write!(f, "{name}.{below}"),
-            None => f.write_str(name),
-        }
-    }
-}
-
-impl Amount {
-    /// `cpus` or `memory`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Amount::Cpus => "cpus",
-            Amount::Memory => "memory",
-        }
-    }
-}
-
 impl fmt::Display for IgnoredField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(service) = &self.service {
@@ -276,70 +117,20 @@ impl Serialize for IgnoredField {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_field_reads_back_as_it_is_written() {
-        for text in [
-            "image",
-            "command",
-            "args",
-            "environment",
-            "environment.MODE",
-            "environment.a.b/c",
-            "user",
-            "labels",
-            "labels.traefik.http.routers.ofa-x.rule",
-            "container_labels.traefik.enable",
-            "mounts",
-            "mounts[/data/x]",
-            "ulimits.nofile",
-            "limits",
-            "limits.cpus",
-            "reservations.memory",
-            "constraints",
-            "networks",
-            "replicas",
-            "ports",
-        ] {
-            assert_eq!(text.parse::<Field>().unwrap().to_string(), text);
-        }
-    }
-
-    #[test]
-    fn every_listed_name_is_a_field_and_nothing_else_is() {
-        for (name, form) in FIELDS {
-            assert!(name.parse::<Field>().is_ok(), "{name}");
-            assert_eq!(
-                form.is_empty(),
-                format!("{name}.x").parse::<Field>() == Err(NoField::NothingBelow(name)),
-                "{name}"
-            );
-        }
-        for text in [
-            "",
-            "mode",
-            "mark.spec",
-            "Image",
-            "image ",
-            "replicas.x",
-            "environment.",
-            "mounts[]",
-            "mounts./x",
-            "limits.x",
-        ] {
-            assert!(text.parse::<Field>().is_err(), "{text}");
-        }
-    }
+    use crate::model::fields::OwnedField;
 
     #[test]
     fn a_field_of_one_service_concerns_no_other() {
         let (agent, producer) = (ServiceName::new("m-agent").unwrap(), ServiceName::new("m-producer").unwrap());
         let ignore = vec![
-            IgnoredField { service: None, field: Field::Replicas },
-            IgnoredField { service: Some(agent.clone()), field: Field::Image },
+            IgnoredField { service: None, field: Field::of(OwnedField::Replicas) },
+            IgnoredField { service: Some(agent.clone()), field: Field::of(OwnedField::Image) },
         ];
         let handling = Handling { ignore, ..Handling::default() };
-        assert!(handling.ignores(&agent, &Field::Image) && !handling.ignores(&producer, &Field::Image));
-        assert_eq!(handling.ignored(&producer).collect::<Vec<_>>(), [&Field::Replicas]);
+        assert!(
+            handling.ignores(&agent, &Field::of(OwnedField::Image))
+                && !handling.ignores(&producer, &Field::of(OwnedField::Image))
+        );
+        assert_eq!(handling.ignored(&producer).collect::<Vec<_>>(), [&Field::of(OwnedField::Replicas)]);
     }
 }

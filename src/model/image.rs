@@ -166,6 +166,21 @@ impl ImageRef {
         (!text.contains('@')).then(|| format!("{text}@{digest}"))
     }
 
+    /// Whether `found` is `wanted`: the same repository and tag, and the same digest if `wanted` names one. A digest
+    /// that somebody else put behind our tag (docker's own client does so on every create) is no difference.
+    pub fn matches(found: &str, wanted: &str) -> bool {
+        if found == wanted {
+            return true;
+        }
+        let ((found, found_digest), (wanted, wanted_digest)) =
+            (ImageRef::split_digest(found), ImageRef::split_digest(wanted));
+        let same_tag = || match (ImageRef::parse(found), ImageRef::parse(wanted)) {
+            (Ok(found), Ok(wanted)) => found.has_tag_of(&wanted),
+            (Ok(_) | Err(_), Ok(_) | Err(_)) => found == wanted,
+        };
+        (wanted_digest.is_none() || found_digest == wanted_digest) && same_tag()
+    }
+
     /// Takes the digest off a text that names one: the text before it, and the digest.
     pub fn split_digest(text: &str) -> (&str, Option<&str>) {
         match text.split_once('@') {
@@ -355,5 +370,26 @@ mod tests {
         assert_eq!(ImageRef::pinned("app:1@sha256:bb", "sha256:aa"), None);
         assert_eq!(ImageRef::split_digest("app:1@sha256:bb"), ("app:1", Some("sha256:bb")));
         assert_eq!(ImageRef::split_digest("app:1"), ("app:1", None));
+    }
+
+    #[test]
+    fn a_digest_pinned_by_somebody_else_is_no_difference() {
+        assert!(ImageRef::matches("ghcr.io/x/app:1@sha256:aa", "ghcr.io/x/app:1"));
+        assert!(ImageRef::matches("redis:latest@sha256:aa", "redis"));
+        assert!(ImageRef::matches("docker.io/library/redis:7", "redis:7"));
+        assert!(ImageRef::matches("host:5000/app", "host:5000/app:latest"));
+    }
+
+    #[test]
+    fn another_tag_repository_or_wanted_digest_is_a_difference() {
+        for (found, wanted) in [
+            ("app:2@sha256:aa", "app:1"),
+            ("app:1@sha256:aa", "app:1@sha256:bb"),
+            ("app:1", "app:1@sha256:bb"),
+            ("other/app:1", "app:1"),
+            ("host:5000/app:1", "host:5001/app:1"),
+        ] {
+            assert!(!ImageRef::matches(found, wanted), "{found} is not {wanted}");
+        }
     }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::fields::{OwnedField, ROWS};
 use super::names::{InstanceName, ResourceId, Revision, ServiceName};
+use super::options::ServiceOptions;
 use super::run::RunId;
 use super::windows::Windows;
 
@@ -44,6 +46,8 @@ pub struct ServiceSpec {
     pub replicas: u64,
     /// Published ports.
     pub ports: Vec<Port>,
+    /// What is owned only while a manifest sets it.
+    pub options: ServiceOptions,
 }
 
 impl ServiceSpec {
@@ -65,6 +69,7 @@ impl ServiceSpec {
             networks: Vec::new(),
             replicas: 1,
             ports: Vec::new(),
+            options: ServiceOptions::default(),
         }
     }
 
@@ -225,6 +230,8 @@ pub const LABEL_PRUNE: &str = "io.openfactory.operator/prune";
 pub const LABEL_AFTER: &str = "io.openfactory.operator/after";
 /// Label: when its manifest let changes out, as [`Windows`] are written: a removal waits for that. Absent when it did not say.
 pub const LABEL_WINDOWS: &str = "io.openfactory.operator/windows";
+/// Label: the options that the manifest sets, with commas between. Absent when there are none.
+pub const LABEL_OPTIONS: &str = "io.openfactory.operator/options";
 /// Label: which run of the operator wrote the service last.
 pub const LABEL_RUN: &str = "io.openfactory.operator/run";
 
@@ -247,6 +254,8 @@ pub struct Mark {
     pub kept: Option<bool>,
     /// What its removal waits for.
     pub terms: RemovalTerms,
+    /// The options that its manifest sets, in order: one that is set no longer goes back to the engine's default.
+    pub options: Vec<OwnedField>,
     /// The run that wrote the mark; none where it cannot be told. It travels with every write that happens anyway. It
     /// is never compared: another run is no difference and no reason to write.
     pub run: Option<RunId>,
@@ -281,6 +290,10 @@ impl Mark {
         if !windows.is_default() {
             labels.push((LABEL_WINDOWS, windows.to_string()));
         }
+        if !self.options.is_empty() {
+            let names: Vec<&str> = self.options.iter().map(|field| field.row().name).collect();
+            labels.push((LABEL_OPTIONS, names.join(",")));
+        }
         if let Some(run) = &self.run {
             labels.push((LABEL_RUN, run.to_string()));
         }
@@ -299,6 +312,7 @@ impl Mark {
                 | LABEL_PRUNE
                 | LABEL_AFTER
                 | LABEL_WINDOWS
+                | LABEL_OPTIONS
                 | LABEL_RUN
         )
     }
@@ -316,9 +330,16 @@ impl Mark {
                 after: get(LABEL_AFTER).map(read_after).unwrap_or_default(),
                 windows: get(LABEL_WINDOWS).and_then(|text| text.parse().ok()).unwrap_or_default(),
             },
+            options: get(LABEL_OPTIONS).map(read_options).unwrap_or_default(),
             run: get(LABEL_RUN).and_then(RunId::found),
         })
     }
+}
+
+/// The options that a label names. One that a newer version knows is passed over.
+fn read_options(text: &str) -> Vec<OwnedField> {
+    let known = |name| ROWS.iter().find(|row| row.option.is_some() && row.name == name).map(|row| row.field);
+    text.split(',').filter_map(known).collect()
 }
 
 /// The resources that a label names. A uuid may hold a comma: then more than one part is a resource.
@@ -376,6 +397,7 @@ mod tests {
                 after: vec!["app/DB, the old one".parse().unwrap(), "device/CNC,1".parse().unwrap()],
                 windows: "allow 0 22 * * MON-FRI for 6h in Europe/Berlin; repairs window".parse().unwrap(),
             },
+            options: vec![OwnedField::UpdateOrder, OwnedField::Hostname],
             run,
         };
         for mark in [mark(None), mark(Some(RunId::new("host", 7, 9)))] {

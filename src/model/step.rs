@@ -13,6 +13,7 @@ use super::service::{Mark, ServiceSpec};
 
 /// One action on one side. Whoever executes it has nothing left to decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there are few steps at a time, and most are about services")]
 pub enum Step {
     /// On the platform.
     Service(ServiceStep),

@@ -8,7 +8,7 @@
 //!                                                                   └─► undone: noted as rolled back, and held
 //! ```
 //!
-//! Only updates of services whose failure action is `rollback` are noted before they are sent; the engine undoes no
+//! Only updates whose failure action is `rollback` are noted before they are sent; the engine undoes no
 //! others. The note names the update status that the service had (its time of start). So whoever finds the note later,
 //! after a death at any moment in between, can tell whether the update was carried out: [`NotedAttempt::outcome`].
 //!
@@ -26,8 +26,8 @@ use std::time::Duration;
 use super::Memory;
 use super::image;
 use crate::model::{
-    Desired, Mark, Note, Observed, ObservedService, Plan, PlatformSnapshot, ServiceId, ServiceName, ServiceSpec,
-    ServiceStep, SpecHash, Step, UpdateState, Wait,
+    Desired, FailureAction, Mark, Note, Observed, ObservedService, Plan, PlatformSnapshot, ServiceId, ServiceName,
+    ServiceSpec, ServiceStep, SpecHash, Step, UpdateState, Wait,
 };
 
 /// How long after an update Swarm may still begin to replace tasks: it does so within moments, once it has a leader.
@@ -124,6 +124,11 @@ pub(super) fn attempt(mark: &Mark, spec: &ServiceSpec) -> SpecHash {
         Some(digest) => SpecHash(format!("{}@{digest}", mark.spec.0)),
         None => mark.spec.clone(),
     }
+}
+
+/// Whether the engine undoes this update when it fails: by the failure action that comes with it.
+fn may_be_undone(found: &ObservedService, spec: &ServiceSpec) -> bool {
+    spec.options.update.failure_action.map_or(found.rollout.rolls_back, |action| action == FailureAction::Rollback)
 }
 
 /// Whether something that was sent was an attempt at this hash, whatever the digest was.
@@ -281,7 +286,7 @@ impl Attempts {
             let held = resource.held.iter().filter(|held| held.wait == Wait::AttemptNoted);
             for step in held.map(|held| &held.step).chain(&resource.steps) {
                 if let Step::Service(ServiceStep::Update { spec, mark, .. }) = &step.step
-                    && let Some(found) = platform.services.get(&spec.name).filter(|found| found.rollout.rolls_back)
+                    && let Some(found) = platform.services.get(&spec.name).filter(|found| may_be_undone(found, spec))
                 {
                     wanted.insert(spec.name.clone(), NotedAttempt::of(found, spec, mark));
                 }
@@ -311,7 +316,7 @@ impl Memory {
     /// Whether an update may be sent as far as notes are concerned: the engine undoes no update of this service, or a
     /// note of this one can be read.
     pub(super) fn is_noted(&self, found: &ObservedService, spec: &ServiceSpec, mark: &Mark) -> bool {
-        !found.rollout.rolls_back
+        !may_be_undone(found, spec)
             || self.notebook.is_unsupported()
             || self
                 .notebook

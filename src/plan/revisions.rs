@@ -66,6 +66,7 @@ impl Side<'_> {
             origin: resource.origin.to_string(),
             kept: Some(!resource.handling.prune),
             terms: RemovalTerms { after: resource.handling.after.clone(), windows: resource.handling.windows.clone() },
+            options: service.spec.options.set().collect(),
             run: None,
         }
     }
@@ -106,7 +107,8 @@ fn steps(
             push(Step::Service(ServiceStep::Create { spec, mark }), added, Vec::new());
             continue;
         };
-        let (target, found) = (Target::wanted(&service.spec, None), before.deployed(owner, other));
+        let found = before.deployed(owner, other);
+        let target = Target::wanted(&service.spec, None, &found);
         let mut changes = diff::describe(&target, &found, diff::compare(&target, &found));
         changes.extend(diff::describe_mark(&mark, found.mark.as_ref(), false));
         if !changes.is_empty() {

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    ConditionKind, DesiredService, Doubt, DriftType, FieldChange, Ignored, Mark, ObservedRecord, ObservedService,
-    PlatformSnapshot, Reason, RemovalTerms, ServiceStep, SpecHash, Step, UpdateState, Wait,
+    ConditionKind, DesiredService, Doubt, DriftType, FieldChange, FieldSet, Ignored, ImageRef, Mark, ObservedRecord,
+    ObservedService, OwnedField, PlatformSnapshot, Reason, RemovalTerms, ServiceStep, SpecHash, Step, UpdateState,
+    Wait,
 };
 use crate::model::{DesiredResource, Record, ServiceSpec};
 
 use super::attempts::attempt;
 use super::context::Context;
-use super::diff::{self, Differences};
+use super::diff;
 use super::draft::Draft;
 use super::join::Found;
 use super::ownership::{self, Claim, Grant};
@@ -113,6 +114,7 @@ impl Planner<'_> {
                 after: self.resource.handling.after.clone(),
                 windows: self.resource.handling.windows.clone(),
             },
+            options: self.service.spec.options.set().collect(),
             run: self.context.policy.run.clone(),
         }
     }
@@ -235,7 +237,7 @@ impl Planner<'_> {
     fn existing(&self, draft: &mut Draft, found: &ObservedService) {
         let name = &self.service.spec.name;
         let pinned = self.pinned();
-        let wanted = Target::wanted(&self.service.spec, pinned.as_deref());
+        let wanted = Target::wanted(&self.service.spec, pinned.as_deref(), found);
         let differences = diff::compare(&wanted, found);
         let adopt = match ownership::claim(found, &self.context.policy.instance) {
             Claim::Ours => false,
@@ -251,7 +253,7 @@ impl Planner<'_> {
                 let named =
                     || ownership::registry_names(self.resource, self.records, name, &self.context.policy.instance);
                 let taken = self.grant.covers_strangers();
-                if !taken && (found.foreign_mode.is_some() || !(differences.none() || named())) {
+                if !taken && (found.foreign_mode.is_some() || !(differences.is_empty() || named())) {
                     draft.blocked = true;
                     let fields = changed_fields(&diff::describe(&wanted, found, differences), found);
                     draft.conflict("StrangersService", ownership::strangers_service(&self.resource.id, name, &fields));
@@ -271,9 +273,12 @@ impl Planner<'_> {
                 // restart what already is as it is wanted.
                 && (mark.spec == self.service.hash || mark.kept.is_none())
                 && mark.resource == self.resource.id
-                && mark.kept.is_none_or(|kept| kept != self.resource.handling.prune && mark.terms == self.mark().terms)
+                && mark.kept.is_none_or(|kept| {
+                    let wanted = self.mark();
+                    kept != self.resource.handling.prune && mark.terms == wanted.terms && mark.options == wanted.options
+                })
         });
-        if differences.none() && same_mark {
+        if differences.is_empty() && same_mark {
             return;
         }
         self.update(draft, found, &target, differences, adopt);
@@ -284,10 +289,10 @@ impl Planner<'_> {
         &'t self,
         draft: &mut Draft,
         wanted: Target<'t>,
-        differences: Differences,
+        differences: FieldSet,
         found: &'t ObservedService,
-    ) -> (Target<'t>, Differences) {
-        if differences.none() || self.resource.handling.ignore.is_empty() {
+    ) -> (Target<'t>, FieldSet) {
+        if differences.is_empty() || self.resource.handling.ignore.is_empty() {
             return (wanted, differences);
         }
         let ignored = self.resource.handling.ignored(&self.service.spec.name);
@@ -307,7 +312,7 @@ impl Planner<'_> {
         draft: &mut Draft,
         found: &ObservedService,
         target: &Target<'_>,
-        differences: Differences,
+        differences: FieldSet,
         adopt: bool,
     ) {
         let mark = self.mark();
@@ -317,9 +322,9 @@ impl Planner<'_> {
             found.mark.as_ref().is_some_and(|mark| mark.spec == self.service.hash) || was_undone_by_hand(found);
         let reason = if adopt {
             Reason::Adopt
-        } else if !asked_before || differences.none() {
+        } else if !asked_before || differences.is_empty() {
             Reason::ManifestChanged
-        } else if self.service.follow_digest && differences.only_image() && self.same_tag(found) {
+        } else if self.service.follow_digest && differences.is_only(OwnedField::Image) && self.same_tag(found) {
             Reason::ImageMoved
         } else {
             Reason::Modified
@@ -328,7 +333,7 @@ impl Planner<'_> {
         if reason == Reason::Modified && wait != Some(Wait::RolledBack) {
             draft.drift(DriftType::Modified, format!("service {}", self.service.spec.name), &changes);
         }
-        changes.extend(diff::describe_mark(&mark, found.mark.as_ref(), differences.none()));
+        changes.extend(diff::describe_mark(&mark, found.mark.as_ref(), differences.is_empty()));
         let step = Step::Service(ServiceStep::Update {
             id: found.id.clone(),
             version: found.version,
@@ -349,7 +354,7 @@ impl Planner<'_> {
 
     /// The image differs in nothing but its digest.
     fn same_tag(&self, found: &ObservedService) -> bool {
-        image::matches(&found.spec.image, &self.service.spec.image)
+        ImageRef::matches(&found.spec.image, &self.service.spec.image)
     }
 
     fn wait_before_update(
@@ -358,13 +363,13 @@ impl Planner<'_> {
         found: &ObservedService,
         spec: &ServiceSpec,
         mark: &Mark,
-        differences: Differences,
+        differences: FieldSet,
     ) -> Option<Wait> {
         if draft.foreign_record {
             return Some(Wait::Conflict);
         }
         // changed labels alone restart no task: there is nothing that could fail again
-        if !differences.none() && self.is_rolled_back(found, &attempt(mark, spec)) {
+        if !differences.is_empty() && self.is_rolled_back(found, &attempt(mark, spec)) {
             draft.rolled_back = true;
             let why = match &found.update {
                 UpdateState::RollbackStarted(why)
@@ -388,7 +393,7 @@ impl Planner<'_> {
             );
             return Some(Wait::RolledBack);
         }
-        if differences.networks
+        if differences.contains(OwnedField::Networks)
             && let Some(missing) = self.missing_networks()
         {
             draft.wait_for(
@@ -400,7 +405,7 @@ impl Planner<'_> {
         }
         // until the notes were read it waits for that
         let notes_read = !self.context.notes_may_hide_something();
-        if !differences.none() && notes_read && !self.context.memory.is_noted(found, spec, mark) {
+        if !differences.is_empty() && notes_read && !self.context.memory.is_noted(found, spec, mark) {
             return Some(Wait::AttemptNoted);
         }
         None

@@ -28,8 +28,9 @@ pub mod convert;
 pub mod failure;
 mod lease;
 mod notes;
+pub(in crate::platform) mod options;
 pub mod overlay;
-mod raw;
+pub(in crate::platform) mod raw;
 mod reads;
 mod state;
 

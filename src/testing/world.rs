@@ -14,7 +14,8 @@ use crate::compile::Compiler;
 use crate::desired::{Loader, LoaderOptions};
 use crate::model::service::EnvVar;
 use crate::model::{
-    Actor, Command, Desired, Field, Handling, InstanceName, PlatformKind, Record, Request, ResourceId, RunId, Settings,
+    Actor, Command, Desired, Field, Handling, InstanceName, OwnedField, PlatformKind, Record, Request, ResourceId,
+    RunId, Settings,
 };
 use crate::plan::Policy;
 use crate::reconcile::lease::{Candidate, Keeper, Leadership, Terms};
@@ -180,7 +181,7 @@ impl World {
                         found.push(format!("service {name} is marked for another resource"));
                     }
                     let handling = &desired.resources[id].handling;
-                    if handling.ignores(name, &Field::Replicas) {
+                    if handling.ignores(name, &Field::of(OwnedField::Replicas)) {
                         spec.replicas = wanted.spec.replicas;
                         // The variable that repeats them is left alone as well.
                         let repeats = |variable: &&EnvVar| variable.name == "SWARM_REPLICAS";
@@ -189,6 +190,10 @@ impl World {
                         if let (Some(value), Some(live)) = (value, live) {
                             live.value = value;
                         }
+                    }
+                    // Options that no manifest sets are other people's.
+                    if wanted.spec.options.clone().over(&spec.options) == spec.options {
+                        spec.options.clone_from(&wanted.spec.options);
                     }
                     if service.mark.as_ref().is_some_and(|mark| mark.kept != Some(!handling.prune)) {
                         found.push(format!("service {name} does not say whether it stays"));

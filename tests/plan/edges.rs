@@ -123,6 +123,7 @@ fn what_another_instance_owns_is_a_conflict_service_or_record() {
         origin: String::new(),
         kept: Some(false),
         terms: ofop::model::RemovalTerms::default(),
+        options: Vec::new(),
         run: None,
     };
     world.insert((*a.services[0].spec).clone(), Some(mark));

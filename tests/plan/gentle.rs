@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use ofop::model::service::EnvVar;
 use ofop::model::{
-    Desired, DesiredResource, Field, Health, IgnoredField, PruneBlock, PruneVerdict, Revision, TaskState, Wait,
+    Desired, DesiredResource, Field, Health, IgnoredField, OwnedField, PruneBlock, PruneVerdict, Revision, TaskState,
+    Wait,
 };
 use ofop::plan::{Guard, Memory, Policy};
 
@@ -241,7 +242,7 @@ fn where_replicas_are_ignored_the_variable_that_repeats_them_is_ignored_as_well(
             spec.replicas = replicas;
             spec.env.push(EnvVar::new("SWARM_REPLICAS", replicas.to_string()));
         });
-        resource.handling.ignore = vec![IgnoredField { service: None, field: Field::Replicas }];
+        resource.handling.ignore = vec![IgnoredField { service: None, field: Field::of(OwnedField::Replicas) }];
         revision("one", [resource])
     };
     let (mut world, mut memory) = (World::default(), Memory::default());

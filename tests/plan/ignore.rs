@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use ofop::model::handling::Amount;
+use ofop::model::options::{Healthcheck, RestartOptions, UpdateOptions, UpdateOrder};
 use ofop::model::service::{EnvVar, Mount, Port, Resources, Ulimit};
 use ofop::model::{
-    Desired, DesiredResource, DriftType, Field, Health, IgnoredField, Reason, ServiceSpec, ServiceStep, Step,
-    Suspension, Sync, Wait,
+    Desired, DesiredResource, DriftType, Field, Health, IgnoredField, OwnedField, Reason, ServiceOptions, ServiceSpec,
+    ServiceStep, Step, Suspension, Sync, Wait,
 };
 use ofop::plan::{Memory, ShowSecrets, TextOptions, to_json, to_text};
 use proptest::collection::{btree_set, vec};
@@ -175,7 +176,7 @@ fn a_resource_that_its_manifest_suspends_is_left_alone_whatever_a_person_says() 
 }
 
 /// Every field that is drawn below.
-const FIELDS: [&str; 28] = [
+const FIELDS: [&str; 36] = [
     "image",
     "command",
     "args",
@@ -204,6 +205,14 @@ const FIELDS: [&str; 28] = [
     "replicas",
     "ports",
     "a/image",
+    "update",
+    "update.order",
+    "update.parallelism",
+    "healthcheck",
+    "stop_grace_period",
+    "restart",
+    "restart.max_attempts",
+    "hostname",
 ];
 
 fn texts(from: &'static [&'static str]) -> impl Strategy<Value = Vec<String>> {
@@ -228,8 +237,21 @@ fn specs() -> impl Strategy<Value = ServiceSpec> {
         texts(&["factory-net", "other-net"]),
         btree_set(80..83_u16, 0..3),
     );
+    let options = (
+        proptest::option::of(select(&[UpdateOrder::StopFirst, UpdateOrder::StartFirst][..])),
+        proptest::option::of(0..3_u64),
+        proptest::option::of(select(vec![Healthcheck::Disabled, Healthcheck::default()])),
+        proptest::option::of(select(&[10, 20, 30][..]).prop_map(Duration::from_secs)),
+        proptest::option::of(0..3_u64),
+        proptest::option::of("[hk]"),
+    );
+    let options = options.prop_map(|(order, parallelism, healthcheck, stop_grace_period, max_attempts, hostname)| {
+        let update = UpdateOptions { order, parallelism, ..UpdateOptions::default() };
+        let restart = RestartOptions { max_attempts, ..RestartOptions::default() };
+        ServiceOptions { update, healthcheck, stop_grace_period, restart, hostname }
+    });
     let rest = ("app:[123]", proptest::option::of("[12]:1"), labels(), amount(), amount(), 0..3_u64, any::<bool>());
-    (lists, rest).prop_map(|(lists, rest)| {
+    (lists, rest, options).prop_map(|(lists, rest, options)| {
         let (command, args, env, mounts, ulimits, constraints, networks, ports) = lists;
         let (image, user, labels, limits, reservations, replicas, read_only) = rest;
         let mount = |target: &str| Mount::Bind { source: "/src".into(), target: target.to_owned(), read_only };
@@ -248,6 +270,7 @@ fn specs() -> impl Strategy<Value = ServiceSpec> {
             networks,
             replicas,
             ports: ports.into_iter().map(|port| Port::tcp(port, 80)).collect(),
+            options,
             ..ServiceSpec::new(name("a"), image)
         }
     })
@@ -255,40 +278,54 @@ fn specs() -> impl Strategy<Value = ServiceSpec> {
 
 /// What a service holds in a field, as text.
 fn value(field: &Field, spec: &ServiceSpec, containers: &BTreeMap<String, String>) -> String {
-    let amounts = |resources: &Resources, amount: &Option<Amount>| match amount {
-        Some(Amount::Cpus) => format!("{:?}", resources.nano_cpus),
-        Some(Amount::Memory) => format!("{:?}", resources.memory_bytes),
-        None => format!("{resources:?}"),
-    };
-    let of = |labels: &BTreeMap<String, String>, key: &Option<String>| match key {
+    field.rows().map(|(row, part)| part_of(row.field, part, spec, containers) + "\n").collect()
+}
+
+fn part_of(field: OwnedField, part: Option<&str>, spec: &ServiceSpec, containers: &BTreeMap<String, String>) -> String {
+    let of = |labels: &BTreeMap<String, String>| match part {
         Some(key) => format!("{:?}", labels.get(key)),
         None => format!("{labels:?}"),
     };
+    let options = &spec.options;
     match field {
-        Field::Image => spec.image.clone(),
-        Field::Command => format!("{:?}", spec.command),
-        Field::Args => format!("{:?}", spec.args),
-        Field::Environment(name) => {
-            let meant = spec.env.iter().filter(|variable| name.as_ref().is_none_or(|name| variable.name == *name));
+        OwnedField::Image => spec.image.clone(),
+        OwnedField::Command => format!("{:?}", spec.command),
+        OwnedField::Args => format!("{:?}", spec.args),
+        OwnedField::Environment => {
+            let meant = spec.env.iter().filter(|variable| part.is_none_or(|name| variable.name == *name));
             meant.map(|variable| variable.joined() + "\n").collect()
         }
-        Field::User => format!("{:?}", spec.user),
-        Field::Labels(key) => of(&spec.labels, key) + &of(containers, key),
-        Field::ContainerLabels(key) => of(containers, key),
-        Field::Mounts(target) => {
-            let bind = |mount: &&Mount| matches!(mount, Mount::Bind { target: of, .. } if target.as_ref().is_none_or(|target| of == target));
+        OwnedField::User => format!("{:?}", spec.user),
+        OwnedField::Labels => of(&spec.labels) + &of(containers),
+        OwnedField::ContainerLabels => of(containers),
+        OwnedField::Mounts => {
+            let bind = |mount: &&Mount| matches!(mount, Mount::Bind { target: of, .. } if part.is_none_or(|target| of == target));
             format!("{:?}", spec.mounts.iter().filter(bind).collect::<Vec<_>>())
         }
-        Field::Ulimits(name) => {
-            let meant = spec.ulimits.iter().filter(|limit| name.as_ref().is_none_or(|name| limit.name == *name));
+        OwnedField::Ulimits => {
+            let meant = spec.ulimits.iter().filter(|limit| part.is_none_or(|name| limit.name == *name));
             format!("{:?}", meant.collect::<Vec<_>>())
         }
-        Field::Limits(amount) => amounts(&spec.limits, amount),
-        Field::Reservations(amount) => amounts(&spec.reservations, amount),
-        Field::Constraints => format!("{:?}", spec.constraints),
-        Field::Networks => format!("{:?}", spec.networks),
-        Field::Replicas => spec.replicas.to_string(),
-        Field::Ports => format!("{:?}", spec.ports),
+        OwnedField::LimitsCpus => format!("{:?}", spec.limits.nano_cpus),
+        OwnedField::LimitsMemory => format!("{:?}", spec.limits.memory_bytes),
+        OwnedField::ReservationsCpus => format!("{:?}", spec.reservations.nano_cpus),
+        OwnedField::ReservationsMemory => format!("{:?}", spec.reservations.memory_bytes),
+        OwnedField::Constraints => format!("{:?}", spec.constraints),
+        OwnedField::Networks => format!("{:?}", spec.networks),
+        OwnedField::Replicas => spec.replicas.to_string(),
+        OwnedField::Ports => format!("{:?}", spec.ports),
+        OwnedField::UpdateOrder => format!("{:?}", options.update.order),
+        OwnedField::UpdateFailureAction => format!("{:?}", options.update.failure_action),
+        OwnedField::UpdateMonitor => format!("{:?}", options.update.monitor),
+        OwnedField::UpdateParallelism => format!("{:?}", options.update.parallelism),
+        OwnedField::UpdateDelay => format!("{:?}", options.update.delay),
+        OwnedField::Healthcheck => format!("{:?}", options.healthcheck),
+        OwnedField::StopGracePeriod => format!("{:?}", options.stop_grace_period),
+        OwnedField::RestartCondition => format!("{:?}", options.restart.condition),
+        OwnedField::RestartDelay => format!("{:?}", options.restart.delay),
+        OwnedField::RestartMaxAttempts => format!("{:?}", options.restart.max_attempts),
+        OwnedField::RestartWindow => format!("{:?}", options.restart.window),
+        OwnedField::Hostname => format!("{:?}", options.hostname),
     }
 }
 

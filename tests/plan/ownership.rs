@@ -140,6 +140,7 @@ fn a_conflict_names_the_fields_that_differ_and_no_value_of_the_environment() {
         origin: String::new(),
         kept: Some(false),
         terms: ofop::model::RemovalTerms::default(),
+        options: Vec::new(),
         run: None,
     };
     for (mark, global, command) in [

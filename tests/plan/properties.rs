@@ -141,6 +141,7 @@ pub(crate) fn meddle(world: &mut World, memory: &mut Memory, act: &Meddling) {
                     origin: String::new(),
                     kept: Some(false),
                     terms: ofop::model::RemovalTerms::default(),
+                    options: Vec::new(),
                     run: None,
                 };
                 world.insert(spec, Some(mark));

@@ -3,10 +3,14 @@
 use serde_json::{Map, Value, json};
 
 use crate::model::service::Port;
-use crate::model::{Mark, ServiceSpec};
-use crate::platform::swarm::body::{env, labels, mount, put, ulimits};
+use crate::model::{Mark, ServiceOptions, ServiceSpec};
+use crate::platform::swarm::body::{entry, env, labels, mount, put, ulimits};
+use crate::platform::swarm::options;
 
-/// The body that creates a container; its name travels beside it. The first network is part of it, further
+/// The body that creates a container; its name travels beside it. Of the options those count that plain Docker has: the
+/// operator itself replaces containers and starts them again.
+///
+/// The first network is part of it, further
 /// ones are connected before the container starts ([`further_networks`]), since engines before 25.0 take
 /// only one.
 pub fn create_body(spec: &ServiceSpec, mark: Option<&Mark>) -> Value {
@@ -27,6 +31,10 @@ pub fn create_body(spec: &ServiceSpec, mark: Option<&Mark>) -> Value {
     put(&mut body, "Labels", Value::Object(labels));
     let exposed: Map<String, Value> = spec.ports.iter().map(|port| (inside(port), json!({}))).collect();
     put(&mut body, "ExposedPorts", Value::Object(exposed));
+    let ServiceOptions { update: _, healthcheck, stop_grace_period, restart: _, hostname } = &spec.options;
+    body.extend(healthcheck.as_ref().and_then(options::healthcheck).map(entry("Healthcheck")));
+    body.extend(stop_grace_period.map(|grace| json!(grace.as_secs())).map(entry("StopTimeout")));
+    body.extend(hostname.iter().filter(|name| !name.is_empty()).map(|name| json!(name)).map(entry("Hostname")));
     body.insert("HostConfig".into(), host_config(spec));
     if let Some(network) = spec.networks.first() {
         body.insert("NetworkingConfig".into(), json!({"EndpointsConfig": {network: {}}}));

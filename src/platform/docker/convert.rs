@@ -2,15 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::raw;
+use crate::model::options::{DEFAULT_STOP_GRACE, ServiceOptions};
 use crate::model::service::{EnvVar, Mount, Port, Resources, Ulimit};
 use crate::model::{
     Mark, ObservedService, Rollout, ServiceId, ServiceName, ServiceSpec, TaskState, TaskView, UpdateState,
 };
 use crate::platform::scrub::Scrubber;
+use crate::platform::swarm::options;
 
 /// Label of a container: what was asked for, as far as the engine's answer cannot tell it from what the image
 /// brought along.
@@ -33,6 +36,13 @@ pub(super) struct Asked {
     /// In order; the engine does not keep it.
     networks: Vec<String>,
     ulimits: BTreeSet<String>,
+    /// Parts of the health check; the engine puts those of the image beside them.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    healthcheck: BTreeSet<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    stop_timeout: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    hostname: bool,
 }
 
 impl Asked {
@@ -45,6 +55,9 @@ impl Asked {
             labels: spec.labels.keys().cloned().collect(),
             networks: spec.networks.clone(),
             ulimits: spec.ulimits.iter().map(|ulimit| ulimit.name.clone()).collect(),
+            healthcheck: parts(spec.options.healthcheck.as_ref().and_then(options::healthcheck)),
+            stop_timeout: spec.options.stop_grace_period.is_some(),
+            hostname: spec.options.hostname.is_some(),
         }
     }
 
@@ -71,7 +84,45 @@ impl Asked {
             labels: labels.map(|(key, _)| key.clone()).collect(),
             networks: Vec::new(),
             ulimits: container.host_config.ulimits.iter().map(|ulimit| ulimit.name.clone()).collect(),
+            healthcheck: match config.healthcheck == image.healthcheck {
+                true => BTreeSet::new(),
+                false => PARTS.map(str::to_owned).into(),
+            },
+            stop_timeout: config.stop_timeout != image.stop_timeout,
+            // Where nothing is asked for, the engine takes the beginning of the id.
+            hostname: !container.id.starts_with(&config.hostname),
         }
+    }
+
+    /// The options that were asked for.
+    fn options(&self, config: &raw::Config) -> ServiceOptions {
+        let check = &config.healthcheck;
+        let asked = |part: &str, value: i64| if self.healthcheck.contains(part) { value } else { 0 };
+        let [test, interval, timeout, retries, start_period] = PARTS;
+        let check = raw::HealthConfig {
+            test: if self.healthcheck.contains(test) { check.test.clone() } else { Vec::new() },
+            interval: asked(interval, check.interval),
+            timeout: asked(timeout, check.timeout),
+            retries: asked(retries, check.retries),
+            start_period: asked(start_period, check.start_period),
+        };
+        let grace = config.stop_timeout.map(|seconds| Duration::from_secs(u64::from(seconds)));
+        ServiceOptions {
+            healthcheck: options::read_healthcheck(&check),
+            stop_grace_period: grace.filter(|grace| self.stop_timeout && *grace != DEFAULT_STOP_GRACE),
+            hostname: Some(config.hostname.clone()).filter(|name| self.hostname && !name.is_empty()),
+            ..ServiceOptions::default()
+        }
+    }
+}
+
+/// The parts of a health check, as the engine calls them.
+const PARTS: [&str; 5] = ["Test", "Interval", "Timeout", "Retries", "StartPeriod"];
+
+fn parts(check: Option<serde_json::Value>) -> BTreeSet<String> {
+    match check {
+        Some(serde_json::Value::Object(parts)) => parts.into_iter().map(|(part, _)| part).collect(),
+        _ => BTreeSet::new(),
     }
 }
 
@@ -113,6 +164,7 @@ pub(super) fn container(
     spec.limits = Resources { nano_cpus: bound(host.nano_cpus), memory_bytes: bound(host.memory) };
     spec.networks = attached(container, &asked, networks);
     spec.ports = ports(host);
+    spec.options = asked.options(config);
     spec.replicas = u64::from(task.state == TaskState::Running);
     if !task.error.is_empty() {
         task.error = Scrubber::of(&spec).clean(&task.error);
@@ -230,6 +282,7 @@ fn ports(host: &raw::HostConfig) -> Vec<Port> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::options::{Healthcheck, Probe};
 
     fn raw(json: serde_json::Value) -> raw::Container {
         serde_json::from_value(json).unwrap()
@@ -289,6 +342,51 @@ mod tests {
         assert!(!needs_image(&container));
         assert_eq!(*read(&container, &raw::Config::default()).spec, wanted);
         assert!(!asked.contains('x'), "no value is in the label: {asked}");
+    }
+
+    #[test]
+    fn options_read_back_as_they_were_asked_for_and_those_of_the_image_are_not_seen() {
+        let image = serde_json::json!({
+            "Image": "app:1",
+            "Healthcheck": {"Test": ["CMD", "image"], "Interval": 5_000_000_000_i64, "Retries": 9},
+            "StopTimeout": 3,
+        });
+        let plain = ServiceSpec::new(ServiceName::new("app").unwrap(), "app:1");
+        let with = |change: fn(&mut ServiceOptions)| {
+            let mut spec = plain.clone();
+            change(&mut spec.options);
+            spec
+        };
+        for wanted in [
+            plain.clone(),
+            with(|options| options.healthcheck = Some(Healthcheck::Disabled)),
+            with(|options| {
+                let probe = Probe { test: vec!["CMD".into(), "mine".into()], retries: Some(2), ..Probe::default() };
+                options.healthcheck = Some(Healthcheck::Probe(probe));
+            }),
+            with(|options| {
+                let probe = Probe { timeout: Some(Duration::from_secs(4)), ..Probe::default() };
+                options.healthcheck = Some(Healthcheck::Probe(probe));
+            }),
+            with(|options| options.stop_grace_period = Some(Duration::from_secs(20))),
+            with(|options| options.hostname = Some("press".into())),
+        ] {
+            // As the engine does it: what is not given comes from the image.
+            let mut config = image.clone();
+            let body = super::super::body::create_body(&wanted, None);
+            for (key, given) in body.as_object().unwrap().iter().filter(|(key, _)| *key != "Labels") {
+                match (config[key].as_object_mut(), given.as_object()) {
+                    (Some(parts), Some(given)) => parts.extend(given.clone()),
+                    (_, _) => config[key] = given.clone(),
+                }
+            }
+            config["Labels"] = serde_json::json!({LABEL_ASKED: serde_json::to_string(&Asked::of(&wanted)).unwrap()});
+            assert_eq!(*read(&bare(config), &serde_json::from_value(image.clone()).unwrap()).spec, wanted);
+        }
+        // One that nobody marked has what its image does not explain.
+        let theirs = serde_json::json!({"Image": "app:1", "Hostname": "ffffffffffff", "StopTimeout": 20});
+        let found = read(&bare(theirs), &serde_json::from_value(image).unwrap()).spec.options.clone();
+        assert_eq!((found.hostname, found.stop_grace_period), (None, Some(Duration::from_secs(20))));
     }
 
     /// Labels as versions wrote them: add a line for each version that changes the text, and change none.

@@ -40,8 +40,10 @@ const REMOVE: Act = Act::write("remove the container");
 /// Length of a container's id. The engine takes a prefix of an id, or a name, for the id itself; a text of this
 /// length from a snapshot is neither.
 const ID_LENGTH: usize = 64;
-/// How long a container may take to end after it was asked to, in seconds: Docker's own default.
+/// How long a container has to end after it was asked to, in seconds, where it says nothing itself: Docker's own default.
 const GRACE_SECONDS: u32 = 10;
+/// The longest time that it is given, in seconds: the call must end within the time limit of calls.
+const LONGEST_GRACE_SECONDS: u32 = 25;
 /// How long a pull may take: images of a few gigabytes over a plant's uplink.
 const PULL_TIME: Duration = Duration::from_secs(900);
 
@@ -134,7 +136,7 @@ async fn replace(
     let new = make(engine, spec, mark, &next).await?;
     let was_running = old.state.status == "running";
     let swapped = async {
-        stop(engine, &old.id).await?;
+        stop(engine, old).await?;
         rename(engine, &old.id, &aside).await?;
         rename(engine, &new, spec.name.as_str()).await?;
         start(engine, &new).await
@@ -263,7 +265,8 @@ async fn remove_step(engine: &Engine, shared: &Shared, id: &ServiceId) -> Result
     check_id(id)?;
     let fail = |error: CallError| StepFailure::new(kind(&error), error);
     // An app says goodbye when it is asked to end; killing it would leave it available for ever.
-    stop(engine, &id.0).await.map_err(fail)?;
+    let container = inspect(engine, &id.0).await.map_err(fail)?;
+    stop(engine, &container).await.map_err(fail)?;
     remove(engine, &id.0).await.map_err(fail)?;
     shared.dirty(&id.0);
     Ok(())
@@ -279,8 +282,9 @@ async fn start(engine: &Engine, id: &str) -> Result<(), CallError> {
 }
 
 /// Asks it to end and waits until it has; one that does not run is fine (304).
-async fn stop(engine: &Engine, id: &str) -> Result<(), CallError> {
-    already(post(engine, STOP, &format!("/containers/{id}/stop?t={GRACE_SECONDS}")).await)
+async fn stop(engine: &Engine, container: &raw::Container) -> Result<(), CallError> {
+    let grace = container.config.stop_timeout.unwrap_or(GRACE_SECONDS).min(LONGEST_GRACE_SECONDS);
+    already(post(engine, STOP, &format!("/containers/{}/stop?t={grace}", container.id)).await)
 }
 
 async fn rename(engine: &Engine, id: &str, name: &str) -> Result<(), CallError> {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 
+pub(super) use crate::platform::swarm::raw::HealthConfig;
+
 /// Null as the default value.
 fn lenient<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
@@ -77,6 +79,13 @@ pub(super) struct Config {
     pub(super) user: String,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) labels: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) healthcheck: HealthConfig,
+    /// Seconds.
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) stop_timeout: Option<u32>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) hostname: String,
 }
 
 /// Where and within which bounds it runs.

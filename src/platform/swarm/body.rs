@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::options;
 use crate::model::service::{Mount, Resources};
 use crate::model::{Mark, ServiceSpec};
 
@@ -20,6 +21,7 @@ pub fn create_body(spec: &ServiceSpec, mark: Option<&Mark>) -> Value {
     if !spec.ports.is_empty() {
         body.insert("EndpointSpec".into(), json!({"Ports": ports(spec)}));
     }
+    body.extend(options::update_config(&spec.options.update).map(entry("UpdateConfig")));
     Value::Object(body)
 }
 
@@ -36,6 +38,10 @@ fn task_template(spec: &ServiceSpec) -> Value {
     put(&mut container, "Labels", Value::Object(labels(spec)));
     put(&mut container, "Mounts", spec.mounts.iter().map(mount).collect());
     put(&mut container, "Ulimits", ulimits(spec));
+    container.extend(spec.options.healthcheck.as_ref().and_then(options::healthcheck).map(entry("Healthcheck")));
+    container.extend(spec.options.stop_grace_period.map(options::nanos).map(entry("StopGracePeriod")));
+    let hostname = spec.options.hostname.as_ref().filter(|name| !name.is_empty());
+    container.extend(hostname.map(|name| json!(name)).map(entry("Hostname")));
 
     let mut template = Map::new();
     template.insert("ContainerSpec".into(), Value::Object(container));
@@ -47,6 +53,7 @@ fn task_template(spec: &ServiceSpec) -> Value {
         template.insert("Placement".into(), json!({"Constraints": spec.constraints}));
     }
     put(&mut template, "Networks", networks(spec));
+    template.extend(options::restart_policy(&spec.options.restart).map(entry("RestartPolicy")));
     Value::Object(template)
 }
 
@@ -116,6 +123,11 @@ fn resources(resources: Resources) -> Value {
     Value::Object(body)
 }
 
+/// A value under its key.
+pub(in crate::platform) fn entry(key: &str) -> impl Fn(Value) -> (String, Value) {
+    move |value| (key.to_owned(), value)
+}
+
 /// Inserts a list or an object unless it is empty.
 pub(in crate::platform) fn put(body: &mut Map<String, Value>, key: &str, value: Value) {
     let empty = value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty);
@@ -156,6 +168,7 @@ mod tests {
             origin: "a.yml:3".into(),
             kept: Some(false),
             terms: crate::model::RemovalTerms::default(),
+            options: Vec::new(),
             run: None,
         };
         let body = create_body(&spec, Some(&mark));

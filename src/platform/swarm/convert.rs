@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::raw;
+use super::{options, raw};
 use crate::model::service::{EnvVar, Mount, Port, Resources, Ulimit};
 use crate::model::{
     Mark, ObservedService, Rollout, ServiceId, ServiceName, ServiceSpec, TaskState, TaskView, UpdateState,
@@ -88,6 +88,7 @@ pub fn service(text: &[u8], networks: &NetworkNames) -> Converted {
     let (foreign_mode, replicas) = mode(&raw.spec);
     let template = raw.spec.task_template;
     let container = template.container_spec.unwrap_or_default();
+    let options = options::read(raw.spec.update_config.as_ref(), &template.restart_policy, &container);
     let attachments = if template.networks.is_empty() { raw.spec.networks } else { template.networks };
     let spec = ServiceSpec {
         image: container.image,
@@ -113,6 +114,7 @@ pub fn service(text: &[u8], networks: &NetworkNames) -> Converted {
             .collect(),
         replicas,
         ports: ports(raw.spec.endpoint_spec.ports),
+        options,
         name: name.clone(),
     };
     let update = match raw.update_status {
@@ -276,7 +278,7 @@ fn rollout(raw: &raw::Service) -> Rollout {
     // A rollback of Swarm's own leaves no previous spec; one that is ordered exchanges the two.
     let by_hand = went_back && (raw.previous_spec.is_some() || raw.update_status.message.contains(ORDERED));
     Rollout {
-        rolls_back: raw.spec.update_config.failure_action == "rollback",
+        rolls_back: raw.spec.update_config.as_ref().is_some_and(|config| config.failure_action == "rollback"),
         started: raw.update_status.started_at.clone(),
         by_hand,
     }

@@ -4,8 +4,8 @@
 //!
 //! - A field that already means what is wanted stays byte for byte, since the engine compares texts: another
 //!   spelling of the same constraint would restart every task.
-//! - What we do not own stays as found, known to us or not: health check, restart and update policy, secrets,
-//!   configs, other people's labels, aliases of networks that stay.
+//! - What we do not own stays as found, known to us or not: options that no manifest sets (health check, restart and
+//!   update policy, …), secrets, configs, other people's labels, aliases of networks that stay.
 //! - An image that somebody pinned to a digest of the wanted tag stays pinned.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::convert::{self, Converted, NetworkNames};
-use crate::model::{ImageRef, Mark, ObservedService, ServiceSpec};
+use super::options;
+use crate::model::fields::{ROWS, Row};
+use crate::model::options::DEFAULT_PARALLELISM;
+use crate::model::{ImageRef, Mark, ObservedService, OwnedField, ServiceSpec};
 
 /// A service as found, ready to be changed.
 pub struct Found {
@@ -43,7 +46,7 @@ impl Found {
     }
 
     /// The body that makes the service what is wanted, and its containers' labels these. `body` is what would
-    /// create it, mark included.
+    /// create it, mark included. Options that are not set in `wanted` stay as found.
     pub fn overlay(
         self,
         wanted: &ServiceSpec,
@@ -53,47 +56,87 @@ impl Found {
     ) -> Value {
         let Found { service, mut spec } = self;
         let found = &service.spec;
-        const CONTAINER: [&str; 2] = ["TaskTemplate", "ContainerSpec"];
-        let mut set = |differs: bool, path: &[&str]| {
-            if differs {
-                put(&mut spec, path, at(body, path).filter(|value| !convert::is_empty(value)));
-            }
-        };
         let new_image = !same_image(&found.image, &wanted.image);
-        set(new_image, &["TaskTemplate", "ContainerSpec", "Image"]);
-        set(found.command != wanted.command, &[CONTAINER[0], CONTAINER[1], "Command"]);
-        set(found.args != wanted.args, &[CONTAINER[0], CONTAINER[1], "Args"]);
-        set(found.env != wanted.env, &[CONTAINER[0], CONTAINER[1], "Env"]);
-        set(found.user != wanted.user, &[CONTAINER[0], CONTAINER[1], "User"]);
-        set(found.mounts != wanted.mounts, &[CONTAINER[0], CONTAINER[1], "Mounts"]);
-        set(found.ulimits != wanted.ulimits, &[CONTAINER[0], CONTAINER[1], "Ulimits"]);
-        for (kind, found, wanted) in
-            [("Limits", found.limits, wanted.limits), ("Reservations", found.reservations, wanted.reservations)]
-        {
-            set(found.nano_cpus != wanted.nano_cpus, &["TaskTemplate", "Resources", kind, "NanoCPUs"]);
-            set(found.memory_bytes != wanted.memory_bytes, &["TaskTemplate", "Resources", kind, "MemoryBytes"]);
+        let is_owned = |row: &&Row| row.option.as_ref().is_none_or(|option| (option.is_set)(&wanted.options));
+        for row in ROWS.iter().filter(is_owned).filter(|row| !(row.equal)(found, wanted)) {
+            match place(row.field) {
+                Place::At(path) if row.field == OwnedField::Image => {
+                    if new_image {
+                        put(&mut spec, path, at(body, path));
+                        // Docker's own client writes here the platforms of the image that it pinned.
+                        put(&mut spec, &["TaskTemplate", "Placement", "Platforms"], None);
+                    }
+                }
+                Place::At(path) => put(&mut spec, path, at(body, path).filter(|value| !convert::is_empty(value))),
+                Place::Option(path) => put(&mut spec, path, at(body, path)),
+                Place::Replicas => {
+                    put(&mut spec, &["Mode", "Replicated", "Replicas"], Some(&wanted.replicas.into()));
+                }
+                Place::Networks => {
+                    let attachments = attachments(&spec, &wanted.networks, networks);
+                    put(&mut spec, &["TaskTemplate", "Networks"], Some(&attachments));
+                    // Where old clients kept them; the engine reads only one of the two.
+                    put(&mut spec, &["Networks"], None);
+                }
+                Place::Labels => {}
+            }
         }
-        set(found.constraints != wanted.constraints, &["TaskTemplate", "Placement", "Constraints"]);
-        set(found.ports != wanted.ports, &["EndpointSpec", "Ports"]);
-        if new_image {
-            // Docker's own client writes here the platforms of the image that it pinned.
-            put(&mut spec, &["TaskTemplate", "Placement", "Platforms"], None);
-        }
-        if found.replicas != wanted.replicas {
-            put(&mut spec, &["Mode", "Replicated", "Replicas"], Some(&wanted.replicas.into()));
-        }
-        if found.networks != wanted.networks {
-            let attachments = attachments(&spec, &wanted.networks, networks);
-            put(&mut spec, &["TaskTemplate", "Networks"], Some(&attachments));
-            // Where old clients kept them; the engine reads only one of the two.
-            put(&mut spec, &["Networks"], None);
+        if spec.get("UpdateConfig").is_some_and(Value::is_object) && at(&spec, &options::PARALLELISM).is_none() {
+            put(&mut spec, &options::PARALLELISM, Some(&DEFAULT_PARALLELISM.into()));
         }
         let none = Map::new();
         let ours = body.get("Labels").and_then(Value::as_object).unwrap_or(&none);
         labels(&mut spec, &["Labels"], ours, wanted);
         let ours = container_labels.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect();
-        labels(&mut spec, &[CONTAINER[0], CONTAINER[1], "Labels"], &ours, wanted);
+        labels(&mut spec, &["TaskTemplate", "ContainerSpec", "Labels"], &ours, wanted);
         Value::Object(spec)
+    }
+}
+
+/// Where a field stands in the description of a service.
+enum Place {
+    /// There; empty is the same as absent.
+    At(&'static [&'static str]),
+    /// There; empty and absent differ.
+    Option(&'static [&'static str]),
+    /// The number of replicas: 0 is no absence.
+    Replicas,
+    /// Attachments, which hold more than the network's name.
+    Networks,
+    /// Among other people's labels.
+    Labels,
+}
+
+fn place(field: OwnedField) -> Place {
+    match field {
+        OwnedField::Image => Place::At(&["TaskTemplate", "ContainerSpec", "Image"]),
+        OwnedField::Command => Place::At(&["TaskTemplate", "ContainerSpec", "Command"]),
+        OwnedField::Args => Place::At(&["TaskTemplate", "ContainerSpec", "Args"]),
+        OwnedField::Environment => Place::At(&["TaskTemplate", "ContainerSpec", "Env"]),
+        OwnedField::User => Place::At(&["TaskTemplate", "ContainerSpec", "User"]),
+        OwnedField::Labels | OwnedField::ContainerLabels => Place::Labels,
+        OwnedField::Mounts => Place::At(&["TaskTemplate", "ContainerSpec", "Mounts"]),
+        OwnedField::Ulimits => Place::At(&["TaskTemplate", "ContainerSpec", "Ulimits"]),
+        OwnedField::LimitsCpus => Place::At(&["TaskTemplate", "Resources", "Limits", "NanoCPUs"]),
+        OwnedField::LimitsMemory => Place::At(&["TaskTemplate", "Resources", "Limits", "MemoryBytes"]),
+        OwnedField::ReservationsCpus => Place::At(&["TaskTemplate", "Resources", "Reservations", "NanoCPUs"]),
+        OwnedField::ReservationsMemory => Place::At(&["TaskTemplate", "Resources", "Reservations", "MemoryBytes"]),
+        OwnedField::Constraints => Place::At(&["TaskTemplate", "Placement", "Constraints"]),
+        OwnedField::Networks => Place::Networks,
+        OwnedField::Replicas => Place::Replicas,
+        OwnedField::Ports => Place::At(&["EndpointSpec", "Ports"]),
+        OwnedField::UpdateOrder => Place::Option(&["UpdateConfig", "Order"]),
+        OwnedField::UpdateFailureAction => Place::Option(&["UpdateConfig", "FailureAction"]),
+        OwnedField::UpdateMonitor => Place::Option(&["UpdateConfig", "Monitor"]),
+        OwnedField::UpdateParallelism => Place::Option(&options::PARALLELISM),
+        OwnedField::UpdateDelay => Place::Option(&["UpdateConfig", "Delay"]),
+        OwnedField::Healthcheck => Place::Option(&["TaskTemplate", "ContainerSpec", "Healthcheck"]),
+        OwnedField::StopGracePeriod => Place::Option(&["TaskTemplate", "ContainerSpec", "StopGracePeriod"]),
+        OwnedField::RestartCondition => Place::Option(&["TaskTemplate", "RestartPolicy", "Condition"]),
+        OwnedField::RestartDelay => Place::Option(&["TaskTemplate", "RestartPolicy", "Delay"]),
+        OwnedField::RestartMaxAttempts => Place::Option(&["TaskTemplate", "RestartPolicy", "MaxAttempts"]),
+        OwnedField::RestartWindow => Place::Option(&["TaskTemplate", "RestartPolicy", "Window"]),
+        OwnedField::Hostname => Place::Option(&["TaskTemplate", "ContainerSpec", "Hostname"]),
     }
 }
 

@@ -20,10 +20,10 @@ macro_rules! raw {
         $(#[$doc])*
         #[derive(Debug, Default, Deserialize)]
         #[serde(rename_all = "PascalCase", default)]
-        pub(super) struct $name {
+        pub(in crate::platform) struct $name {
             $(
                 #[serde(deserialize_with = "or_default" $(, rename = $key)?)]
-                pub(super) $field: $kind,
+                pub(in crate::platform) $field: $kind,
             )*
         }
     };
@@ -53,18 +53,21 @@ raw!(Spec {
     mode: Mode,
     endpoint_spec: EndpointSpec,
     networks: Vec<Attachment>,
-    update_config: UpdateConfig,
+    update_config: Option<UpdateConfig>,
 });
 
-raw!(UpdateConfig { failure_action: String });
+raw!(UpdateConfig { parallelism: Option<u64>, delay: i64, failure_action: String, monitor: i64, order: String });
 
 raw!(TaskTemplate {
     container_spec: Option<ContainerSpec>,
     resources: Requirements,
     placement: Placement,
     networks: Vec<Attachment>,
+    restart_policy: RestartPolicy,
     runtime: String,
 });
+
+raw!(RestartPolicy { condition: String, delay: Option<i64>, max_attempts: u64, window: i64 });
 
 raw!(ContainerSpec {
     image: String,
@@ -75,7 +78,16 @@ raw!(ContainerSpec {
     labels: BTreeMap<String, String>,
     mounts: Vec<Value>,
     ulimits: Vec<Ulimit>,
+    healthcheck: HealthConfig,
+    stop_grace_period: Option<i64>,
+    hostname: String,
 });
+
+raw!(
+    /// A health check, of a service and of a container alike. Times are in nanoseconds, 0 for the image's own.
+    #[derive(PartialEq, Eq)]
+    HealthConfig { test: Vec<String>, interval: i64, timeout: i64, retries: i64, start_period: i64 }
+);
 
 raw!(Ulimit { name: String, soft: i64, hard: i64 });
 

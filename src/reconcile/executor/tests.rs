@@ -56,6 +56,7 @@ fn create(name: &str) -> PlannedStep {
         origin: "a.yml:1".into(),
         kept: Some(false),
         terms: crate::model::RemovalTerms::default(),
+        options: Vec::new(),
         run: None,
     };
     let spec = Arc::new(ServiceSpec::new(ServiceName::new(name).unwrap(), "image:1"));

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    DesiredService, Field, Handling, ObservedService, PlatformSnapshot, TaskState, TaskView, UpdateState,
+    DesiredService, Field, Handling, ObservedService, OwnedField, PlatformSnapshot, TaskState, TaskView, UpdateState,
 };
 
 /// One service that a resource needs or still has.
@@ -134,7 +134,7 @@ impl ServiceStatus {
         };
         if let (Some(platform), Some(found)) = (platform, found) {
             status.fill(found, platform);
-            if handling.ignores(&spec.name, &Field::Replicas) {
+            if handling.ignores(&spec.name, &Field::of(OwnedField::Replicas)) {
                 status.replicas.wanted = found.spec.replicas;
             }
         }

@@ -43,6 +43,7 @@ fn mark(name: &str) -> Mark {
         origin: origin().to_string(),
         kept: Some(false),
         terms: crate::model::RemovalTerms::default(),
+        options: Vec::new(),
         run: None,
     }
 }
