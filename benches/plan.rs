@@ -135,6 +135,7 @@ fn observed(apps: usize) -> Observed {
             container_labels: spec.labels.clone(),
             foreign_mode: None,
             mark: Some(mark),
+            runs_operator: false,
             update: UpdateState::None,
             rollout: Rollout::default(),
             created_at: String::new(),

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use ofop::model::fields::ROWS;
 use ofop::model::options::{Healthcheck, Probe, RestartCondition, UpdateOrder};
-use ofop::model::service::{EnvVar, LABEL_INSTANCE, LABEL_RESOURCE, LABEL_SPEC, Mount, Port, Resources, Ulimit};
+use ofop::model::service::{
+    EnvVar, LABEL_INSTANCE, LABEL_RESOURCE, LABEL_SELF, LABEL_SPEC, Mount, Port, Resources, Ulimit,
+};
 use ofop::model::{
     FailureAction, ObservedService, OwnedField, ServiceId, ServiceName, ServiceOptions, ServiceSpec, TaskState,
     UpdateState,
@@ -130,6 +132,14 @@ fn every_owned_field_is_read_in_normal_form() {
     assert_eq!(spec.ports, [Port::tcp(80, 5000), udp]);
     let mark = service.mark.unwrap();
     assert_eq!((mark.instance.as_str(), mark.spec.0.as_str()), ("plant", "h"));
+}
+
+#[test]
+fn a_service_in_which_an_operator_runs_carries_no_mark_whatever_its_labels_say() {
+    let mut raw = minimal();
+    raw["Spec"]["Labels"] = json!({LABEL_INSTANCE: "plant", LABEL_RESOURCE: "app/PRESS_7", LABEL_SELF: ""});
+    let service = read(&raw);
+    assert!(service.runs_operator && service.mark.is_none());
 }
 
 #[test]

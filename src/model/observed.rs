@@ -75,6 +75,8 @@ pub struct ObservedService {
     pub foreign_mode: Option<String>,
     /// Our mark, or another operator's; none on a service that no operator wrote.
     pub mark: Option<Mark>,
+    /// An operator runs in it, as its label says: nobody adopts, changes or removes it.
+    pub runs_operator: bool,
     /// The routing labels that the containers carry; they should equal `spec.labels`.
     pub container_labels: BTreeMap<String, String>,
     /// What the engine says of its last update.

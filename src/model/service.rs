@@ -234,6 +234,9 @@ pub const LABEL_WINDOWS: &str = "io.openfactory.operator/windows";
 pub const LABEL_OPTIONS: &str = "io.openfactory.operator/options";
 /// Label: which run of the operator wrote the service last.
 pub const LABEL_RUN: &str = "io.openfactory.operator/run";
+/// Label that people put on the service (on plain Docker: the container) in which an operator runs. Whatever its value and
+/// whatever else it carries, no operator adopts, changes or removes it.
+pub const LABEL_SELF: &str = "io.openfactory.operator/self";
 
 /// Our mark on a service. It is kept in labels of the service alone, never of its containers, since a
 /// changed container label restarts every task.
@@ -317,8 +320,12 @@ impl Mark {
         )
     }
 
-    /// Reads a mark back. A service without a readable instance and resource carries no mark.
+    /// Reads a mark back. A service without a readable instance and resource carries no mark, and what runs an operator is
+    /// nobody's resource.
     pub fn from_labels<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Option<Mark> {
+        if get(LABEL_SELF).is_some() {
+            return None;
+        }
         Some(Mark {
             instance: InstanceName::new(get(LABEL_INSTANCE)?).ok()?,
             resource: get(LABEL_RESOURCE)?.parse().ok()?,

@@ -12,6 +12,7 @@ use super::draft::Draft;
 use super::join::Found;
 use super::records::is_taken_back;
 use crate::model::record::AssetRecord;
+use crate::model::service::LABEL_SELF;
 use crate::model::{
     ConditionKind, DesiredResource, HeldStep, InstanceName, Observed, ObservedRecord, ObservedService, Plan, Record,
     ResourceId, ServiceName, ServiceStep, Step, Wait,
@@ -26,11 +27,14 @@ pub(super) enum Claim<'a> {
     Unmarked,
     /// It carries another operator's mark.
     Theirs(&'a InstanceName),
+    /// An operator runs in it: it is never taken over, whatever a person says.
+    Operator,
 }
 
 /// Reads the mark.
 pub(super) fn claim<'a>(service: &'a ObservedService, us: &InstanceName) -> Claim<'a> {
     match &service.mark {
+        _ if service.runs_operator => Claim::Operator,
         Some(mark) if mark.instance == *us => Claim::Ours,
         Some(mark) => Claim::Theirs(&mark.instance),
         None => Claim::Unmarked,
@@ -102,6 +106,7 @@ pub(super) fn registry_names(
 pub(super) fn is_ours_without_mark(service: &ObservedService, id: &ResourceId, asset: &AssetRecord) -> bool {
     let uuids = [asset.uuid.as_str(), id.uuid.as_str()];
     service.mark.is_none()
+        && !service.runs_operator
         && !asset.asset_type.is_empty()
         && service
             .spec
@@ -240,6 +245,14 @@ pub(super) fn strangers_service(id: &ResourceId, service: &ServiceName, fields: 
         "service {service} exists, carries no mark of an operator, and {}; \
          remove or rename it, or take it over with `ofop adopt {id}`",
         compared(fields)
+    )
+}
+
+/// What to tell of a service in which an operator runs.
+pub(super) fn operators_service(id: &ResourceId, service: &ServiceName) -> String {
+    format!(
+        "an operator runs in service {service}, which its label {LABEL_SELF} says, so that it is never adopted, changed or \
+         removed; choose another uuid for {id}"
     )
 }
 

@@ -79,6 +79,7 @@ impl Side<'_> {
             spec: Arc::clone(&service.spec),
             foreign_mode: None,
             mark: Some(self.mark(resource, service, &self.desired.revision)),
+            runs_operator: false,
             container_labels: service.spec.labels.clone(),
             update: UpdateState::None,
             rollout: Rollout::default(),

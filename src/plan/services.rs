@@ -240,6 +240,11 @@ impl Planner<'_> {
         let wanted = Target::wanted(&self.service.spec, pinned.as_deref(), found);
         let differences = diff::compare(&wanted, found);
         let adopt = match ownership::claim(found, &self.context.policy.instance) {
+            Claim::Operator => {
+                draft.blocked = true;
+                draft.conflict("OperatorsService", ownership::operators_service(&self.resource.id, name));
+                return;
+            }
             Claim::Ours => false,
             Claim::Theirs(other) if self.grant.covers(other) => true,
             Claim::Theirs(other) => {

@@ -336,3 +336,29 @@ fn a_word_to_adopt_survives_a_restart_and_ends_when_it_is_carried_out() {
         assert!(world.notes.is_empty(), "{:?}", world.notes);
     }
 }
+
+/// Nothing leads to a step: not what the registry names, nor the manifest's word, nor a person's, nor that everything is equal.
+#[test]
+fn a_service_in_which_an_operator_runs_is_never_adopted_changed_or_removed() {
+    let (mut world, mut memory) = (World::default(), Memory::default());
+    let mut wanted = app("A", |_| {});
+    world.converge(&desired([wanted.clone()]), &policy(), &mut memory);
+    // What the engine shows of a service that somebody labels: no mark counts any more.
+    world.edit("a", |service| (service.mark, service.runs_operator) = (None, true));
+    let before = world.services.clone();
+    wanted.handling.adopt = true;
+    let changed = app("A", |spec| spec.image = "registry/app:2".into());
+    for (wanted, policy) in [(wanted, policy()), (app("A", |_| {}), adopting(None)), (changed, adopting(Some("other")))]
+    {
+        let plan = world.settle(&desired([wanted]), &policy, &mut Memory::default());
+        assert_eq!(world.services, before);
+        assert_eq!(conflict(one(&plan, "A")).reason, "OperatorsService");
+        assert!(!touches_services(&plan));
+    }
+    // Nor is it an orphan, although a record of ours names it.
+    for _ in 0..4 {
+        world.pass(&desired([]), &Policy { prune_confirmed: true, ..policy() }, &mut memory);
+        world.tick();
+    }
+    assert_eq!(world.services, before);
+}

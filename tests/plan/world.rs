@@ -481,6 +481,7 @@ impl World {
             container_labels: spec.labels.clone(),
             foreign_mode: None,
             mark,
+            runs_operator: false,
             update: UpdateState::None,
             rollout: Rollout::default(),
             created_at: "2026-01-02T03:04:05Z".into(),

@@ -114,6 +114,7 @@ impl Factory {
                     options: Vec::new(),
                     run: None,
                 }),
+                runs_operator: false,
                 container_labels: BTreeMap::new(),
                 update: UpdateState::Completed,
                 rollout: Rollout::default(),

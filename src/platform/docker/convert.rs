@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::raw;
 use crate::model::options::{DEFAULT_STOP_GRACE, ServiceOptions};
-use crate::model::service::{EnvVar, Mount, Port, Resources, Ulimit};
+use crate::model::service::{EnvVar, LABEL_SELF, Mount, Port, Resources, Ulimit};
 use crate::model::{
     Mark, ObservedService, Rollout, ServiceId, ServiceName, ServiceSpec, TaskState, TaskView, UpdateState,
 };
@@ -174,6 +174,7 @@ pub(super) fn container(
         version: 0,
         mark: Mark::from_labels(|label| config.labels.get(label).map(String::as_str))
             .map(|mark| Mark { kept: None, ..mark }),
+        runs_operator: config.labels.contains_key(LABEL_SELF),
         foreign_mode: None,
         container_labels: spec.labels.clone(),
         update: UpdateState::None,

@@ -174,6 +174,7 @@ impl Cache {
             spec: Arc::clone(spec),
             foreign_mode: None,
             mark: Some(mark.clone()),
+            runs_operator: false,
             container_labels: spec.labels.clone(),
             update: UpdateState::None,
             rollout: Rollout::default(),

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::{options, raw};
-use crate::model::service::{EnvVar, Mount, Port, Resources, Ulimit};
+use crate::model::service::{EnvVar, LABEL_SELF, Mount, Port, Resources, Ulimit};
 use crate::model::{
     Mark, ObservedService, Rollout, ServiceId, ServiceName, ServiceSpec, TaskState, TaskView, UpdateState,
 };
@@ -80,6 +80,7 @@ pub fn service(text: &[u8], networks: &NetworkNames) -> Converted {
         return unreadable("it has no id".into());
     }
     let mark = Mark::from_labels(|label| raw.spec.labels.get(label).map(String::as_str));
+    let runs_operator = raw.spec.labels.contains_key(LABEL_SELF);
     let owned = |labels: BTreeMap<String, String>| -> BTreeMap<String, String> {
         labels.into_iter().filter(|(key, _)| ServiceSpec::owns_label(&name, key)).collect()
     };
@@ -127,6 +128,7 @@ pub fn service(text: &[u8], networks: &NetworkNames) -> Converted {
         spec: Arc::new(spec),
         foreign_mode,
         mark,
+        runs_operator,
         container_labels: owned(container.labels),
         update,
         rollout,

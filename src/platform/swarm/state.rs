@@ -425,6 +425,7 @@ mod tests {
             spec: Arc::new(ServiceSpec::new(ServiceName::new(name).unwrap(), "i")),
             foreign_mode: None,
             mark: None,
+            runs_operator: false,
             container_labels: BTreeMap::new(),
             update: UpdateState::None,
             rollout: Rollout::default(),

@@ -317,6 +317,7 @@ impl FakeService {
             spec: Arc::new(self.spec.clone()),
             foreign_mode: self.foreign_mode.clone(),
             mark: self.mark.clone(),
+            runs_operator: false,
             container_labels: self.spec.labels.clone(),
             update: self.update.clone(),
             rollout: self.rollout.clone(),
