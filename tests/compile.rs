@@ -395,3 +395,16 @@ fn what_an_unreadable_file_may_describe_is_waited_for_and_no_error() {
     assert_eq!((desired.errors(), desired.complete), (1, false));
     assert_eq!(ids(&desired), ["app/A frozen", "app/OTHER"]);
 }
+
+#[test]
+fn what_a_manifest_says_of_a_device_holds_whatever_its_connector() {
+    let external = Agent::External { ip: "10.0.0.7".into() };
+    let mtconnect = Connector::Mtconnect(Box::new(Mtconnect { agent: external, port: 5000, deploy: None }));
+    for connector in [mtconnect, Connector::Opcua, Connector::Shdr] {
+        let handling = Handling { suspend: true, prune: false, ..Handling::default() };
+        let device = Device { handling: handling.clone(), ..device("CNC", connector) };
+        let desired = compiler().compile(&tree(vec![file("d.yml", 1, vec![], vec![device])]));
+        assert_eq!(errors(&desired), Vec::<String>::new());
+        assert_eq!(desired.resources[&"device/CNC".parse::<ResourceId>().unwrap()].handling, handling);
+    }
+}

@@ -86,7 +86,9 @@ pub(super) fn compile(
     };
     match build(device, connector, xml.as_deref(), context.settings) {
         Ok(built) => {
-            *parts = built;
+            // What is said of the device stays; the rest is what it was compiled to.
+            parts.services = built.services;
+            parts.records = built.records;
             Some(())
         }
         Err(error) => {
