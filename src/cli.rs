@@ -33,6 +33,7 @@ mod error;
 mod events;
 pub mod exit;
 pub mod get;
+pub mod health;
 pub mod history;
 mod hold;
 mod lease;
@@ -58,8 +59,10 @@ mod service_assets;
 mod signals;
 mod source_text;
 mod sources;
+mod state_directory;
 mod table;
 pub mod validate;
+pub mod version;
 mod wait;
 
 use std::ffi::OsString;
@@ -98,6 +101,7 @@ fn start(cli: &Cli, output: Output) -> Result<Exit, CliError> {
     match &cli.command {
         Command::Completions(args) => return completions::run(args, &output),
         Command::Schema(args) => return schema::run(args, &output),
+        Command::Version(args) => return version::run(args, &output),
         Command::Run(_)
         | Command::Validate(_)
         | Command::Render(_)
@@ -105,6 +109,7 @@ fn start(cli: &Cli, output: Output) -> Result<Exit, CliError> {
         | Command::Apply(_)
         | Command::Down(_)
         | Command::Get(_)
+        | Command::Health(_)
         | Command::Describe(_)
         | Command::Events(_)
         | Command::History(_)
@@ -150,6 +155,7 @@ async fn command(command: &Command, context: &Context) -> Result<Exit, CliError>
         Command::Apply(args) => apply::apply(args, context).await,
         Command::Down(args) => down::run(args, context).await,
         Command::Get(args) => get::run(args, context).await,
+        Command::Health(args) => health::run(args, context).await,
         Command::Describe(args) => describe::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,
         Command::History(args) => history::run(args, context).await,
@@ -164,5 +170,6 @@ async fn command(command: &Command, context: &Context) -> Result<Exit, CliError>
         Command::Registry(args) => registry::run(args, context).await,
         Command::Schema(args) => schema::run(args, &context.output),
         Command::Completions(args) => completions::run(args, &context.output),
+        Command::Version(args) => version::run(args, &context.output),
     }
 }

@@ -18,6 +18,7 @@ use super::diff::DiffArgs;
 use super::down::DownArgs;
 use super::events::EventsArgs;
 use super::get::GetArgs;
+use super::health::HealthArgs;
 use super::history::HistoryArgs;
 use super::hold::{FREEZE_EXAMPLES, FreezeArgs, SUSPEND_EXAMPLES, SuspendArgs};
 use super::plan::PlanArgs;
@@ -28,6 +29,7 @@ use super::rollout::RolloutsArgs;
 use super::run::RunArgs;
 use super::schema::SchemaArgs;
 use super::validate::ValidateArgs;
+use super::version::VersionArgs;
 
 const CLUSTER: &str = "Cluster";
 const MANIFESTS: &str = "Manifests";
@@ -383,6 +385,24 @@ Examples:
   ofop completions zsh > \"${fpath[1]}/_ofop\"
   ofop completions fish > ~/.config/fish/completions/ofop.fish")]
     Completions(CompletionsArgs),
+    /// Ask the running daemon whether it works, for supervisors
+    #[command(after_help = "\
+Examples:
+  ofop health                             HEALTHCHECK of the container image
+  ofop health --ready --address 10.0.0.5:8420
+
+It asks /healthz, or /readyz with --ready; neither takes a token. Exit code 0 when the daemon answers that it is well, 2 when
+not.")]
+    Health(HealthArgs),
+    /// Print the version, and what it was built from
+    #[command(after_help = "\
+Examples:
+  ofop version
+  ofop version -o json
+
+Commit and date are those of a release; a program that was built in another way has none. `engine_api` holds the oldest and
+the newest version of the engine's API that it speaks.")]
+    Version(VersionArgs),
 }
 
 /// How text is printed when there is a choice of text or JSON.

@@ -113,6 +113,25 @@ impl<'a> Client<'a> {
         lease["leader"] == true && lease["holder"]["run"] == run
     }
 
+    /// Asks whether it works, in one of the ways that need no token.
+    ///
+    /// # Errors
+    /// When nobody answers, or not with success.
+    pub(super) async fn is_well(&self, path: &str) -> Result<(), CliError> {
+        let response = self.request(Method::GET, path).timeout(TIMEOUT).send().await;
+        let response = response.map_err(|error| self.unanswered(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let text = response.text().await.unwrap_or_default();
+        let why = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        Err(CliError::Daemon {
+            what: format!("the daemon at {} answered {status}: {why}", self.address),
+            hint: "look at its log, and at `ofop get all`".into(),
+        })
+    }
+
     /// Begins to read a stream that lasts.
     ///
     /// # Errors

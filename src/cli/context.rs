@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use super::output::Output;
-use super::{CliError, args::Cli};
+use super::{CliError, args::Cli, state_directory};
 use crate::config::{Config, Variables};
 use crate::model::RunId;
 
@@ -22,12 +22,14 @@ impl Context {
     /// Reads the environment, the dotenv file and the flags.
     ///
     /// # Errors
-    /// When a setting is invalid.
+    /// When a setting is invalid, or the state directory is a newer program's.
     pub(super) fn new(cli: &Cli, output: Output) -> Result<Self, CliError> {
         let environment =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let variables = Variables::load(environment, cli.global.env_file.as_deref())?;
-        Ok(Context { config: Config::load(&cli.flags(), variables)?, output, run: this_run() })
+        let config = Config::load(&cli.flags(), variables)?;
+        state_directory::check(&config.state_dir)?;
+        Ok(Context { config, output, run: this_run() })
     }
 }
 

@@ -54,6 +54,15 @@ impl Reader<'_> {
                 hint: "set it to PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
             });
         }
+        let tls = kafka_options
+            .get("security.protocol")
+            .is_some_and(|protocol| matches!(protocol.expose().to_ascii_uppercase().as_str(), "SSL" | "SASL_SSL"));
+        if tls && !kafka_options.contains_key("ssl.ca.location") {
+            // A program that brings its own OpenSSL does not know where this machine keeps its authorities; librdkafka
+            // does.
+            let authorities = self.text("SSL_CERT_FILE").unwrap_or_else(|| "probe".into());
+            kafka_options.insert("ssl.ca.location", Secret::new(authorities));
+        }
         let ksqldb_insecure_credentials = match self.variable("OFOP_KSQLDB_INSECURE_CREDENTIALS") {
             None => false,
             Some(found) => match found.text.trim() {

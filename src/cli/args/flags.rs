@@ -8,6 +8,7 @@ use super::super::describe::DescribeArgs;
 use super::super::diff::DiffArgs;
 use super::super::events::EventsArgs;
 use super::super::get::GetArgs;
+use super::super::health::HealthArgs;
 use super::super::history::HistoryArgs;
 use super::super::hold::{FreezeArgs, SuspendArgs};
 use super::super::policy::PolicyAct;
@@ -55,6 +56,7 @@ impl Cli {
             }
             Command::Adopt(AdoptArgs { daemon, .. })
             | Command::Get(GetArgs { daemon, .. })
+            | Command::Health(HealthArgs { daemon, .. })
             | Command::Describe(DescribeArgs { daemon, .. })
             | Command::Events(EventsArgs { daemon, .. })
             | Command::History(HistoryArgs { daemon, .. })
@@ -80,7 +82,7 @@ impl Cli {
                 let PolicyAct::Check(args) = &args.act;
                 args.revision.add(&mut flags);
             }
-            Command::Registry(_) | Command::Schema(_) | Command::Completions(_) => {}
+            Command::Registry(_) | Command::Schema(_) | Command::Completions(_) | Command::Version(_) => {}
         }
         flags
     }

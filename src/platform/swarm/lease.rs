@@ -11,7 +11,7 @@ use hyper::body::Bytes;
 use serde_json::{Value, json};
 
 use super::calls::Failed;
-use super::notes::{CONTENT, Found, Place};
+use super::notes::{CONTENT, Foreign, Found, Place};
 use crate::model::service::LABEL_INSTANCE;
 use crate::model::{FailureKind, LeaseFound, LeaseRecord, LeaseSeen, LeaseUnread, StepFailure};
 use crate::platform::engine::{Act, CallError, Engine, encode};
@@ -41,11 +41,14 @@ impl LeaseStore for SwarmLease {
     async fn read_lease(&self) -> Result<LeaseSeen, LeaseUnread> {
         let found = match self.place.find(&self.engine).await {
             Ok(Ok(found)) => found,
-            Ok(Err(stranger)) => {
+            Ok(Err(Foreign::Strangers(why))) => {
                 return Err(LeaseUnread::Foreign(format!(
-                    "{stranger}: without a lease nothing is changed; rename that config, or run this operator with \
+                    "{why}: without a lease nothing is changed; rename that config, or run this operator with \
                      another --instance"
                 )));
+            }
+            Ok(Err(Foreign::Newer(why))) => {
+                return Err(LeaseUnread::Foreign(format!("{why}: nothing is changed; update this ofop")));
             }
             Err(CallError::Refused { status: 403 | 404 | 405 | 501, message, .. }) => {
                 return Err(LeaseUnread::Unsupported(format!("the engine lets no config be read: {message}")));

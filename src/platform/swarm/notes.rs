@@ -19,6 +19,10 @@ use crate::platform::engine::{Act, CallError, Engine, encode};
 
 /// What the label of a note begins with.
 const LABEL_NOTE: &str = "io.openfactory.operator/note/";
+/// Label: the form of the other labels. Without it, it is [`FORMAT`]: a form that this `ofop` would misread has another number.
+const LABEL_FORMAT: &str = "io.openfactory.operator/format";
+/// The form that is read and written here.
+const FORMAT: &str = "1";
 /// `What ofop notes is in the labels of this config.`, in base64: a config must have some content.
 pub(super) const CONTENT: &str = "V2hhdCBvZm9wIG5vdGVzIGlzIGluIHRoZSBsYWJlbHMgb2YgdGhpcyBjb25maWcuCg==";
 /// The longest name that Swarm takes for a config (swarmkit: `validateConfigOrSecretAnnotations`).
@@ -45,6 +49,14 @@ pub(super) struct Found {
     /// `Spec`, as the engine wrote it.
     pub(super) spec: Map<String, Value>,
     pub(super) labels: BTreeMap<String, String>,
+}
+
+/// Why a config of our name is not to be touched.
+pub(super) enum Foreign {
+    /// Somebody else made it.
+    Strangers(String),
+    /// A newer `ofop` of this instance made it.
+    Newer(String),
 }
 
 impl Place {
@@ -80,7 +92,9 @@ impl Place {
         match self.find(engine).await {
             Ok(Ok(None)) => NotesView::default(),
             Ok(Ok(Some(found))) => NotesView::Read { version: found.version, notes: Arc::new(notes(&found.labels)) },
-            Ok(Err(stranger)) => NotesView::Unsupported(stranger),
+            Ok(Err(Foreign::Strangers(why))) => NotesView::Unsupported(why),
+            // There may be some, which people rely on.
+            Ok(Err(Foreign::Newer(why))) => NotesView::Unread(why),
             // Whoever guards the engine keeps configs from us: nothing was ever noted here.
             Err(CallError::Refused { status: 403 | 404 | 405 | 501, message, .. }) => {
                 NotesView::Unsupported(format!("the engine lets no config be read: {message}"))
@@ -95,7 +109,9 @@ impl Place {
         for _ in 0..TRIES {
             let found = match self.find(engine).await {
                 Ok(Ok(found)) => found,
-                Ok(Err(stranger)) => return Err(Failed::before(FailureKind::Rejected, stranger)),
+                Ok(Err(Foreign::Strangers(why) | Foreign::Newer(why))) => {
+                    return Err(Failed::before(FailureKind::Rejected, why));
+                }
                 Err(error) => return Err(Failed::by(error, None)),
             };
             let before = found.as_ref().map(|found| found.labels.clone()).unwrap_or_default();
@@ -142,8 +158,8 @@ impl Place {
         labels
     }
 
-    /// The config; a sentence when somebody else has one of that name.
-    pub(super) async fn find(&self, engine: &Engine) -> Result<Result<Option<Found>, String>, CallError> {
+    /// The config; a sentence when it is not to be touched.
+    pub(super) async fn find(&self, engine: &Engine) -> Result<Result<Option<Found>, Foreign>, CallError> {
         let filter = json!({"name": [self.name]}).to_string();
         let mut found = None;
         // The filter takes every name that begins like ours.
@@ -157,7 +173,14 @@ impl Place {
         engine.list(READ, &format!("/configs?filters={}", encode(&filter)), each).await?;
         let Some((config, text)) = found else { return Ok(Ok(None)) };
         if config.spec.labels.get(LABEL_INSTANCE).map(String::as_str) != Some(self.instance.as_str()) {
-            return Ok(Err(format!("config {} exists and is not ours", self.name)));
+            return Ok(Err(Foreign::Strangers(format!("config {} exists and is not ours", self.name))));
+        }
+        if let Some(format) = config.spec.labels.get(LABEL_FORMAT).filter(|format| *format != FORMAT) {
+            return Ok(Err(Foreign::Newer(format!(
+                "config {} is of a newer ofop (format {}; this one knows {FORMAT})",
+                self.name,
+                format.escape_default()
+            ))));
         }
         let whole: Map<String, Value> = serde_json::from_slice(&text).unwrap_or_default();
         let spec = whole.get("Spec").and_then(Value::as_object).cloned().unwrap_or_default();
