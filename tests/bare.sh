@@ -31,19 +31,15 @@ esac
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/ofop-tests
-base=$cache/debian
 target=$cache/bare-target
 [ -z "$is_long" ] || target=$cache/release-target
 toolchain=$(cd "$repo" && rustc --print sysroot)
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 
-# How old the kept base system may be: packages that it would install are gone from mirrors some day.
-max_age_days=14
+# shellcheck source=tests/support/debian.sh
+source "$repo/tests/support/debian.sh"
 
 [ "$(id -u)" = 0 ] || { echo "this needs root" >&2; exit 1; }
-command -v debootstrap > /dev/null || {
-    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends debootstrap
-} > /dev/null
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/bare.XXXXXX")
 [ -z "$is_test" ] || target=$work/target
@@ -56,31 +52,10 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-# A base system as a new machine has it, with this machine's ways to reach packages.
-make_base() {
-    if [ -n "$(find "$base/done" -mtime -$max_age_days 2> /dev/null)" ]; then return; fi
-    local mirror suite
-    read -r mirror suite < <(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' 'Component: main')
-    echo "making a base system of $suite"
-    rm -rf --one-file-system "$base"
-    mkdir -p "$base/root"
-    debootstrap --variant=minbase "$suite" "$base/root" "$mirror" > "$work/debootstrap.log" 2>&1 \
-        || { tail -20 "$work/debootstrap.log"; return 1; }
-    rm -rf "$base"/root/var/cache/apt/archives/*.deb
-    touch "$base/done"
-}
-
 # make_root NAME: a root file system of its own from the base.
 make_root() {
     local root=$work/$1
-    cp -a --reflink=auto "$base/root" "$root"
-    rm -f "$root/etc/apt/sources.list"
-    cp -a /etc/apt/. "$root/etc/apt/"
-    cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
-    # Mirrors and registries behind a gateway with a certificate of its own.
-    mkdir -p "$root/etc/ssl/certs" "$root/usr/local/share/ca-certificates"
-    [ ! -f /etc/ssl/certs/ca-certificates.crt ] || cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
-    cp -a /usr/local/share/ca-certificates/. "$root/usr/local/share/ca-certificates/" 2> /dev/null || true
+    copy_base "$cache" "$root"
     mkdir -p "$root"/{rust,cargo/registry,target,cache,old}
     # The repository as a clone has it.
     mkdir "$root/ofop"
@@ -212,7 +187,7 @@ variant_tests() {
 }
 
 mkdir -p "$target" "$cache/packages/partial"
-make_base
+make_base "$cache" "$work"
 variants=(short)
 [ -z "$is_long" ] || variants=(bare client busybox curl)
 if [ -n "$is_test" ]; then

@@ -90,6 +90,10 @@ c++ build-essential
 java default-jre-headless
 mvn maven
 shellcheck shellcheck
+systemd-analyze systemd
+dpkg-shlibdeps dpkg-dev
+strip binutils
+docker-compose docker-compose
 LIST
     # librdkafka, libgit2 and libssh2 link the system's TLS, librdkafka its compression.
     pkg-config --exists openssl || missing+=(libssl-dev)
@@ -161,7 +165,7 @@ documentation() {
 }
 
 scripts() {
-    shellcheck -S warning deploy/*.sh tests/*.sh benches/*.sh .ci/run
+    shellcheck -S warning deploy/*.sh deploy/debian/* tests/*.sh benches/*.sh .ci/run
     shellcheck -S warning --shell bash tests/support/*.sh
 }
 
@@ -184,6 +188,9 @@ quickstart() {
         echo "round $round: up, tour, down"
     done
 }
+
+# What is released, packed from the program that the tests built, installed and started.
+shipping() { tests/shipping.sh; }
 
 # The quickstart on a machine that has nothing but a Rust toolchain. Before anything is installed here, so that it is
 # this machine as it came that shows whether the scripts find out what they need.
