@@ -230,13 +230,18 @@ stack() {
     manifest MILL > "$work/plant/app_mill.yml"
     git -C "$work/plant" add . && git -C "$work/plant" -c user.name=t -c user.email=t@localhost commit -q -m 'The mill'
     git clone -q --bare "$work/plant" "$work/plant.git"
+    # git reads no repository of somebody else's.
+    chown -R 65532 "$work/plant.git"
     head -c 32 /dev/urandom | base64 | docker secret create ofop_token - > /dev/null
     echo none | docker secret create ofop_git_key - > /dev/null
     echo none | docker config create ofop_known_hosts - > /dev/null
     cat > "$work/stack.yml" <<YAML
 version: "3.8"
 services:
-  engine: {image: "ofop-demo:1", command: [/bin/sleep, "3600"]}
+  engine:
+    image: ofop-demo:1
+    command: [/bin/sleep, "3600"]
+    volumes: [{type: bind, source: "$work/run/docker.sock", target: /var/run/docker.sock, read_only: true}]
   operator:
     environment: {OFOP_RESYNC: 2s}
     volumes: [{type: bind, source: "$work/plant.git", target: /srv/plant.git, read_only: true}]
@@ -271,7 +276,10 @@ composed() {
     cat > "$work/compose.yml" <<YAML
 version: "3.8"
 services:
-  engine: {image: "ofop-demo:1", command: [/bin/sleep, "3600"]}
+  engine:
+    image: ofop-demo:1
+    command: [/bin/sleep, "3600"]
+    volumes: ["$work/run/docker.sock:/var/run/docker.sock:ro"]
   operator: {environment: {OFOP_RESYNC: 2s}}
 volumes:
   socket: {driver_opts: {type: none, o: bind, device: "$work/run"}}
