@@ -220,7 +220,7 @@ image() {
 
 operator() { docker ps -q --filter "label=com.docker.swarm.service.name=ofop_operator" --filter status=running | head -1; }
 operator_is_well() { docker exec "$(operator)" /usr/bin/ofop health; }
-operator_has_settled() { docker exec "$(operator)" /usr/bin/ofop get all > "$work/got" && grep -qE '^app/MILL +Synced +Healthy' "$work/got"; }
+operator_has_settled() { docker exec "$(operator)" /usr/bin/ofop get all > "$work/got" 2>&1 && grep -qE '^app/MILL +Synced +Healthy' "$work/got"; }
 
 # The socket of the engine itself, in the place of the proxy's.
 stack() {
@@ -253,11 +253,11 @@ YAML
     # One manager takes one of the two.
     wait_for "an operator that answers" operator_is_well
     wait_for "everything in sync" operator_has_settled
-    check grep -q 'holder\|Lease\|lease' "$work/got"
+    check grep -q 'lease: held by' "$work/got"
     before=$(written ofop_operator)
     check test "$(docker service inspect --format '{{index .Spec.Labels "io.openfactory.operator/self"}}' ofop_operator)" = true
     check test "$(docker service inspect --format '{{index .Spec.Labels "io.openfactory.operator/instance"}}' mill)" = default
-    check test "$(docker top "$(operator)" -o uid | tail -1 | tr -d ' ')" = 65532
+    check test "$(docker top "$(operator)" -o pid,uid | tail -1 | awk "{ print \$2 }")" = 65532
     check test "$(written ofop_operator)" = "$before"
     docker stack rm ofop > /dev/null
     wait_for "the end of the stack" test -z "$(docker ps -q --filter label=com.docker.stack.namespace=ofop)"
@@ -267,7 +267,7 @@ YAML
 
 compose() { if docker compose version > /dev/null 2>&1; then docker compose "$@"; else docker-compose "$@"; fi; }
 plain() { compose --project-directory "$work/plain" --project-name plain -f deploy/compose.yml -f "$work/compose.yml" "$@"; }
-plain_has_settled() { plain exec -T operator /usr/bin/ofop get all > "$work/got" && grep -qE '^app/LATHE +Synced +Healthy' "$work/got"; }
+plain_has_settled() { plain exec -T operator /usr/bin/ofop get all > "$work/got" 2>&1 && grep -qE '^app/LATHE +Synced +Healthy' "$work/got"; }
 
 composed() {
     mkdir -p "$work/plain/desired"
