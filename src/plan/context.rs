@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::contest;
-use super::health::RECENTLY_FAILED;
+use super::health::{RECENTLY_FAILED, UPDATING};
 use super::records::{self, Coordinator};
 use super::{Memory, Policy, Written};
 use crate::model::record::CoordinatorProtocol;
@@ -180,7 +180,7 @@ impl Recheck {
             let since = context.memory.progressing_since.get(id).copied().unwrap_or(context.at);
             let spent = context.at.saturating_sub(since);
             self.after(context.policy.progress_deadline.saturating_sub(spent).max(LOOK_AGAIN));
-            if plan.conditions.iter().any(|condition| condition.reason == RECENTLY_FAILED) {
+            if plan.conditions.iter().any(|condition| [RECENTLY_FAILED, UPDATING].contains(&&*condition.reason)) {
                 self.after(LOOK_AGAIN * 5);
             }
         }

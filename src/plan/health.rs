@@ -1,12 +1,14 @@
 //! Whether a resource runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{
-    Availability, ConditionKind, DesiredResource, Health, ObservedService, Record, TaskState, TaskView, UpdateState,
+    Availability, ConditionKind, DesiredResource, Health, Observed, ObservedService, Plan, PlannedStep, Record,
+    ServiceId, ServiceName, TaskState, TaskView, UpdateState,
 };
 
+use super::Memory;
 use super::context::Context;
 use super::draft::Draft;
 use super::join::Found;
@@ -20,7 +22,12 @@ const RESTART_LOOP: usize = 3;
 /// program needs to find that what it depends on is not there.
 const STABLE_AFTER: Duration = Duration::from_secs(30);
 
-/// The reason of a condition that time alone ends.
+/// How long an update may take to begin. The orchestrator begins within milliseconds and says so, but not of an update for
+/// which no task has to go, as of other constraints that the node meets.
+const BEGINS_WITHIN: Duration = Duration::from_secs(5);
+
+/// The reasons of conditions that time alone ends.
+pub(super) const UPDATING: &str = "Updating";
 pub(super) const RECENTLY_FAILED: &str = "RecentlyFailed";
 
 /// Reasons of conditions while nothing that has a name keeps tasks from running.
@@ -82,7 +89,9 @@ pub(super) fn of_wanted(
             Some(existing) => {
                 let ignored = resource.handling.ignored(&service.spec.name);
                 let replicas = target::replicas(service.spec.replicas, ignored, existing);
-                pulse(draft, existing, replicas, found.tasks).max(settling(context, draft, existing, found.tasks))
+                pulse(draft, existing, replicas, found.tasks)
+                    .max(settling(context, draft, existing, found.tasks))
+                    .max(beginning(context, draft, existing))
             }
             None => Pulse::OnItsWay,
         };
@@ -183,6 +192,27 @@ fn settling(context: &Context<'_>, draft: &mut Draft, service: &ObservedService,
     Pulse::OnItsWay
 }
 
+/// Right after an update was sent, the tasks of the version before run, and nothing tells that they will go.
+fn beginning(context: &Context<'_>, draft: &mut Draft, service: &ObservedService) -> Pulse {
+    match context.memory.replacing.get(&service.id) {
+        Some(sent) if is_yet_to_begin(service, *sent, context.at) => {
+            updating(draft, &service.spec.name);
+            Pulse::OnItsWay
+        }
+        Some(_) | None => Pulse::Runs,
+    }
+}
+
+/// Whether an update that was sent at this time is still to begin: the engine forgets what it said of the update before as it
+/// takes in a new one.
+pub(super) fn is_yet_to_begin(service: &ObservedService, sent: Duration, now: Duration) -> bool {
+    service.update == UpdateState::None && now.saturating_sub(sent) < BEGINS_WITHIN
+}
+
+fn updating(draft: &mut Draft, name: &ServiceName) {
+    draft.note(ConditionKind::Progressing, UPDATING, format!("tasks of {name} are being replaced"));
+}
+
 fn failures(tasks: &[TaskView]) -> BTreeMap<u64, usize> {
     let mut failures: BTreeMap<u64, usize> = BTreeMap::new();
     for task in tasks {
@@ -221,7 +251,7 @@ fn pulse(draft: &mut Draft, service: &ObservedService, replicas: u64, tasks: &[T
     let updating = matches!(service.update, UpdateState::Updating | UpdateState::RollbackStarted(_));
     if running >= replicas {
         if updating {
-            draft.note(ConditionKind::Progressing, "Updating", format!("tasks of {name} are being replaced"));
+            self::updating(draft, name);
         }
         return if updating { Pulse::OnItsWay } else { Pulse::Runs };
     }
@@ -310,4 +340,39 @@ fn availability(context: &Context<'_>, draft: &mut Draft, resource: &DesiredReso
         format!("runs, but says that it is unavailable: {}", absent.join(", ")),
     );
     Pulse::OnItsWay
+}
+
+impl Memory {
+    /// Takes in that an update was sent.
+    pub(super) fn await_beginning(&mut self, id: &ServiceId, version: u64, step: &PlannedStep, now: Duration) {
+        // Plain Docker, which knows no versions, replaces a container within the call.
+        if version > 0 && replaces_tasks(step) {
+            self.replacing.insert(id.clone(), now);
+        }
+    }
+
+    /// Takes in what runs.
+    pub(super) fn learn_running(&mut self, observed: &Observed, plan: &Plan) {
+        let Some(platform) = &observed.platform else { return };
+        if !self.replacing.is_empty() {
+            let present: BTreeMap<&ServiceId, &ObservedService> =
+                platform.services.values().map(|service| (&service.id, service.as_ref())).collect();
+            self.replacing
+                .retain(|id, sent| present.get(id).is_some_and(|service| is_yet_to_begin(service, *sent, observed.at)));
+        }
+        let fragile: BTreeSet<&str> = plan.ledger.fragile.values().flatten().map(String::as_str).collect();
+        self.running_since.retain(|id, _| fragile.contains(id.as_str()));
+        let since = self.has_looked.then_some(observed.at);
+        for id in fragile {
+            if !self.running_since.contains_key(id) {
+                self.running_since.insert(id.to_owned(), since);
+            }
+        }
+        self.has_looked = true;
+    }
+}
+
+/// Whether the engine replaces tasks for an update: not for what only the operator's mark says, or for another number of them.
+fn replaces_tasks(step: &PlannedStep) -> bool {
+    step.changes.iter().any(|change| !change.field.starts_with("mark.") && change.field != "replicas")
 }

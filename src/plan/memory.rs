@@ -44,6 +44,9 @@ pub struct Memory {
     pub attempts: Attempts,
     /// Since when a resource has been on its way.
     pub progressing_since: BTreeMap<ResourceId, Duration>,
+    /// When an update that replaces tasks was sent, until the engine reports on it: as long as it does not, the tasks that
+    /// are seen to run are those of the version before.
+    pub replacing: BTreeMap<ServiceId, Duration>,
     /// Since when a task runs whose forerunners failed again and again, by the task's id; none for one that ran already
     /// when we first looked.
     pub running_since: BTreeMap<String, Option<Duration>>,
@@ -252,6 +255,7 @@ impl Memory {
             }
             Step::Service(ServiceStep::Update { id, version, spec, mark, .. }) => {
                 self.progressing_since.insert(resource.clone(), now);
+                self.await_beginning(id, *version, step, now);
                 let sent = Attempt { spec: attempt(mark, spec), id: id.clone(), version: *version };
                 self.attempts.was_sent(&spec.name, sent);
             }
@@ -439,21 +443,6 @@ impl Memory {
                 self.gone_since.insert(id.clone(), observed.at);
             }
         }
-    }
-
-    fn learn_running(&mut self, observed: &Observed, plan: &Plan) {
-        if observed.platform.is_none() {
-            return;
-        }
-        let fragile: BTreeSet<&str> = plan.ledger.fragile.values().flatten().map(String::as_str).collect();
-        self.running_since.retain(|id, _| fragile.contains(id.as_str()));
-        let since = self.has_looked.then_some(observed.at);
-        for id in fragile {
-            if !self.running_since.contains_key(id) {
-                self.running_since.insert(id.to_owned(), since);
-            }
-        }
-        self.has_looked = true;
     }
 
     /// Which resources nothing describes any more, and which ones have come instead.

@@ -1,6 +1,7 @@
 //! One verdict on every resource: each kind through the planner, and what holds for all of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ofop::model::record::CoordinatorProtocol;
 use ofop::model::{
@@ -9,7 +10,7 @@ use ofop::model::{
 };
 use ofop::plan::{Guard, Memory, Policy, plan};
 
-use crate::world::{World, app, app_id, asset, desired, device, name, one, policy, uuid};
+use crate::world::{TICK, World, app, app_id, asset, desired, device, name, one, policy, uuid};
 
 const NOW: &str = "2026-01-02T03:04:05Z";
 
@@ -119,6 +120,31 @@ fn an_update_that_the_engine_stopped_or_rolled_back_blocks() {
     let bad = desired([app("A", |spec| spec.image = "registry/app:broken".into())]);
     world.noted_pass(&bad, &policy(), &mut memory);
     assert_eq!(kind(&world.pass(&bad, &policy(), &mut memory), "A"), Some(BlockKind::RolledBack));
+}
+
+#[test]
+fn an_update_that_was_sent_and_has_not_begun_is_in_progress() {
+    let (mut world, mut memory) = running();
+    let wanted = desired([app("A", |spec| spec.image = "registry/app:2".into())]);
+    world.noted_pass(&wanted, &policy(), &mut memory);
+    // What the engine shows before its orchestrator has looked: the new spec, no word of an update, the old tasks.
+    world.edit("a", |service| service.update = UpdateState::None);
+    world.now -= TICK - Duration::from_secs(1);
+    let sent = world.pass(&wanted, &policy(), &mut memory);
+    assert_eq!((one(&sent, "A").sync, why(&sent, "A")), (Sync::Synced, Some(Progress::Tasks)));
+    assert!(sent.recheck.is_some(), "time alone ends it");
+    for (update, expected) in
+        [(UpdateState::Paused("no such image".into()), Some(BlockKind::UpdatePaused)), (UpdateState::Completed, None)]
+    {
+        let (mut world, mut memory) = (world.clone(), memory.clone());
+        world.edit("a", |service| service.update = update.clone());
+        let begun = world.pass(&wanted, &policy(), &mut memory);
+        assert_eq!((kind(&begun, "A"), why(&begun, "A")), (expected, None), "{update:?}");
+    }
+    // An engine that has no task to replace never says that it began.
+    world.now += Duration::from_secs(5);
+    assert_eq!(one(&world.pass(&wanted, &policy(), &mut memory), "A").verdict, Verdict::Settled);
+    assert!(memory.replacing.is_empty());
 }
 
 #[test]

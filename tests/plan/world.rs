@@ -18,7 +18,7 @@ use ofop::model::{
 use ofop::plan::{Guard, Memory, Policy, plan};
 
 /// Time between two passes.
-const TICK: Duration = Duration::from_secs(5);
+pub(crate) const TICK: Duration = Duration::from_secs(5);
 
 pub(crate) fn policy() -> Policy {
     Policy {
