@@ -16,6 +16,10 @@
 #[path = "../tests/support/kafka.rs"]
 mod kafka;
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -463,6 +467,7 @@ fn reporting(_: &mut Criterion) {
         }
         times
     });
+    eprintln!("{times:?}");
     times.sort();
     eprintln!(
         "an asset of somebody else, one of {READ}: {:?} from its first message to the event (median of {REPORTED}; \
