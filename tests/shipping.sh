@@ -222,6 +222,8 @@ operator() { docker ps -q --filter "label=com.docker.swarm.service.name=ofop_ope
 operator_is_well() { docker exec "$(operator)" /usr/bin/ofop health; }
 operator_has_settled() { docker exec "$(operator)" /usr/bin/ofop get all > "$work/got" 2>&1 && grep -qE '^app/MILL +Synced +Healthy' "$work/got"; }
 
+stack_is_gone() { [ -z "$(docker ps -q --filter label=com.docker.stack.namespace=ofop)" ]; }
+
 # The socket of the engine itself, in the place of the proxy's.
 stack() {
     local before
@@ -260,7 +262,7 @@ YAML
     check test "$(docker top "$(operator)" -o pid,uid | tail -1 | awk "{ print \$2 }")" = 65532
     check test "$(written ofop_operator)" = "$before"
     docker stack rm ofop > /dev/null
-    wait_for "the end of the stack" test -z "$(docker ps -q --filter label=com.docker.stack.namespace=ofop)"
+    wait_for "the end of the stack" stack_is_gone
     docker service rm mill > /dev/null
     echo "    the stack deployed what the repository describes"
 }
