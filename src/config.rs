@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use crate::model::parse_duration;
@@ -148,6 +148,8 @@ pub struct Config {
     pub model_roots: Vec<PathBuf>,
     /// `--policy`: the file that says what manifests may ask for.
     pub policy: Option<PathBuf>,
+    /// `--notify`: the file that says who is told what.
+    pub notify: Option<PathBuf>,
     /// How to reach Kafka and ksqlDB.
     pub servers: Servers,
     /// What `${NAME}` in a manifest may refer to.
@@ -279,6 +281,14 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("<secret>")
     }
+}
+
+/// The text of a file with a secret that the notification file names, or of that file itself. Blocking.
+///
+/// # Errors
+/// When it cannot be read, or when others may.
+pub fn read_secret(path: &Path) -> Result<String, ConfigError> {
+    secret_file::read(&From::Environment("OFOP_NOTIFY"), path)
 }
 
 /// What the command line says: the text of each flag that was given, by the flag (`--resync`).
@@ -444,6 +454,7 @@ impl Config {
             remote: read.remote()?,
             model_roots: read.model_roots()?,
             policy: read.path("--policy", "OFOP_POLICY"),
+            notify: read.path("--notify", "OFOP_NOTIFY"),
             limits: read.variable_limits()?,
             servers: read.servers()?,
             settings,

@@ -9,9 +9,9 @@ use super::problems::Problems;
 use super::yaml::{self, Data, Entry, Node, Span, key_text, push_index, push_key};
 
 /// Walks a tree, and remembers where it is.
-pub(super) struct Checker<'p, 't> {
-    pub(super) problems: &'p mut Problems<'t>,
-    pub(super) path: String,
+pub(crate) struct Checker<'p, 't> {
+    pub(crate) problems: &'p mut Problems<'t>,
+    pub(crate) path: String,
     /// Below `environment` nothing may be quoted.
     hide: bool,
     /// The field whose value is looked at; none for an item of a list and an entry of a map.
@@ -19,12 +19,12 @@ pub(super) struct Checker<'p, 't> {
 }
 
 impl<'p, 't> Checker<'p, 't> {
-    pub(super) fn new(problems: &'p mut Problems<'t>, path: &str) -> Self {
+    pub(crate) fn new(problems: &'p mut Problems<'t>, path: &str) -> Self {
         Checker { problems, path: path.to_owned(), hide: false, field: None }
     }
 
     /// Runs something one step further down.
-    pub(super) fn below<T>(&mut self, key: &str, run: impl FnOnce(&mut Self) -> T) -> T {
+    pub(crate) fn below<T>(&mut self, key: &str, run: impl FnOnce(&mut Self) -> T) -> T {
         let length = self.path.len();
         push_key(&mut self.path, key);
         let result = run(self);
@@ -41,7 +41,7 @@ impl<'p, 't> Checker<'p, 't> {
     }
 
     /// Checks a node against a kind. `owner` is where its key stands.
-    pub(super) fn value(&mut self, node: Node, kind: Kind, owner: Span) -> Value {
+    pub(crate) fn value(&mut self, node: Node, kind: Kind, owner: Span) -> Value {
         let at = if matches!(node.data, Data::Map(_) | Data::List(_) | Data::Null) { owner } else { node.at };
         let hidden = node.expanded || self.hide;
         let typed = match kind {
@@ -117,7 +117,7 @@ impl<'p, 't> Checker<'p, 't> {
     }
 
     /// Checks the entries of a map whose keys people choose.
-    pub(super) fn entries(&mut self, entries: Vec<Entry>, kind: Kind) -> Vec<(Name, Value)> {
+    pub(crate) fn entries(&mut self, entries: Vec<Entry>, kind: Kind) -> Vec<(Name, Value)> {
         self.field = None;
         let mut checked = Vec::with_capacity(entries.len());
         for Entry { key, value } in entries {
@@ -141,7 +141,7 @@ impl<'p, 't> Checker<'p, 't> {
     }
 
     /// Checks a map against the fields of a shape.
-    pub(super) fn object(&mut self, entries: Vec<Entry>, shape: &'static Shape, owner: Span) -> Object {
+    pub(crate) fn object(&mut self, entries: Vec<Entry>, shape: &'static Shape, owner: Span) -> Object {
         let mut values: Vec<Option<Value>> = shape.fields.iter().map(|_| None).collect();
         for Entry { key, value } in entries {
             let text = key_text(&key.data);
@@ -380,7 +380,7 @@ fn float_of(data: &Data) -> Option<f64> {
 }
 
 /// A key in a path; nothing of it is quoted when it came out of a variable.
-pub(super) fn shown(key: &Node) -> String {
+pub(crate) fn shown(key: &Node) -> String {
     if key.expanded { "${…}".into() } else { key_text(&key.data) }
 }
 
@@ -411,7 +411,7 @@ fn types_of(shapes: &[(&str, &Shape)]) -> String {
 }
 
 /// Turns errors of the YAML reader into problems.
-pub(super) fn report(errors: Vec<yaml::YamlError>, severity: crate::model::Severity, problems: &mut Problems<'_>) {
+pub(crate) fn report(errors: Vec<yaml::YamlError>, severity: crate::model::Severity, problems: &mut Problems<'_>) {
     for error in errors {
         problems.push(severity, error.at, &error.path, error.message, error.hint);
     }

@@ -5,17 +5,17 @@ use super::yaml::{Entry, Span};
 
 /// A checked value.
 #[derive(Debug, Clone)]
-pub(super) struct Value {
+pub(crate) struct Value {
     /// Where it is written, or where that is which lacks it.
-    pub(super) at: Span,
+    pub(crate) at: Span,
     /// Whether it may not be quoted.
-    pub(super) hidden: bool,
-    pub(super) typed: Typed,
+    pub(crate) hidden: bool,
+    pub(crate) typed: Typed,
 }
 
 /// What a value is.
 #[derive(Debug, Clone)]
-pub(super) enum Typed {
+pub(crate) enum Typed {
     /// Wrong; a problem says why.
     Invalid,
     Null,
@@ -32,23 +32,23 @@ pub(super) enum Typed {
 
 /// A key that people choose.
 #[derive(Debug, Clone)]
-pub(super) struct Name {
-    pub(super) at: Span,
-    pub(super) text: String,
+pub(crate) struct Name {
+    pub(crate) at: Span,
+    pub(crate) text: String,
     /// As it may stand in a path.
-    pub(super) shown: String,
+    pub(crate) shown: String,
 }
 
 /// A value for every field of a shape, in the shape's order.
 #[derive(Debug, Clone)]
-pub(super) struct Object {
-    pub(super) shape: &'static Shape,
-    pub(super) values: Vec<Value>,
+pub(crate) struct Object {
+    pub(crate) shape: &'static Shape,
+    pub(crate) values: Vec<Value>,
 }
 
 impl Value {
     /// The object, when it is one, to change it.
-    pub(super) fn as_object_mut(&mut self) -> Option<&mut Object> {
+    pub(crate) fn as_object_mut(&mut self) -> Option<&mut Object> {
         match &mut self.typed {
             Typed::Object(object) => Some(object),
             _ => None,
@@ -56,7 +56,7 @@ impl Value {
     }
 
     /// Makes a missing `deploy`, and missing replicas in it, what OpenFactory's model makes of them.
-    pub(super) fn fill_in_deploy(&mut self, owner: Span) {
+    pub(crate) fn fill_in_deploy(&mut self, owner: Span) {
         match &mut self.typed {
             Typed::Null => self.typed = Typed::Object(empty(&super::shapes::DEPLOY, owner)),
             Typed::Object(object) => {
@@ -71,49 +71,49 @@ impl Value {
 
 impl Object {
     /// The value of a field; none for a name that the shape does not declare.
-    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Value> {
         self.values.get(self.shape.index(name)?)
     }
 
     /// The same, to change it.
-    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut Value> {
+    pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut Value> {
         self.values.get_mut(self.shape.index(name)?)
     }
 
-    pub(super) fn fields(&self) -> impl Iterator<Item = (&'static Field, &Value)> {
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'static Field, &Value)> {
         self.shape.fields.iter().zip(&self.values)
     }
 
     /// The text in a field, when there is one.
-    pub(super) fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         match &self.get(name)?.typed {
             Typed::Text(text) => Some(text),
             _ => None,
         }
     }
 
-    pub(super) fn int(&self, name: &str) -> Option<i64> {
+    pub(crate) fn int(&self, name: &str) -> Option<i64> {
         match self.get(name)?.typed {
             Typed::Int(number) => Some(number),
             _ => None,
         }
     }
 
-    pub(super) fn float(&self, name: &str) -> Option<f64> {
+    pub(crate) fn float(&self, name: &str) -> Option<f64> {
         match self.get(name)?.typed {
             Typed::Float(number) => Some(number),
             _ => None,
         }
     }
 
-    pub(super) fn bool(&self, name: &str) -> Option<bool> {
+    pub(crate) fn bool(&self, name: &str) -> Option<bool> {
         match self.get(name)?.typed {
             Typed::Bool(value) => Some(value),
             _ => None,
         }
     }
 
-    pub(super) fn object(&self, name: &str) -> Option<&Object> {
+    pub(crate) fn object(&self, name: &str) -> Option<&Object> {
         match &self.get(name)?.typed {
             Typed::Object(object) => Some(object),
             _ => None,
@@ -121,7 +121,7 @@ impl Object {
     }
 
     /// The items of a list; empty when there is none.
-    pub(super) fn list(&self, name: &str) -> &[Value] {
+    pub(crate) fn list(&self, name: &str) -> &[Value] {
         match self.get(name).map(|value| &value.typed) {
             Some(Typed::List(items)) => items,
             _ => &[],
@@ -129,7 +129,7 @@ impl Object {
     }
 
     /// The entries of a map; empty when there is none.
-    pub(super) fn map(&self, name: &str) -> &[(Name, Value)] {
+    pub(crate) fn map(&self, name: &str) -> &[(Name, Value)] {
         match self.get(name).map(|value| &value.typed) {
             Some(Typed::Map(entries)) => entries,
             _ => &[],
@@ -137,23 +137,23 @@ impl Object {
     }
 
     /// Whether a field is missing or null. A wrong value is neither.
-    pub(super) fn is_null(&self, name: &str) -> bool {
+    pub(crate) fn is_null(&self, name: &str) -> bool {
         matches!(self.get(name).map(|value| &value.typed), Some(Typed::Null))
     }
 
     /// Where a field is written, or where the object is when it is not.
-    pub(super) fn at(&self, name: &str) -> Span {
+    pub(crate) fn at(&self, name: &str) -> Span {
         self.get(name).map_or_else(Span::default, |value| value.at)
     }
 
     /// Whether a field may be quoted in a message.
-    pub(super) fn hidden(&self, name: &str) -> bool {
+    pub(crate) fn hidden(&self, name: &str) -> bool {
         self.get(name).is_none_or(|value| value.hidden)
     }
 }
 
 /// What a field is that is not given.
-pub(super) fn default(literal: Literal, kind: Kind, owner: Span) -> Typed {
+pub(crate) fn default(literal: Literal, kind: Kind, owner: Span) -> Typed {
     match (literal, kind) {
         (Literal::Bool(value), _) => Typed::Bool(value),
         (Literal::Int(number), _) => Typed::Int(number),
@@ -165,7 +165,7 @@ pub(super) fn default(literal: Literal, kind: Kind, owner: Span) -> Typed {
 }
 
 /// A shape of which nothing is given. None of its fields is required.
-pub(super) fn empty(shape: &'static Shape, owner: Span) -> Object {
+pub(crate) fn empty(shape: &'static Shape, owner: Span) -> Object {
     let values = shape.fields.iter().map(|field| {
         let typed = match field.presence {
             Presence::Required | Presence::Optional => Typed::Null,

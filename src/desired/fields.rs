@@ -8,38 +8,38 @@ use super::python;
 
 /// The fields of an entry.
 #[derive(Debug)]
-pub(super) struct Shape {
+pub(crate) struct Shape {
     /// For people and for references in the JSON Schema.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// What it describes.
-    pub(super) doc: &'static str,
+    pub(crate) doc: &'static str,
     /// In the order in which OpenFactory's model declares them, which is the order of its dumps.
-    pub(super) fields: &'static [Field],
+    pub(crate) fields: &'static [Field],
     /// What becomes of a field that is not declared.
-    pub(super) unknown: Unknown,
+    pub(crate) unknown: Unknown,
 }
 
 /// What becomes of a field that a shape does not declare: OpenFactory refuses it or ignores it without a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unknown {
+pub(crate) enum Unknown {
     Refuse,
     Warn,
 }
 
 /// One field.
 #[derive(Debug)]
-pub(super) struct Field {
-    pub(super) name: &'static str,
-    pub(super) doc: &'static str,
+pub(crate) struct Field {
+    pub(crate) name: &'static str,
+    pub(crate) doc: &'static str,
     /// A value as it may be written; empty where there is nothing to show.
-    pub(super) example: &'static str,
-    pub(super) kind: Kind,
-    pub(super) presence: Presence,
+    pub(crate) example: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) presence: Presence,
 }
 
 /// Whether a field may be missing or null, and what it is then.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Presence {
+pub(crate) enum Presence {
     Required,
     /// Missing and null are the same.
     Optional,
@@ -51,7 +51,7 @@ pub(super) enum Presence {
 
 /// A default.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Literal {
+pub(crate) enum Literal {
     Bool(bool),
     Int(i64),
     Float(f64),
@@ -62,7 +62,7 @@ pub(super) enum Literal {
 
 /// What a value must be.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Text(Strip),
     /// One of these texts.
     Choice(&'static [&'static str]),
@@ -93,7 +93,7 @@ pub(super) enum Kind {
 
 /// Whether white space around a text goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Strip {
+pub(crate) enum Strip {
     Keep,
     /// What pydantic strips.
     Both,
@@ -103,7 +103,7 @@ pub(super) enum Strip {
 
 impl Strip {
     /// The text without what goes.
-    pub(super) fn of(self, text: &str) -> &str {
+    pub(crate) fn of(self, text: &str) -> &str {
         match self {
             Strip::Keep => text,
             Strip::Both => text.trim(),
@@ -113,28 +113,28 @@ impl Strip {
 }
 
 /// A text as it is.
-pub(super) const TEXT: Kind = Kind::Text(Strip::Keep);
+pub(crate) const TEXT: Kind = Kind::Text(Strip::Keep);
 /// Any whole number.
-pub(super) const INT: Kind = Kind::Int(i64::MIN, i64::MAX);
+pub(crate) const INT: Kind = Kind::Int(i64::MIN, i64::MAX);
 /// A TCP port.
-pub(super) const PORT: Kind = Kind::Int(1, 65535);
+pub(crate) const PORT: Kind = Kind::Int(1, 65535);
 
 impl Field {
     /// The same with an example.
-    pub(super) const fn such_as(self, example: &'static str) -> Field {
+    pub(crate) const fn such_as(self, example: &'static str) -> Field {
         Field { example, ..self }
     }
 }
 
 impl Shape {
     /// The index of a field.
-    pub(super) fn index(&self, name: &str) -> Option<usize> {
+    pub(crate) fn index(&self, name: &str) -> Option<usize> {
         self.fields.iter().position(|field| field.name == name)
     }
 }
 
 /// The name out of `names` that somebody who wrote `wrong` most likely meant.
-pub(super) fn nearest<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+pub(crate) fn nearest<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     // Two mistakes in a long word, one in a short one; case and the choice between `-` and `_` count for nothing.
     let plain = |text: &str| text.to_lowercase().replace('-', "_");
     let wrong = plain(wrong);
@@ -147,7 +147,7 @@ pub(super) fn nearest<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>)
 }
 
 /// Whether a text is a name but for one slip of the finger.
-pub(super) fn is_slip(wrong: &str, name: &str) -> bool {
+pub(crate) fn is_slip(wrong: &str, name: &str) -> bool {
     wrong != name && distance(&wrong.to_lowercase().replace('_', "-"), name) <= 1
 }
 

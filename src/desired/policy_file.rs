@@ -117,15 +117,12 @@ fn unreadable(shown: &Arc<str>, reason: &str) -> Problem {
 /// write it.
 fn refusal(path: &Path, sources: &[PathBuf]) -> Option<Problem> {
     let shown = path.to_string_lossy();
-    let real: Vec<PathBuf> = sources.iter().filter_map(|source| fs::canonicalize(source).ok()).collect();
-    for step in way(path) {
-        if let Some(source) = real.iter().find(|source| step.starts_with(source)) {
-            let message = format!(
-                "the policy lies in `{}`, where manifests come from: whoever writes them could change it",
-                source.display()
-            );
-            return Some(Problem::file(&*shown, message).hint("keep it elsewhere, such as in /etc/ofop/policy.yml"));
-        }
+    if let Some(source) = source_that_holds(path, sources) {
+        let message = format!(
+            "the policy lies in `{}`, where manifests come from: whoever writes them could change it",
+            source.display()
+        );
+        return Some(Problem::file(&*shown, message).hint("keep it elsewhere, such as in /etc/ofop/policy.yml"));
     }
     // What is not there is told where it is read.
     let mode = fs::metadata(path).ok().filter(fs::Metadata::is_file)?.mode() & 0o7777;
@@ -133,6 +130,12 @@ fn refusal(path: &Path, sources: &[PathBuf]) -> Option<Problem> {
         Problem::file(&*shown, format!("others than its owner may write the policy (mode {mode:04o})"))
             .hint(format!("run `chmod go-w {shown}`"))
     })
+}
+
+/// Of these folders, the one that a file of the operator's own lies below, or a symlink on the way to it. Blocking.
+pub(crate) fn source_that_holds(path: &Path, sources: &[PathBuf]) -> Option<PathBuf> {
+    let real: Vec<PathBuf> = sources.iter().filter_map(|source| fs::canonicalize(source).ok()).collect();
+    way(path).iter().find_map(|step| real.iter().find(|source| step.starts_with(source)).cloned())
 }
 
 /// Where a file lies, and each symlink on the way to it, without symlinks in the folders above.

@@ -13,7 +13,7 @@ const MAX_PROBLEMS: usize = 100;
 const MAX_SNIPPET: usize = 400;
 
 /// What is wrong in one file, in the order in which it was found.
-pub(super) struct Problems<'t> {
+pub(crate) struct Problems<'t> {
     file: Arc<str>,
     text: &'t str,
     /// Where lines begin; made when the first problem is found.
@@ -25,28 +25,28 @@ pub(super) struct Problems<'t> {
 }
 
 impl<'t> Problems<'t> {
-    pub(super) fn new(file: Arc<str>, text: &'t str) -> Self {
+    pub(crate) fn new(file: Arc<str>, text: &'t str) -> Self {
         Problems { file, text, lines: Vec::new(), list: Vec::new(), errors: 0, untold: 0, unset: Vec::new() }
     }
 
     /// How many errors there are so far.
-    pub(super) fn errors(&self) -> usize {
+    pub(crate) fn errors(&self) -> usize {
         self.errors
     }
 
-    pub(super) fn error(&mut self, at: Span, path: &str, message: impl Into<String>) {
+    pub(crate) fn error(&mut self, at: Span, path: &str, message: impl Into<String>) {
         self.push(Severity::Error, at, path, message.into(), None);
     }
 
-    pub(super) fn error_hint(&mut self, at: Span, path: &str, message: impl Into<String>, hint: impl Into<String>) {
+    pub(crate) fn error_hint(&mut self, at: Span, path: &str, message: impl Into<String>, hint: impl Into<String>) {
         self.push(Severity::Error, at, path, message.into(), Some(hint.into()));
     }
 
-    pub(super) fn warn(&mut self, at: Span, path: &str, message: impl Into<String>, hint: Option<String>) {
+    pub(crate) fn warn(&mut self, at: Span, path: &str, message: impl Into<String>, hint: Option<String>) {
         self.push(Severity::Warning, at, path, message.into(), hint);
     }
 
-    pub(super) fn push(&mut self, severity: Severity, at: Span, path: &str, message: String, hint: Option<String>) {
+    pub(crate) fn push(&mut self, severity: Severity, at: Span, path: &str, message: String, hint: Option<String>) {
         self.errors += usize::from(severity == Severity::Error);
         if self.list.len() >= MAX_PROBLEMS {
             self.untold += 1;
@@ -84,7 +84,7 @@ impl<'t> Problems<'t> {
     }
 
     /// Takes in which variables are not set: said with the error that this leads to, else with a warning.
-    pub(super) fn unset(&mut self, unset: Vec<Missing>) {
+    pub(crate) fn unset(&mut self, unset: Vec<Missing>) {
         self.unset.extend(unset);
     }
 
@@ -114,7 +114,7 @@ impl<'t> Problems<'t> {
     }
 
     /// All of them in the order of the file.
-    pub(super) fn finish(mut self) -> Vec<Problem> {
+    pub(crate) fn finish(mut self) -> Vec<Problem> {
         self.explain_unset();
         self.list.sort_by_key(|problem| (problem.line, problem.column));
         if self.untold > 0 {

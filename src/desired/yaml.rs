@@ -160,7 +160,7 @@ fn is_mixed(text: &str, line: u32) -> bool {
 }
 
 /// Appends `.key` to a path; a key that holds odd characters is quoted.
-pub(super) fn push_key(path: &mut String, key: &str) {
+pub(crate) fn push_key(path: &mut String, key: &str) {
     let plain = !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '[' | ']'));
     if !path.is_empty() {
         path.push('.');
@@ -173,7 +173,7 @@ pub(super) fn push_key(path: &mut String, key: &str) {
 }
 
 /// Appends `[index]` to a path.
-pub(super) fn push_index(path: &mut String, index: usize) {
+pub(crate) fn push_index(path: &mut String, index: usize) {
     path.push_str(&format!("[{index}]"));
 }
 
