@@ -39,6 +39,7 @@ mod hold;
 mod lease;
 mod logging;
 mod manifests;
+pub mod notify;
 mod obstacles;
 mod oneshot;
 mod output;
@@ -120,6 +121,7 @@ fn start(cli: &Cli, output: Output) -> Result<Exit, CliError> {
         | Command::Resume(_)
         | Command::Adopt(_)
         | Command::Policy(_)
+        | Command::Notify(_)
         | Command::Rollout(_)
         | Command::Registry(_) => {}
     }
@@ -166,6 +168,7 @@ async fn command(command: &Command, context: &Context) -> Result<Exit, CliError>
         Command::Resume(args) => control::run(&Word::Resume(args.named("resume")?), context).await,
         Command::Adopt(args) => adopt::run(args, context).await,
         Command::Policy(args) => policy::run(args, context).await,
+        Command::Notify(args) => notify::run(args, context).await,
         Command::Rollout(args) => rollout::run(args, context).await,
         Command::Registry(args) => registry::run(args, context).await,
         Command::Schema(args) => schema::run(args, &context.output),

@@ -37,6 +37,7 @@
 //! | `render` | `model`, `registry/messages`, `platform/*/body` | anything else of ours |
 //! | `reconcile` | `desired`, `compile`, `plan`, the seams, `report`, `model` | `cli`, `http`, a concrete adapter |
 //! | `report`, `config` | `model` | anything else of ours |
+//! | `notify` | `report`, `desired` (reading of files), `config` (secrets), `model` | the rest |
 //! | `http` | `report`, `model` | the rest |
 //! | `clock`, `elements`, `lock` | std | anything of ours; everybody may use them |
 //! | `cli` | everything | – |
@@ -50,6 +51,7 @@ mod elements;
 pub mod http;
 mod lock;
 pub mod model;
+pub mod notify;
 pub mod plan;
 pub mod platform;
 pub mod reconcile;

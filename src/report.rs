@@ -20,7 +20,8 @@
 //! - A slow reader of events never holds anybody up; it skips, and is told how many it missed.
 
 pub mod archive;
-mod database;
+pub mod concerns;
+pub(crate) mod database;
 mod event_log;
 pub mod events;
 pub mod history;
@@ -45,7 +46,7 @@ use self::archive::{Archive, Restored};
 pub use self::events::{
     CommandEvent, ConditionEvent, Entry, Event, EventOutcome, EventQuery, EventType, RefusedCommand, StepReport,
 };
-pub use self::metrics::WebhookResult;
+pub use self::metrics::{NotifyResult, WebhookResult};
 pub use self::source::{SourceEvent, SourceStatus, SourceView};
 pub use self::status::{LeaseSummary, ResourceStatus, Status};
 
@@ -382,6 +383,26 @@ impl Report {
     /// Counts a call of the webhook.
     pub fn webhook(&self, result: WebhookResult) {
         self.inner.metrics.webhook(result);
+    }
+
+    /// These are the sinks of notifications: their metrics exist, and those of no others.
+    pub fn notify_sinks(&self, names: &[String]) {
+        self.inner.metrics.notify_sinks(names);
+    }
+
+    /// Counts what became of a notification.
+    pub fn notified(&self, sink: &str, result: NotifyResult) {
+        self.inner.metrics.notified(sink, result);
+    }
+
+    /// How many notifications wait for a sink, and when the oldest was decided, since 1970-01-01 UTC.
+    pub fn notify_queue(&self, sink: &str, count: usize, oldest: Option<Duration>) {
+        self.inner.metrics.notify_queue(sink, count, oldest);
+    }
+
+    /// Whether the newest state of the notification file is in force.
+    pub fn notify_settings(&self, valid: bool) {
+        self.inner.metrics.notify_settings(valid);
     }
 
     /// Everything that is known, as of the last pass. Resources come without their events, see

@@ -19,6 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("registry", &["model", "clock", "elements"]),
     ("render", &["model", "platform", "registry"]),
     ("report", &["model", "clock"]),
+    ("notify", &["report", "desired", "config", "model", "clock"]),
     ("http", &["report", "model"]),
     ("reconcile", &["desired", "compile", "plan", "platform", "registry", "report", "model", "clock"]),
     ("testing", &["desired", "compile", "plan", "platform", "registry", "reconcile", "report", "model", "clock"]),
@@ -35,6 +36,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "reconcile",
             "report",
             "http",
+            "notify",
             "model",
             "clock",
         ],
@@ -67,6 +69,14 @@ const PURE: &[&str] = &[
     "src/reconcile/backoff",
     "src/reconcile/lease/machine",
     "src/report/history/recorder",
+    "src/notify/decide",
+    "src/notify/format",
+    "src/notify/message",
+    "src/notify/outcome",
+    "src/notify/rules",
+    "src/notify/settings",
+    "src/notify/shapes",
+    "src/notify/template",
 ];
 
 /// What a pure file does not mention.

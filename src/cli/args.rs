@@ -21,6 +21,7 @@ use super::get::GetArgs;
 use super::health::HealthArgs;
 use super::history::HistoryArgs;
 use super::hold::{FREEZE_EXAMPLES, FreezeArgs, SUSPEND_EXAMPLES, SuspendArgs};
+use super::notify::NotifyArgs;
 use super::plan::PlanArgs;
 use super::policy::PolicyArgs;
 use super::registry::RegistryArgs;
@@ -371,6 +372,17 @@ The policy is the operator's own file: it may not lie among the manifests. Every
 it. Listed is how many files each folder of the policy governs; docs/security.md says what a policy can hold.
 Exit code 0 when the policy and every manifest are valid, 2 when not.")]
     Policy(PolicyArgs),
+    /// Check who is told what needs a person, and try it
+    #[command(after_help = "\
+Examples:
+  ofop notify check --notify /etc/ofop/notify.yml
+  ofop notify test --notify /etc/ofop/notify.yml         a message to every sink, and what it says to that
+  ofop notify test line-2-chat
+  ofop notify test github --commit 0123abcd…             a status on that commit; without it the repository is only looked at
+
+The file is the operator's own: it may not lie among the manifests. docs/notifications.md says what it can hold.
+Exit code 0 when all is well, 2 when the file is not valid, 3 when a sink did not take the message.")]
+    Notify(NotifyArgs),
     /// Print a JSON Schema of manifests, for editors
     #[command(after_help = "\
 Example:

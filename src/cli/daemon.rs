@@ -16,6 +16,7 @@ use crate::compile::Compiler;
 use crate::config::{Config, TlsFiles};
 use crate::desired::Source as _;
 use crate::http::{self, Door, MAKE_A_TOKEN, Tls, Token, Tokens};
+use crate::notify;
 use crate::plan::{DEFAULT_PRUNE_DELAY, Policy};
 use crate::reconcile::{self, Keeper};
 
@@ -25,6 +26,9 @@ const COMMANDS: usize = 64;
 /// How long handing the lease back may take: one write. A supervisor waits ten seconds for the end of a process, and
 /// calls in flight have most of that.
 const HAND_BACK: Duration = Duration::from_secs(2);
+
+/// How long a notification that is being delivered may take at the end.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Reconciles until told to stop.
 ///
@@ -54,6 +58,9 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
     });
     let tokens = tokens.collect::<Result<Tokens, CliError>>()?.public_read(config.public_read);
 
+    let notify = parts::notify_file(context)
+        .map(|file| parts::notify_settings(context, &file).map(|read| (file, read)))
+        .transpose()?;
     let report = parts::report(context).await;
     let webhook = parts::webhook(context, report.clone(), loader.nudge())?;
     let (sender, commands) = mpsc::channel(COMMANDS);
@@ -94,6 +101,19 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
     if let Some(warning) = exposure(config, address) {
         warn!("{warning}");
     }
+    let told = CancellationToken::new();
+    let notifications = notify.map(|(file, read)| {
+        let parts = notify::Parts {
+            report: report.clone(),
+            file,
+            read,
+            state_dir: config.state_dir.clone(),
+            instance: config.instance.clone(),
+            connections: parts::connections(context),
+            clock: Arc::new(SystemClock::new()),
+        };
+        tokio::spawn(notify::run(parts, told.clone()))
+    });
     let closing = stop.clone();
     let server = tokio::spawn(http::serve_with(door, report.clone(), sender, tokens, webhook.routes(), async move {
         closing.cancelled().await;
@@ -104,6 +124,11 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
         keeper.hand_back(HAND_BACK).await;
     }
     stop.cancel();
+    told.cancel();
+    if let Some(notifications) = notifications {
+        // What is not delivered by then is kept, and delivered by the next run.
+        let _ = tokio::time::timeout(LAST_WORDS, notifications).await;
+    }
     // What the server says at its end is of no use to anybody any more.
     let _ = server.await;
     // It waits for a file.

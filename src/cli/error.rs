@@ -28,6 +28,12 @@ pub enum CliError {
         /// The file.
         path: PathBuf,
     },
+    /// The notification file is wrong; its problems have been shown.
+    #[error("the notification file `{}` cannot be used", path.display())]
+    Notify {
+        /// The file.
+        path: PathBuf,
+    },
     /// The manifests cannot be read.
     #[error("cannot read the manifests: {0}")]
     Source(SourceTrouble),
@@ -101,6 +107,7 @@ impl CliError {
             CliError::Policy { .. } => {
                 Some("mend it, and look with `ofop policy check`; without a policy everything would be allowed".into())
             }
+            CliError::Notify { .. } => Some("mend it, and look with `ofop notify check`".into()),
             CliError::Source(error) => error.hint.clone(),
             CliError::Platform(error) => error.hint.clone(),
             CliError::Registry(error) | CliError::SetUp(error) => error.hint.clone(),

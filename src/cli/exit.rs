@@ -5,7 +5,7 @@
 //! | 0 | done; for `plan`: nothing to do; for `diff`: no difference |
 //! | 1 | `plan`: there is something to do, or a conflict for a person to resolve; `diff`: there is a difference |
 //! | 2 | it could not be done: wrong usage or settings, invalid manifests, a server that does not answer |
-//! | 3 | `apply` and `down`: some resources could not be converged |
+//! | 3 | `apply` and `down`: some resources could not be converged; `notify test`: a sink did not take the message |
 //! | 130 | `apply`, `down`: stopped by a signal before it was done; `run`: by a second signal |
 
 use std::process::ExitCode;

@@ -15,6 +15,9 @@ use crate::desired::{self, remote::RemoteOptions};
 use crate::desired::{Loader, LoaderOptions, PolicyFile};
 use crate::http::webhook::{Secret, Webhook};
 use crate::model::PlatformKind;
+use crate::notify;
+use crate::notify::file::NotifyFile;
+use crate::notify::send::{Connections, KafkaServers};
 use crate::plan::{Guard, Policy};
 use crate::platform::credentials::Credentials;
 use crate::platform::docker::DockerPlatform;
@@ -136,6 +139,40 @@ fn policy_file(context: &Context, given: &[PathBuf]) -> Result<Option<PolicyFile
     })
 }
 
+/// The notification file that is set.
+pub(super) fn notify_file(context: &Context) -> Option<NotifyFile> {
+    let config = &context.config;
+    let path = config.notify.as_ref()?;
+    Some(NotifyFile::new(path, sources::folders(config, &[]), config.variables.all()))
+}
+
+/// What a notification file says.
+///
+/// # Errors
+/// When it cannot be read, is wrong, or may not lie where it does; what is wrong is shown.
+pub(super) fn notify_settings(context: &Context, file: &NotifyFile) -> Result<notify::file::Read, CliError> {
+    let read = file.read().map_err(|problems| {
+        problems::show(&problems, &context.output);
+        CliError::Notify { path: file.path().to_owned() }
+    })?;
+    context.output.hidden.add(read.settings.secrets());
+    Ok(read)
+}
+
+/// What connections to sinks are made with.
+pub(super) fn connections(context: &Context) -> Connections {
+    let config = &context.config;
+    let options = config.servers.kafka_options.iter();
+    Connections {
+        kafka: KafkaServers {
+            brokers: config.settings.kafka_broker.clone(),
+            options: options.map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+        },
+        authorities: config.remote.ca_file.clone(),
+        hidden: context.output.hidden.clone(),
+    }
+}
+
 /// A reader of the configured manifests that takes a change once it has lasted.
 ///
 /// # Errors
@@ -156,9 +193,12 @@ fn loader_options(context: &Context) -> LoaderOptions {
     if let Some(raw) = &config.remote.github_raw {
         remote.github_raw.clone_from(raw);
     }
+    let mut withheld = config.limits.withheld.clone();
+    // What the notification file refers to is the operator's, whatever it is called.
+    withheld.extend(notify_file(context).into_iter().flat_map(|file| file.variables()));
     LoaderOptions {
         variables: Arc::new(config.variables.all()),
-        withheld: Arc::new(config.limits.withheld.clone()),
+        withheld: Arc::new(withheld),
         unlisted: Arc::new(config.limits.unlisted.clone()),
         secret: Arc::new(config.limits.secret.clone()),
         hidden: context.output.hidden.clone(),

@@ -37,6 +37,9 @@ pub struct RunArgs {
     /// File with the secret of POST /webhook [env: OFOP_WEBHOOK_SECRET_FILE, or OFOP_WEBHOOK_SECRET for the secret itself]
     #[arg(long, value_name = "FILE", help_heading = DAEMON)]
     pub webhook_secret_file: Option<PathBuf>,
+    /// File that says who is told what needs a person, and how; read again when it changes [env: OFOP_NOTIFY]
+    #[arg(long, value_name = "FILE", help_heading = DAEMON)]
+    pub notify: Option<PathBuf>,
     /// What converging may do.
     #[command(flatten)]
     pub converge: ConvergeArgs,

@@ -16,18 +16,18 @@ const MAX_WAL: i64 = 4 << 20;
 
 /// What tells a file of ours from others.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Layout {
+pub(crate) struct Layout {
     /// Marks the file as ours, as `PRAGMA application_id` holds it.
-    pub(super) application: i32,
+    pub(crate) application: i32,
     /// The version of the tables, as `PRAGMA user_version` holds it.
-    pub(super) version: i32,
+    pub(crate) version: i32,
     /// The statements that make the tables.
-    pub(super) schema: &'static str,
+    pub(crate) schema: &'static str,
 }
 
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum FileError {
+pub(crate) enum FileError {
     #[error("it cannot be opened: {0}")]
     Io(#[from] io::Error),
     #[error("{0}")]
@@ -44,7 +44,7 @@ pub(super) enum FileError {
 
 impl FileError {
     /// Whether what is in the file can no longer be read, so that a new one must take its place.
-    pub(super) fn is_damage(&self) -> bool {
+    pub(crate) fn is_damage(&self) -> bool {
         match self {
             FileError::Damaged(_) => true,
             FileError::Sqlite(error) => {
@@ -55,7 +55,7 @@ impl FileError {
     }
 
     /// What a person can do about it.
-    pub(super) fn hint(&self) -> &'static str {
+    pub(crate) fn hint(&self) -> &'static str {
         match self {
             FileError::Foreign | FileError::Version(_) => "move it away, or choose another directory with --state-dir",
             FileError::Sqlite(error) => match error.sqlite_error_code() {
@@ -74,18 +74,18 @@ impl FileError {
 
 /// An open file, for writing.
 #[derive(Debug)]
-pub(super) struct Database {
-    pub(super) connection: Connection,
+pub(crate) struct Database {
+    pub(crate) connection: Connection,
     path: PathBuf,
     /// Device and inode: a deleted file stays usable, and useless, for whoever has it open. None in memory.
     identity: Option<(u64, u64)>,
     /// It was made by this opening.
-    pub(super) is_new: bool,
+    pub(crate) is_new: bool,
 }
 
 impl Database {
     /// Opens the file, and makes it with its directory when it is missing.
-    pub(super) fn open(path: &Path, layout: &Layout) -> Result<Self, FileError> {
+    pub(crate) fn open(path: &Path, layout: &Layout) -> Result<Self, FileError> {
         let is_new = !path.exists();
         if is_new {
             if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -117,7 +117,7 @@ impl Database {
     }
 
     /// The same tables in memory.
-    pub(super) fn in_memory(layout: &Layout) -> Result<Self, FileError> {
+    pub(crate) fn in_memory(layout: &Layout) -> Result<Self, FileError> {
         let mut connection = Connection::open_in_memory()?;
         connection.pragma_update(None, "auto_vacuum", "incremental")?;
         prepare(&mut connection, layout)?;
@@ -125,19 +125,19 @@ impl Database {
     }
 
     /// Makes sure that the file is still where it was opened.
-    pub(super) fn check_place(&self) -> Result<(), FileError> {
+    pub(crate) fn check_place(&self) -> Result<(), FileError> {
         if self.identity.is_some() && identity(&self.path) != self.identity { Err(FileError::Gone) } else { Ok(()) }
     }
 
     /// How many bytes of the file hold something.
-    pub(super) fn used(&self) -> Result<u64, FileError> {
+    pub(crate) fn used(&self) -> Result<u64, FileError> {
         let number = |name: &str| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
         let used = (number("page_count")? - number("freelist_count")?).saturating_mul(number("page_size")?);
         Ok(u64::try_from(used).unwrap_or(0))
     }
 
     /// Gives back the room of rows that went.
-    pub(super) fn give_back(&self) -> Result<(), FileError> {
+    pub(crate) fn give_back(&self) -> Result<(), FileError> {
         // A statement that yields rows until it is done.
         let mut vacuum = self.connection.prepare("PRAGMA incremental_vacuum")?;
         let mut rows = vacuum.query([])?;
@@ -147,7 +147,7 @@ impl Database {
 }
 
 /// Opens a file for reading alone; nothing of it is checked.
-pub(super) fn open_to_read(path: &Path) -> Result<Connection, FileError> {
+pub(crate) fn open_to_read(path: &Path) -> Result<Connection, FileError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -174,7 +174,7 @@ fn has_tables(connection: &Connection) -> Result<bool, FileError> {
 }
 
 /// Refuses a file that is not ours or newer than we are.
-pub(super) fn check(connection: &Connection, layout: &Layout) -> Result<(), FileError> {
+pub(crate) fn check(connection: &Connection, layout: &Layout) -> Result<(), FileError> {
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let (application, version) = (number("application_id")?, number("user_version")?);
     if application != layout.application {
@@ -187,7 +187,7 @@ pub(super) fn check(connection: &Connection, layout: &Layout) -> Result<(), File
 }
 
 /// Where a damaged file is put: beside where it was, over one that was put there before.
-pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
+pub(crate) fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let with = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);

@@ -1,5 +1,7 @@
 //! The metrics, all of whose labels come from enums, resources' uuids and the revision aside.
 
+mod notifications;
+
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,6 +12,8 @@ use prometheus::{
     TextEncoder,
 };
 
+use self::notifications::Notifications;
+pub use self::notifications::NotifyResult;
 use super::Pass;
 use super::events::StepReport;
 use super::status::{PartState, Row};
@@ -150,6 +154,7 @@ pub(super) struct Metrics {
     leader: IntGauge,
     lease_epoch: IntGauge,
     lease_changes: IntCounterVec,
+    notifications: Notifications,
     /// Series that exist, so that those of vanished resources and revisions can go.
     exported: std::sync::Mutex<Exported>,
 }
@@ -277,6 +282,7 @@ impl Metrics {
                 "Changes of how this operator stands to the lease, by how it stood then.",
                 &["to"],
             ),
+            notifications: Notifications::new(r),
             exported: std::sync::Mutex::default(),
             registry: registry.clone(),
         };
@@ -392,6 +398,23 @@ impl Metrics {
 
     pub(super) fn webhook(&self, result: WebhookResult) {
         self.webhooks.with_label_values(&[result.as_str()]).inc();
+    }
+
+    /// These are the sinks of notifications.
+    pub(super) fn notify_sinks(&self, names: &[String]) {
+        self.notifications.sinks(names);
+    }
+
+    pub(super) fn notified(&self, sink: &str, result: NotifyResult) {
+        self.notifications.count(sink, result);
+    }
+
+    pub(super) fn notify_queue(&self, sink: &str, count: usize, oldest: Option<std::time::Duration>) {
+        self.notifications.waiting(sink, count, oldest);
+    }
+
+    pub(super) fn notify_settings(&self, valid: bool) {
+        self.notifications.settings(valid);
     }
 
     pub(super) fn refused(&self) {

@@ -216,6 +216,8 @@ impl Factory {
                 (id.clone(), Arc::new(ResourcePlan { verdict, ..(**planned).clone() }))
             });
             plan.resources = judged.collect();
+            let restless = plan.resources.iter().filter(|(_, planned)| !planned.verdict.is_settled());
+            plan.restless = restless.map(|(id, _)| id.clone()).collect();
         }
         let observed = Observed {
             at: self.now,

@@ -35,6 +35,7 @@ impl Cli {
                 put(&mut flags, "--interval", args.interval.as_ref());
                 put_path(&mut flags, "--token-file", args.token_file.as_ref());
                 put_path(&mut flags, "--webhook-secret-file", args.webhook_secret_file.as_ref());
+                put_path(&mut flags, "--notify", args.notify.as_ref());
                 args.converge.add(&mut flags);
                 args.prune.add(&mut flags);
                 args.rollout.add(&mut flags);
@@ -82,6 +83,7 @@ impl Cli {
                 let PolicyAct::Check(args) = &args.act;
                 args.revision.add(&mut flags);
             }
+            Command::Notify(args) => put_path(&mut flags, "--notify", args.file()),
             Command::Registry(_) | Command::Schema(_) | Command::Completions(_) | Command::Version(_) => {}
         }
         flags

@@ -90,6 +90,11 @@ impl Recorder {
         Recorder { open: newest.filter(|entry| entry.replaced_by.is_none()).map(Open::restored), keys: 0 }
     }
 
+    /// The newest revision, without its resources.
+    pub(in crate::report) fn newest(&self) -> Option<&RevisionEntry> {
+        self.open.as_ref().map(|open| &open.entry)
+    }
+
     /// Takes in a pass. `verdict` is the verdict on a resource, with what is known of steps that failed.
     pub(in crate::report) fn pass(
         &mut self,
