@@ -67,6 +67,21 @@ fn the_metrics_text_satisfies_promtool() {
     promtool(&["check", "metrics"], &report.metrics());
 }
 
+#[test]
+fn every_shipped_alert_links_to_a_section_that_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let rules = std::fs::read_to_string(deploy("prometheus/ofop.rules.yml")).unwrap();
+    let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let links: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("runbook_url: ")).collect();
+    assert_eq!(alerts.len(), links.len());
+    for (alert, link) in alerts.iter().zip(links) {
+        let (page, section) = link.split_once('#').unwrap();
+        let text = std::fs::read_to_string(root.join(page)).unwrap();
+        let heading = text.lines().filter_map(|line| line.strip_prefix("### ")).find(|heading| heading == alert);
+        assert_eq!(heading.map(str::to_lowercase).as_deref(), Some(section), "{alert}");
+    }
+}
+
 /// The metrics that a text names, histograms' series by their family.
 fn names(text: &str) -> BTreeSet<&str> {
     text.match_indices("ofop_")
@@ -82,6 +97,7 @@ fn alerts_dashboard_and_documentation_speak_of_metrics_that_exist() {
     let mut factory = Factory::empty().with_app("PRESS-7");
     factory.drift(&app("PRESS-7"));
     factory.tell(&report, Duration::from_secs(1));
+    report.notify_sinks(&["chat".to_owned()]);
     let text = report.metrics();
     let exist = names(&text);
     let documented = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics-and-alerts.md");
