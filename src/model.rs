@@ -7,6 +7,7 @@
 //! | file | words |
 //! |---|---|
 //! | [`names`] | asset uuid, service name, resource, instance, revision |
+//! | [`nearest`] | which name somebody meant who wrote another one |
 //! | [`service`] | the fields of a Swarm service (or container) that we own |
 //! | [`record`] | facts in the asset registry |
 //! | [`desired`] | what the manifests mean, and the problems found in them |
@@ -48,6 +49,7 @@ pub mod image;
 pub mod lease;
 pub mod ledger;
 pub mod names;
+pub mod nearest;
 pub mod notes;
 pub mod observed;
 pub mod options;
