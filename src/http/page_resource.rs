@@ -185,11 +185,8 @@ fn tasks(html: &mut Html, service: &ServiceStatus) {
         html.raw(if task.wanted { "" } else { " <span class=\"soft\">(leaving)</span>" });
         html.raw("</td><td>");
         time(html, &task.since);
-        html.raw("</td><td data-label=\"node\">").element(
-            "<code>",
-            task.node.get(..12).unwrap_or(&task.node),
-            "</code>",
-        );
+        html.raw("</td><td data-label=\"node\"><span title=\"").text(&task.node).raw("\">");
+        html.text(service.host(task)).raw("</span>");
         html.raw("</td><td>").text(&task.error).raw("</td></tr>");
     }
     html.raw("</tbody></table>");

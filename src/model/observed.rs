@@ -44,6 +44,8 @@ pub struct PlatformSnapshot {
     pub tasks: SharedMap<ServiceId, Arc<[TaskView]>>,
     /// Names of the networks that services can be attached to.
     pub networks: BTreeSet<String>,
+    /// Host names of the nodes by their ids; empty on plain Docker.
+    pub nodes: BTreeMap<String, String>,
     /// For images whose tag is followed: the digest that the tag points to now, `sha256:…`.
     pub digests: BTreeMap<String, String>,
     /// Followed images whose digest was asked for and never learnt, each with the reason.

@@ -279,6 +279,7 @@ impl World {
                 services: services.into(),
                 tasks: self.tasks.iter().map(|(id, tasks)| (id.clone(), Arc::from(tasks.clone()))).collect(),
                 networks: self.networks.clone(),
+                nodes: BTreeMap::new(),
                 digests: self.digests.clone(),
                 unresolved: self.unresolved.clone(),
                 unreadable: self.unreadable.clone(),

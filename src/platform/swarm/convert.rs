@@ -370,12 +370,17 @@ pub fn network(text: &[u8]) -> Option<Network> {
     (!raw.id.is_empty() && !raw.name.is_empty()).then_some(Network { id: raw.id, name: raw.name, attachable })
 }
 
-/// Whether the managers in a list of nodes can decide anything: one of them leads, and most can be reached.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+/// Host names of nodes by their ids.
+pub type NodeNames = BTreeMap<String, String>;
+
+/// What a list of nodes says: their names, and whether the managers among them can decide anything, for which one of
+/// them leads and most can be reached.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Quorum {
     managers: usize,
     reachable: usize,
     leaders: usize,
+    names: NodeNames,
 }
 
 impl Quorum {
@@ -387,12 +392,21 @@ impl Quorum {
             self.reachable += usize::from(manager.reachability == "reachable");
             self.leaders += usize::from(manager.leader);
         }
-        !node.id.is_empty()
+        let is_named = !node.id.is_empty();
+        if is_named && !node.description.hostname.is_empty() {
+            self.names.insert(node.id, node.description.hostname);
+        }
+        is_named
     }
 
     /// Whether most managers are there and one leads.
-    pub fn holds(self) -> bool {
+    pub fn holds(&self) -> bool {
         self.leaders > 0 && self.reachable * 2 > self.managers
+    }
+
+    /// The host names of the nodes that were counted.
+    pub fn into_names(self) -> NodeNames {
+        self.names
     }
 }
 

@@ -130,7 +130,8 @@ raw!(
 raw!(Config { id: String = "ID", version: Version, spec: ConfigSpec });
 raw!(ConfigSpec { name: String, labels: BTreeMap<String, String> });
 
-raw!(Node { id: String = "ID", manager_status: Option<ManagerStatus> });
+raw!(Node { id: String = "ID", description: Description, manager_status: Option<ManagerStatus> });
+raw!(Description { hostname: String });
 raw!(ManagerStatus { leader: bool, reachability: String });
 
 raw!(Event { kind: String = "Type", action: String, actor: Actor });

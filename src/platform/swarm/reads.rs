@@ -7,7 +7,7 @@ use hyper::Method;
 use hyper::body::Bytes;
 
 use super::calls;
-use super::convert::{self, NetworkNames, Quorum};
+use super::convert::{self, NetworkNames, NodeNames, Quorum};
 use super::notes::Place;
 use super::state::{Known, Reading, State};
 use crate::model::{ServiceId, SharedMap, TaskView};
@@ -24,8 +24,9 @@ const NODES: Act = Act::read("list the nodes");
 /// Reads everything. Services that did not change since they were last read are taken from `state`.
 pub(super) async fn everything(engine: &Engine, place: &Place, state: &Mutex<State>) -> Result<Reading, CallError> {
     let mut reading = locked(state).begin();
-    let (quorum, networks) = tokio::try_join!(quorum(engine), networks(engine))?;
+    let ((quorum, nodes), networks) = tokio::try_join!(quorum(engine), networks(engine))?;
     reading.whole &= quorum;
+    reading.nodes = nodes;
     reading.names.extend(networks.0);
     reading.attachable = networks.1;
     let notes = async { Ok(place.read(engine).await) };
@@ -125,11 +126,11 @@ pub(super) async fn networks(engine: &Engine) -> Result<(NetworkNames, BTreeSet<
     Ok((names, attachable))
 }
 
-/// Whether the cluster can decide anything.
-pub(super) async fn quorum(engine: &Engine) -> Result<bool, CallError> {
+/// Whether the cluster can decide anything, and the names of its nodes.
+pub(super) async fn quorum(engine: &Engine) -> Result<(bool, NodeNames), CallError> {
     let (mut quorum, mut understood) = (Quorum::default(), true);
     engine.list(NODES, "/nodes", |text| understood &= quorum.count(text)).await?;
-    Ok(understood && quorum.holds())
+    Ok((understood && quorum.holds(), quorum.into_names()))
 }
 
 /// Reads one service; none when the engine says that it does not exist.

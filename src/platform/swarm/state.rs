@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::convert::{Converted, Header, NetworkNames};
+use super::convert::{Converted, Header, NetworkNames, NodeNames};
 use super::reads::TaskLists;
 use crate::model::{
     NotesView, ObservedService, PlatformSnapshot, ServiceId, ServiceName, SharedMap, TaskState, TaskView, UpdateState,
@@ -44,6 +44,7 @@ pub(super) struct State {
     names: NetworkNames,
     attachable: BTreeSet<String>,
     networks_learnt: Moment,
+    nodes: NodeNames,
     notes: NotesView,
     notes_learnt: Moment,
     answers: Answers,
@@ -106,6 +107,7 @@ pub(super) struct Reading {
     pub(super) tasks: TaskLists,
     pub(super) names: NetworkNames,
     pub(super) attachable: BTreeSet<String>,
+    pub(super) nodes: NodeNames,
     pub(super) notes: NotesView,
     /// Everything was understood and the managers have a quorum.
     pub(super) whole: bool,
@@ -140,7 +142,7 @@ impl State {
     /// Takes in a full read that succeeded; says whether services differ from what was known, and whether
     /// anything does.
     pub(super) fn finish(&mut self, reading: Reading) -> Changed {
-        let Reading { began, services, tasks, names, attachable, notes, whole } = reading;
+        let Reading { began, services, tasks, names, attachable, nodes, notes, whole } = reading;
         let mut changed = Changed::default();
         self.removed.retain(|_, learnt| *learnt > began);
         let gone = self.services.iter().filter(|(id, entry)| !services.contains_key(*id) && entry.learnt <= began);
@@ -160,6 +162,8 @@ impl State {
             changed.others |= self.attachable != attachable;
             self.attachable = attachable;
         }
+        changed.others |= self.nodes != nodes;
+        self.nodes = nodes;
         if self.notes_learnt < began {
             changed.others |= self.notes != notes;
             self.notes = notes;
@@ -324,6 +328,7 @@ impl State {
             services: self.shown.clone(),
             tasks: self.tasks.clone(),
             networks: self.attachable.clone(),
+            nodes: self.nodes.clone(),
             notes: self.notes.clone(),
             digests: self.answers.digests.clone(),
             unresolved: self.answers.unresolved.clone(),

@@ -1,5 +1,6 @@
 //! Services of a resource, wanted beside found.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,12 @@ pub struct ServiceStatus {
     pub update: UpdateState,
     /// Its tasks.
     pub tasks: Vec<TaskView>,
+    /// Host names of the nodes that its tasks are on, by their ids.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub nodes: BTreeMap<String, String>,
+    /// When it was created, as the engine writes it (RFC 3339); none when it does not exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
 }
 
 /// Whether a service is there.
@@ -100,6 +107,11 @@ impl Running {
 }
 
 impl ServiceStatus {
+    /// Where a task is: the host name of its node, or the node's id where that is not known; empty until it is placed.
+    pub fn host<'a>(&'a self, task: &'a TaskView) -> &'a str {
+        self.nodes.get(&task.node).map_or(&task.node, String::as_str)
+    }
+
     /// How many replicas run, of how many.
     pub fn running(&self) -> Running {
         let wanted = (self.presence != ServicePresence::Orphaned).then_some(self.replicas.wanted);
@@ -131,6 +143,8 @@ impl ServiceStatus {
             replicas: Replicas { wanted: spec.replicas, running: 0 },
             update: UpdateState::None,
             tasks: Vec::new(),
+            nodes: BTreeMap::new(),
+            created: None,
         };
         if let (Some(platform), Some(found)) = (platform, found) {
             status.fill(found, platform);
@@ -150,6 +164,8 @@ impl ServiceStatus {
             replicas: Replicas { wanted: 0, running: 0 },
             update: UpdateState::None,
             tasks: Vec::new(),
+            nodes: BTreeMap::new(),
+            created: None,
         };
         status.fill(found, platform);
         status
@@ -163,5 +179,8 @@ impl ServiceStatus {
         self.replicas.running = u64::try_from(running).unwrap_or(u64::MAX);
         self.update = found.update.clone();
         self.tasks = tasks.to_vec();
+        let named = |id: &String| Some((id.clone(), platform.nodes.get(id)?.clone()));
+        self.nodes = tasks.iter().filter_map(|task| named(&task.node)).collect();
+        self.created = Some(found.created_at.clone()).filter(|time| !time.is_empty());
     }
 }
