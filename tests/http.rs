@@ -221,6 +221,7 @@ async fn commands_need_the_token() {
     for (path, body, command) in [
         ("reconcile", "", Command::Reconcile { confirm_prune: false }),
         ("reconcile", r#"{"confirm_prune":true}"#, Command::Reconcile { confirm_prune: true }),
+        ("reconcile", body, Command::ReconcileOne(app("PRESS-7"))),
         ("suspend", body, Command::Suspend(Some(app("PRESS-7")), Term::default())),
         ("suspend", r#"{"all":true}"#, Command::Suspend(None, Term::default())),
         ("resume", body, Command::Resume(Some(app("PRESS-7")))),

@@ -16,6 +16,7 @@ use super::Shared;
 use super::auth::Caller;
 use super::hold;
 use super::problem::Problem;
+use crate::model::nearest::nearest;
 use crate::model::{Command, Health, InstanceName, Kind, Request, ResourceId, Suspension, Sync};
 use crate::report::{LeaseSummary, ResourceStatus, Status, metrics};
 
@@ -128,6 +129,8 @@ pub(super) async fn plan(State(shared): State<Shared>) -> Result<Json<serde_json
 #[serde(deny_unknown_fields, default)]
 struct ReconcileBody {
     confirm_prune: bool,
+    /// What is tried again at once; everything when none is named.
+    resource: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -177,9 +180,17 @@ pub(super) async fn reconcile(
     if wanted.confirm_prune {
         leads(&shared)?;
     }
+    let command = match wanted.resource {
+        Some(_) if wanted.confirm_prune => {
+            return Err(Problem::bad_request("`resource` and `confirm_prune` exclude each other")
+                .hint("removals are confirmed all at once"));
+        }
+        Some(id) => Command::ReconcileOne(known(&shared.report.status(), &id)?),
+        None => Command::Reconcile { confirm_prune: wanted.confirm_prune },
+    };
     // Sent and counted as one, so that the numbers are in the order in which the loop takes the requests.
     let mut asked = shared.asked.lock().unwrap_or_else(PoisonError::into_inner);
-    try_send(&shared, Command::Reconcile { confirm_prune: wanted.confirm_prune }, caller)?;
+    try_send(&shared, command, caller)?;
     *asked += 1;
     Ok((StatusCode::ACCEPTED, Json(Asked { accepted: true, request: *asked })).into_response())
 }
@@ -274,7 +285,14 @@ fn of_status(shared: &Shared, verb: &str, wanted: ResourceBody) -> Result<(Optio
 /// The resource of this name, which must exist or be described.
 fn known(status: &Status, id: &str) -> Result<ResourceId, Problem> {
     let id = id.parse().map_err(|error: crate::model::InvalidName| Problem::bad_request(error.to_string()))?;
-    if status.get(&id).is_none() { Err(unknown(&id)) } else { Ok(id) }
+    if status.get(&id).is_some() {
+        return Ok(id);
+    }
+    let names: Vec<String> = status.resources.iter().map(|resource| resource.id.to_string()).collect();
+    match nearest(&id.to_string(), names.iter().map(String::as_str)) {
+        Some(meant) => Err(unknown(&id).hint(format!("did you mean `{meant}`?"))),
+        None => Err(unknown(&id).hint("GET /api/v1/resources (`ofop get resources`) lists what is there")),
+    }
 }
 
 /// Another operator than the one that is meant refuses.

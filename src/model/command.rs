@@ -21,6 +21,8 @@ pub enum Command {
         /// Removals beyond the prune guard are confirmed, for the next plan only.
         confirm_prune: bool,
     },
+    /// Look again now, forgetting backoff of this resource alone.
+    ReconcileOne(ResourceId),
     /// Leave a resource alone until the term is over or it is resumed; none: everything.
     Suspend(Option<ResourceId>, Term),
     /// Take care of a resource again; a rolled-back update may be tried again. None: end the suspension of everything,
@@ -51,7 +53,7 @@ pub enum Command {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CommandVerb {
-    /// [`Command::Reconcile`].
+    /// [`Command::Reconcile`] and [`Command::ReconcileOne`].
     Reconcile,
     /// [`Command::Suspend`].
     Suspend,
@@ -131,6 +133,7 @@ impl Command {
     pub fn needs(&self) -> Role {
         match self {
             Command::Reconcile { confirm_prune: false }
+            | Command::ReconcileOne(_)
             | Command::Suspend(..)
             | Command::Resume(_)
             | Command::Freeze(_)
@@ -147,7 +150,7 @@ impl Command {
     /// Its kind.
     pub fn verb(&self) -> CommandVerb {
         match self {
-            Command::Reconcile { .. } => CommandVerb::Reconcile,
+            Command::Reconcile { .. } | Command::ReconcileOne(_) => CommandVerb::Reconcile,
             Command::Suspend(..) => CommandVerb::Suspend,
             Command::Resume(_) => CommandVerb::Resume,
             Command::Freeze(_) | Command::EndFreeze => CommandVerb::Freeze,
@@ -168,9 +171,10 @@ impl Command {
             | Command::RolloutResume
             | Command::RolloutAbort => None,
             Command::Suspend(resource, _) | Command::Resume(resource) => resource.as_ref(),
-            Command::Adopt { resource, .. } | Command::Down(resource) | Command::RolloutStart(resource) => {
-                Some(resource)
-            }
+            Command::Adopt { resource, .. }
+            | Command::ReconcileOne(resource)
+            | Command::Down(resource)
+            | Command::RolloutStart(resource) => Some(resource),
         }
     }
 }
@@ -189,9 +193,10 @@ impl fmt::Display for Command {
             Command::Freeze(term) => write!(f, " changes from manifests{term}"),
             Command::EndFreeze => f.write_str(" ended"),
             Command::Adopt { resource, from: Some(from) } => write!(f, " {resource} from instance {from}"),
-            Command::Adopt { resource, from: None } | Command::Down(resource) | Command::RolloutStart(resource) => {
-                write!(f, " {resource}")
-            }
+            Command::Adopt { resource, from: None }
+            | Command::ReconcileOne(resource)
+            | Command::Down(resource)
+            | Command::RolloutStart(resource) => write!(f, " {resource}"),
         }
     }
 }
@@ -238,6 +243,7 @@ mod tests {
         for (command, text) in [
             (Command::Reconcile { confirm_prune: false }, "reconcile"),
             (Command::Reconcile { confirm_prune: true }, "reconcile, removals beyond the guard confirmed"),
+            (Command::ReconcileOne(app.clone()), "reconcile app/PRESS-7"),
             (Command::Suspend(Some(app.clone()), Term::default()), "suspend app/PRESS-7"),
             (
                 Command::Suspend(None, Term::new("2026-01-02T05:04:05Z".parse().ok(), Some("shift change"))),

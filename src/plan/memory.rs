@@ -283,6 +283,7 @@ impl Memory {
                 self.confirm_next |= confirm_prune;
                 self.contests.clear();
             }
+            Command::ReconcileOne(id) => self.contests.retain(|(of, _), _| of != id),
             Command::Suspend(Some(id), term) => {
                 let hold = hold(self.suspended.get(id), time, term);
                 self.notebook.set(&Note::Suspended(id.clone()), Some(hold.note()));

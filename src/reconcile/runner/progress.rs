@@ -93,6 +93,12 @@ impl<S: Source, P: Platform, R: Registry, C: Clock> Runner<S, P, R, C> {
                 self.source.refresh();
                 self.manifests.load();
             }
+            Command::ReconcileOne(resource) => {
+                self.asked += 1;
+                self.retries.forgive(&resource);
+                self.source.refresh();
+                self.manifests.load();
+            }
             Command::Suspend(Some(resource), _) => {
                 if let Some(running) = self.executor.running().get(&resource) {
                     running.restrict(Leave::Nothing);
