@@ -19,6 +19,8 @@ pub mod credentials;
 mod digests;
 pub mod docker;
 pub mod engine;
+pub mod info;
+pub mod logs;
 mod scrub;
 pub mod swarm;
 

@@ -253,6 +253,16 @@ impl Engine {
         Ok(Lines::new(act, response.into_body()))
     }
 
+    /// `GET` of a stream of bytes that may never end. Only its beginning is bounded in time.
+    ///
+    /// # Errors
+    /// As for a call.
+    pub(in crate::platform) async fn stream(&self, act: Act, path: &str) -> Result<Incoming, CallError> {
+        let begin = self.begin(act, Method::GET, path, Bytes::new(), None);
+        let response = tokio::time::timeout(CALL_TIME, begin).await.unwrap_or(Err(CallError::Silent { act }))?;
+        Ok(response.into_body())
+    }
+
     /// `POST` of something that takes as long as it takes, with its progress in lines. Not bounded in time.
     ///
     /// # Errors

@@ -121,7 +121,7 @@ impl CallError {
     }
 
     /// A connection that broke.
-    pub(super) fn lost(act: Act, error: &(dyn Error + 'static)) -> CallError {
+    pub(in crate::platform) fn lost(act: Act, error: &(dyn Error + 'static)) -> CallError {
         CallError::Lost { act, message: chain(error) }
     }
 
