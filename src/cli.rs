@@ -18,9 +18,11 @@
 
 mod adapters;
 pub mod adopt;
+mod age;
 pub mod apply;
 pub mod args;
 mod client;
+mod complete;
 pub mod completions;
 mod confirm;
 mod context;
@@ -28,6 +30,7 @@ mod control;
 mod daemon;
 pub mod describe;
 pub mod diff;
+pub mod doctor;
 pub mod down;
 mod error;
 mod events;
@@ -36,8 +39,11 @@ pub mod get;
 pub mod health;
 pub mod history;
 mod hold;
+pub mod import;
 mod lease;
 mod logging;
+pub mod logs;
+pub mod man;
 mod manifests;
 pub mod notify;
 mod obstacles;
@@ -61,15 +67,17 @@ mod signals;
 mod source_text;
 mod sources;
 mod state_directory;
+mod suggest;
 mod table;
+#[cfg(test)]
+mod testing;
 pub mod validate;
 pub mod version;
 mod wait;
+pub mod wait_for;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
-
-use clap::Parser as _;
 
 use args::{Cli, Command};
 use context::Context;
@@ -79,7 +87,16 @@ pub use output::Output;
 
 /// The whole program: takes the arguments (the program's name first), returns the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    match completions::answer(&arguments) {
+        Ok(false) => {}
+        Ok(true) => return Exit::Success.into(),
+        Err(error) => {
+            let _ = error.print();
+            return Exit::Failure.into();
+        }
+    }
+    let cli = match Cli::parse_words(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // A closed stream is nobody's business; help and version go to standard output with code 0.
@@ -103,6 +120,8 @@ fn start(cli: &Cli, output: Output) -> Result<Exit, CliError> {
         Command::Completions(args) => return completions::run(args, &output),
         Command::Schema(args) => return schema::run(args, &output),
         Command::Version(args) => return version::run(args, &output),
+        Command::Man(args) => return man::run(args, &output),
+        Command::Options => return man::options(&output),
         Command::Run(_)
         | Command::Validate(_)
         | Command::Render(_)
@@ -115,6 +134,10 @@ fn start(cli: &Cli, output: Output) -> Result<Exit, CliError> {
         | Command::Events(_)
         | Command::History(_)
         | Command::Diff(_)
+        | Command::Logs(_)
+        | Command::Import(_)
+        | Command::Wait(_)
+        | Command::Doctor(_)
         | Command::Reconcile(_)
         | Command::Suspend(_)
         | Command::Freeze(_)
@@ -125,7 +148,10 @@ fn start(cli: &Cli, output: Output) -> Result<Exit, CliError> {
         | Command::Rollout(_)
         | Command::Registry(_) => {}
     }
-    let context = Context::new(cli, output)?;
+    let context = match (Context::new(cli, output), &cli.command) {
+        (Err(error), Command::Doctor(args)) => return doctor::without_settings(args, &error, &output),
+        (context, _) => context?,
+    };
     for warning in context.config.variables.warnings() {
         output.note(&format!("{} {warning}", output.error_paint.yellow("warning:")));
     }
@@ -162,6 +188,10 @@ async fn command(command: &Command, context: &Context) -> Result<Exit, CliError>
         Command::Events(args) => events::run(args, context).await,
         Command::History(args) => history::run(args, context).await,
         Command::Diff(args) => diff::run(args, context).await,
+        Command::Logs(args) => logs::run(args, context).await,
+        Command::Import(args) => import::run(args, context).await,
+        Command::Wait(args) => wait_for::run(args, context).await,
+        Command::Doctor(args) => doctor::run(args, context).await,
         Command::Reconcile(args) => wait::reconcile(args, context).await,
         Command::Suspend(args) => control::run(&args.command()?, context).await,
         Command::Freeze(args) => control::run(&args.command()?, context).await,
@@ -172,6 +202,8 @@ async fn command(command: &Command, context: &Context) -> Result<Exit, CliError>
         Command::Rollout(args) => rollout::run(args, context).await,
         Command::Registry(args) => registry::run(args, context).await,
         Command::Schema(args) => schema::run(args, &context.output),
+        Command::Man(args) => man::run(args, &context.output),
+        Command::Options => man::options(&context.output),
         Command::Completions(args) => completions::run(args, &context.output),
         Command::Version(args) => version::run(args, &context.output),
     }

@@ -1,12 +1,13 @@
 //! `ofop adopt`: takes over what a person says is ours.
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::Value;
 
 use super::client::{self, Client, DaemonArgs};
 use super::context::Context;
 use super::oneshot::OneShot;
-use super::{CliError, Exit, apply, confirm, control, manifests, parts};
+use super::{CliError, Exit, apply, complete, confirm, control, manifests, parts};
 use crate::model::{Command, InstanceName, ResourceId};
 use crate::plan::{ShowSecrets, TextOptions, to_text};
 use crate::reconcile::ConvergeOptions;
@@ -15,7 +16,7 @@ use crate::reconcile::ConvergeOptions;
 #[derive(Debug, Args)]
 pub struct AdoptArgs {
     /// app/UUID or device/UUID
-    #[arg(value_name = "KIND/UUID")]
+    #[arg(value_name = "KIND/UUID", add = ArgValueCompleter::new(complete::resources))]
     pub resource: ResourceId,
     /// Also what belongs to this operator instance
     #[arg(long, value_name = "INSTANCE")]
@@ -87,7 +88,7 @@ async fn show(id: &ResourceId, from: Option<&InstanceName>, context: &Context) -
             "write one for it first: what is taken over is brought in line with it",
         ));
     }
-    let width = if context.output.terminal { super::table::NARROW } else { 0 };
+    let width = context.output.width.unwrap_or_default();
     let options = TextOptions { color: context.output.paint.on, secrets: ShowSecrets::No, width };
     Ok(context.output.data(&to_text(&look.plan, options))?)
 }

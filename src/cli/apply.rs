@@ -178,9 +178,10 @@ pub(super) fn conclude(context: &Context, report: &ConvergeReport, total: usize,
     }
     let failed = blocked.len() + unfinished.len();
     if report.interrupted || report.lost_lease {
-        for id in unfinished.keys() {
+        let open: Vec<String> = unfinished.keys().map(ToString::to_string).collect();
+        if !open.is_empty() {
             let hint = "the same command goes on where this one stopped";
-            output.error(&format!("{id}: stopped before it was done"), Some(hint));
+            output.error(&format!("stopped before these were done: {}", obstacles::some(&open)), Some(hint));
         }
     } else {
         obstacles::unfinished(output, &unfinished, report.timed_out);
@@ -193,6 +194,7 @@ pub(super) fn conclude(context: &Context, report: &ConvergeReport, total: usize,
     obstacles::blocked(output, &blocked);
     let steps = report.events.len();
     let did = match steps {
+        0 if failed > 0 => "no step was taken".to_owned(),
         0 => "nothing to do".to_owned(),
         1 => "1 step".to_owned(),
         _ => format!("{steps} steps"),

@@ -7,14 +7,18 @@ mod flags;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use super::adopt::AdoptArgs;
 use super::apply::ApplyArgs;
+use super::complete;
 use super::completions::CompletionsArgs;
 use super::control::{NamedArgs, ReconcileArgs};
 use super::describe::DescribeArgs;
 use super::diff::DiffArgs;
+use super::doctor::DoctorArgs;
 use super::down::DownArgs;
 use super::events::EventsArgs;
 use super::get::GetArgs;
@@ -22,6 +26,9 @@ use super::health::HealthArgs;
 use super::history::HistoryArgs;
 use super::hold::{FREEZE_EXAMPLES, FreezeArgs, SUSPEND_EXAMPLES, SuspendArgs};
 use super::notify::NotifyArgs;
+use super::import::ImportArgs;
+use super::logs::LogsArgs;
+use super::man::ManArgs;
 use super::plan::PlanArgs;
 use super::policy::PolicyArgs;
 use super::registry::RegistryArgs;
@@ -31,6 +38,7 @@ use super::run::RunArgs;
 use super::schema::SchemaArgs;
 use super::validate::ValidateArgs;
 use super::version::VersionArgs;
+use super::wait_for::WaitArgs;
 
 const CLUSTER: &str = "Cluster";
 const MANIFESTS: &str = "Manifests";
@@ -45,11 +53,12 @@ Examples:
   ofop run --desired desired/       keep the cluster in that state, for ever
   ofop get all --desired desired/   what is wanted beside what is there
 
+`ofop options` lists what every command understands: where manifests, engine and registry are, and how to print.
 Settings come from flags, then the environment, then .ofaenv in the working directory. OpenFactory's own
 variables (KAFKA_BROKER, KSQLDB_URL, OPENFACTORY_…) keep their names and meaning; ours begin with OFOP_.
 
-Exit codes: 0 done, 1 plan found something to do or diff a difference, 2 it could not be done, 3 some resources failed,
-130 stopped by a signal before it was done.";
+Exit codes: 0 done, 1 plan found something to do, diff a difference or doctor something to mend, 2 it could not be done,
+3 some resources failed, 130 stopped by a signal before it was done.";
 
 /// Keeps an OpenFactory cluster in the state that a directory or git repository of YAML describes.
 #[derive(Debug, Parser)]
@@ -72,6 +81,25 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// The command tree. What every command understands is told once, by `ofop options`, and not by each command's help.
+    pub fn tree() -> clap::Command {
+        Cli::command().mut_args(|argument| match argument.is_global_set() {
+            true => argument.hide_short_help(true).hide_long_help(true),
+            false => argument,
+        })
+    }
+
+    /// Reads a command line, the program's name first.
+    ///
+    /// # Errors
+    /// When it means nothing, or asks for help or the version.
+    pub(super) fn parse_words(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut matches = Cli::tree().try_get_matches_from(words)?;
+        Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut Cli::tree()))
+    }
 }
 
 /// What every command understands.
@@ -98,11 +126,11 @@ pub struct GlobalArgs {
     #[arg(long, value_name = "FILE", global = true, help_heading = MANIFESTS)]
     pub revoked_signers: Option<PathBuf>,
     /// Which commits must be signed: the newest, or each since the one in force [env: OFOP_GIT_SIGNED_COMMITS] [default: head]
-    #[arg(long, value_name = "head|all", global = true, help_heading = MANIFESTS)]
+    #[arg(long, value_name = "head|all", add = complete::words(&["head", "all"]), global = true, help_heading = MANIFESTS)]
     pub signed_commits: Option<String>,
     /// What to do when the branch's history was rewritten [env: OFOP_GIT_REWRITTEN]
     /// [default: refuse with --verify-signatures, else follow]
-    #[arg(long, value_name = "follow|refuse", global = true, help_heading = MANIFESTS)]
+    #[arg(long, value_name = "follow|refuse", add = complete::words(&["follow", "refuse"]), global = true, help_heading = MANIFESTS)]
     pub git_rewritten: Option<String>,
     /// Hosts, addresses and networks that URLs of device models may lead to although they are not on the internet:
     /// `nas.plant`, `10.0.0.0/8`, each for every port or with `:8443` for one [env: OFOP_MODEL_HOSTS]
@@ -116,10 +144,10 @@ pub struct GlobalArgs {
     #[arg(long, value_name = "FILE", global = true, help_heading = MANIFESTS)]
     pub env_file: Option<PathBuf>,
     /// What runs the services [env: DEPLOYMENT_PLATFORM] [default: swarm]
-    #[arg(long, value_name = "swarm|docker", global = true, help_heading = CLUSTER)]
+    #[arg(long, value_name = "swarm|docker", add = complete::words(&["swarm", "docker"]), global = true, help_heading = CLUSTER)]
     pub platform: Option<String>,
     /// What holds the records [env: OFOP_REGISTRY] [default: openfactory if KSQLDB_URL is set, else embedded]
-    #[arg(long, value_name = "openfactory|embedded", global = true, help_heading = CLUSTER)]
+    #[arg(long, value_name = "openfactory|embedded", add = complete::words(&["openfactory", "embedded"]), global = true, help_heading = CLUSTER)]
     pub registry: Option<String>,
     /// The engine, as unix://… or tcp://… [env: OPENFACTORY_MANAGER_NODE_DOCKER_URL, then DOCKER_HOST]
     #[arg(long, value_name = "URL", global = true, help_heading = CLUSTER)]
@@ -140,7 +168,7 @@ pub struct GlobalArgs {
     #[arg(short, long, action = clap::ArgAction::Count, global = true, help_heading = OUTPUT)]
     pub verbose: u8,
     /// How log lines look [env: OFOP_LOG_FORMAT] [default: text]
-    #[arg(long, value_name = "text|json", global = true, help_heading = OUTPUT)]
+    #[arg(long, value_name = "text|json", add = complete::words(&["text", "json"]), global = true, help_heading = OUTPUT)]
     pub log_format: Option<String>,
 }
 
@@ -236,7 +264,9 @@ a file was refused. With --wait it ends early when it can only end badly, once e
 says why, and what to do.")]
     Apply(ApplyArgs),
     /// Tear down what files describe, or single resources
-    #[command(after_help = "\
+    #[command(
+        alias = "delete",
+        after_help = "\
 Examples:
   ofop down desired/app_press.yml
   ofop down desired/ --dry-run            what would go; changes nothing
@@ -249,28 +279,63 @@ away although its manifests describe it, until `ofop resume KIND/UUID`. It is fo
 --address. Without a daemon this command does it, once: a daemon that starts later deploys again what its manifests
 describe. --take-over does it here although a daemon runs, which waits meanwhile and then goes on.
 
-Exit code 0 when all of it is gone, 2 when it could not begin, 3 when some of it is not gone.")]
+Exit code 0 when all of it is gone, 2 when it could not begin, 3 when some of it is not gone."
+    )]
     Down(DownArgs),
     /// List what is wanted beside what is there
-    #[command(after_help = "\
+    #[command(aliases = ["ls", "status"], after_help = "\
 Examples:
   ofop get all --desired desired/
-  ofop get apps -o wide --desired desired/
+  ofop get app/PRESS-7 device/CNC-1       these alone; also `ofop get app PRESS-7`
+  ofop get apps --health Degraded,Progressing --sort-by health
+  ofop get resources --file line-2/ -w    what changes of these files' resources, until Ctrl-C
+  ofop get apps -o custom-columns=NAME:.resource,IMAGE:.services[0].image
   ofop get services -o name | head -3
   ofop get --address 10.0.0.5:8420        no manifests at hand: as the daemon there sees it
 
-Listed is what the manifests describe, and whatever else carries the operator's mark.")]
+Listed is what the manifests describe, and whatever else carries the operator's mark. AGE is the time since the first
+service of a resource was created, SINCE (-o wide) how long its health is what it is. A table fits the terminal; where
+there is none, and with -o wide, nothing is cut.")]
     Get(GetArgs),
     /// Show everything about one resource
-    #[command(after_help = "\
+    #[command(
+        alias = "show",
+        after_help = "\
 Examples:
   ofop describe app/PRESS-7 --desired desired/
-  ofop describe device/CNC-1 -o json
+  ofop describe device/CNC-1 -o yaml
 
-Conditions, services, tasks, records, the last five revisions that touched it; and the last events when a daemon answers
-at --address. Where no manifests are named, or --address is and they are not beside it, all of it is as that daemon sees
-it.")]
+Conditions, services, tasks, records, the last five revisions that touched it; the last lines of a program that ends
+with an error, where the engine can be asked; and the last events when a daemon answers at --address. Where no manifests are named, or --address is and they are not beside it, all of it is as that daemon sees
+it."
+    )]
     Describe(DescribeArgs),
+    /// Print what the programs of a resource wrote
+    #[command(
+        alias = "log",
+        after_help = "\
+Examples:
+  ofop logs app/PRESS-7
+  ofop logs app/PRESS-7 -f --tail 20      and what comes, until Ctrl-C
+  ofop logs device/CNC-1 --service cnc-1-producer --since 1h -t
+  ofop logs app/PRESS-7 --task 2          of the second replica alone
+
+The engine is asked (--host), which keeps what its logging driver can read. Lines are the program's own: ofop hides no
+secret that a program prints, except values of secret variables that it knows itself. Of a line at most 64 KiB are
+shown; on a terminal everything but text, tabs and colours is written out."
+    )]
+    Logs(LogsArgs),
+    /// Wait until resources are in sync, healthy or removed
+    #[command(after_help = "\
+Examples:
+  ofop wait app/PRESS-7                   until it is in sync and healthy
+  ofop wait app/PRESS-7 app/CAM-7 --for synced --timeout 90s
+  ofop wait app/OLD --for removed
+
+It ends early when it can only end badly (an image is missing, a program ends again and again, a conflict): the last
+error says why, and what to do. It changes nothing, and has nobody look: `ofop reconcile --wait` does.
+Exit code 0 when all of them are, 3 when the time is over or it can only end badly.")]
+    Wait(WaitArgs),
     /// Print what the running daemon did
     #[command(after_help = "\
 Examples:
@@ -293,9 +358,10 @@ Examples:
 The daemon answers, or where none runs the file in its state directory (--state-dir). Kept for OFOP_HISTORY_KEEP (365d)
 and up to OFOP_HISTORY_MAX (64MiB).")]
     History(HistoryArgs),
-    /// Compare two commits in terms of services
+    /// Compare two commits in terms of services; without commits, the manifests with what runs
     #[command(after_help = "\
 Examples:
+  ofop diff --desired desired/            the same as `ofop plan`
   ofop diff --git https://git.example/plant.git current main
   ofop diff --git . HEAD~1 HEAD           in a clone
   ofop diff v1.4 v1.5 -o json             the repository is OFOP_GIT_URL
@@ -303,15 +369,19 @@ Examples:
 Exit code 0 when both describe the same, 1 when they differ, 2 when it cannot be told.")]
     Diff(DiffArgs),
     /// Tell the running daemon to look again now
-    #[command(after_help = "\
+    #[command(
+        alias = "sync",
+        after_help = "\
 Examples:
   ofop reconcile
+  ofop reconcile app/PRESS-7 --wait       it is tried at once, and alone waited for
   ofop reconcile --wait                   until the newest manifests are in sync and healthy
   ofop reconcile --confirm-prune          removals beyond the guard are meant; for the next plan only
 
 A repository is fetched. With --wait the exit code is 0 when everything is in sync and healthy, resources that are
 suspended aside, and 3 when the time is over or it can only end badly (an image is missing, a program ends again and
-again, a conflict): the last error says why, and what to do.")]
+again, a conflict): the last error says why, and what to do."
+    )]
     Reconcile(ReconcileArgs),
     /// Tell the running daemon to leave a resource alone, or everything
     #[command(after_help = SUSPEND_EXAMPLES)]
@@ -340,6 +410,20 @@ written. A task restarts when a field of its service differs, and not for the ma
 to do it; without one it is done here, once. `x-ofop: {adopt: true}` in a manifest does the same for what carries no
 owner.")]
     Adopt(AdoptArgs),
+    /// Write manifests for what runs already
+    #[command(after_help = "\
+Examples:
+  ofop import > factory.yml
+  ofop import --into desired/             one file for each resource
+  ofop import app/PRESS-7 device/CNC-1
+  ofop import --desired desired/          only what these manifests do not describe yet
+
+Services of a Swarm that OpenFactory or ofop deployed, and devices that are registered, become manifests. Each is compiled
+and compared with what runs before it is written: one under which anything would change is left out, and the fields that
+would are listed (--inexact writes it all the same). Nothing of the cluster is changed; `ofop plan` then shows what
+would be: our mark, and nothing else. Values of environment variables are written as they are.
+Exit code 0 when everything found is written exactly, 3 when something would change.")]
+    Import(ImportArgs),
     /// See how changes go out, go on where one broke something, or stop
     #[command(after_help = "\
 Examples:
@@ -390,12 +474,29 @@ Example:
   then begin a manifest with
   # yaml-language-server: $schema=openfactory.schema.json")]
     Schema(SchemaArgs),
-    /// Print a completion script for a shell
+    /// Look whether everything is in place that the operator needs
     #[command(after_help = "\
+Examples:
+  ofop doctor --desired desired/
+  ofop doctor -o json | jq '.[] | select(.level != \"ok\")'
+
+Looked at are the settings, the engine and its swarm, clocks, manifests, the repository and its signatures, networks that
+manifests name, the registry, the state directory, tokens and addresses, the lease, and the daemon where one runs. One
+line each: OK, WARN or FAIL, and below it what to do. Nothing is changed.
+Exit code 0 when nothing fails, 1 when something does.")]
+    Doctor(DoctorArgs),
+    /// Print a completion script for a shell
+    #[command(
+        alias = "completion",
+        after_help = "\
 Examples:
   ofop completions bash > /etc/bash_completion.d/ofop
   ofop completions zsh > \"${fpath[1]}/_ofop\"
-  ofop completions fish > ~/.config/fish/completions/ofop.fish")]
+  ofop completions fish > ~/.config/fish/completions/ofop.fish
+
+The script asks `ofop` itself, which also knows the names of resources: those of the daemon, else of the manifests. Make it
+anew after an upgrade."
+    )]
     Completions(CompletionsArgs),
     /// Ask the running daemon whether it works, for supervisors
     #[command(after_help = "\
@@ -415,6 +516,18 @@ Examples:
 Commit and date are those of a release; a program that was built in another way has none. `engine_api` holds the oldest and
 the newest version of the engine's API that it speaks.")]
     Version(VersionArgs),
+    /// Write the manual pages
+    #[command(after_help = "\
+Example:
+  ofop man /usr/local/share/man/man1
+
+One page for ofop and one for each command, as `man ofop` and `man ofop-apply` show them.")]
+    Man(ManArgs),
+    /// List the options that every command understands
+    #[command(after_help = "\
+Example:
+  ofop options")]
+    Options,
 }
 
 /// How text is printed when there is a choice of text or JSON.
@@ -425,6 +538,18 @@ pub enum TextOrJson {
     Text,
     /// For programs.
     Json,
+}
+
+/// How text is printed when there is a choice of text, JSON or YAML.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum TextJsonYaml {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+    /// The same as JSON, to read.
+    Yaml,
 }
 
 /// Which commit a command looks at.

@@ -1,16 +1,20 @@
 //! `ofop reconcile`, `suspend`, `freeze`, `resume`: words to the running daemon.
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
 
 use super::client::{Client, DaemonArgs};
 use super::context::Context;
-use super::{CliError, Exit};
+use super::{CliError, Exit, complete};
 use crate::model::{Command, ResourceId, Term};
 
 /// `reconcile`.
 #[derive(Debug, Args)]
 pub struct ReconcileArgs {
+    /// app/UUID or device/UUID that is tried again at once, and alone is waited for [default: everything]
+    #[arg(value_name = "KIND/UUID", conflicts_with = "confirm_prune", add = ArgValueCompleter::new(complete::resources))]
+    pub resource: Option<ResourceId>,
     /// Removals beyond the guard are meant; for the next plan only
     #[arg(long)]
     pub confirm_prune: bool,
@@ -29,7 +33,7 @@ pub struct ReconcileArgs {
 #[derive(Debug, Args)]
 pub struct NamedArgs {
     /// app/UUID or device/UUID
-    #[arg(value_name = "KIND/UUID")]
+    #[arg(value_name = "KIND/UUID", add = ArgValueCompleter::new(complete::resources))]
     pub resource: Option<ResourceId>,
     /// Everything
     #[arg(long, conflicts_with = "resource")]
@@ -95,6 +99,10 @@ pub(super) async fn send(command: &Command, context: &Context) -> Result<Value, 
         Command::Reconcile { confirm_prune } => {
             answer = client.post("/api/v1/reconcile", &json!({ "confirm_prune": confirm_prune })).await?;
             if *confirm_prune { "looking again; removals are confirmed".to_owned() } else { "looking again".into() }
+        }
+        Command::ReconcileOne(id) => {
+            answer = client.post("/api/v1/reconcile", &body(Some(id))).await?;
+            format!("looking again; {id} is tried at once")
         }
         Command::Suspend(resource, term) => {
             answer = client.post("/api/v1/suspend", &with_term(body(resource.as_ref()), term)).await?;

@@ -3,27 +3,30 @@
 use std::fmt::Write as _;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use super::args::TextOrJson;
+use super::args::TextJsonYaml;
 use super::client::{Client, DaemonArgs, resource_path};
 use super::context::Context;
 use super::output::Paint;
-use super::{CliError, Exit, events, history, seen, source_text};
-use crate::model::{Availability, ResourceId, UpdateState};
+use super::{CliError, Exit, complete, events, history, logs, seen, source_text, suggest};
+use crate::model::{Availability, ResourceId, TaskState, TaskView, UpdateState};
+use crate::render::yaml as render_yaml;
 use crate::report::history::RevisionEntry;
+use crate::report::status::ServiceStatus;
 use crate::report::{RESOURCE_REVISIONS, ResourceStatus, SourceStatus};
 
 /// `describe`.
 #[derive(Debug, Args)]
 pub struct DescribeArgs {
     /// app/UUID or device/UUID
-    #[arg(value_name = "KIND/UUID")]
+    #[arg(value_name = "KIND/UUID", add = ArgValueCompleter::new(complete::resources))]
     pub resource: ResourceId,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
-    pub output: TextOrJson,
+    pub output: TextJsonYaml,
     /// The daemon to ask for events, and for all the rest where no manifests are named.
     #[command(flatten)]
     pub daemon: DaemonArgs,
@@ -36,10 +39,7 @@ pub struct DescribeArgs {
 pub(super) async fn run(args: &DescribeArgs, context: &Context) -> Result<Exit, CliError> {
     let status = seen::status(context).await?;
     let Some(resource) = status.get(&args.resource) else {
-        return Err(CliError::usage(
-            format!("{} is neither described nor deployed", args.resource),
-            "`ofop get all` lists what is there",
-        ));
+        return Err(suggest::unknown(&args.resource, &status));
     };
     let answer = Client::new(context)?.get(&resource_path(&args.resource)).await;
     // Without a daemon, what the last one left is in the state directory.
@@ -52,10 +52,12 @@ pub(super) async fn run(args: &DescribeArgs, context: &Context) -> Result<Exit, 
         Err(error) => Events::Unknown(error.to_string()),
     };
     match args.output {
-        TextOrJson::Text => {
-            context.output.data(&text(resource, &status.source, &events, &revisions, context.output.paint))?;
+        TextJsonYaml::Text => {
+            let mut text = text(resource, &status.source, &events, &revisions, context.output.paint);
+            text.push_str(&last_words(resource, context).await);
+            context.output.data(&text)?;
         }
-        TextOrJson::Json => {
+        TextJsonYaml::Json | TextJsonYaml::Yaml => {
             let mut value = serde_json::to_value(resource).map_err(std::io::Error::from)?;
             if let Some(map) = value.as_object_mut() {
                 map.insert("source".into(), serde_json::to_value(&status.source).map_err(std::io::Error::from)?);
@@ -64,10 +66,40 @@ pub(super) async fn run(args: &DescribeArgs, context: &Context) -> Result<Exit, 
                 }
                 map.insert("revisions".into(), serde_json::to_value(&revisions).map_err(std::io::Error::from)?);
             }
-            context.output.json(&value)?;
+            match args.output {
+                TextJsonYaml::Yaml => context.output.data(&render_yaml(&value))?,
+                TextJsonYaml::Text | TextJsonYaml::Json => context.output.json(&value)?,
+            }
         }
     }
     Ok(Exit::Success)
+}
+
+/// What the program of a task that fails printed last, where the engine can be asked; else how to see it.
+async fn last_words(resource: &ResourceStatus, context: &Context) -> String {
+    let mut out = String::new();
+    let paint = context.output.paint;
+    for (service, task) in resource.services.iter().filter_map(|service| Some((service, crashed(service)?))) {
+        heading(&mut out, &format!("Last lines of {} (task {})", service.name, task.slot), paint);
+        let lines = logs::last_lines(task, context).await;
+        if lines.is_empty() {
+            let _ = writeln!(out, "  none at hand: `ofop logs {}` asks for them", resource.id);
+        }
+        for line in lines {
+            let _ = writeln!(out, "  {line}");
+        }
+    }
+    out
+}
+
+/// The newest task that ended with an error, of a service whose tasks do not all run.
+fn crashed(service: &ServiceStatus) -> Option<&TaskView> {
+    let running = service.running();
+    if running.wanted.is_none_or(|wanted| running.running >= wanted) {
+        return None;
+    }
+    let failed = service.tasks.iter().filter(|task| matches!(task.state, TaskState::Failed | TaskState::Complete));
+    failed.max_by(|one, other| one.since.cmp(&other.since))
 }
 
 /// The last events of a resource.
@@ -212,7 +244,7 @@ fn services(out: &mut String, resource: &ResourceStatus, paint: Paint) {
         for task in service.tasks.iter().filter(|task| task.wanted || !task.error.is_empty()) {
             let word = serde_json::to_value(task.state).ok();
             let word = word.as_ref().and_then(Value::as_str).unwrap_or("unknown");
-            let node = if task.node.is_empty() { String::new() } else { format!(" on {}", task.node) };
+            let node = if task.node.is_empty() { String::new() } else { format!(" on {}", service.host(task)) };
             let error = if task.error.is_empty() { String::new() } else { paint.red(&format!(": {}", task.error)) };
             let _ = writeln!(out, "    task {} {word}{node} since {}{error}", task.slot, to_seconds(&task.since));
         }

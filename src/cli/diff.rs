@@ -7,7 +7,8 @@ use super::args::TextOrJson;
 use super::client::{Client, DaemonArgs};
 use super::context::Context;
 use super::manifests::{self, Manifests};
-use super::{CliError, Exit, history, problems, seen, table};
+use super::plan::{self, PlanFormat};
+use super::{CliError, Exit, history, problems, seen};
 use crate::config;
 use crate::desired::Source as _;
 use crate::model::source::short;
@@ -25,11 +26,12 @@ const OF_A_CLUSTER: [&str; 7] = ["sync", "health", "verdict", "held", "drift", "
 #[derive(Debug, Args)]
 pub struct DiffArgs {
     /// A commit of the --git repository: an id, a branch, a tag, `main~2`, `HEAD^`; or `current` for the one in force
+    /// [default: compare the manifests with what runs, as `ofop plan`]
     #[arg(value_name = "REV1")]
-    pub before: String,
+    pub before: Option<String>,
     /// The one to compare it with
     #[arg(value_name = "REV2")]
-    pub after: String,
+    pub after: Option<String>,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     pub output: TextOrJson,
@@ -46,6 +48,26 @@ pub struct DiffArgs {
 /// # Errors
 /// When the manifests come from a directory, a commit cannot be read, or nobody knows which one is in force.
 pub(super) async fn run(args: &DiffArgs, context: &Context) -> Result<Exit, CliError> {
+    match (&args.before, &args.after) {
+        (Some(before), Some(after)) => compare(args, (before.as_str(), after.as_str()), context).await,
+        (None, _) => {
+            let format = match args.output {
+                TextOrJson::Text => PlanFormat::Text,
+                TextOrJson::Json => PlanFormat::Json,
+            };
+            plan::show(&[], format, args.show_secrets, context).await
+        }
+        (Some(revision), None) => Err(CliError::usage(
+            "one revision alone is compared with nothing",
+            format!(
+                "write `ofop diff current {revision}` to compare it with the commit in force, or `ofop plan --revision {revision}` \
+                 with what runs"
+            ),
+        )),
+    }
+}
+
+async fn compare(args: &DiffArgs, names: (&str, &str), context: &Context) -> Result<Exit, CliError> {
     let Some(config::Manifests::Git(_)) = &context.config.manifests else {
         return Err(CliError::usage(
             "revisions are compared in a git repository, and none is named",
@@ -53,14 +75,14 @@ pub(super) async fn run(args: &DiffArgs, context: &Context) -> Result<Exit, CliE
              it with what runs, and `ofop history KIND/UUID` shows what earlier changes did",
         ));
     };
-    let before = read(&args.before, context).await?;
-    let after = read(&args.after, context).await?;
+    let before = read(names.0, context).await?;
+    let after = read(names.1, context).await?;
     let plan = between(&before, &after, &context.config.instance);
     let secrets = if args.show_secrets { ShowSecrets::Yes } else { ShowSecrets::No };
     let output = context.output.revealing(args.show_secrets);
     match args.output {
         TextOrJson::Text => {
-            let width = if context.output.terminal { table::NARROW } else { 0 };
+            let width = context.output.width.unwrap_or_default();
             let options = TextOptions { color: context.output.paint.on, secrets, width };
             output.data(&differences_to_text(&plan, options))?;
         }
@@ -69,7 +91,7 @@ pub(super) async fn run(args: &DiffArgs, context: &Context) -> Result<Exit, CliE
     for desired in [&before, &after] {
         problems::show(&desired.problems, &context.output);
     }
-    for (name, desired) in [(&args.before, &before), (&args.after, &after)] {
+    for (name, desired) in [(names.0, &before), (names.1, &after)] {
         let commit = desired.commit.as_ref().map(line).unwrap_or_default();
         context.output.note(&format!("{name}: {commit}"));
         let errors = desired.errors();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +20,7 @@ use super::context::Context;
 use super::lease::Stand;
 use super::manifests::{self, Manifests};
 use super::oneshot::OneShot;
-use super::{CliError, Exit, confirm, lease, parts, signals};
+use super::{CliError, Exit, complete, confirm, lease, parts, signals};
 use crate::clock::SystemClock;
 use crate::model::{BlockKind, ConditionKind, ResourceId, Suspension};
 use crate::plan::{ShowSecrets, TextOptions, to_text};
@@ -30,7 +31,7 @@ use crate::report::ResourceStatus;
 #[derive(Debug, Args)]
 pub struct DownArgs {
     /// Files and directories whose resources shall go, or single resources as app/UUID or device/UUID
-    #[arg(value_name = "PATH|KIND/UUID")]
+    #[arg(value_name = "PATH|KIND/UUID", add = ArgValueCompleter::new(complete::paths_and_resources))]
     pub what: Vec<PathBuf>,
     /// Everything of the instance
     #[arg(long, conflicts_with = "what")]
@@ -170,7 +171,7 @@ async fn show(manifests: &Manifests, wanted: &BTreeSet<ResourceId>, context: &Co
     policy.remove.clone_from(wanted);
     policy.scope = Some(wanted.clone());
     let look = OneShot::of(context, manifests, policy)?.look().await?;
-    let width = if context.output.terminal { super::table::NARROW } else { 0 };
+    let width = context.output.width.unwrap_or_default();
     let options = TextOptions { color: context.output.paint.on, secrets: ShowSecrets::No, width };
     Ok(context.output.data(&to_text(&look.plan, options))?)
 }
@@ -312,9 +313,7 @@ async fn settle(
         *open = left;
         if let Some((first, why)) = open.first() {
             let gone = total - open.len() - failed.len();
-            context
-                .output
-                .live_line(&format!("{gone}/{total} gone; {first}: {why}").chars().take(79).collect::<String>());
+            context.output.live_line(&format!("{gone}/{total} gone; {first}: {why}"));
             tokio::time::sleep(PAUSE).await;
         }
     }

@@ -1,6 +1,7 @@
 //! `ofop events`: what the running daemon did.
 
 use clap::{Args, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
@@ -9,7 +10,7 @@ use super::args::TextOrJson;
 use super::client::{Client, DaemonArgs, escape};
 use super::context::Context;
 use super::output::Paint;
-use super::{CliError, Exit};
+use super::{CliError, Exit, complete};
 use crate::model::ResourceId;
 use crate::report::EventType;
 use crate::report::events::since;
@@ -24,7 +25,7 @@ pub struct EventsArgs {
     #[arg(long, value_name = "TIME", value_parser = since_text)]
     pub since: Option<String>,
     /// Of one resource, app/UUID or device/UUID
-    #[arg(long = "for", value_name = "KIND/UUID")]
+    #[arg(long = "for", value_name = "KIND/UUID", add = ArgValueCompleter::new(complete::resources))]
     pub resource: Option<ResourceId>,
     /// Of one type
     #[arg(long = "type", value_enum, value_name = "TYPE")]

@@ -3,10 +3,10 @@
 //! | code | meaning |
 //! |---|---|
 //! | 0 | done; for `plan`: nothing to do; for `diff`: no difference |
-//! | 1 | `plan`: there is something to do, or a conflict for a person to resolve; `diff`: there is a difference |
+//! | 1 | `plan`: there is something to do, or a conflict for a person to resolve; `diff`: there is a difference; `doctor`: something fails |
 //! | 2 | it could not be done: wrong usage or settings, invalid manifests, a server that does not answer |
-//! | 3 | `apply` and `down`: some resources could not be converged; `notify test`: a sink did not take the message |
-//! | 130 | `apply`, `down`: stopped by a signal before it was done; `run`: by a second signal |
+//! | 3 | `apply`, `down`, `wait`, `reconcile --wait`: some resources could not be converged; `notify test`: a sink did not take the message |
+//! | 130 | `apply`, `down`, `wait`, `logs -f`, `get -w`: stopped by a signal before it was done; `run`: by a second signal |
 
 use std::process::ExitCode;
 
@@ -15,7 +15,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Done, or nothing to do.
     Success,
-    /// `plan` found something to do, or a conflict; `diff` found a difference.
+    /// `plan` found something to do, or a conflict; `diff` found a difference; `doctor` something to mend.
     Changes,
     /// It could not be done; what is wrong has been printed.
     Failure,

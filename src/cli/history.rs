@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::{Args, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::json;
@@ -12,7 +13,7 @@ use super::context::Context;
 use super::events::local;
 use super::output::{Output, Paint};
 use super::table::{Cell, Table};
-use super::{CliError, Exit};
+use super::{CliError, Exit, complete};
 use crate::model::ResourceId;
 use crate::render::yaml;
 use crate::report::history::{
@@ -24,7 +25,7 @@ use crate::report::history::{
 #[derive(Debug, Args)]
 pub struct HistoryArgs {
     /// Of one resource: app/UUID or device/UUID, with what changed in each revision [default: every revision]
-    #[arg(value_name = "KIND/UUID")]
+    #[arg(value_name = "KIND/UUID", add = ArgValueCompleter::new(complete::resources))]
     pub resource: Option<ResourceId>,
     /// Of one revision, by the beginning of its id, with everything that it touched
     #[arg(long, value_name = "REV", value_parser = beginning_of_id)]
@@ -185,11 +186,8 @@ fn table(history: &[RevisionEntry], output: &Output, zone: &TimeZone) -> String 
             Cell::plain(remark(entry)),
         ]);
     }
-    table.render(output.paint, output.terminal.then_some(TERMINAL))
+    table.render(output.paint, output.width)
 }
-
-/// Columns that the table fits into on a terminal: what it says beside the commit needs 80 of them.
-const TERMINAL: usize = 132;
 
 /// What else a person should know of a revision: by whom it is, and what is in its way.
 fn remark(entry: &RevisionEntry) -> String {

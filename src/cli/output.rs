@@ -12,6 +12,34 @@ use crate::model::{Health, HiddenValues, Sync};
 /// Standard output is one for the process, and so is the reader that left it.
 static READER_LEFT: AtomicBool = AtomicBool::new(false);
 
+/// Columns of a terminal that does not say how many it has.
+const NARROW: usize = 80;
+
+/// Columns of a terminal: as `COLUMNS` says, else as the terminal does.
+pub(super) fn columns(stream: impl rustix::fd::AsFd) -> usize {
+    let said = rustix::termios::tcgetwinsize(stream).map(|size| size.ws_col).unwrap_or_default();
+    columns_of(std::env::var("COLUMNS").ok().as_deref(), said)
+}
+
+fn columns_of(variable: Option<&str>, said: u16) -> usize {
+    let variable = variable.and_then(|text| text.trim().parse().ok());
+    variable.or(Some(usize::from(said))).filter(|columns| *columns > 0).unwrap_or(NARROW)
+}
+
+/// Rows of the terminal that standard output is.
+pub(super) fn rows() -> usize {
+    let said = rustix::termios::tcgetwinsize(io::stdout()).map(|size| size.ws_row).unwrap_or_default();
+    if said == 0 { 24 } else { usize::from(said) }
+}
+
+/// Cuts a text to a number of columns, and shows that it did.
+pub(super) fn cut(text: &str, columns: usize) -> Cow<'_, str> {
+    if text.chars().count() <= columns {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().take(columns.saturating_sub(1)).chain(['…']).collect())
+}
+
 /// Both streams and how they may look.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
@@ -23,8 +51,10 @@ pub struct Output {
     pub quiet: bool,
     /// More than usual.
     pub verbose: bool,
-    /// Standard output is a terminal.
-    pub terminal: bool,
+    /// Columns of the terminal that standard output is; none where it is no terminal, so that nothing is cut.
+    pub width: Option<usize>,
+    /// Columns of the terminal that standard error is.
+    pub live_width: usize,
     /// Standard error is a terminal: lines may be redrawn.
     pub live: bool,
     /// What neither stream may show.
@@ -42,7 +72,8 @@ impl Output {
             error_paint: Paint { on: color.decide(err) },
             quiet,
             verbose: false,
-            terminal: out,
+            width: out.then(|| columns(io::stdout())),
+            live_width: if err { columns(io::stderr()) } else { NARROW },
             hidden: Box::leak(Box::default()),
             reveal: false,
             live: err && !quiet && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
@@ -99,11 +130,12 @@ impl Output {
         Output { reveal, ..self }
     }
 
-    /// Replaces the live line at the bottom of the terminal; an empty text takes it away. Does nothing where
-    /// there is no terminal.
+    /// Replaces the live line at the bottom of the terminal, cut to its width; an empty text takes it away. Does nothing
+    /// where there is no terminal.
     pub fn live_line(&self, text: &str) {
         if self.live {
-            let _ = write!(io::stderr().lock(), "\r\u{1b}[K{}", self.hidden.mask(text));
+            let text = self.hidden.mask(text);
+            let _ = write!(io::stderr().lock(), "\r\u{1b}[K{}", cut(&text, self.live_width.saturating_sub(1)));
         }
     }
 
@@ -185,5 +217,30 @@ impl Paint {
             Health::Progressing | Health::Waiting | Health::Suspended => self.yellow(health.as_str()),
             Health::Degraded | Health::RolledBack | Health::Unknown => self.red(health.as_str()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_width_is_what_the_variable_or_the_terminal_says() {
+        for (variable, said, columns) in [
+            (None, 160, 160),
+            (Some("120"), 160, 120),
+            (Some("wide"), 160, 160),
+            (Some("0"), 160, NARROW),
+            (None, 0, NARROW),
+        ] {
+            assert_eq!(columns_of(variable, said), columns, "{variable:?} {said}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_shows_it() {
+        assert_eq!(cut("müller", 6), "müller");
+        assert_eq!(cut("müller", 5), "müll…");
+        assert_eq!(cut("müller", 0), "…");
     }
 }

@@ -208,16 +208,25 @@ fn loader_options(context: &Context) -> LoaderOptions {
     }
 }
 
+/// The engine. Nothing is asked of it yet.
+///
+/// # Errors
+/// When its address means nothing, or its certificates cannot be read.
+pub(super) fn engine(context: &Context) -> Result<Engine, CliError> {
+    let config = &context.config;
+    let host = config.host.as_ref().map_or(Ok(DEFAULT_HOST), Host::reachable)?;
+    Ok(Engine::new(host, config.tls_directory.as_deref())
+        .map_err(CliError::Platform)?
+        .with_credentials(config.docker_config.as_ref().map(Credentials::of_directory).unwrap_or_default()))
+}
+
 /// What runs services. Nothing is asked of the engine yet; must be called within the runtime.
 ///
 /// # Errors
-/// When the address of the engine means nothing, or its certificates cannot be read.
+/// As [`engine`].
 pub(super) fn platform(context: &Context) -> Result<Arc<AnyPlatform>, CliError> {
     let config = &context.config;
-    let host = config.host.as_ref().map_or(Ok(DEFAULT_HOST), Host::reachable)?;
-    let engine = Engine::new(host, config.tls_directory.as_deref())
-        .map_err(CliError::Platform)?
-        .with_credentials(config.docker_config.as_ref().map(Credentials::of_directory).unwrap_or_default());
+    let engine = engine(context)?;
     let pace = Pace { resync: config.resync, follow: config.follow };
     Ok(Arc::new(match config.settings.platform {
         PlatformKind::Swarm => AnyPlatform::Swarm(Swarm::start(engine, pace, &config.instance)),

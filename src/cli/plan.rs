@@ -52,20 +52,33 @@ pub enum PlanFormat {
 /// # Errors
 /// When the engine, the registry or the source cannot be read.
 pub(super) async fn run(args: &PlanArgs, context: &Context) -> Result<Exit, CliError> {
-    if args.output == PlanFormat::Markdown && args.show_secrets {
+    show(&args.paths, args.output, args.show_secrets, context).await
+}
+
+/// The same for these paths.
+///
+/// # Errors
+/// As for [`run`].
+pub(super) async fn show(
+    paths: &[PathBuf],
+    format: PlanFormat,
+    show_secrets: bool,
+    context: &Context,
+) -> Result<Exit, CliError> {
+    if format == PlanFormat::Markdown && show_secrets {
         return Err(CliError::usage(
             "--show-secrets and -o markdown exclude each other",
             "a comment is for everybody: leave --show-secrets out, or print text",
         ));
     }
-    let mut oneshot = OneShot::open(context, &args.paths).await?;
+    let mut oneshot = OneShot::open(context, paths).await?;
     oneshot.await_evidence(&context.output).await;
     let look = oneshot.look().await?;
-    let secrets = if args.show_secrets { ShowSecrets::Yes } else { ShowSecrets::No };
-    let output = context.output.revealing(args.show_secrets);
-    match args.output {
+    let secrets = if show_secrets { ShowSecrets::Yes } else { ShowSecrets::No };
+    let output = context.output.revealing(show_secrets);
+    match format {
         PlanFormat::Text => {
-            let width = if context.output.terminal { super::table::NARROW } else { 0 };
+            let width = context.output.width.unwrap_or_default();
             let options = TextOptions { color: context.output.paint.on, secrets, width };
             output.data(&to_text(&look.plan, options))?;
         }

@@ -3,13 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::output::Output;
-use crate::model::{DoubtReason, Health, Plan, ResourceId, Sync, Wait};
+use super::output::{Output, Paint};
+use crate::model::{DoubtReason, Health, Plan, ResourceId, StepVerb, Sync, Wait};
 use crate::reconcile::Happening;
 use crate::report::{Event, EventOutcome};
-
-/// How wide the live line may be: what every terminal has, less the cursor.
-const LIVE_WIDTH: usize = 79;
 
 /// What has been shown.
 pub(super) struct Progress {
@@ -43,7 +40,7 @@ impl Progress {
         let paint = self.output.error_paint;
         let fields = if event.fields.is_empty() { String::new() } else { format!(" [{}]", event.fields.join(", ")) };
         let (mark, end) = match &event.outcome {
-            EventOutcome::Succeeded => (paint.green("+"), String::new()),
+            EventOutcome::Succeeded => (sign(event.verb, paint), String::new()),
             EventOutcome::Failed { kind, .. } if kind.is_race() => return,
             EventOutcome::Failed { message, .. } => (paint.red("!"), paint.red(&format!(": {message}"))),
         };
@@ -89,7 +86,7 @@ impl Progress {
         self.output.live_line(&self.summary());
     }
 
-    /// `3/5 in sync, 2/5 healthy; waits for app/A, app/B`, cut to the line.
+    /// `3/5 in sync, 2/5 healthy; waits for app/A, app/B`.
     fn summary(&self) -> String {
         let total = self.states.len();
         let synced = self.states.values().filter(|(sync, _)| *sync == Sync::Synced).count();
@@ -105,9 +102,6 @@ impl Progress {
             line.push_str("; waits for ");
             line.push_str(&open.join(", "));
         }
-        if line.chars().count() > LIVE_WIDTH {
-            line = line.chars().take(LIVE_WIDTH - 1).chain(['…']).collect();
-        }
         line
     }
 
@@ -116,5 +110,14 @@ impl Progress {
         self.output.live_line("");
         self.output.note(text);
         self.output.live_line(&self.summary());
+    }
+}
+
+/// The sign of a step and its colour, as a plan has them.
+fn sign(verb: StepVerb, paint: Paint) -> String {
+    match verb {
+        StepVerb::Create | StepVerb::Register => paint.green("+"),
+        StepVerb::Update => paint.yellow("~"),
+        StepVerb::Remove | StepVerb::Deregister | StepVerb::Forget => paint.red("-"),
     }
 }

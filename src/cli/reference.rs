@@ -27,7 +27,9 @@ pub fn markdown() -> String {
 
 fn section(out: &mut String, command: &Command) {
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-    let _ = writeln!(out, "\n## ofop {}\n\n{about}.\n", command.get_name());
+    let aliases: Vec<String> = command.get_all_aliases().map(|alias| format!("`ofop {alias}`")).collect();
+    let aliases = if aliases.is_empty() { String::new() } else { format!(" Also {}.", aliases.join(", ")) };
+    let _ = writeln!(out, "\n## ofop {}\n\n{about}.{aliases}\n", command.get_name());
     options(out, command, |argument| !argument.is_global_set());
     if let Some(after) = command.get_after_help() {
         let _ = writeln!(out, "\n```text\n{after}\n```");

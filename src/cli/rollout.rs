@@ -1,12 +1,13 @@
 //! `ofop rollout`: how changes go out, and words to the daemon about it.
 
 use clap::{Args, Subcommand, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 
 use super::client::{Client, DaemonArgs};
 use super::context::Context;
 use super::output::Paint;
-use super::table::{Cell, NARROW, Table};
-use super::{CliError, Exit, control};
+use super::table::{Cell, Table};
+use super::{CliError, Exit, complete, control};
 use crate::model::{Command as Word, ResourceId, RolloutStatus};
 use crate::render::yaml as render_yaml;
 
@@ -46,7 +47,7 @@ pub struct StatusArgs {
 #[derive(Debug, Args)]
 pub struct StartArgs {
     /// app/UUID or device/UUID
-    #[arg(value_name = "KIND/UUID")]
+    #[arg(value_name = "KIND/UUID", add = ArgValueCompleter::new(complete::resources))]
     pub resource: ResourceId,
     /// Outside its window is meant
     #[arg(long, required = true)]
@@ -114,7 +115,7 @@ async fn status(args: &StatusArgs, context: &Context) -> Result<Exit, CliError> 
             if rollouts.is_empty() {
                 context.output.note("no rollout is under way");
             } else {
-                context.output.data(&text(&rollouts, context.output.paint))?;
+                context.output.data(&text(&rollouts, context.output.paint, context.output.width))?;
             }
         }
     }
@@ -125,7 +126,7 @@ async fn status(args: &StatusArgs, context: &Context) -> Result<Exit, CliError> 
 const NAMED: usize = 6;
 
 /// The rollouts as a table, and below it what broke.
-fn text(rollouts: &[RolloutStatus], paint: Paint) -> String {
+fn text(rollouts: &[RolloutStatus], paint: Paint, width: Option<usize>) -> String {
     let mut table = Table::new(&["ROLLOUT", "STATE", "SIZE", "PLACES", "ON-THEIR-WAY", "WAITING", "BROKEN"]);
     for rollout in rollouts {
         let count = |number: usize| Cell::plain(number.to_string());
@@ -139,7 +140,7 @@ fn text(rollouts: &[RolloutStatus], paint: Paint) -> String {
             count(rollout.failed.len()),
         ]);
     }
-    let mut text = table.render(paint, Some(NARROW));
+    let mut text = table.render(paint, width);
     for rollout in rollouts {
         for failure in rollout.failed.iter().take(NAMED) {
             text.push_str(&format!("\n{} broke: {}", failure.resource, failure.message));

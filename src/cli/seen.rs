@@ -1,11 +1,12 @@
 //! What `get` and `describe` show: what a look of their own sees, or what the running daemon saw.
 
+use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use super::CliError;
 use super::client::Client;
 use super::context::Context;
 use super::oneshot::OneShot;
+use super::{CliError, events};
 use crate::report::Status;
 
 /// How everything is. Where manifests are named, they and the cluster are looked at now; else, and where the daemon
@@ -14,7 +15,25 @@ use crate::report::Status;
 /// # Errors
 /// When the manifests or the cluster cannot be read, and when neither manifests nor a daemon are there.
 pub(super) async fn status(context: &Context) -> Result<Status, CliError> {
-    if context.config.manifests.is_some() && !context.config.asks_daemon {
+    let status = look(context).await?;
+    if !looks_itself(context) {
+        let time = status.time.as_ref().map(|time| events::local(time, &TimeZone::system())).unwrap_or_default();
+        context.output.note(&format!("as the daemon at {} saw it at {time}", context.config.address));
+    }
+    Ok(status)
+}
+
+/// Whether this command looks at the cluster itself, and asks no daemon.
+pub(super) fn looks_itself(context: &Context) -> bool {
+    context.config.manifests.is_some() && !context.config.asks_daemon
+}
+
+/// The same as [`status`] without a word about where it comes from.
+///
+/// # Errors
+/// As [`status`].
+pub(super) async fn look(context: &Context) -> Result<Status, CliError> {
+    if looks_itself(context) {
         return OneShot::open(context, &[]).await?.status().await;
     }
     let address = &context.config.address;
@@ -26,14 +45,11 @@ pub(super) async fn status(context: &Context) -> Result<Status, CliError> {
         ));
     };
     let status = parse(answer, address)?;
-    match &status.time {
-        Some(time) => context.output.note(&format!("as the daemon at {address} saw it at {time}")),
-        None => {
-            return Err(CliError::Daemon {
-                what: format!("the daemon at {address} has not looked at anything yet"),
-                hint: "try again in a moment; its /readyz says what it waits for".into(),
-            });
-        }
+    if status.time.is_none() {
+        return Err(CliError::Daemon {
+            what: format!("the daemon at {address} has not looked at anything yet"),
+            hint: "try again in a moment; its /readyz says what it waits for".into(),
+        });
     }
     Ok(status)
 }

@@ -175,6 +175,25 @@ impl Source for AnySource {
 /// A folder for one command, which goes with it.
 pub(super) struct Temporary(PathBuf);
 
+impl Temporary {
+    /// A folder of its own that nobody else may look into.
+    ///
+    /// # Errors
+    /// When it cannot be made, also because somebody made one of that name.
+    pub(super) fn new(purpose: &str) -> Result<Self, CliError> {
+        let folder = std::env::temp_dir().join(format!("ofop-{purpose}{}", std::process::id()));
+        match fs::DirBuilder::new().mode(0o700).create(&folder) {
+            Ok(()) => Ok(Temporary(folder)),
+            Err(source) => Err(CliError::File { act: "create", path: folder, source }),
+        }
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
 impl Drop for Temporary {
     fn drop(&mut self) {
         // What is left behind is in nobody's way.
@@ -195,10 +214,6 @@ fn clones(state_dir: &Path) -> Result<(PathBuf, Option<Temporary>), CliError> {
         let _ = fs::remove_file(&probe);
         return Ok((state_dir.to_owned(), None));
     }
-    let folder = std::env::temp_dir().join(format!("ofop-{}", std::process::id()));
-    // Fails when it is there already: whoever made it may look into it.
-    match fs::DirBuilder::new().mode(0o700).create(&folder) {
-        Ok(()) => Ok((folder.clone(), Some(Temporary(folder)))),
-        Err(source) => Err(CliError::File { act: "create", path: folder, source }),
-    }
+    let folder = Temporary::new("")?;
+    Ok((folder.path().to_owned(), Some(folder)))
 }

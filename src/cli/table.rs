@@ -2,9 +2,6 @@
 
 use super::output::Paint;
 
-/// Width that tables fit into unless asked to be wide: what every terminal has.
-pub(super) const NARROW: usize = 80;
-
 /// One cell: a text, and how it looks on a terminal.
 #[derive(Debug, Clone)]
 pub(super) struct Cell {
@@ -37,14 +34,19 @@ impl Cell {
 /// A table under construction.
 #[derive(Debug)]
 pub(super) struct Table {
-    header: Vec<&'static str>,
+    header: Vec<String>,
     rows: Vec<Vec<Cell>>,
 }
 
 impl Table {
     /// A table with these column names.
     pub(super) fn new(header: &[&'static str]) -> Self {
-        Table { header: header.to_vec(), rows: Vec::new() }
+        Table::named(header.iter().map(ToString::to_string).collect())
+    }
+
+    /// The same with names that somebody chose.
+    pub(super) fn named(header: Vec<String>) -> Self {
+        Table { header, rows: Vec::new() }
     }
 
     /// Adds a row, one cell a column.
@@ -57,7 +59,14 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// The text. Cells of the last column, then of the widest ones, are cut to keep within `width`.
+    /// The rows alone, as wide as in the whole table of which they are a part.
+    pub(super) fn without_header(&self, paint: Paint, width: Option<usize>) -> String {
+        let text = self.render(paint, width);
+        text.split_once('\n').map(|(_, rows)| rows.to_owned()).unwrap_or_default()
+    }
+
+    /// The text. Cells of the last column, then of the widest ones but the first, are cut to keep within `width`; without one
+    /// nothing is.
     pub(super) fn render(&self, paint: Paint, width: Option<usize>) -> String {
         let mut widths: Vec<usize> = self.header.iter().map(|name| name.chars().count()).collect();
         for row in &self.rows {
@@ -68,7 +77,7 @@ impl Table {
         if let Some(width) = width {
             self.fit(&mut widths, width);
         }
-        let header: Vec<Cell> = self.header.iter().map(|name| Cell::painted(*name, paint.bold(name))).collect();
+        let header: Vec<Cell> = self.header.iter().map(|name| Cell::painted(name, paint.bold(name))).collect();
         let mut out = String::new();
         for row in std::iter::once(&header).chain(&self.rows) {
             line(&mut out, row, &widths);
@@ -76,7 +85,8 @@ impl Table {
         out
     }
 
-    /// Takes width from the last column down to 12, then from whichever column is widest.
+    /// Takes width from the last column down to 12, then from whichever column is widest: the first, which names things,
+    /// only when nothing else is left.
     fn fit(&self, widths: &mut [usize], width: usize) {
         const LEAST_LAST: usize = 12;
         const LEAST: usize = 8;
@@ -85,12 +95,18 @@ impl Table {
             let over = total(widths).saturating_sub(width);
             widths[last] -= over.min(widths[last].saturating_sub(LEAST_LAST));
         }
+        // What is painted is never cut.
+        let painted = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.filter(|cell| cell.painted.is_some()).map(|cell| cell.text.chars().count()).max().unwrap_or_default()
+        };
+        let least: Vec<usize> = (0..widths.len()).map(|column| painted(column).max(LEAST)).collect();
         while total(widths) > width {
-            let Some((widest, _)) = widths.iter().enumerate().max_by_key(|(_, width)| **width) else { return };
-            if widths[widest] <= LEAST {
-                return;
-            }
-            widths[widest] -= 1;
+            let widest = |columns: std::ops::Range<usize>, widths: &[usize]| {
+                columns.filter(|column| widths[*column] > least[*column]).max_by_key(|column| widths[*column])
+            };
+            let Some(column) = widest(1..widths.len(), widths).or_else(|| widest(0..1, widths)) else { return };
+            widths[column] -= 1;
         }
     }
 }
@@ -156,10 +172,25 @@ mod tests {
     }
 
     #[test]
+    fn names_are_cut_last() {
+        let mut table = Table::new(&["NAME", "IMAGE", "NOTE"]);
+        table.row(vec![Cell::plain("n".repeat(40)), Cell::plain("i".repeat(40)), Cell::plain("o".repeat(40))]);
+        let text = table.render(PLAIN, Some(80));
+        assert!(text.contains(&"n".repeat(40)) && text.contains("i…") && text.contains("o…"), "{text}");
+        let text = table.render(PLAIN, Some(40));
+        assert!(text.contains("n…"), "{text}");
+        let mut table = Table::new(&["NAME", "HEALTH", "NOTE"]);
+        let painted = Cell::painted("Progressing", "Progressing".into());
+        table.row(vec![Cell::plain("n".repeat(80)), painted, Cell::plain("o".repeat(40))]);
+        let text = table.render(PLAIN, Some(80));
+        assert!(text.lines().all(|line| line.chars().count() <= 80) && text.contains("Progressing  o"), "{text}");
+    }
+
+    #[test]
     fn a_table_fits_the_width_and_shows_what_is_cut() {
-        let text = table().render(PLAIN, Some(NARROW));
+        let text = table().render(PLAIN, Some(80));
         for line in text.lines().filter(|line| !line.contains('\u{1b}')) {
-            assert!(line.chars().count() <= NARROW, "{line}");
+            assert!(line.chars().count() <= 80, "{line}");
         }
         assert!(text.contains("n…"));
     }

@@ -11,7 +11,7 @@ use super::context::Context;
 use super::control::{self, ReconcileArgs};
 use super::obstacles::{self, some};
 use super::{CliError, Exit, apply, seen};
-use crate::model::{Command, Severity};
+use crate::model::{Command, ResourceId, Severity};
 use crate::reconcile::{Goal, Outlook, Waiting};
 use crate::report::Status;
 use crate::report::status::{PartState, PartStatus};
@@ -25,7 +25,11 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// When no daemon answers, or it refuses.
 pub(super) async fn reconcile(args: &ReconcileArgs, context: &Context) -> Result<Exit, CliError> {
     let limit = apply::timeout(&args.timeout)?;
-    let answer = control::send(&Command::Reconcile { confirm_prune: args.confirm_prune }, context).await?;
+    let command = match &args.resource {
+        Some(resource) => Command::ReconcileOne(resource.clone()),
+        None => Command::Reconcile { confirm_prune: args.confirm_prune },
+    };
+    let answer = control::send(&command, context).await?;
     if !args.wait {
         return Ok(Exit::Success);
     }
@@ -36,7 +40,7 @@ pub(super) async fn reconcile(args: &ReconcileArgs, context: &Context) -> Result
         });
     };
     let mut last = None;
-    let judged = tokio::time::timeout(limit, settle(request, &mut last, context)).await;
+    let judged = tokio::time::timeout(limit, settle(request, args.resource.as_ref(), &mut last, context)).await;
     let timed_out = judged.is_err();
     if let Ok(judged) = judged {
         judged?;
@@ -64,13 +68,19 @@ pub(super) async fn reconcile(args: &ReconcileArgs, context: &Context) -> Result
 }
 
 /// Looks at the status until nothing is on its way any more, or it can only end badly. `last` is kept up to date.
-async fn settle(request: u64, last: &mut Option<Judgement>, context: &Context) -> Result<(), CliError> {
+async fn settle(
+    request: u64,
+    only: Option<&ResourceId>,
+    last: &mut Option<Judgement>,
+    context: &Context,
+) -> Result<(), CliError> {
     let client = Client::new(context)?;
     let mut waiting = Waiting::new(Goal::Settled);
     let mut told = Vec::new();
     loop {
         let status = seen::parse(client.get("/api/v1/resources").await?, client.address())?;
         if status.answered.is_some_and(|answered| answered >= request) {
+            let status = of_one(status, only);
             let judged = Judgement::of(&status, &mut waiting);
             let (is_over, open) = (judged.is_over(), judged.open());
             if judged.is_reached() {
@@ -87,6 +97,17 @@ async fn settle(request: u64, last: &mut Option<Judgement>, context: &Context) -
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// The status without what is not waited for: other resources, and problems of other files.
+fn of_one(mut status: Status, only: Option<&ResourceId>) -> Status {
+    if let Some(only) = only {
+        status.resources.retain(|resource| resource.id == *only);
+        let file =
+            status.resources.first().and_then(|resource| resource.origin.as_ref()).map(|origin| origin.file.clone());
+        status.problems.retain(|problem| file.as_deref() == Some(&*problem.file));
+    }
+    status
 }
 
 /// What a status means to somebody who waits.
@@ -213,6 +234,18 @@ mod tests {
         let judged = judge(&fine);
         assert!(judged.is_reached() && judged.is_over());
         assert_eq!(summary(&fine, judged.outlook.suspended.len()), "1 of 2 in sync and healthy at , 1 left alone");
+    }
+
+    #[test]
+    fn of_one_resource_only_its_own_file_counts() {
+        let mut all = status(&[json!({ "state": "settled" }), blocked("conflict")]);
+        all.resources[0].origin = serde_json::from_value(json!({ "file": "a.yml", "line": 1 })).unwrap();
+        all.problems = ["a.yml", "b.yml"].map(|file| crate::model::Problem::file(file, "wrong")).to_vec();
+        let one: ResourceId = "app/0".parse().unwrap();
+        let seen = of_one(all.clone(), Some(&one));
+        assert_eq!((seen.resources.len(), seen.problems.len()), (1, 1));
+        assert!(judge(&seen).outlook.blocked.is_empty());
+        assert_eq!(of_one(all, None).resources.len(), 2);
     }
 
     #[test]

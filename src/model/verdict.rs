@@ -345,7 +345,7 @@ impl BlockKind {
                 "push the image, correct `image` in the manifest, or `docker login` to its registry".to_owned()
             }
             BlockKind::RestartLoop => {
-                format!("`ofop describe {id}` shows its tasks, `docker service logs` what the program says")
+                format!("`ofop logs {id}` shows what the program says, `ofop describe {id}` its tasks")
             }
             BlockKind::TaskRejected | BlockKind::NotRunning => format!("`ofop describe {id}` shows its tasks"),
             BlockKind::UpdatePaused => {

@@ -6,6 +6,7 @@ use super::super::adopt::AdoptArgs;
 use super::super::control::{NamedArgs, ReconcileArgs};
 use super::super::describe::DescribeArgs;
 use super::super::diff::DiffArgs;
+use super::super::doctor::DoctorArgs;
 use super::super::events::EventsArgs;
 use super::super::get::GetArgs;
 use super::super::health::HealthArgs;
@@ -14,6 +15,7 @@ use super::super::hold::{FreezeArgs, SuspendArgs};
 use super::super::policy::PolicyAct;
 use super::super::render::RenderArgs;
 use super::super::validate::ValidateArgs;
+use super::super::wait_for::WaitArgs;
 use super::{Cli, Command, ConvergeArgs, GlobalArgs, LeaseArgs, PruneArgs, RevisionArgs};
 use crate::config::Flags;
 
@@ -62,6 +64,8 @@ impl Cli {
             | Command::Events(EventsArgs { daemon, .. })
             | Command::History(HistoryArgs { daemon, .. })
             | Command::Diff(DiffArgs { daemon, .. })
+            | Command::Doctor(DoctorArgs { daemon, .. })
+            | Command::Wait(WaitArgs { daemon, .. })
             | Command::Reconcile(ReconcileArgs { daemon, .. })
             | Command::Suspend(SuspendArgs { named: NamedArgs { daemon, .. }, .. })
             | Command::Freeze(FreezeArgs { daemon, .. })
@@ -84,7 +88,14 @@ impl Cli {
                 args.revision.add(&mut flags);
             }
             Command::Notify(args) => put_path(&mut flags, "--notify", args.file()),
-            Command::Registry(_) | Command::Schema(_) | Command::Completions(_) | Command::Version(_) => {}
+            Command::Import(_)
+            | Command::Logs(_)
+            | Command::Registry(_)
+            | Command::Schema(_)
+            | Command::Completions(_)
+            | Command::Man(_)
+            | Command::Options
+            | Command::Version(_) => {}
         }
         flags
     }
