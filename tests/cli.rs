@@ -49,10 +49,43 @@ fn completions_know_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let output = ofop(&["completions", shell]);
         assert_eq!(output.status.code(), Some(0));
-        for command in ["run", "validate", "apply", "describe", "suspend"] {
-            assert!(text(&output.stdout).contains(command), "{shell} {command}");
-        }
+        assert!(text(&output.stdout).contains("OFOP_COMPLETE"), "{shell}");
     }
+    // What the script for bash asks while somebody types `ofop `.
+    let output = Command::new(env!("CARGO_BIN_EXE_ofop"))
+        .args(["--", "ofop", ""])
+        .env_clear()
+        .envs([("OFOP_COMPLETE", "bash"), ("_CLAP_COMPLETE_INDEX", "1"), ("_CLAP_COMPLETE_COMP_TYPE", "9")])
+        .envs([("_CLAP_COMPLETE_SPACE", "true"), ("_CLAP_IFS", "\n")])
+        .output()
+        .unwrap();
+    let offered = text(&output.stdout);
+    for command in ["run", "validate", "apply", "describe", "logs", "doctor"] {
+        assert!(offered.lines().any(|line| line == command), "{command}: {offered}");
+    }
+}
+
+#[test]
+fn manual_pages_and_the_options_of_every_command_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man1");
+    assert_eq!(ofop(&["man", pages.to_str().unwrap()]).status.code(), Some(0));
+    let page = |name: &str| std::fs::read_to_string(pages.join(name)).unwrap();
+    assert!(page("ofop.1").contains("git\\-rewritten"), "{}", page("ofop.1"));
+    assert!(page("ofop-logs.1").contains("tail") && !page("ofop-logs.1").contains("git\\-rewritten"));
+    let options = ofop(&["options"]);
+    assert!(text(&options.stdout).contains("--git-rewritten"));
+    let help = text(&ofop(&["logs", "--help"]).stdout);
+    assert!(help.contains("--tail") && !help.contains("--git-rewritten"), "{help}");
+}
+
+#[test]
+fn diff_without_commits_is_a_plan_and_with_one_a_question() {
+    let planned = ofop(&["diff", "--desired", "."]);
+    assert!(text(&planned.stderr).contains("cannot see what runs"), "{}", text(&planned.stderr));
+    let one = ofop(&["diff", "v1", "--git", "/nowhere.git"]);
+    assert_eq!(one.status.code(), Some(2));
+    assert!(text(&one.stderr).contains("ofop diff current v1"), "{}", text(&one.stderr));
 }
 
 #[test]

@@ -249,15 +249,21 @@ impl TestEngine {
         let agent = root.join("bin/mtcagent");
         std::fs::write(&agent, format!("#!/bin/sh\n{IDLE_SCRIPT}\n")).unwrap();
         std::fs::set_permissions(&agent, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let tar = Command::new("tar").arg("-C").arg(&root).args(["-c", "."]).output().expect("tar is installed").stdout;
         let idle_2 = format!("{IDLE_SCRIPT} # 2");
         for (image, script) in [(IDLE, IDLE_SCRIPT), (IDLE_2, &idle_2), (FAILING, "sleep 0.2; exit 3")] {
-            let (name, tag) = image.split_once(':').unwrap();
-            let change = format!("CMD {}", serde_json::json!(["/bin/sh", "-c", script]));
-            let path = format!("/images/create?fromSrc=-&repo={name}&tag={tag}&changes={}", percent(&change));
-            let (status, answer) = self.try_call("POST", &path, &tar, "application/x-tar").unwrap();
-            assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
+            self.import_image(image, script);
         }
+    }
+
+    /// Makes one more image, whose containers run this script.
+    pub fn import_image(&self, image: &str, script: &str) {
+        let root = self.dir.join("image");
+        let tar = Command::new("tar").arg("-C").arg(&root).args(["-c", "."]).output().expect("tar is installed").stdout;
+        let (name, tag) = image.split_once(':').unwrap();
+        let change = format!("CMD {}", serde_json::json!(["/bin/sh", "-c", script]));
+        let path = format!("/images/create?fromSrc=-&repo={name}&tag={tag}&changes={}", percent(&change));
+        let (status, answer) = self.try_call("POST", &path, &tar, "application/x-tar").unwrap();
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
     }
 }
 
