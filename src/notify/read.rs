@@ -15,11 +15,12 @@ use super::{decide, template};
 use crate::config::Secret;
 use crate::desired::check::{Checker, report};
 use crate::desired::checked::{Name, Object, Typed, Value};
-use crate::desired::fields::{Kind as Shape, nearest};
+use crate::desired::fields::Kind as Shape;
 use crate::desired::policy::Pattern;
 use crate::desired::problems::Problems;
 use crate::desired::yaml::expand::{self, Given};
 use crate::desired::yaml::{Data, Node, Span, push_index, push_key};
+use crate::model::nearest::nearest;
 use crate::model::{Kind, Problem, Severity, parse_duration};
 use crate::report::concerns::{ConcernKind, ConcernSeverity};
 
