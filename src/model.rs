@@ -34,6 +34,7 @@
 //! | [`source`] | where manifests come from, and what can be wrong with that |
 //! | [`shared`] | maps that share what they have in common |
 //! | [`settings`] | OpenFactory's settings that shape services |
+//! | [`text`] | texts for people: causes of errors, lengths, HTML |
 //! | [`windows`] | when changes from manifests may go out |
 
 pub mod command;
@@ -65,6 +66,7 @@ pub mod shared;
 pub mod source;
 pub mod status;
 pub mod step;
+pub mod text;
 pub mod verdict;
 pub mod windows;
 

@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::args::ColorWhen;
+use crate::model::text::cut;
 use crate::model::{Health, HiddenValues, Sync};
 
 /// Standard output is one for the process, and so is the reader that left it.
@@ -30,14 +31,6 @@ fn columns_of(variable: Option<&str>, said: u16) -> usize {
 pub(super) fn rows() -> usize {
     let said = rustix::termios::tcgetwinsize(io::stdout()).map(|size| size.ws_row).unwrap_or_default();
     if said == 0 { 24 } else { usize::from(said) }
-}
-
-/// Cuts a text to a number of columns, and shows that it did.
-pub(super) fn cut(text: &str, columns: usize) -> Cow<'_, str> {
-    if text.chars().count() <= columns {
-        return Cow::Borrowed(text);
-    }
-    Cow::Owned(text.chars().take(columns.saturating_sub(1)).chain(['…']).collect())
 }
 
 /// Both streams and how they may look.
@@ -235,12 +228,5 @@ mod tests {
         ] {
             assert_eq!(columns_of(variable, said), columns, "{variable:?} {said}");
         }
-    }
-
-    #[test]
-    fn what_is_cut_shows_it() {
-        assert_eq!(cut("müller", 6), "müller");
-        assert_eq!(cut("müller", 5), "müll…");
-        assert_eq!(cut("müller", 0), "…");
     }
 }

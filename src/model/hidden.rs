@@ -19,6 +19,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use serde::de::IgnoredAny;
 
 use super::names::normal_name;
+use super::text::html;
 
 /// Shorter values are words such as `1` or `on`: they say nothing, and would leave holes everywhere.
 pub const SHORTEST: usize = 4;
@@ -117,7 +118,7 @@ fn spellings(value: &str) -> Vec<String> {
             normal_name(text),
             json_escaped(&json),
             json,
-            html_escaped(text),
+            html(text),
             url_escaped(text, false),
             url_escaped(text, true),
         ]
@@ -131,10 +132,6 @@ fn spellings(value: &str) -> Vec<String> {
 fn json_escaped(text: &str) -> String {
     let quoted = serde_json::to_string(text).unwrap_or_default();
     quoted.trim_start_matches('"').strip_suffix('"').map(str::to_owned).unwrap_or_default()
-}
-
-fn html_escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
 
 /// As a URL has it: all but letters, digits and `-._~`, or what a path may not have (WHATWG URL, path percent-encode set).

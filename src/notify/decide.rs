@@ -13,11 +13,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::message::{
-    Change, CommitState, CommitStatus, Counts, Item, MAX_ITEMS, Message, MessageStatus, VERSION, shortened,
-};
+use super::message::{Change, CommitState, CommitStatus, Counts, Item, MAX_ITEMS, Message, MessageStatus, VERSION};
 use super::rules::{Facts, Rule};
 use crate::clock::rfc3339;
+use crate::model::text::cut;
 use crate::report::concerns::{CommitProgress, Concern, ConcernSeverity, Concerns, OF_RESOURCE};
 use crate::report::history::RevisionResult;
 
@@ -184,8 +183,8 @@ impl Member {
         self.severity = concern.kind.severity();
         self.resource = concern.resource.as_ref().map(ToString::to_string);
         self.file.clone_from(&concern.file);
-        self.message = shortened(&concern.message, MAX_TEXT);
-        self.hint = shortened(&concern.hint, MAX_TEXT);
+        self.message = cut(&concern.message, MAX_TEXT).into_owned();
+        self.hint = cut(&concern.hint, MAX_TEXT).into_owned();
     }
 
     /// Whether it is to be told: for the first time, or as more severe than before.
@@ -456,7 +455,7 @@ impl Group {
             severity: news.severity,
             resource: news.resource,
             file: None,
-            message: shortened(&news.message, MAX_TEXT),
+            message: cut(&news.message, MAX_TEXT).into_owned(),
             hint: String::new(),
             since: news.time,
         });
@@ -472,7 +471,7 @@ impl Group {
 impl Draft {
     fn finish(self, rule: &Rule, group: &str, id: String, seen: &Seen<'_>) -> Message {
         let Draft { status, counts, mut items } = self;
-        let told = counts.new + counts.recovered + (counts.failing - counts.new) + counts.news;
+        let told = counts.failing + counts.recovered + counts.news;
         let severity = items.iter().map(|item| item.severity).max().unwrap_or(ConcernSeverity::Info);
         let title = title(status, &counts, &items, group);
         items.truncate(MAX_ITEMS);
@@ -512,10 +511,12 @@ fn title(status: MessageStatus, counts: &Counts, items: &[Item], group: &str) ->
     match (status, only) {
         (MessageStatus::Failing, Some(item)) => {
             let again = if item.change == Change::Still { " (still)" } else { "" };
-            shortened(&format!("{}: {}{again}: {}", name(item), item.kind, item.message), 150)
+            cut(&format!("{}: {}{again}: {}", name(item), item.kind, item.message), 150).into_owned()
         }
-        (MessageStatus::Recovered, Some(item)) => shortened(&format!("{}: {} is over", name(item), item.kind), 150),
-        (MessageStatus::News | MessageStatus::Test, Some(item)) => shortened(&item.message, 150),
+        (MessageStatus::Recovered, Some(item)) => {
+            cut(&format!("{}: {} is over", name(item), item.kind), 150).into_owned()
+        }
+        (MessageStatus::News | MessageStatus::Test, Some(item)) => cut(&item.message, 150).into_owned(),
         (MessageStatus::Failing, None) => {
             let recovered =
                 if counts.recovered > 0 { format!(", {} recovered", counts.recovered) } else { String::new() };

@@ -10,9 +10,10 @@ use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message as Mail, Tokio1Executor};
 
 use super::format;
-use super::message::{Message, shortened};
+use super::message::Message;
 use super::outcome::Outcome;
 use super::settings::{Email, MailTls};
+use crate::model::text::{causes, cut};
 
 /// How long one step of the conversation may take.
 const STEP: Duration = Duration::from_secs(10);
@@ -60,10 +61,10 @@ impl Mailer {
         match self.transport.send(mail).await {
             Ok(response) => {
                 let said = response.message().collect::<Vec<_>>().join(" ");
-                Outcome::Delivered(shortened(&format!("{} {said}", response.code()), 200))
+                Outcome::Delivered(cut(&format!("{} {said}", response.code()), 200).into_owned())
             }
             Err(error) => {
-                let reason = shortened(&chain(&error), 300);
+                let reason = cut(&causes(&error), 300).into_owned();
                 if error.is_permanent() && !is_about_rights(&error) {
                     Outcome::Refused { reason, hint: "the server takes no such mail: check `from` and `to`" }
                 } else if error.is_tls() {
@@ -84,29 +85,15 @@ fn is_about_rights(error: &lettre::transport::smtp::Error) -> bool {
     error.status().is_some_and(|code| matches!(u16::from(code), 530 | 534 | 535 | 538))
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
-}
-
 fn parameters(server: &str, authorities: Option<&Path>) -> Result<TlsParameters, String> {
     let mut builder = TlsParameters::builder(server.to_owned());
     if let Some(path) = authorities {
         let shown = path.display();
         let pem = std::fs::read(path).map_err(|error| format!("`{shown}` cannot be read: {error}"))?;
-        let certificate = Certificate::from_pem(&pem).map_err(|error| format!("`{shown}`: {}", chain(&error)))?;
+        let certificate = Certificate::from_pem(&pem).map_err(|error| format!("`{shown}`: {}", causes(&error)))?;
         builder = builder.add_root_certificate(certificate);
     }
-    builder.build().map_err(|error| format!("TLS cannot be set up: {}", chain(&error)))
+    builder.build().map_err(|error| format!("TLS cannot be set up: {}", causes(&error)))
 }
 
 /// A header that mail programs know as "a program wrote this: answer nothing" (RFC 3834).

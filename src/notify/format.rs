@@ -8,9 +8,10 @@ use hmac::{Hmac, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use super::message::{Change, CommitState, CommitStatus, Item, Message, MessageStatus, Payload, shortened};
+use super::message::{Change, CommitState, CommitStatus, Item, Message, MessageStatus, Payload};
 use super::settings::{Host, HostKind, Sink, Webhook};
 use super::template;
+use crate::model::text::{cut, html};
 use crate::report::concerns::ConcernSeverity;
 
 /// How many items a chat shows; its own message says how many there are.
@@ -186,7 +187,7 @@ fn said(item: &Item) -> String {
             let _ = write!(text, " → {}", item.hint);
         }
     }
-    shortened(&text, CHAT_LINE)
+    cut(&text, CHAT_LINE).into_owned()
 }
 
 /// The items that a chat shows, and a line about the others.
@@ -197,7 +198,7 @@ fn shown(message: &Message) -> (&[Item], Option<String>) {
 }
 
 fn footer(message: &Message) -> String {
-    let revision = shortened(&message.revision, 13);
+    let revision = cut(&message.revision, 13);
     let at = if revision.is_empty() { String::new() } else { format!(" at {revision}") };
     format!("ofop {}{at}, {}", message.instance, message.time)
 }
@@ -226,7 +227,7 @@ pub fn subject(message: &Message) -> String {
         status => status.as_str(),
     };
     let title: String = message.title.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    shortened(&format!("[ofop {} {word}] {title}", message.instance), 200)
+    cut(&format!("[ofop {} {word}] {title}", message.instance), 200).into_owned()
 }
 
 // -- Slack -----------------------------------------------------------------------------------------------------------
@@ -242,7 +243,7 @@ fn slack(message: &Message) -> Value {
     let section = |text: String| json!({"type": "section", "text": {"type": "mrkdwn", "text": text}});
     let mut blocks = vec![json!({
         "type": "header",
-        "text": {"type": "plain_text", "text": shortened(&title, SLACK_HEADER), "emoji": true},
+        "text": {"type": "plain_text", "text": cut(&title, SLACK_HEADER), "emoji": true},
     })];
     blocks
         .extend(items.iter().map(|item| section(format!("*{}*  {}", slack_text(name(item)), slack_text(&said(item))))));
@@ -346,10 +347,6 @@ fn mattermost(message: &Message, channel: Option<&str>) -> Value {
 
 // -- Matrix ----------------------------------------------------------------------------------------------------------
 
-fn html(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
 /// What fails notifies people; clients keep quiet about a notice.
 fn matrix(message: &Message) -> Value {
     let (items, more) = shown(message);
@@ -419,8 +416,7 @@ fn of_commit(host: &Host, status: &CommitStatus) -> Request {
         (HostKind::GitLab, CommitState::Superseded) => "canceled",
         (_, CommitState::Superseded) => "error",
     };
-    let mut body =
-        json!({"state": state, "context": context, "description": shortened(&status.description, DESCRIPTION)});
+    let mut body = json!({"state": state, "context": context, "description": cut(&status.description, DESCRIPTION)});
     if let Some(link) = &status.link {
         body["target_url"] = json!(link);
     }

@@ -175,11 +175,3 @@ pub enum Payload {
     /// The state of a commit.
     Commit(CommitStatus),
 }
-
-/// The first `most` characters of a text, with `…` where more follow.
-pub fn shortened(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        None => text.to_owned(),
-        Some(_) => text.chars().take(most.saturating_sub(1)).chain(['…']).collect(),
-    }
-}

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::message::{Payload, shortened};
+use super::message::Payload;
 use super::settings::{HostKind, Sink};
+use crate::model::text::cut;
 
 /// How many characters of an answer are told.
 const TOLD: usize = 200;
@@ -80,7 +81,7 @@ pub fn judge(sink: &Sink, payload: &Payload, answer: &Answer) -> Outcome {
     let line = body.split_whitespace().collect::<Vec<_>>().join(" ");
     let reason = match line.as_str() {
         "" => format!("HTTP {status}"),
-        line => format!("HTTP {status}: {}", shortened(line, TOLD)),
+        line => format!("HTTP {status}: {}", cut(line, TOLD)),
     };
     let failed = |hint| Outcome::Failed { reason: reason.clone(), hint, after: *retry_after };
     let host = match sink {

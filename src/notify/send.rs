@@ -1,7 +1,6 @@
 //! One connection to one sink.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -19,6 +18,7 @@ use super::settings::{Host, Kafka, Settings, Sink};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Secret;
 use crate::model::HiddenValues;
+use crate::model::text::causes;
 
 /// How long a server may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -184,10 +184,10 @@ fn client(authorities: Option<&Path>) -> Result<Client, String> {
         let shown = path.display();
         let pem = std::fs::read(path).map_err(|error| format!("`{shown}` cannot be read: {error}"))?;
         let certificates =
-            Certificate::from_pem_bundle(&pem).map_err(|error| format!("`{shown}`: {}", chain(&error)))?;
+            Certificate::from_pem_bundle(&pem).map_err(|error| format!("`{shown}`: {}", causes(&error)))?;
         builder = builder.tls_certs_merge(certificates);
     }
-    builder.build().map_err(|error| format!("TLS cannot be set up: {}", chain(&error)))
+    builder.build().map_err(|error| format!("TLS cannot be set up: {}", causes(&error)))
 }
 
 async fn exchange(client: &Client, request: Request) -> Result<Answer, Outcome> {
@@ -213,7 +213,7 @@ async fn exchange(client: &Client, request: Request) -> Result<Answer, Outcome> 
     let response = builder.send().await.map_err(|error| {
         // The address is a secret.
         let error = error.without_url();
-        Outcome::failed(format!("no answer: {}", chain(&error)), "is the receiver up, and reachable from here?")
+        Outcome::failed(format!("no answer: {}", causes(&error)), "is the receiver up, and reachable from here?")
     })?;
     let status = response.status().as_u16();
     let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
@@ -238,20 +238,6 @@ async fn beginning(mut response: Response) -> String {
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 fn producer(kafka: &Kafka, servers: &KafkaServers) -> Result<FutureProducer, String> {

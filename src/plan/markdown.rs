@@ -31,6 +31,7 @@
 
 use super::removal::block_words;
 use super::words::{around_difference, count_of, counts, in_sync, printable, way_out};
+use crate::model::text::{cut, html};
 use crate::model::{
     ConditionKind, FieldChange, Ignored, Plan, PlannedStep, Problem, PruneVerdict, ResourceId, ResourcePlan,
     ServiceStep, Severity, Step, StepVerb, Suspension, Wait,
@@ -195,7 +196,7 @@ fn section(id: &ResourceId, resource: &ResourcePlan) -> String {
     let words = if counts.is_empty() { "nothing to do".to_owned() } else { counts.join(", ") };
     format!(
         "<details>\n<summary><code>{}</code> {words}</summary>\n\n{}</details>\n\n",
-        html(&cut(&printable(&id.to_string()))),
+        html(&cut(&printable(&id.to_string()), VALUE)),
         block.fenced()
     )
 }
@@ -215,7 +216,7 @@ impl Block {
     /// Adds one line, and never more: line ends are written out.
     fn line(&mut self, start: &str, text: &str) {
         if self.lines.len() < LINES {
-            self.lines.push(format!("{start}{}", cut(&printable(text))));
+            self.lines.push(format!("{start}{}", cut(&printable(text), VALUE)));
         } else {
             self.left_out += 1;
         }
@@ -249,7 +250,8 @@ impl Block {
             }
             other => other,
         };
-        let field = cut(&printable(&change.field));
+        let field = printable(&change.field);
+        let field = cut(&field, VALUE);
         let (minus, plus) = if held { ("# -   ", "# +   ") } else { ("-     ", "+     ") };
         for (sign, value) in [(minus, from), (plus, to)] {
             if let Some(value) = value {
@@ -263,9 +265,11 @@ impl Block {
     fn ignored(&mut self, ignored: &Ignored) {
         self.line("  ", &format!("leave {} (ignored)", ignored.object));
         for change in &ignored.changes {
-            let words = |value| shown(change, value).map_or("(none)".to_owned(), |value| cut(&value));
+            let words =
+                |value| shown(change, value).map_or("(none)".to_owned(), |value| cut(&value, VALUE).into_owned());
             let (live, wanted) = (words(change.from.as_ref()), words(change.to.as_ref()));
-            let field = cut(&printable(&change.field));
+            let field = printable(&change.field);
+            let field = cut(&field, VALUE);
             self.line(&format!("      {field}: {live}, not "), &wanted);
         }
     }
@@ -294,27 +298,4 @@ fn shown(change: &FieldChange, value: Option<&String>) -> Option<String> {
 /// The most backticks in a row.
 fn longest_row(text: &str) -> usize {
     text.split(|c| c != '`').map(str::len).max().unwrap_or_default()
-}
-
-/// Cuts a text that is too long, and shows that.
-fn cut(text: &str) -> String {
-    if text.chars().count() <= VALUE {
-        return text.to_owned();
-    }
-    text.chars().take(VALUE - 1).chain(['…']).collect()
-}
-
-/// Text that is none but text in HTML.
-fn html(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-        out
-    })
 }

@@ -14,6 +14,7 @@
 
 use super::removal::block_words;
 use super::words::{around_difference, count_of, counts, in_sync, printable, way_out};
+use crate::model::text::cut;
 use crate::model::{
     ConditionKind, FieldChange, Hold, Ignored, Plan, PlannedStep, PruneVerdict, ResourceId, ResourcePlan, ServiceStep,
     Step, StepVerb, Suspension, Wait,
@@ -243,12 +244,7 @@ impl Text {
     fn cut(&self, line: &str) -> String {
         match self.options.width {
             0 => line.to_owned(),
-            width if line.chars().count() <= width => line.to_owned(),
-            width => {
-                let mut cut: String = line.chars().take(width.saturating_sub(1)).collect();
-                cut.push('…');
-                cut
-            }
+            width => cut(line, width).into_owned(),
         }
     }
 

@@ -13,6 +13,7 @@ use crate::cli::context::Context;
 use crate::cli::output::{self, Paint};
 use crate::cli::table::Table;
 use crate::cli::{CliError, Exit, chain, seen, signals};
+use crate::model::text::cut;
 use crate::model::{Health, ResourceId, Sync};
 use crate::report::{ResourceStatus, Status};
 
@@ -179,7 +180,7 @@ fn screen(table: &Table, paint: Paint, width: Option<usize>, rows: usize, line: 
         text.push_str(&paint.dim(&format!("… and {} more; --health and --sort-by choose\n", count - shown)));
     }
     let line = match width {
-        Some(width) => output::cut(line, width).into_owned(),
+        Some(width) => cut(line, width).into_owned(),
         None => line.to_owned(),
     };
     text.push_str(&paint.dim(&line));

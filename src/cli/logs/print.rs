@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::cli::CliError;
-use crate::cli::output::{Output, cut};
+use crate::cli::output::Output;
+use crate::model::text::cut;
 use crate::platform::engine::Engine;
 use crate::platform::logs::{self, LogLine, LogSource, LogStream};
 

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::address::Address;
 use crate::model::FailureKind;
+use crate::model::text::causes;
 use crate::platform::PlatformError;
 use crate::platform::scrub::{Scrubber, without_quotes};
 
@@ -122,7 +123,7 @@ impl CallError {
 
     /// A connection that broke.
     pub(in crate::platform) fn lost(act: Act, error: &(dyn Error + 'static)) -> CallError {
-        CallError::Lost { act, message: chain(error) }
+        CallError::Lost { act, message: causes(error) }
     }
 
     /// The status and the words of an engine that answered.
@@ -250,20 +251,6 @@ fn deepest<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
         last = next;
     }
     last
-}
-
-/// An error with its causes, each once.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        let part = error.to_string();
-        if !text.contains(&part) {
-            text = format!("{text}: {part}");
-        }
-        next = error.source();
-    }
-    text
 }
 
 /// A text on one line, without control characters, cut to a sensible length.
