@@ -196,12 +196,8 @@ fn note_differences(plan: &Plan, proposals: &mut Proposals) {
 fn differences(planned: &ResourcePlan) -> Vec<String> {
     let steps = planned.steps.iter().chain(planned.held.iter().map(|held| &held.step));
     let change = |step: &crate::model::PlannedStep| {
-        let fields: Vec<&str> = step
-            .changes
-            .iter()
-            .map(|change| change.field.as_str())
-            .filter(|field| !field.starts_with("mark."))
-            .collect();
+        let changes = step.changes.iter().filter(|change| !change.is_of_mark());
+        let fields: Vec<&str> = changes.map(|change| change.field.as_str()).collect();
         let marks = step.reason == Reason::Adopt && fields.is_empty();
         (!marks).then(|| match fields.is_empty() {
             true => format!("{} {} ({})", step.step.verb(), step.step.object(), step.reason.as_str()),

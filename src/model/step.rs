@@ -269,6 +269,13 @@ pub struct FieldChange {
     pub secret: bool,
 }
 
+impl FieldChange {
+    /// Whether it is about the operator's mark, which nothing that runs sees.
+    pub fn is_of_mark(&self) -> bool {
+        self.field.starts_with("mark.")
+    }
+}
+
 impl fmt::Debug for FieldChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.field)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::{
     Availability, ConditionKind, DesiredResource, Health, Observed, ObservedService, Plan, PlannedStep, Record,
-    ServiceId, ServiceName, TaskState, TaskView, UpdateState,
+    ServiceId, ServiceName, ServiceStep, Step, TaskState, TaskView, UpdateState,
 };
 
 use super::Memory;
@@ -194,19 +194,18 @@ fn settling(context: &Context<'_>, draft: &mut Draft, service: &ObservedService,
 
 /// Right after an update was sent, the tasks of the version before run, and nothing tells that they will go.
 fn beginning(context: &Context<'_>, draft: &mut Draft, service: &ObservedService) -> Pulse {
-    match context.memory.replacing.get(&service.id) {
-        Some(sent) if is_yet_to_begin(service, *sent, context.at) => {
-            updating(draft, &service.spec.name);
-            Pulse::OnItsWay
-        }
-        Some(_) | None => Pulse::Runs,
+    let sent = context.memory.replacing.get(&service.spec.name);
+    if !sent.is_some_and(|sent| is_yet_to_begin(service, sent, context.at)) {
+        return Pulse::Runs;
     }
+    updating(draft, &service.spec.name);
+    Pulse::OnItsWay
 }
 
-/// Whether an update that was sent at this time is still to begin: the engine forgets what it said of the update before as it
-/// takes in a new one.
-pub(super) fn is_yet_to_begin(service: &ObservedService, sent: Duration, now: Duration) -> bool {
-    service.update == UpdateState::None && now.saturating_sub(sent) < BEGINS_WITHIN
+/// Whether an update that was sent is still to begin: the engine forgets what it said of the update before as it takes in a new
+/// one.
+fn is_yet_to_begin(service: &ObservedService, (id, at): &(ServiceId, Duration), now: Duration) -> bool {
+    service.id == *id && service.update == UpdateState::None && now.saturating_sub(*at) < BEGINS_WITHIN
 }
 
 fn updating(draft: &mut Draft, name: &ServiceName) {
@@ -344,22 +343,20 @@ fn availability(context: &Context<'_>, draft: &mut Draft, resource: &DesiredReso
 
 impl Memory {
     /// Takes in that an update was sent.
-    pub(super) fn await_beginning(&mut self, id: &ServiceId, version: u64, step: &PlannedStep, now: Duration) {
+    pub(super) fn await_beginning(&mut self, step: &PlannedStep, now: Duration) {
+        let Step::Service(ServiceStep::Update { id, version, spec, .. }) = &step.step else { return };
         // Plain Docker, which knows no versions, replaces a container within the call.
-        if version > 0 && replaces_tasks(step) {
-            self.replacing.insert(id.clone(), now);
+        if *version > 0 && replaces_tasks(step) {
+            self.replacing.insert(spec.name.clone(), (id.clone(), now));
         }
     }
 
     /// Takes in what runs.
     pub(super) fn learn_running(&mut self, observed: &Observed, plan: &Plan) {
         let Some(platform) = &observed.platform else { return };
-        if !self.replacing.is_empty() {
-            let present: BTreeMap<&ServiceId, &ObservedService> =
-                platform.services.values().map(|service| (&service.id, service.as_ref())).collect();
-            self.replacing
-                .retain(|id, sent| present.get(id).is_some_and(|service| is_yet_to_begin(service, *sent, observed.at)));
-        }
+        self.replacing.retain(|name, sent| {
+            platform.services.get(name).is_some_and(|service| is_yet_to_begin(service, sent, observed.at))
+        });
         let fragile: BTreeSet<&str> = plan.ledger.fragile.values().flatten().map(String::as_str).collect();
         self.running_since.retain(|id, _| fragile.contains(id.as_str()));
         let since = self.has_looked.then_some(observed.at);
@@ -374,5 +371,5 @@ impl Memory {
 
 /// Whether the engine replaces tasks for an update: not for what only the operator's mark says, or for another number of them.
 fn replaces_tasks(step: &PlannedStep) -> bool {
-    step.changes.iter().any(|change| !change.field.starts_with("mark.") && change.field != "replicas")
+    step.changes.iter().any(|change| !change.is_of_mark() && change.field != "replicas")
 }

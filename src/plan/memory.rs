@@ -46,7 +46,7 @@ pub struct Memory {
     pub progressing_since: BTreeMap<ResourceId, Duration>,
     /// When an update that replaces tasks was sent, until the engine reports on it: as long as it does not, the tasks that
     /// are seen to run are those of the version before.
-    pub replacing: BTreeMap<ServiceId, Duration>,
+    pub replacing: BTreeMap<ServiceName, (ServiceId, Duration)>,
     /// Since when a task runs whose forerunners failed again and again, by the task's id; none for one that ran already
     /// when we first looked.
     pub running_since: BTreeMap<String, Option<Duration>>,
@@ -255,7 +255,7 @@ impl Memory {
             }
             Step::Service(ServiceStep::Update { id, version, spec, mark, .. }) => {
                 self.progressing_since.insert(resource.clone(), now);
-                self.await_beginning(id, *version, step, now);
+                self.await_beginning(step, now);
                 let sent = Attempt { spec: attempt(mark, spec), id: id.clone(), version: *version };
                 self.attempts.was_sent(&spec.name, sent);
             }

@@ -183,5 +183,5 @@ fn is_lost(step: &PlannedStep) -> bool {
 
 /// Whether an update changes more than what the operator itself writes on a service.
 fn restarts(step: &PlannedStep) -> bool {
-    step.changes.iter().any(|change| !change.field.starts_with("mark."))
+    step.changes.iter().any(|change| !change.is_of_mark())
 }
