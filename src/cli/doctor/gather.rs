@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::checks::{Access, Check, Daemon, Facts, Git, Lease, Manifests, StateDir, Trouble, Writable};
 use crate::cli::client::Client;
 use crate::cli::context::Context;
-use crate::cli::{CliError, chain, lease, manifests, parts};
+use crate::cli::{CliError, chain, lease, manifests, parts, seen};
 use crate::clock::{Clock as _, SystemClock, timestamp};
 use crate::config::{self, RegistryKind};
 use crate::model::{Desired, LeaseFound, Severity};
@@ -16,7 +16,6 @@ use crate::platform::info::{self, EngineInfo};
 use crate::platform::{LeaseStore as _, Platform as _};
 use crate::registry::Registry as _;
 use crate::registry::openfactory::{self, FindingKind};
-use crate::report::Status;
 
 /// How long a part may take to answer.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -190,11 +189,8 @@ async fn daemon(context: &Context) -> Daemon {
     match answer {
         Ok(None) => Daemon::Absent { address },
         Err(error) => Daemon::Trouble(trouble(&error)),
-        Ok(Some(answer)) => match serde_json::from_value::<Status>(answer) {
-            Err(error) => Daemon::Trouble(Trouble {
-                message: format!("the answer from {address} cannot be understood: {error}"),
-                hint: "it may be of another version than this program".into(),
-            }),
+        Ok(Some(answer)) => match seen::parse(answer, &address) {
+            Err(error) => Daemon::Trouble(trouble(&error)),
             Ok(status) => Daemon::Answers {
                 address,
                 version: status

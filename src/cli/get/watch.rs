@@ -98,19 +98,18 @@ impl View {
         self.lost = false;
         let output = &context.output;
         let now = tables::now(status);
-        let listed = tables::resources(status, what);
         if output.width.is_some() {
             let width = (!self.wide).then(|| output::columns(std::io::stdout()));
-            let table = tables::resource_table(listed, now, output.paint, self.wide);
+            let table = tables::resource_table(tables::resources(status, what), now, output.paint, self.wide);
             output.data(&screen(&table, output.paint, width, output::rows(), &line(status)))?;
             return Ok(());
         }
-        let (changed, gone) = self.changes(listed);
-        let begun = self.states.replace(states(tables::resources(status, what)));
+        let is_first = self.states.is_none();
+        let (changed, gone) = self.changes(tables::resources(status, what));
         let table = tables::resource_table(changed.into_iter(), now, output.paint, self.wide);
-        let text = match begun {
-            None => table.render(output.paint, None),
-            Some(_) => table.without_header(output.paint, None),
+        let text = match is_first {
+            true => table.render(output.paint, None),
+            false => table.without_header(output.paint, None),
         };
         output.data(&text)?;
         for id in gone {
@@ -119,16 +118,20 @@ impl View {
         Ok(())
     }
 
-    /// What differs from what was shown, and what is there no more.
+    /// What differs from what was shown before, and what is there no more. It counts as shown from now on.
     fn changes<'a>(
-        &self,
+        &mut self,
         listed: impl Iterator<Item = &'a ResourceStatus>,
     ) -> (Vec<&'a ResourceStatus>, Vec<ResourceId>) {
-        let Some(before) = &self.states else { return (listed.collect(), Vec::new()) };
-        let listed: Vec<&ResourceStatus> = listed.collect();
-        let gone = before.keys().filter(|id| !listed.iter().any(|resource| resource.id == **id)).cloned().collect();
-        let changed = listed.into_iter().filter(|resource| before.get(&resource.id) != Some(&state(resource)));
-        (changed.collect(), gone)
+        let listed: Vec<(&ResourceStatus, State)> = listed.map(|resource| (resource, state(resource))).collect();
+        let before = self.states.take().unwrap_or_default();
+        let is_new = |(resource, state): &&(&ResourceStatus, State)| before.get(&resource.id) != Some(state);
+        let changed = listed.iter().filter(is_new).map(|(resource, _)| *resource).collect();
+        let now: BTreeMap<ResourceId, State> =
+            listed.into_iter().map(|(resource, state)| (resource.id.clone(), state)).collect();
+        let gone = before.into_keys().filter(|id| !now.contains_key(id)).collect();
+        self.states = Some(now);
+        (changed, gone)
     }
 
     /// Says once that nothing can be seen.
@@ -142,10 +145,6 @@ impl View {
 fn state(resource: &ResourceStatus) -> State {
     let running = resource.running().map(|running| running.to_string()).unwrap_or_default();
     (resource.sync, resource.health, running, tables::note(resource))
-}
-
-fn states<'a>(listed: impl Iterator<Item = &'a ResourceStatus>) -> BTreeMap<ResourceId, State> {
-    listed.map(|resource| (resource.id.clone(), state(resource))).collect()
 }
 
 /// What the line below the table says.
@@ -199,7 +198,6 @@ mod tests {
         let mut view = View::default();
         let ids = |list: &[&ResourceStatus]| list.iter().map(|one| one.id.to_string()).collect::<Vec<_>>();
         assert_eq!(ids(&view.changes(before.resources.iter()).0), ["app/A", "app/B", "app/C"]);
-        view.states = Some(states(before.resources.iter()));
         assert!(view.changes(before.resources.iter()).0.is_empty());
         let mut after = status(&["app/A", "app/B", "app/D"]);
         after.resources[1].health = Health::Degraded;
