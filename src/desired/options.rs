@@ -134,11 +134,15 @@ pub(super) enum Services {
 pub(super) fn said(object: &Object, path: &str, about: About, problems: &mut Problems<'_>) -> ServiceOptions {
     let Some(object) = object.object(KEY) else { return ServiceOptions::default() };
     let mut reader = Reader { path: format!("{path}.{KEY}"), about, problems };
-    if about.services == Services::Resource(Some(0))
-        && !object.shape.fields.iter().all(|field| object.is_null(field.name))
-    {
+    let first = object.shape.fields.iter().find(|field| !object.is_null(field.name));
+    if let (Services::Resource(Some(0)), Some(first)) = (about.services, first) {
         let hint = "a coordinator serves this device; say it of the app that is the coordinator";
-        reader.problems.warn(object_at(object), &reader.path, "has no effect: it has no service", Some(hint.into()));
+        reader.problems.warn(
+            object.at(first.name),
+            &reader.path,
+            "has no effect: it has no service",
+            Some(hint.into()),
+        );
         return ServiceOptions::default();
     }
     ServiceOptions {
@@ -148,16 +152,6 @@ pub(super) fn said(object: &Object, path: &str, about: About, problems: &mut Pro
         restart: reader.restart(object),
         hostname: reader.hostname(object),
     }
-}
-
-/// Where the first thing stands that an object says.
-fn object_at(object: &Object) -> super::yaml::Span {
-    object
-        .shape
-        .fields
-        .iter()
-        .find(|field| !object.is_null(field.name))
-        .map_or_else(Default::default, |field| object.at(field.name))
 }
 
 struct Reader<'r, 't> {
@@ -183,43 +177,44 @@ impl Reader<'_, '_> {
         self.problems.error_hint(object.at(name), &path, message.into(), hint.into());
     }
 
-    /// Whether a group takes effect; what does not is told of.
-    fn takes_effect(&mut self, object: &Object, name: &str, hint: &str) -> bool {
-        let has_effect = self.about.platform == PlatformKind::Swarm;
-        if !has_effect && !object.is_null(name) {
-            let path = format!("{}.{name}", self.path);
-            self.problems.warn(object.at(name), &path, "has no effect on the docker platform", Some(hint.to_owned()));
+    /// Reads a group that only a Swarm knows; `elsewhere` is what people are told where it has no effect.
+    fn of_swarm<T: Default>(
+        &mut self,
+        object: &Object,
+        name: &str,
+        elsewhere: &str,
+        read: impl FnOnce(&mut Self, &Object) -> T,
+    ) -> T {
+        if self.about.platform == PlatformKind::Swarm {
+            return self.below(object, name, read).unwrap_or_default();
         }
-        has_effect
+        if !object.is_null(name) {
+            let (path, hint) = (format!("{}.{name}", self.path), Some(elsewhere.to_owned()));
+            self.problems.warn(object.at(name), &path, "has no effect on the docker platform", hint);
+        }
+        T::default()
     }
 
     fn update(&mut self, object: &Object) -> UpdateOptions {
-        let hint = "there each replica is a container of its own, which ofop replaces by itself";
-        if !self.takes_effect(object, "update", hint) {
-            return UpdateOptions::default();
-        }
-        let read = |reader: &mut Self, update: &Object| UpdateOptions {
+        let elsewhere = "there each replica is a container of its own, which ofop replaces by itself";
+        self.of_swarm(object, "update", elsewhere, |reader, update| UpdateOptions {
             order: update.text("order").and_then(UpdateOrder::parse),
             failure_action: update.text("failure_action").and_then(FailureAction::parse),
             monitor: reader.positive(update, "monitor"),
             parallelism: count(update, "parallelism"),
             delay: reader.time(update, "delay"),
-        };
-        self.below(object, "update", read).unwrap_or_default()
+        })
     }
 
     fn restart(&mut self, object: &Object) -> RestartOptions {
-        let hint = "there ofop starts a container that ended again, after a time that grows while it goes on ending";
-        if !self.takes_effect(object, "restart", hint) {
-            return RestartOptions::default();
-        }
-        let read = |reader: &mut Self, restart: &Object| RestartOptions {
+        let elsewhere =
+            "there ofop starts a container that ended again, after a time that grows while it goes on ending";
+        self.of_swarm(object, "restart", elsewhere, |reader, restart| RestartOptions {
             condition: restart.text("condition").and_then(RestartCondition::parse),
             delay: reader.time(restart, "delay"),
             max_attempts: count(restart, "max_attempts"),
             window: reader.time(restart, "window"),
-        };
-        self.below(object, "restart", read).unwrap_or_default()
+        })
     }
 
     fn healthcheck(&mut self, object: &Object) -> Healthcheck {
