@@ -460,10 +460,7 @@ impl Reader<'_, '_, '_> {
         let to: Vec<String> = at.object.list("to").iter().filter_map(text).map(str::to_owned).collect();
         for name in &to {
             if !all.contains(&name.as_str()) {
-                let hint = match nearest(name, all.iter().copied()) {
-                    Some(name) => format!("did you mean `{name}`?"),
-                    None => format!("the sinks are {}", all.join(", ")),
-                };
+                let hint = meant(name, all, "sinks");
                 self.wrong(at, "to", &format!("there is no sink `{}`", name.escape_debug()), &hint);
             } else if let Some(Sink::Commit(_)) = sinks.get(name) {
                 let hint = "leave it out: it is told of every commit without a rule";
@@ -504,10 +501,7 @@ impl Reader<'_, '_, '_> {
         let types: Vec<String> = at.object.list("types").iter().filter_map(text).map(str::to_owned).collect();
         for word in &types {
             if !known.contains(&word.as_str()) {
-                let hint = match nearest(word, known.iter().copied()) {
-                    Some(name) => format!("did you mean `{name}`?"),
-                    None => format!("the types are {}", known.join(", ")),
-                };
+                let hint = meant(word, &known, "types");
                 self.wrong(at, "types", &format!("there is no type `{}`", word.escape_debug()), &hint);
             } else if NEWS.contains(&word.as_str()) && severity > ConcernSeverity::Info {
                 let hint = "add `severity: info` to the rule";
@@ -537,6 +531,14 @@ impl Reader<'_, '_, '_> {
             self.wrong(at, name, &message, "write a number with its unit: 30s, 5m or 12h");
         }
         length.and_then(|length| u64::try_from(length.as_millis()).ok())
+    }
+}
+
+/// Which name is meant by one that is none, or else which ones there are.
+fn meant(wrong: &str, names: &[&str], what: &str) -> String {
+    match nearest(wrong, names.iter().copied()) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => format!("the {what} are {}", names.join(", ")),
     }
 }
 

@@ -114,13 +114,12 @@ fn lies(pattern: &Pattern, file: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rule() -> Rule {
+impl Rule {
+    /// For one sink: what needs a person, at once.
+    pub(super) fn at_once(name: &str, sink: &str) -> Rule {
         Rule {
-            name: "r".into(),
-            to: vec!["a".into()],
+            name: name.into(),
+            to: vec![sink.into()],
             severity: ConcernSeverity::Warning,
             types: Vec::new(),
             kinds: Vec::new(),
@@ -131,6 +130,15 @@ mod tests {
             interval: 0,
             repeat: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule() -> Rule {
+        Rule::at_once("r", "a")
     }
 
     fn patterns(texts: &[&str]) -> Vec<Pattern> {

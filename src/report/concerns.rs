@@ -290,15 +290,14 @@ impl Concerns {
         }
         let errors = last.desired.problems.iter().filter(|problem| problem.severity == ProblemSeverity::Error);
         for problem in errors {
-            let subject = format!("file {}", problem.file);
-            if self.open.contains_key(&subject) {
-                continue;
-            }
-            let hint = problem.hint.clone().unwrap_or_else(|| "`ofop validate` shows every problem".to_owned());
-            self.add(subject.clone(), ConcernKind::Manifest, problem.to_string(), &hint);
-            if let Some(concern) = self.open.get_mut(&subject) {
-                concern.file = Some(problem.file.to_string());
-            }
+            // Of several in a file the first.
+            self.open.entry(format!("file {}", problem.file)).or_insert_with(|| Concern {
+                kind: ConcernKind::Manifest,
+                resource: None,
+                file: Some(problem.file.to_string()),
+                message: problem.to_string(),
+                hint: problem.hint.clone().unwrap_or_else(|| "`ofop validate` shows every problem".to_owned()),
+            });
         }
     }
 
@@ -333,7 +332,7 @@ impl Concerns {
 
     fn of_plan(&mut self, last: &Last) {
         let Some(plan) = last.plan.as_deref() else { return };
-        for rollout in plan.rollouts.scopes.iter().filter(|rollout| !rollout.failed.is_empty() && !rollout.aborted) {
+        for rollout in plan.rollouts.scopes.iter().filter(|rollout| !rollout.aborted) {
             let Some(culprit) = rollout.failed.first() else { continue };
             let more = match rollout.failed.len() {
                 1 => String::new(),

@@ -12,19 +12,7 @@ const INTERVAL: u64 = 300_000;
 const START: u64 = 1_767_323_045_000;
 
 fn rule() -> Rule {
-    Rule {
-        name: "rule 1".into(),
-        to: vec!["chat".into()],
-        severity: ConcernSeverity::Warning,
-        types: Vec::new(),
-        kinds: Vec::new(),
-        resources: Vec::new(),
-        files: Vec::new(),
-        group_by: vec![GroupBy::Type],
-        wait: WAIT,
-        interval: INTERVAL,
-        repeat: None,
-    }
+    Rule { wait: WAIT, interval: INTERVAL, ..Rule::at_once("rule 1", "chat") }
 }
 
 fn concern(uuid: usize, kind: BlockKind) -> (String, Concern) {
