@@ -3,12 +3,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub, reason = "support for tests")]
 
+#[path = "head.rs"]
+mod head;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use regex::Regex;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 
 /// A method, and what a path of it must match from its first to its last character; the query does not count.
@@ -76,14 +79,7 @@ async fn carry(
     refused: &Asked,
 ) -> std::io::Result<()> {
     let mut request = Vec::new();
-    let end = loop {
-        if let Some(end) = request.windows(4).position(|window| window == b"\r\n\r\n") {
-            break end;
-        }
-        if client.read_buf(&mut request).await? == 0 {
-            return Ok(());
-        }
-    };
+    let Some(end) = head::read(&mut client, &mut request).await? else { return Ok(()) };
     let head = String::from_utf8_lossy(&request[..end]).into_owned();
     let mut words = head.split(' ');
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());

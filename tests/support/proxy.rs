@@ -4,6 +4,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, dead_code, unreachable_pub, reason = "support for tests")]
 
+#[path = "head.rs"]
+mod head;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -92,14 +95,7 @@ fn without_version(line: &str) -> String {
 
 async fn carry(mut client: UnixStream, engine: &Path, faults: &Faults) -> std::io::Result<()> {
     let mut request = Vec::new();
-    let end = loop {
-        if let Some(end) = request.windows(4).position(|window| window == b"\r\n\r\n") {
-            break end;
-        }
-        if client.read_buf(&mut request).await? == 0 {
-            return Ok(());
-        }
-    };
+    let Some(end) = head::read(&mut client, &mut request).await? else { return Ok(()) };
     let head = String::from_utf8_lossy(&request[..end]).into_owned();
     let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
     while request.len() < end + 4 + length.unwrap_or(0) {
